@@ -1,0 +1,247 @@
+//! What people and programs read.
+
+use std::fmt::{self, Write};
+use std::io::IsTerminal;
+
+use audit_verify::canonical::ObjectWriter;
+use audit_verify::verify::{Chain, Report, Verdict};
+
+use crate::cli::Cli;
+use crate::target::TargetError;
+
+/// What came of one log.
+pub struct Finding {
+    /// What the log is called.
+    pub name: String,
+    /// What was found.
+    pub outcome: Result<Report, TargetError>,
+}
+
+impl Finding {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.outcome.as_ref().map_or(3, |report| report.verdict.code())
+    }
+
+    fn verdict(&self) -> &'static str {
+        self.outcome.as_ref().map_or("unchecked", |report| report.verdict.name())
+    }
+
+    /// What there is to say about it in one line.
+    fn message(&self) -> String {
+        match &self.outcome {
+            Err(error) => error.to_string(),
+            Ok(report) => match &report.verdict {
+                Verdict::Intact { .. } => "written and finished by sandbox, and not edited".into(),
+                Verdict::ChainHolds { .. } => "the hash chain holds; nothing else was asked".into(),
+                Verdict::Tampered(fault) => format!("line {}: {}", fault.line, fault.why),
+                Verdict::Incomplete { why, .. } => why.to_string(),
+                Verdict::Unchecked(why) => why.to_string(),
+            },
+        }
+    }
+}
+
+/// Whether verdicts are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Text alone.
+    Plain,
+    /// With colour.
+    Colour,
+}
+
+impl Style {
+    /// Colour on a terminal, and never against NO_COLOR.
+    pub fn detect() -> Style {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if std::io::stdout().is_terminal() && !unwanted { Style::Colour } else { Style::Plain }
+    }
+
+    fn verdict(self, finding: &Finding) -> String {
+        let colour = match finding.code() {
+            0 => 32,
+            2 => 33,
+            _ => 31,
+        };
+        match self {
+            Style::Plain => finding.verdict().to_owned(),
+            Style::Colour => format!("\x1b[1;{colour}m{}\x1b[0m", finding.verdict()),
+        }
+    }
+}
+
+/// A name from the file system, safe for a terminal.
+fn printable(name: &str) -> String {
+    name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
+}
+
+/// One log among many: a row, and what is wrong below it.
+pub fn row(finding: &Finding, style: Style) -> String {
+    let pad = " ".repeat(11usize.saturating_sub(finding.verdict().len()));
+    let events = match finding.outcome.as_ref().map(|report| &report.verdict) {
+        Ok(Verdict::Intact { events, .. } | Verdict::Incomplete { events, .. }) => {
+            format!("{events:>9} events")
+        }
+        Ok(Verdict::ChainHolds { lines, .. }) => format!("{lines:>9} lines "),
+        _ => " ".repeat(16),
+    };
+    let mut text = format!("{}{pad} {events}  {}\n", style.verdict(finding), printable(&finding.name));
+    if finding.code() != 0 && finding.outcome.is_ok() {
+        let _ = writeln!(text, "            {}", finding.message());
+    }
+    text
+}
+
+/// The only log, with all there is to say.
+pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
+    let Ok(report) = &finding.outcome else { return String::new() };
+    let mut text = format!("{}: {}\n", style.verdict(finding), printable(&finding.name));
+    let mut line = |name: &str, value: &dyn fmt::Display| {
+        let _ = writeln!(text, "  {name:<9} {value}");
+    };
+    let anchored = match cli.expect_head {
+        Some(_) => "yes: it ends with the expected head",
+        None => "no: compare the head with one kept elsewhere (--expect-head)",
+    };
+    match &report.verdict {
+        Verdict::Intact { events, lost, head } => {
+            line("events", &format_args!("{events}, {}", losses(*lost)));
+            line("head", head);
+            line("anchored", &anchored);
+            line("signed", &"no");
+        }
+        Verdict::ChainHolds { lines, head } => {
+            line("lines", lines);
+            line("head", head);
+            line("anchored", &anchored);
+            line("asked", &"only whether the hash chain holds");
+        }
+        Verdict::Tampered(fault) => {
+            line("line", &fault.line);
+            line("why", &fault.why);
+            line("expected", &fault.expected);
+            line("found", &fault.found);
+            if let Some(chain) = chain_alone(report) {
+                line("chain", &chain);
+            }
+        }
+        Verdict::Incomplete { events, lost, head, why } => {
+            line("why", why);
+            line("events", &format_args!("{events} hold, {}", losses(*lost)));
+            line("head", head);
+            line("anchored", &anchored);
+            line("signed", &"no");
+        }
+        Verdict::Unchecked(why) => line("why", why),
+    }
+    text
+}
+
+fn losses(lost: u64) -> String {
+    if lost == 0 { "none lost".into() } else { format!("{lost} lost") }
+}
+
+/// What is to be said about the chain where that differs from the verdict.
+fn chain_alone(report: &Report) -> Option<String> {
+    match (&report.chain, &report.verdict) {
+        (Chain::Holds, _) => Some("holds by itself: not a break of the hashes, but of the format".into()),
+        (Chain::Broken(broken), Verdict::Tampered(fault)) if broken.line == fault.line => None,
+        (Chain::Broken(broken), _) => Some(format!("breaks at line {}: {}", broken.line, broken.why)),
+        (Chain::Unknown, _) => Some("unknown: the file could not be read to its end".into()),
+    }
+}
+
+/// One JSON object, keys ascending.
+pub fn json(finding: &Finding, cli: &Cli) -> String {
+    let mut line = Vec::new();
+    let mut object = ObjectWriter::new(&mut line);
+    let report = finding.outcome.as_ref();
+    let verdict = report.map(|report| &report.verdict);
+    let counted = match verdict {
+        Ok(Verdict::Intact { events, lost, head } | Verdict::Incomplete { events, lost, head, .. }) => {
+            Some((*events, Some(*lost), head))
+        }
+        Ok(Verdict::ChainHolds { lines, head }) => Some((*lines, None, head)),
+        _ => None,
+    };
+    let fault = match verdict {
+        Ok(Verdict::Tampered(fault)) => Some(fault),
+        _ => None,
+    };
+    let reason = match verdict {
+        Ok(Verdict::Tampered(fault)) => Some(fault.why.name()),
+        Ok(Verdict::Incomplete { why, .. }) => Some(why.name()),
+        Ok(Verdict::Unchecked(why)) => Some(why.name()),
+        Ok(Verdict::Intact { .. } | Verdict::ChainHolds { .. }) => None,
+        Err(error) => Some(error.name()),
+    };
+    if counted.is_some() {
+        object.put("anchored", cli.expect_head.is_some());
+    }
+    if let Ok(report) = report {
+        let chain = match report.chain {
+            Chain::Holds => "holds",
+            Chain::Broken(_) => "broken",
+            Chain::Unknown => "unknown",
+        };
+        object.put("chain", chain);
+    }
+    object.put("code", finding.code());
+    if let Some((events, ..)) = counted {
+        object.put("events", events);
+    }
+    if let Some(fault) = fault {
+        object.put("expected", fault.expected.as_str()).put("found", fault.found.as_str());
+    }
+    if let Some((_, _, head)) = counted {
+        object.put("head", head.as_str());
+    }
+    if let Some(fault) = fault {
+        object.put("line", fault.line);
+    }
+    if let Some((_, Some(lost), _)) = counted {
+        object.put("lost", lost);
+    }
+    object.put("message", finding.message().as_str());
+    if let Some(reason) = reason {
+        object.put("reason", reason);
+    }
+    if counted.is_some() {
+        object.put("signed", false);
+    }
+    object.put("target", finding.name.as_str()).put("verdict", finding.verdict());
+    // The keys above ascend, so nothing can fail; a test prints every kind of finding.
+    let _ = object.finish();
+    line.push(b'\n');
+    String::from_utf8(line).unwrap_or_default()
+}
+
+/// How many logs came out how.
+#[derive(Default)]
+pub struct Tally([usize; 4]);
+
+impl Tally {
+    /// Counts one.
+    pub fn add(&mut self, code: u8) {
+        self.0[usize::from(code)] += 1;
+    }
+
+    /// The worst exit code.
+    pub fn code(&self) -> u8 {
+        [1, 3, 2].into_iter().find(|code| self.0[usize::from(*code)] > 0).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [good, tampered, incomplete, unchecked] = self.0;
+        write!(f, "{} logs: {good} good", self.0.iter().sum::<usize>())?;
+        for (count, name) in [(tampered, "tampered"), (incomplete, "incomplete"), (unchecked, "unchecked")] {
+            if count > 0 {
+                write!(f, ", {count} {name}")?;
+            }
+        }
+        Ok(())
+    }
+}

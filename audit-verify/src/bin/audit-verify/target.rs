@@ -1,0 +1,153 @@
+//! From what was asked for to the logs that are meant.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::store::{Caller, alike, run_name, runs};
+
+/// A log to be checked.
+#[derive(Debug)]
+pub struct Log {
+    /// What it is called in the output.
+    pub name: String,
+    /// Where it is.
+    pub source: Source,
+}
+
+/// Where a log is.
+#[derive(Debug)]
+pub enum Source {
+    /// Standard input.
+    Stdin,
+    /// A file that was named.
+    File(PathBuf),
+    /// The log of a run. It must be a regular file: reading a pipe that someone put there would never end.
+    Run(PathBuf),
+}
+
+/// Why a target could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// No run has that name.
+    #[error("no such run, file or directory: {target}{}", nearest(.stores, .runs))]
+    NoSuchRun { target: String, stores: Vec<PathBuf>, runs: Vec<String> },
+    /// The store holds no run.
+    #[error("no runs in {}", list(.stores))]
+    NoRuns { stores: Vec<PathBuf> },
+    /// A directory that is neither a run's nor a store.
+    #[error("no events.jsonl and no runs in {}: neither a run's directory nor a store", .directory.display())]
+    NeitherRunNorStore { directory: PathBuf },
+    /// There is no home directory, so there is no store.
+    #[error("no store to look in: neither SANDBOX_HOME nor HOME is set")]
+    NoStore,
+    /// Reading failed.
+    #[error("failed to read {path}: {source}{}", advice(.source))]
+    Read { path: String, source: io::Error },
+}
+
+impl TargetError {
+    /// One word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TargetError::NoSuchRun { .. } => "no-such-run",
+            TargetError::NoRuns { .. } => "no-runs",
+            TargetError::NeitherRunNorStore { .. } => "neither-run-nor-store",
+            TargetError::NoStore => "no-store",
+            TargetError::Read { .. } => "read",
+        }
+    }
+
+    /// Turns the error of reading `path` into one that names it.
+    pub fn read(path: &Path) -> impl FnOnce(io::Error) -> TargetError {
+        move |source| TargetError::Read { path: path.display().to_string(), source }
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "; a record can be read by the user it was made for and by root: try sudo"
+        }
+        _ => "",
+    }
+}
+
+fn list(stores: &[PathBuf]) -> String {
+    stores.iter().map(|store| store.join("runs").display().to_string()).collect::<Vec<_>>().join(" or ")
+}
+
+/// The runs whose names are most alike, for the message.
+fn nearest(stores: &[PathBuf], runs: &[String]) -> String {
+    if runs.is_empty() {
+        return format!("; there are no runs in {}", list(stores));
+    }
+    let mut text = format!("; the nearest runs in {} are", list(stores));
+    for run in runs {
+        text.push_str("\n  ");
+        text.push_str(&run.escape_debug().to_string());
+    }
+    text
+}
+
+/// The name of a run's log.
+const EVENTS: &str = "events.jsonl";
+
+/// The logs that `target` means.
+pub fn resolve(target: &OsStr) -> Result<Vec<Log>, TargetError> {
+    let name = target.to_string_lossy().into_owned();
+    if target == "-" {
+        return Ok(vec![Log { name: "standard input".into(), source: Source::Stdin }]);
+    }
+    if target == "last" {
+        let stores = stores()?;
+        let run = runs(&stores)?.pop().ok_or(TargetError::NoRuns { stores })?;
+        return Ok(vec![run_log(&run)]);
+    }
+    let path = Path::new(target);
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => directory(path),
+        Ok(_) => Ok(vec![Log { name, source: Source::File(path.to_owned()) }]),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(TargetError::read(path)(error)),
+        Err(error) if path.components().count() > 1 => Err(TargetError::read(path)(error)),
+        Err(_) => {
+            let stores = stores()?;
+            let runs = runs(&stores)?;
+            if let Some(at) = runs.iter().position(|run| run.file_name() == Some(target)) {
+                return Ok(vec![run_log(&runs[at])]);
+            }
+            let runs = alike(&name, &runs);
+            Err(TargetError::NoSuchRun { target: name, stores, runs })
+        }
+    }
+}
+
+fn directory(path: &Path) -> Result<Vec<Log>, TargetError> {
+    if fs::symlink_metadata(path.join(EVENTS)).is_ok() {
+        return Ok(vec![run_log(path)]);
+    }
+    if !path.join("runs").is_dir() {
+        // A directory that may not be searched has neither, as far as one can see.
+        fs::read_dir(path).map_err(TargetError::read(path))?;
+        return Err(TargetError::NeitherRunNorStore { directory: path.to_owned() });
+    }
+    let stores = vec![path.to_owned()];
+    let runs = runs(&stores)?;
+    if runs.is_empty() {
+        return Err(TargetError::NoRuns { stores });
+    }
+    Ok(runs.iter().map(|run| run_log(run)).collect())
+}
+
+/// The stores of whoever calls.
+fn stores() -> Result<Vec<PathBuf>, TargetError> {
+    let stores = Caller::of_this_process().stores();
+    if stores.is_empty() { Err(TargetError::NoStore) } else { Ok(stores) }
+}
+
+/// The log in a run's directory. Where there is none, reading it will say so.
+fn run_log(run: &Path) -> Log {
+    let name = run.canonicalize().map_or_else(|_| run_name(run), |run| run_name(&run));
+    Log { name, source: Source::Run(run.join(EVENTS)) }
+}

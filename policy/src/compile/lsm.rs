@@ -1,0 +1,172 @@
+//! The plan of the `lsm` layer: the tables that [`sandbox_ebpf::abi::policy`] describes.
+//!
+//! One automaton judges files and executables together, since the access bits tell them apart; one prefix
+//! trie judges addresses. Bits that cannot change a decision (an allow under a default that allows, a deny
+//! that a default implies everywhere) are left out, so that states merge.
+//!
+//! [`LsmPlan::walk`] and [`LsmPlan::lookup`] read the tables exactly as the kernel side does.
+
+mod addresses;
+mod held;
+mod minimise;
+mod nfa;
+mod subset;
+
+use std::net::IpAddr;
+
+use sandbox_ebpf::abi::policy::{AddressKey, AddressNode, PortRange, StateVerdict};
+
+use super::CompileError;
+use crate::address::{self, Protocol};
+use crate::model::{AccessSet, Decision, Policy, SectionKind};
+
+/// One entry of the address trie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressEntry {
+    /// Length of the prefix in bits, the 32 of the slot included.
+    pub prefix_len: u32,
+    /// Slot and address.
+    pub key: AddressKey,
+    /// Which port ranges hold there.
+    pub node: AddressNode,
+}
+
+/// The tables of one policy.
+#[derive(Clone, Debug)]
+pub struct LsmPlan {
+    /// The class of each byte.
+    pub classes: [u8; 256],
+    /// log2 of the row width.
+    pub row_shift: u32,
+    /// The row to start in, multiplied already.
+    pub start_row: u32,
+    /// Rows of the automaton, targets multiplied already.
+    pub transitions: Vec<u32>,
+    /// What each state says.
+    pub verdicts: Vec<StateVerdict>,
+    /// Path accesses that the defaults deny.
+    pub default_deny: u16,
+    /// Network accesses that the default denies.
+    pub net_default_deny: u8,
+    /// The address trie, ascending by prefix length, then address.
+    pub addresses: Vec<AddressEntry>,
+    /// Port ranges that its nodes name.
+    pub ports: Vec<PortRange>,
+    slot: u32,
+    denials: Vec<super::Unheld>,
+}
+
+/// Compiles `policy` for the run in `slot`.
+///
+/// # Errors
+///
+/// The policy does not fit the tables' limits; the error names the rules that make it large.
+pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
+    let denied = |kind: SectionKind, default| match default {
+        Decision::Deny => kind.accesses(),
+        Decision::Allow => AccessSet::EMPTY,
+    };
+    let files = denied(SectionKind::Files, policy.files.default);
+    let exec = denied(SectionKind::Exec, policy.exec.default);
+    let network = denied(SectionKind::Network, policy.network.default);
+    let default_deny = files.union(exec).path_bits();
+    let nfa = nfa::build(policy, default_deny);
+    let automaton = minimise::minimise(&subset::determinise(&nfa)?);
+    let automaton = automaton.check_size(&nfa)?;
+    let (addresses, ports) = addresses::compile(policy, slot)?;
+    Ok(LsmPlan {
+        classes: automaton.classes,
+        row_shift: automaton.row_shift,
+        start_row: automaton.start << automaton.row_shift,
+        transitions: automaton.transitions(),
+        verdicts: automaton.verdicts,
+        default_deny,
+        net_default_deny: network.net_bits(),
+        addresses,
+        ports,
+        slot,
+        denials: held::denials(policy),
+    })
+}
+
+impl LsmPlan {
+    /// How many states the automaton has, the dead one included.
+    pub fn states(&self) -> usize {
+        self.verdicts.len()
+    }
+
+    /// Walks the automaton over a path.
+    pub fn walk(&self, path: &[u8]) -> StateVerdict {
+        let mut row = self.start_row;
+        for byte in path {
+            let class = u32::from(self.classes[usize::from(*byte)]);
+            row = self.transitions[(row + class) as usize];
+        }
+        self.verdicts[(row >> self.row_shift) as usize]
+    }
+
+    /// The file and exec accesses among `accesses` that are denied at `path`.
+    pub fn denied_at(&self, accesses: AccessSet, path: &[u8]) -> AccessSet {
+        let StateVerdict { allow, deny } = self.walk(path);
+        AccessSet::from_path_bits(accesses.path_bits() & (deny | (self.default_deny & !allow)))
+    }
+
+    /// Looks an address up: which accesses some rule allows, and which some rule denies. Normalises nothing:
+    /// the caller has made the unspecified address loopback where it connects or sends.
+    pub fn lookup(&self, address: IpAddr, port: u16, protocol: Protocol) -> PortRange {
+        let key = address_bytes(address);
+        let longest = self.addresses.iter().rev().find(|entry| prefix_holds(entry, self.slot, key));
+        let Some(AddressNode { first, count }) = longest.map(|entry| entry.node) else {
+            return PortRange::default();
+        };
+        let ranges = &self.ports[first as usize..(first + count) as usize];
+        let wanted = (protocol.abi(), port);
+        // The last range that does not begin behind the port.
+        let at = ranges.partition_point(|range| (range.proto, range.low) <= wanted);
+        match at.checked_sub(1).map(|at| ranges[at]) {
+            Some(range) if range.proto == wanted.0 && range.high >= port => range,
+            _ => PortRange::default(),
+        }
+    }
+
+    /// The network accesses among `accesses` that are denied, as the kernel side judges them.
+    pub fn denied_to(
+        &self,
+        accesses: AccessSet,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> AccessSet {
+        let judge = |address, mask: u8| {
+            let PortRange { allow, deny, .. } = self.lookup(address, port, protocol);
+            mask & (deny | (self.net_default_deny & !allow))
+        };
+        let reaching = AccessSet::from_iter([crate::Access::Connect, crate::Access::Send]).net_bits();
+        let wanted = accesses.net_bits();
+        let bits = judge(address::reached(address), wanted & reaching)
+            | judge(address::unmapped(address), wanted & !reaching);
+        AccessSet::from_net_bits(bits)
+    }
+
+    /// Which (rule, access) pairs deny something that is not among the accesses `held`. With any of them,
+    /// enforcing the policy would be a promise that nothing keeps.
+    ///
+    /// A default is left out for accesses that some rule allows everywhere without exception.
+    pub fn unheld(&self, held: AccessSet) -> Vec<super::Unheld> {
+        self.denials.iter().filter(|denial| !held.contains(denial.access)).cloned().collect()
+    }
+}
+
+/// The address as the kernel side stores it: IPv4 as IPv4-mapped.
+fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn prefix_holds(entry: &AddressEntry, slot: u32, address: [u8; 16]) -> bool {
+    let bits = |key: [u8; 16]| u128::from_be_bytes(key);
+    let different = bits(entry.key.address) ^ bits(address);
+    entry.key.slot_be == slot.to_be() && different.leading_zeros() + 32 >= entry.prefix_len
+}

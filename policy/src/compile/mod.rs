@@ -1,0 +1,74 @@
+//! Policies to plans: what each layer enforces, and what it cannot.
+
+pub mod lsm;
+
+use crate::model::{Access, RuleName};
+
+/// Why a policy does not become a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The automaton for paths does not fit. Nothing is cut off instead.
+    #[error("the path rules need an automaton of more than {limit} {what}; most of it comes from {}", names(.rules))]
+    PathsTooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// The rules that take most of it, the largest first.
+        rules: Vec<RuleName>,
+    },
+    /// Too many port ranges at one prefix.
+    #[error("the network rules cut the ports of {prefix} into more than {limit} ranges; most come from {}", names(.rules))]
+    PortsTooMany {
+        /// The prefix.
+        prefix: String,
+        /// How many there may be.
+        limit: usize,
+        /// The rules with most ports there, the largest first.
+        rules: Vec<RuleName>,
+    },
+    /// Too many prefixes, or too many port ranges altogether.
+    #[error("the network rules need more than {limit} {what}; most come from {}", names(.rules))]
+    AddressesTooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// The rules with most of them, the largest first.
+        rules: Vec<RuleName>,
+    },
+}
+
+/// An access that a rule or a default denies and that no layer of this run can hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Unheld {
+    /// The rule, or the section's default.
+    pub rule: RuleName,
+    /// The access.
+    pub access: Access,
+}
+
+impl std::fmt::Display for Unheld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rule `{}` denies `{}`, which nothing on this machine can hold yet", self.rule, self.access)
+    }
+}
+
+/// How many rules an error names.
+const NAMED: usize = 5;
+
+/// The heaviest rules, the heaviest first.
+pub(crate) fn heaviest(weights: impl IntoIterator<Item = (RuleName, usize)>) -> Vec<RuleName> {
+    let mut by_name = std::collections::BTreeMap::<RuleName, usize>::new();
+    for (name, weight) in weights {
+        *by_name.entry(name).or_default() += weight;
+    }
+    let mut rules: Vec<(RuleName, usize)> = by_name.into_iter().collect();
+    rules.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    rules.into_iter().take(NAMED).map(|(name, _)| name).collect()
+}
+
+fn names(rules: &[RuleName]) -> String {
+    let names: Vec<String> = rules.iter().map(|rule| format!("`{rule}`")).collect();
+    names.join(", ")
+}

@@ -1,0 +1,426 @@
+//! What can be wrong with a policy file, and how it is shown: `file:line:column`, the line, a caret.
+//!
+//! Only errors that a person who writes policies can cause; faults of compilation are
+//! [`crate::compile::CompileError`].
+
+use std::fmt;
+
+/// A place in a policy file. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: u32,
+    /// Column of the first character.
+    pub column: u32,
+    /// How many characters are meant, at least 1; more than the line holds means the rest of it.
+    pub width: u32,
+}
+
+/// One error in a policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub problem: Problem,
+}
+
+/// What is wrong at one place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The bytes are not UTF-8.
+    #[error("byte 0x{byte:02x} is not UTF-8 text; write other bytes of a path as `\\x{byte:02x}`")]
+    NotUtf8 {
+        /// The first byte that does not fit.
+        byte: u8,
+    },
+    /// The file begins with U+FEFF.
+    #[error("the file begins with a byte order mark; save it as plain UTF-8")]
+    ByteOrderMark,
+    /// A character that a reader cannot see.
+    #[error(
+        "the invisible character U+{code:04X} stands here; remove it, or write it as `\\x..` bytes in a pattern"
+    )]
+    Invisible {
+        /// Its code point.
+        code: u32,
+    },
+    /// The file is longer than [`crate::document::MAX_BYTES`].
+    #[error("the file has {bytes} bytes, more than the {limit} that a policy may have")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Collections inside collections, deeper than the language ever needs.
+    #[error("nested more than {limit} deep; a policy never needs that")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// A tab where YAML wants spaces.
+    #[error("a tab in the indentation; indent with spaces")]
+    Tab,
+    /// Not YAML at all.
+    #[error("not valid YAML: {reason}")]
+    Syntax {
+        /// The parser's words.
+        reason: String,
+    },
+    /// `&a`, `*a`, `<<`.
+    #[error("YAML anchors, aliases and merges are not part of the language; write it out, or use `vars`")]
+    Alias,
+    /// `!tag`.
+    #[error("YAML tags are not part of the language; leave the `!…` out")]
+    Tag,
+    /// `---` in the middle.
+    #[error("a second document begins here; one file is one policy")]
+    SecondDocument,
+    /// Nothing but comments.
+    #[error("the file is empty; a policy begins with `version: 1` and `name: …`")]
+    Empty,
+    /// A key that stands twice in one mapping.
+    #[error("`{}` stands twice, first on line {first}; keep one", cut(.key))]
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// Line of the first.
+        first: u32,
+    },
+    /// A mapping or sequence as a key.
+    #[error("a key must be a plain word")]
+    KeyNotText,
+    /// A key that the language does not have.
+    #[error("unknown key `{}` in {context}{}", cut(.key), Suggestion(.nearest))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// What it stands in.
+        context: &'static str,
+        /// Keys that it may have meant.
+        nearest: Vec<&'static str>,
+    },
+    /// A key of the language that this version cannot hold yet.
+    #[error("`{word}` is not supported yet")]
+    NotYet {
+        /// The key or value.
+        word: String,
+    },
+    /// A key that belongs elsewhere.
+    #[error("`{key}` does not belong in a rule of `{section}`; write `{instead}`")]
+    WrongSection {
+        /// The key.
+        key: &'static str,
+        /// The section it stands in.
+        section: &'static str,
+        /// What belongs there.
+        instead: &'static str,
+    },
+    /// A value of the wrong kind.
+    #[error("{what} must be {wanted}, not {found}")]
+    WrongKind {
+        /// What the value is for.
+        what: String,
+        /// What it has to be.
+        wanted: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A plain word that YAML reads as something other than text.
+    #[error("{what}: {kind} where text is meant; write \"{}\" in quotes", cut(.text))]
+    NotText {
+        /// What the value is for.
+        what: String,
+        /// What YAML takes it for.
+        kind: &'static str,
+        /// The value.
+        text: String,
+    },
+    /// No value where one is needed.
+    #[error("{what} has no value")]
+    NoValue {
+        /// What the value is for.
+        what: String,
+    },
+    /// A key that must be there.
+    #[error("{context} needs `{key}`: {instead}")]
+    Missing {
+        /// What lacks it.
+        context: String,
+        /// The key.
+        key: &'static str,
+        /// What to write.
+        instead: &'static str,
+    },
+    /// `version:` is not 1.
+    #[error("version `{}` is not known here; write `version: 1`", cut(.found))]
+    Version {
+        /// What stands there.
+        found: String,
+    },
+    /// A name with characters that names cannot have.
+    #[error(
+        "{what} `{}` may only have letters, digits, `-`, `_` and `.`, and begins with a letter or digit",
+        cut(.name)
+    )]
+    BadName {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A name that means something else.
+    #[error("`{name}` is the name of a section's default; choose another")]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
+    /// Two rules of one name.
+    #[error("a rule named `{name}` stands on line {first} already; names are unique in a policy")]
+    DuplicateRule {
+        /// The name.
+        name: String,
+        /// Line of the first.
+        first: u32,
+    },
+    /// Neither or both of `allow` and `deny`.
+    #[error("a rule says either `allow` or `deny`; make two rules of it")]
+    TwoEffects,
+    /// A list with nothing in it.
+    #[error("{what} is empty; {instead}")]
+    EmptyList {
+        /// What is empty.
+        what: String,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// A default that is neither.
+    #[error("`{}` is no {what}; write {wanted}", cut(.found))]
+    BadWord {
+        /// What stands there.
+        found: String,
+        /// What it should be.
+        what: &'static str,
+        /// The words that may stand there.
+        wanted: String,
+    },
+    /// An access that another section has.
+    #[error("`{access}` is an access of `{section}`; rules here know {wanted}")]
+    AccessElsewhere {
+        /// The access.
+        access: &'static str,
+        /// Its section.
+        section: &'static str,
+        /// The accesses that belong here.
+        wanted: String,
+    },
+    /// A pattern that cannot be.
+    #[error("pattern `{}`: {fault}", cut(.pattern))]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// What is wrong.
+        fault: crate::pattern::PatternFault,
+    },
+    /// A variable that cannot be.
+    #[error("{0}")]
+    Variable(#[from] crate::variables::VariableFault),
+    /// A network target that cannot be.
+    #[error("target `{}`: {fault}", cut(.target))]
+    Target {
+        /// As written.
+        target: String,
+        /// What is wrong.
+        fault: crate::address::TargetFault,
+    },
+    /// An example with no object, or with several.
+    #[error("an example has exactly one of `open`, `run`, `connect`, `send`, `bind` and `listen`")]
+    ExampleObject,
+    /// An example of which the policy says something else.
+    #[error("the policy says {decision} by `{rule}`, the example says {wanted}")]
+    ExampleFails {
+        /// The policy's decision.
+        decision: &'static str,
+        /// The rule behind it.
+        rule: String,
+        /// The example's words.
+        wanted: String,
+    },
+}
+
+/// The beginning of text from the file, where all of it would hide the message.
+pub(crate) fn cut(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// "; did you mean …?" or a list of what there is.
+struct Suggestion<'a>(&'a [&'static str]);
+
+impl fmt::Display for Suggestion<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            [one] => write!(f, "; did you mean `{one}`?"),
+            many => {
+                f.write_str("; the keys here are ")?;
+                for (i, key) in many.iter().enumerate() {
+                    write!(f, "{}`{key}`", if i == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Something a person should know about a policy that is nevertheless valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub text: String,
+}
+
+/// All errors of one file, in the order of their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors {
+    source_name: String,
+    shown: Vec<(Error, String)>,
+    more: usize,
+}
+
+/// How many errors are looked for; a file with more is not worth reading on.
+pub(crate) const ENOUGH: usize = 1000;
+/// How many errors are kept; the rest are counted.
+const MAX_ERRORS: usize = 100;
+/// Most characters of a line that a snippet shows, so that it fits 80 columns.
+const SNIPPET: usize = 68;
+
+impl Errors {
+    /// Errors of the file `source_name`, whose text is `text`.
+    pub(crate) fn new(source_name: &str, text: &str, mut errors: Vec<Error>) -> Self {
+        errors.sort_by_key(|error| error.place);
+        errors.dedup();
+        let more = errors.len().saturating_sub(MAX_ERRORS);
+        errors.truncate(MAX_ERRORS);
+        let mut lines = text.lines().enumerate();
+        let mut current: Option<(usize, &str)> = None;
+        let shown = errors
+            .into_iter()
+            .map(|error| {
+                let wanted = error.place.line.saturating_sub(1) as usize;
+                while current.is_none_or(|(at, _)| at < wanted) {
+                    match lines.next() {
+                        Some(next) => current = Some(next),
+                        None => break,
+                    }
+                }
+                let line = current.filter(|(at, _)| *at == wanted).map_or("", |(_, line)| line);
+                let snippet = snippet(line, error.place);
+                (error, snippet)
+            })
+            .collect();
+        Self { source_name: source_name.to_owned(), shown, more }
+    }
+
+    /// The errors that are kept (the first hundred).
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.shown.iter().map(|(error, _)| error)
+    }
+
+    /// How many errors were found; a thousand may stand for more.
+    pub fn count(&self) -> usize {
+        self.shown.len() + self.more
+    }
+}
+
+impl std::error::Error for Errors {}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (error, snippet)) in self.shown.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n\n")?;
+            }
+            let Place { line, column, .. } = error.place;
+            let problem = visible(&error.problem.to_string());
+            write!(f, "{}:{line}:{column}: {problem}", visible(&self.source_name))?;
+            if !snippet.is_empty() {
+                write!(f, "\n{snippet}")?;
+            }
+        }
+        if self.more > 0 {
+            write!(f, "\n\nand {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+/// The line and a caret below it; empty where the line is.
+fn snippet(line: &str, place: Place) -> String {
+    let chars: Vec<char> = line.chars().map(plain).collect();
+    if chars.is_empty() {
+        return String::new();
+    }
+    let at = (place.column.saturating_sub(1) as usize).min(chars.len());
+    // A window around the caret, where the line is long.
+    let from =
+        if chars.len() <= SNIPPET { 0 } else { at.saturating_sub(SNIPPET / 3).min(chars.len() - SNIPPET) };
+    let to = (from + SNIPPET).min(chars.len());
+    let width = (place.width.max(1) as usize).min((to - at.min(to)).max(1));
+    let number = place.line.to_string();
+    let mut text: String = chars[from..to].iter().collect();
+    if from > 0 {
+        text.replace_range(..text.chars().next().map_or(0, char::len_utf8), "…");
+    }
+    format!(
+        "  {number} | {}\n  {} | {}{}",
+        text.trim_end(),
+        " ".repeat(number.len()),
+        " ".repeat(at - from),
+        "^".repeat(width)
+    )
+}
+
+/// A character that takes one column and does nothing to a terminal.
+fn plain(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control() || crate::document::is_invisible(c) => '\u{fffd}',
+        c => c,
+    }
+}
+
+/// Text of the policy inside a message, without what would act on a terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(plain).collect()
+}
+
+/// Collects errors and notes while a file is read.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub errors: Vec<Error>,
+    pub notes: Vec<Note>,
+}
+
+impl Report {
+    pub fn error(&mut self, place: Place, problem: Problem) {
+        if !self.is_full() {
+            self.errors.push(Error { place, problem });
+        }
+    }
+
+    /// True when there are so many errors that no more are taken.
+    pub fn is_full(&self) -> bool {
+        self.errors.len() >= ENOUGH
+    }
+
+    pub fn note(&mut self, place: Place, text: String) {
+        self.notes.push(Note { place, text });
+    }
+}

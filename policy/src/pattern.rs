@@ -1,0 +1,219 @@
+//! Globs over the bytes of absolute paths: reading them, and matching them one by one.
+//!
+//! `*` and `?` stay inside one component, `**` crosses them, `[a-z]` and `[!a-z]` are one byte of a
+//! component, `{a,b}` is either, `\` takes the next character literally, `\xHH` is a byte. `/a/**` is `/a`
+//! and everything below it; `/a/**/b` is also `/a/b`; `**/b` is `/b` at any depth. A component that is just
+//! `*` is never empty. Names that begin with a dot are names like others.
+//!
+//! [`Pattern::matches`] is the oracle's matcher. The kernel's automaton is built from the same elements by
+//! [`crate::compile::lsm`], with nothing else in common.
+
+mod fault;
+mod read;
+
+pub use fault::PatternFault;
+
+use crate::variables::Scope;
+
+/// Longest path the kernel knows, without its NUL.
+pub const MAX_PATH: usize = 4095;
+/// Most alternatives that the braces of one pattern may make.
+pub const MAX_ALTERNATIVES: usize = 1024;
+/// Most braces inside braces.
+const MAX_NESTING: usize = 8;
+/// Most bytes of all the alternatives of one pattern.
+const MAX_EXPANDED: usize = 1 << 20;
+
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ByteSet([u64; 4]);
+
+impl ByteSet {
+    pub fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+
+    pub fn remove(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] &= !(1 << (byte & 63));
+    }
+
+    pub fn contains(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] & (1 << (byte & 63)) != 0
+    }
+
+    pub fn negated(self) -> Self {
+        Self(self.0.map(|word| !word))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
+    }
+
+    pub fn all_but_slash() -> Self {
+        let mut set = Self::default().negated();
+        set.remove(b'/');
+        set
+    }
+}
+
+/// One step of a glob without braces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Element {
+    /// This byte.
+    Byte(u8),
+    /// One byte of the set, which never holds a slash.
+    Set(ByteSet),
+    /// Any number of bytes that are not slashes.
+    Star,
+    /// Any number of bytes.
+    Any,
+    /// After a slash: nothing, or whole components with a slash behind each.
+    Deep,
+    /// At the end: nothing, or a slash and anything.
+    Below,
+}
+
+/// A glob, braces resolved into alternatives.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    globs: Vec<Vec<Element>>,
+}
+
+impl Pattern {
+    /// Reads `text`. `None`: a variable with `:-none` has no value, so that the pattern is left out.
+    pub(crate) fn parse(text: &str, scope: &Scope<'_>) -> Result<Parsed, PatternFault> {
+        if text.is_empty() {
+            return Err(PatternFault::Empty);
+        }
+        if let Some(rest) = text.strip_prefix('~') {
+            let own = rest.is_empty() || rest.starts_with('/');
+            let instead = if own { format!("${{HOME}}{rest}") } else { format!("/home/{rest}") };
+            return Err(PatternFault::Tilde { instead });
+        }
+        read::pattern(text, scope)
+    }
+
+    /// The pattern as the language writes it, variables replaced.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// True when an absolute path, resolved and without slash at its end, is matched.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        self.globs.iter().any(|glob| matches(glob, path))
+    }
+
+    /// True for a pattern that every absolute path matches.
+    pub fn is_everything(&self) -> bool {
+        self.globs.iter().any(|glob| glob.as_slice() == [Element::Byte(b'/'), Element::Any])
+    }
+
+    /// The one path that it matches, where it has no wildcards.
+    pub(crate) fn literal(&self) -> Option<Vec<u8>> {
+        let [glob] = self.globs.as_slice() else { return None };
+        let byte = |element: &Element| match element {
+            Element::Byte(byte) => Some(*byte),
+            _ => None,
+        };
+        glob.iter().map(byte).collect()
+    }
+
+    pub(crate) fn globs(&self) -> &[Vec<Element>] {
+        &self.globs
+    }
+
+    /// A set that spells a whole component: most likely a directory of that name was meant.
+    pub(crate) fn word_in_set(&self) -> Option<&str> {
+        let inside = self.text.split('/').find_map(|part| part.strip_prefix('[')?.strip_suffix(']'))?;
+        (inside.len() > 2 && inside.bytes().all(|b| b.is_ascii_alphabetic())).then_some(inside)
+    }
+}
+
+/// What reading a pattern gives.
+pub(crate) enum Parsed {
+    Pattern(Pattern),
+    /// A variable with `:-none` has no value.
+    None,
+    /// A variable is wrong, and reported where it is defined.
+    Broken,
+}
+
+/// `bytes` written so that a pattern takes them literally.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() || crate::document::is_invisible(c) {
+                let mut buffer = [0; 4];
+                for byte in c.encode_utf8(&mut buffer).bytes() {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+                continue;
+            }
+            if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ',' | '$' | '!' | '^') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Follows all ways through the elements at once, one byte at a time.
+fn matches(glob: &[Element], path: &[u8]) -> bool {
+    // Most patterns begin with a literal directory, and most paths are elsewhere.
+    let literal = glob.iter().zip(path).take_while(|(e, b)| matches!(e, Element::Byte(x) if x == *b)).count();
+    match glob.get(literal) {
+        None => return path.len() == literal,
+        Some(Element::Byte(_)) => return false,
+        Some(_) => {}
+    }
+    // Those that begin anywhere mostly end in a literal name.
+    let literal_end = glob.iter().rev().zip(path.iter().rev());
+    let ends = literal_end.take_while(|(e, b)| matches!(e, Element::Byte(x) if x == *b)).count();
+    if let Some(Element::Byte(_)) = glob.iter().rev().nth(ends) {
+        return false;
+    }
+    let mut now = vec![false; glob.len() + 1];
+    let mut next = vec![false; glob.len() + 1];
+    enter(glob, literal, &mut now);
+    for &byte in &path[literal..] {
+        next.fill(false);
+        for (i, element) in glob.iter().enumerate().filter(|(i, _)| now[*i]) {
+            match element {
+                Element::Byte(wanted) if *wanted == byte => enter(glob, i + 1, &mut next),
+                Element::Set(set) if set.contains(byte) => enter(glob, i + 1, &mut next),
+                Element::Star if byte != b'/' => enter(glob, i, &mut next),
+                Element::Any => enter(glob, i, &mut next),
+                Element::Deep => {
+                    next[i] = true;
+                    if byte == b'/' {
+                        enter(glob, i + 1, &mut next);
+                    }
+                }
+                // Beyond the slash everything is below.
+                Element::Below if byte == b'/' => return true,
+                _ => {}
+            }
+        }
+        std::mem::swap(&mut now, &mut next);
+        if !now.contains(&true) {
+            return false;
+        }
+    }
+    now[glob.len()]
+}
+
+/// Marks the element `at`, and those that can be reached from it without a byte.
+fn enter(glob: &[Element], at: usize, marks: &mut [bool]) {
+    let mut i = at;
+    marks[i] = true;
+    while let Some(Element::Star | Element::Any | Element::Deep | Element::Below) = glob.get(i) {
+        i += 1;
+        marks[i] = true;
+    }
+}

@@ -1,0 +1,340 @@
+//! What the file says to what it means: names, variables, patterns, targets, accesses, examples.
+
+use std::collections::HashMap;
+
+use crate::address::Target;
+use crate::error::{Problem, Report};
+use crate::model::{
+    Access, AccessSet, Attempt, Decision, Example, Policy, Rule, RuleName, Section, SectionKind, default_name,
+};
+use crate::parse::{Placed, RawExample, RawPolicy, RawRule, RawSection};
+use crate::pattern::{Parsed, Pattern};
+use crate::variables::{Scope, Value, Variables};
+
+/// The policy, unless something that everything hangs on is missing. Only valid without errors reported.
+pub(crate) fn policy(
+    raw: RawPolicy,
+    variables: &Variables,
+    source_name: &str,
+    source: &str,
+    report: &mut Report,
+) -> Option<Policy> {
+    let name = raw.name.filter(|name| is_name(name, "the policy's name", report));
+    let policy_name = name.map(|name| name.value).unwrap_or_default();
+    let vars: Vec<(String, String)> =
+        raw.vars.iter().map(|(name, text)| (name.value.clone(), text.value.clone())).collect();
+    let (scope, faults) = Scope::new(variables, &vars);
+    for (index, fault) in faults {
+        let (name, text) = &raw.vars[index];
+        let by_name = matches!(
+            fault,
+            crate::variables::VariableFault::Given { .. } | crate::variables::VariableFault::BadName { .. }
+        );
+        report.error(if by_name { name.place } else { text.place }, Problem::Variable(fault));
+    }
+    for (name, text) in &raw.vars {
+        if text.value.contains(['*', '?']) {
+            let note =
+                format!("variable `{}` is literal text: its `*` and `?` match themselves only", name.value);
+            report.note(text.place, note);
+        }
+    }
+    let mut reading = Reading { policy: &policy_name, scope: &scope, rule_lines: HashMap::new(), report };
+    let mut files = Section::absent(&policy_name, SectionKind::Files);
+    let mut exec = Section::absent(&policy_name, SectionKind::Exec);
+    let mut network = Section::absent(&policy_name, SectionKind::Network);
+    let present = raw.sections.iter().map(|section| section.kind).collect();
+    for section in raw.sections {
+        match section.kind {
+            SectionKind::Files => files = reading.section(section),
+            SectionKind::Exec => exec = reading.section(section),
+            SectionKind::Network => network = reading.section(section),
+        }
+    }
+    let examples = raw.examples.into_iter().filter_map(|example| reading.example(example)).collect();
+    Some(Policy {
+        source_name: source_name.into(),
+        source: source.into(),
+        name: policy_name,
+        description: raw.description,
+        present,
+        files,
+        exec,
+        network,
+        examples,
+        notes: Vec::new(),
+    })
+}
+
+/// What a section's rules are about.
+trait Object: Sized {
+    /// Reads one entry of `path` or `to`; reports what is wrong with it.
+    fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self>;
+}
+
+impl Object for Pattern {
+    fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
+        match Pattern::parse(&text.value, reading.scope) {
+            Ok(Parsed::Pattern(pattern)) => {
+                if let Some(word) = pattern.word_in_set() {
+                    let note = format!(
+                        "`[{word}]` is one of these bytes; a directory of that name is `\\[{word}\\]`"
+                    );
+                    reading.report.note(text.place, note);
+                }
+                Some(pattern)
+            }
+            Ok(Parsed::None) => {
+                reading.left_out(text, rule);
+                None
+            }
+            Ok(Parsed::Broken) => None,
+            Err(fault) => {
+                reading.report.error(text.place, Problem::Pattern { pattern: text.value.clone(), fault });
+                None
+            }
+        }
+    }
+}
+
+impl Object for Target {
+    fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
+        let literal = reading.literal(text)?;
+        let Some(literal) = literal else {
+            reading.left_out(text, rule);
+            return None;
+        };
+        match Target::parse(&String::from_utf8_lossy(&literal)) {
+            Ok(target) => {
+                if let Some(instead) = target.port_in_address() {
+                    let note =
+                        format!("`{}` is an address without a port; with one it is `{instead}`", text.value);
+                    reading.report.note(text.place, note);
+                }
+                Some(target)
+            }
+            Err(fault) => {
+                reading.report.error(text.place, Problem::Target { target: text.value.clone(), fault });
+                None
+            }
+        }
+    }
+}
+
+struct Reading<'a> {
+    policy: &'a str,
+    scope: &'a Scope<'a>,
+    rule_lines: HashMap<String, u32>,
+    report: &'a mut Report,
+}
+
+impl Reading<'_> {
+    fn left_out(&mut self, text: &Placed<String>, rule: &str) {
+        let note = format!("rule `{rule}`: `{}` is left out, a variable in it has no value", text.value);
+        self.report.note(text.place, note);
+    }
+
+    /// `None`: an error, reported. `Some(None)`: a variable with `:-none` has no value.
+    fn literal(&mut self, text: &Placed<String>) -> Option<Option<Vec<u8>>> {
+        match self.scope.literal(&text.value) {
+            Ok(Value::Bytes(bytes)) => Some(Some(bytes)),
+            Ok(Value::None) => Some(None),
+            Ok(Value::Broken) => None,
+            Err(fault) => {
+                self.report.error(text.place, Problem::Variable(fault));
+                None
+            }
+        }
+    }
+
+    fn section<O: Object>(&mut self, raw: RawSection) -> Section<O> {
+        let kind = raw.kind;
+        let mut rules: Vec<Rule<O>> =
+            raw.rules.into_iter().filter_map(|rule| self.rule(kind, rule)).collect();
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        let default = raw.default.unwrap_or(Decision::Deny);
+        Section { default, default_name: default_name(self.policy, kind), rules }
+    }
+
+    fn rule<O: Object>(&mut self, kind: SectionKind, raw: RawRule) -> Option<Rule<O>> {
+        let name = raw.name.as_ref().filter(|name| self.is_rule_name(name)).map(|name| name.value.clone());
+        let short_name = name.clone().unwrap_or_default();
+        let (effect, accesses) = match raw.effect {
+            Some((effect, words)) => (Some(effect), self.accesses(&words, kind)),
+            None => (None, AccessSet::EMPTY),
+        };
+        let mut read = |texts: &[Placed<String>]| -> Vec<O> {
+            texts.iter().filter_map(|text| O::read(text, &short_name, self)).collect()
+        };
+        let objects = read(raw.objects.as_deref().unwrap_or_default());
+        let except = read(&raw.except);
+        let (Some(name), Some(effect)) = (name, effect) else {
+            // Something was wrong with it. A rule never goes missing without an error.
+            if self.report.errors.is_empty() {
+                let (context, instead) = ("a rule".to_owned(), "a name, and `allow` or `deny`");
+                self.report.error(raw.place, Problem::Missing { context, key: "name", instead });
+            }
+            return None;
+        };
+        Some(Rule {
+            name: RuleName::new(self.policy, &name),
+            short_name,
+            effect,
+            accesses,
+            objects,
+            except,
+            because: raw.because,
+        })
+    }
+
+    fn is_rule_name(&mut self, name: &Placed<String>) -> bool {
+        if !is_name(name, "the rule's name", self.report) {
+            return false;
+        }
+        let reserved = SectionKind::ALL.iter().any(|kind| name.value == format!("{}.default", kind.name()));
+        if reserved {
+            self.report.error(name.place, Problem::ReservedName { name: name.value.clone() });
+            return false;
+        }
+        if let Some(first) = self.rule_lines.get(&name.value) {
+            let problem = Problem::DuplicateRule { name: name.value.clone(), first: *first };
+            self.report.error(name.place, problem);
+            return false;
+        }
+        self.rule_lines.insert(name.value.clone(), name.place.line);
+        true
+    }
+
+    fn accesses(&mut self, words: &[Placed<String>], kind: SectionKind) -> AccessSet {
+        let mut set = AccessSet::EMPTY;
+        for word in words {
+            if word.value == "all" {
+                set = set.union(kind.accesses());
+                continue;
+            }
+            let wanted = || {
+                let names: Vec<String> = kind.accesses().iter().map(|access| format!("`{access}`")).collect();
+                format!("{} or `all`", names.join(", "))
+            };
+            match Access::ALL.into_iter().find(|access| access.name() == word.value) {
+                Some(access) if access.section() == kind => set.insert(access),
+                Some(access) => {
+                    let (section, access) = (access.section().name(), access.name());
+                    self.report
+                        .error(word.place, Problem::AccessElsewhere { access, section, wanted: wanted() });
+                }
+                None => {
+                    let what = match kind {
+                        SectionKind::Files => "file access",
+                        SectionKind::Exec => "exec access",
+                        SectionKind::Network => "network access",
+                    };
+                    let problem = Problem::BadWord { found: word.value.clone(), what, wanted: wanted() };
+                    self.report.error(word.place, problem);
+                }
+            }
+        }
+        set
+    }
+
+    fn example(&mut self, raw: RawExample) -> Option<Example> {
+        let (key, object) = raw.object;
+        let attempt = match key {
+            "open" => {
+                let Some(words) = &raw.access else {
+                    let problem = Problem::Missing {
+                        context: "an `open` example".to_owned(),
+                        key: "access",
+                        instead: "say which, as in `access: read`",
+                    };
+                    self.report.error(raw.place, problem);
+                    return None;
+                };
+                let accesses = self.accesses(words, SectionKind::Files);
+                Attempt::Open { path: self.example_path(&object)?, accesses }
+            }
+            "run" => Attempt::Run { path: self.example_path(&object)? },
+            key => self.example_address(key, &object)?,
+        };
+        if let (Some(first), true) = (raw.access.iter().flatten().next(), key != "open") {
+            let problem = Problem::WrongKind {
+                what: format!("a `{key}` example"),
+                wanted: "one without `access`",
+                found: "one with it",
+            };
+            self.report.error(first.place, problem);
+        }
+        Some(Example {
+            place: raw.place,
+            attempt,
+            verdict: raw.verdict,
+            rule: raw.rule.map(|rule| rule.value),
+        })
+    }
+
+    /// One path: a pattern in which nothing is a wildcard.
+    fn example_path(&mut self, text: &Placed<String>) -> Option<Vec<u8>> {
+        let pattern = match Pattern::parse(&text.value, self.scope) {
+            Ok(Parsed::Pattern(pattern)) => pattern,
+            Ok(Parsed::Broken) => return None,
+            Ok(Parsed::None) => {
+                self.left_out(text, "example");
+                return None;
+            }
+            Err(fault) => {
+                self.report.error(text.place, Problem::Pattern { pattern: text.value.clone(), fault });
+                return None;
+            }
+        };
+        let path = pattern.literal();
+        if path.is_none() {
+            let problem = Problem::WrongKind {
+                what: "the path of an example".to_owned(),
+                wanted: "one path",
+                found: "a pattern (`\\` takes a character literally)",
+            };
+            self.report.error(text.place, problem);
+        }
+        path
+    }
+
+    /// `192.0.2.1:443`, `[::1]:80/udp`.
+    fn example_address(&mut self, key: &str, text: &Placed<String>) -> Option<Attempt> {
+        let literal = self.literal(text)??;
+        let access = Access::ALL.into_iter().find(|access| access.name() == key)?;
+        let target = match Target::parse(&String::from_utf8_lossy(&literal)) {
+            Ok(target) => target,
+            Err(fault) => {
+                self.report.error(text.place, Problem::Target { target: text.value.clone(), fault });
+                return None;
+            }
+        };
+        let attempt = target.one().map(|(address, port, protocol)| Attempt::Network {
+            access,
+            address,
+            port,
+            protocol,
+        });
+        if attempt.is_none() {
+            let problem = Problem::WrongKind {
+                what: format!("`{key}` of an example"),
+                wanted: "one address and port, as in `192.0.2.1:443`",
+                found: "more than one, or without a port",
+            };
+            self.report.error(text.place, problem);
+        }
+        attempt
+    }
+}
+
+/// True for a word that can stand in `policy/rule`.
+fn is_name(name: &Placed<String>, what: &'static str, report: &mut Report) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.value.len() <= 128
+        && name.value.chars().all(fits);
+    if !good {
+        report.error(name.place, Problem::BadName { what, name: name.value.clone() });
+    }
+    good
+}

@@ -1,0 +1,122 @@
+//! The compiled policy as the kernel reads it: one automaton for paths, one prefix trie for addresses.
+//!
+//! # Paths
+//!
+//! A deterministic automaton over the bytes of an absolute path. `classes[byte]` gives a byte's class;
+//! `row` is a state's index already multiplied by the row width, so that one step is
+//! `row = transitions[row + class]`. Row widths are powers of two, so a row never crosses a page of
+//! [`TRANSITIONS_PER_PAGE`]. Row 0 is dead: nothing can match any more. After the last byte the state's
+//! [`StateVerdict`] (index `row >> row_shift`) says which accesses some rule denies, and which some rule
+//! allows: *deny beats allow, and what neither names falls to the section's default*.
+//!
+//! # Addresses
+//!
+//! Addresses are sixteen bytes; IPv4 is stored IPv4-mapped (`::ffff:a.b.c.d`). A trie node already contains
+//! what the shorter prefixes around it say, so one longest-prefix lookup answers. It names a range of
+//! [`PortRange`]s, disjoint and ascending by (protocol, first port), which carry the same allow and deny
+//! masks.
+
+/// Transitions in one page, the value of the transitions array map (16 KiB).
+pub const TRANSITIONS_PER_PAGE: usize = 4096;
+/// State verdicts in one page, the value of the verdicts array map (4 KiB).
+pub const VERDICTS_PER_PAGE: usize = 1024;
+/// Port ranges in one page, the value of the port ranges array map (3 KiB).
+pub const PORTS_PER_PAGE: usize = 256;
+/// Most transitions that a plan may have: 64 MiB of table.
+pub const MAX_TRANSITIONS: usize = 16 << 20;
+/// Most port ranges that one prefix may have (a binary search of at most 12 steps).
+pub const MAX_PORTS_PER_PREFIX: usize = 4096;
+
+/// File and exec accesses, as bits of [`StateVerdict`].
+pub mod access {
+    /// Open for reading, list a directory.
+    pub const READ: u16 = 1 << 0;
+    /// Open for writing, truncate.
+    pub const WRITE: u16 = 1 << 1;
+    /// Make a new name.
+    pub const CREATE: u16 = 1 << 2;
+    /// Remove a name.
+    pub const DELETE: u16 = 1 << 3;
+    /// Change mode, owner, times, extended attributes.
+    pub const ATTRIBUTES: u16 = 1 << 4;
+    /// Execute.
+    pub const RUN: u16 = 1 << 5;
+    /// Map executable.
+    pub const LOAD: u16 = 1 << 6;
+}
+
+/// Network accesses, as bits of [`PortRange`].
+pub mod net_access {
+    /// connect(2).
+    pub const CONNECT: u8 = 1 << 0;
+    /// Send with an address: sendto(2), sendmsg(2).
+    pub const SEND: u8 = 1 << 1;
+    /// bind(2).
+    pub const BIND: u8 = 1 << 2;
+    /// listen(2).
+    pub const LISTEN: u8 = 1 << 3;
+}
+
+/// Protocols as [`PortRange::proto`] names them.
+pub mod proto {
+    /// Every protocol that is neither TCP nor UDP.
+    pub const OTHER: u8 = 0;
+    /// TCP, and MPTCP.
+    pub const TCP: u8 = 1;
+    /// UDP, and UDP-Lite.
+    pub const UDP: u8 = 2;
+}
+
+/// What the rules that match at one state of the automaton say, as masks of [`access`] bits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StateVerdict {
+    /// Accesses that some matching rule allows.
+    pub allow: u16,
+    /// Accesses that some matching rule denies.
+    pub deny: u16,
+}
+
+/// Key data of the address trie: the run's slot (big-endian, so that it is a prefix), then the address.
+/// The prefix length counts from the slot's first bit: 32 + the address's prefix length.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressKey {
+    /// Slot of the run, big-endian.
+    pub slot_be: u32,
+    /// The address, IPv4 as IPv4-mapped.
+    pub address: [u8; 16],
+}
+
+/// Value of the address trie: which port ranges hold for the prefix.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressNode {
+    /// Index of the first port range.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// What the rules say about some ports of one protocol at one prefix.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortRange {
+    /// First port, host byte order.
+    pub low: u16,
+    /// Last port, inclusive.
+    pub high: u16,
+    /// One of [`proto`].
+    pub proto: u8,
+    /// [`net_access`] bits that some rule allows.
+    pub allow: u8,
+    /// [`net_access`] bits that some rule denies.
+    pub deny: u8,
+    /// Zero.
+    pub _pad: u8,
+}
+
+const _: () = assert!(size_of::<StateVerdict>() == 4);
+const _: () = assert!(size_of::<AddressKey>() == 20);
+const _: () = assert!(size_of::<AddressNode>() == 8);
+const _: () = assert!(size_of::<PortRange>() == 8);

@@ -1,0 +1,27 @@
+//! bprm_check_security: every level of an exec, the script as well as each interpreter.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use sandbox_ebpf::abi::{event::Kind, policy::access};
+
+use super::{EACCES, Subject, file};
+use crate::offsets::{self, value};
+
+/// bprm_check_security(bprm): `bprm->file` is the file of this level.
+#[lsm(hook = "bprm_check_security", sleepable)]
+pub fn bprm_check_security(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(1);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    if subject.ended() {
+        return EACCES;
+    }
+    let bprm: *const u8 = ctx.arg(0);
+    // SAFETY: the verifier knows the hook's argument and follows the member to a `struct file`.
+    let file = unsafe { *bprm.add(value(&offsets::BPRM_FILE)).cast::<*const u8>() };
+    if file.is_null() {
+        return EACCES;
+    }
+    file::judge(&subject, file, access::RUN, [Kind::ExecCheck, Kind::Exec, Kind::Exec])
+}

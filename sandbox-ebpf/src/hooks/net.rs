@@ -1,0 +1,217 @@
+//! socket_connect and socket_sendmsg: where the run's tasks speak to.
+
+use aya_ebpf::{helpers::generated, macros::lsm, programs::LsmContext};
+use sandbox_ebpf::abi::{
+    config::Mode,
+    event::{Cause, Judgement, Kind},
+    policy::{net_access, proto},
+};
+
+use super::{EPERM, Subject, Workplace, report};
+use crate::{
+    emit::{counter, next_kseq},
+    maps::HookScratch,
+    offsets::{self, field},
+    trace::net::describe_socket,
+    verdict::{self, Answer},
+};
+
+const AF_UNSPEC: u16 = 0;
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const AF_NETLINK: u16 = 16;
+const NETLINK_ROUTE: u16 = 0;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
+const IPPROTO_UDPLITE: u16 = 136;
+const IPPROTO_MPTCP: u16 = 262;
+/// sendmsg(2) flag: connect and send in one.
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+/// Bytes of the longest address that is judged: sockaddr_in6.
+const ADDRESS: usize = 28;
+/// Fixed bytes that IPv4-mapped addresses begin with.
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// socket_connect(sock, address, addrlen): the address is the kernel's copy.
+#[lsm(hook = "socket_connect")]
+pub fn socket_connect(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    if subject.ended() {
+        return EPERM;
+    }
+    let socket: *const u8 = ctx.arg(0);
+    let address: *const u8 = ctx.arg(1);
+    let length: i32 = ctx.arg(2);
+    judge(&subject, socket as u64, address as u64, length as u32, net_access::CONNECT)
+}
+
+/// socket_sendmsg(sock, msg, size): a message without a name goes where the connection goes.
+#[lsm(hook = "socket_sendmsg")]
+pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    if subject.ended() {
+        return EPERM;
+    }
+    let socket: *const u8 = ctx.arg(0);
+    let message: *const u8 = ctx.arg(1);
+    let name: u64 = field(message as u64, &offsets::MSG_NAME);
+    if name == 0 {
+        return 0;
+    }
+    let length: u32 = field(message as u64, &offsets::MSG_NAMELEN);
+    let flags: u32 = field(message as u64, &offsets::MSG_FLAGS);
+    let access = if flags & MSG_FASTOPEN != 0 { net_access::CONNECT } else { net_access::SEND };
+    judge(&subject, socket as u64, name, length, access)
+}
+
+/// Judges an access to an address, and records it.
+#[inline(always)]
+fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u8) -> i32 {
+    if !subject.judged() {
+        return 0;
+    }
+    let Some(place) = Workplace::enter() else {
+        // There is no room to tell of it in: the attempt has its number, and counts as lost.
+        next_kseq(subject.slot);
+        counter!(subject.slot, lost);
+        return if subject.config.mode == Mode::Enforce as u32 { EPERM } else { 0 };
+    };
+    // SAFETY: the scratch is a map value.
+    let scratch = unsafe { &mut *place.scratch };
+    // Always as much as is judged: what lies behind a shorter address is not looked at.
+    // SAFETY: ADDRESS bytes are read into more than that; the helper checks the source.
+    let read = unsafe {
+        generated::bpf_probe_read_kernel(
+            scratch.path.as_mut_ptr().cast(),
+            ADDRESS as u32,
+            address as *const _,
+        )
+    };
+    let answer = if read != 0 {
+        Answer::denied(Cause::Unreadable)
+    } else {
+        answer(subject, scratch, socket, length, access)
+    };
+    let judgement = answer.judgement(subject.config.mode);
+    let kinds = if access == net_access::CONNECT {
+        [Kind::ConnectCheck, Kind::Connect, Kind::Send]
+    } else {
+        [Kind::SendCheck, Kind::Send, Kind::Send]
+    };
+    report::<31>(
+        subject,
+        judgement,
+        answer,
+        kinds,
+        access as u16,
+        |header| {
+            describe_socket(header, socket);
+            let told = if length as usize > ADDRESS { ADDRESS } else { length as usize };
+            header.parts[0] = told as u16;
+            told
+        },
+        &raw mut scratch.header,
+    );
+    place.leave();
+    if judgement == Judgement::Blocked { EPERM } else { 0 }
+}
+
+/// What the policy says about a socket address.
+#[inline(always)]
+fn answer(subject: &Subject, scratch: &HookScratch, socket: u64, length: u32, access: u8) -> Answer {
+    let address = &scratch.path;
+    let sock: u64 = field(socket, &offsets::SOCKET_SK);
+    let own_family: u16 = field(sock, &offsets::SOCK_FAMILY);
+    let protocol: u16 = field(sock, &offsets::SOCK_PROTOCOL);
+    let mut family = u16::from_ne_bytes([address[0], address[1]]);
+    if length < 2 {
+        // The kernel refuses it.
+        return Answer::ALLOWED;
+    }
+    if family == AF_UNSPEC {
+        if access == net_access::CONNECT || own_family != AF_INET {
+            // connect: the connection is dissolved. IPv6: it goes where the connection goes.
+            return Answer::ALLOWED;
+        }
+        // UDP over IPv4 takes it for an IPv4 address.
+        family = AF_INET;
+    }
+    let port = u16::from_be_bytes([address[2], address[3]]);
+    let mut target = [0u8; 16];
+    if family == AF_INET && length >= 8 {
+        mapped(&mut target, [address[4], address[5], address[6], address[7]]);
+    } else if family == AF_INET6 && length >= 24 {
+        let mut index = 0;
+        while index < 16 {
+            target[index] = address[8 + index];
+            index += 1;
+        }
+        loopback(&mut target);
+    } else if family == AF_INET || family == AF_INET6 {
+        // Too short for its family: the kernel refuses it.
+        return Answer::ALLOWED;
+    } else {
+        return other(subject, family, protocol, access);
+    }
+    verdict::address(subject.config, subject.slot, target, port, proto(protocol), access)
+}
+
+/// An IPv4 address as IPv4-mapped; "this host" is loopback.
+#[inline(always)]
+fn mapped(target: &mut [u8; 16], v4: [u8; 4]) {
+    let v4 = if u32::from_ne_bytes(v4) == 0 { [127, 0, 0, 1] } else { v4 };
+    let mut index = 0;
+    while index < 12 {
+        target[index] = MAPPED[index];
+        index += 1;
+    }
+    [target[12], target[13], target[14], target[15]] = v4;
+}
+
+/// `::` is `::1`, and `::ffff:0.0.0.0` is `::ffff:127.0.0.1`.
+#[inline(always)]
+fn loopback(target: &mut [u8; 16]) {
+    let low = u64::from_be_bytes([
+        target[8], target[9], target[10], target[11], target[12], target[13], target[14], target[15],
+    ]);
+    let high = u64::from_be_bytes([
+        target[0], target[1], target[2], target[3], target[4], target[5], target[6], target[7],
+    ]);
+    if high != 0 {
+        return;
+    }
+    if low == 0 {
+        target[15] = 1;
+    } else if low == 0xffff_0000_0000 {
+        target[12] = 127;
+        target[15] = 1;
+    }
+}
+
+/// Families that no rule names follow the default; asking the kernel for routes is part of name resolution.
+#[inline(always)]
+fn other(subject: &Subject, family: u16, protocol: u16, access: u8) -> Answer {
+    if family == AF_NETLINK && protocol == NETLINK_ROUTE {
+        return Answer::ALLOWED;
+    }
+    let cause = if family == AF_UNIX { Cause::Policy } else { Cause::Family };
+    Answer { denied: subject.config.net_default_deny & access != 0, cause }
+}
+
+#[inline(always)]
+fn proto(protocol: u16) -> u8 {
+    match protocol {
+        IPPROTO_TCP | IPPROTO_MPTCP => proto::TCP,
+        IPPROTO_UDP | IPPROTO_UDPLITE => proto::UDP,
+        _ => proto::OTHER,
+    }
+}

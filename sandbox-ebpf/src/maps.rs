@@ -1,0 +1,162 @@
+//! Every map, and what lives in it.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LpmTrie, RingBuf},
+};
+use sandbox_ebpf::abi::{
+    config::{MAX_SLOTS, RunConfig, RunCounters},
+    event::{DATA_MAX, Header, PATH_MAX},
+    policy::{
+        AddressKey, AddressNode, PORTS_PER_PAGE, PortRange, StateVerdict, TRANSITIONS_PER_PAGE,
+        VERDICTS_PER_PAGE,
+    },
+    syscall::{CALLS, SyscallSpec},
+};
+
+/// A followed task, by the address of its `task_struct`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Task {
+    /// Slot of its run.
+    pub slot: u32,
+    /// Index of the observed system call that it is in, plus one; 0 is none.
+    pub call: u32,
+    /// Sequence number of the record that the call's result belongs to; 0 is none yet.
+    pub kseq: u64,
+    /// Judgement that a hook made in this call.
+    pub judgement: u8,
+    /// 1 when a record with `kseq` is in the ring already.
+    pub sent: u8,
+    pub _pad: [u8; 6],
+    /// On a process's first thread: 1 once the end of the process was recorded.
+    pub ended: u64,
+}
+
+impl Task {
+    /// A task that has done nothing yet.
+    #[inline(always)]
+    pub fn new(slot: u32) -> Task {
+        Task { slot, call: 0, kseq: 0, judgement: 0, sent: 0, _pad: [0; 6], ended: 0 }
+    }
+}
+
+/// Membership of a run, in task storage.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Member {
+    pub slot: u32,
+    pub _pad: u32,
+}
+
+/// What a hook works in: the record it may write, and the path it judges.
+#[repr(C)]
+pub struct HookScratch {
+    pub header: Header,
+    pub path: [u8; PATH_MAX + 64],
+}
+
+/// A hook's scratch for when the task's own cannot be had.
+#[repr(C)]
+pub struct PooledScratch {
+    /// 1 while somebody works in it.
+    pub taken: u64,
+    pub scratch: HookScratch,
+}
+
+/// Entries of [`SCRATCH_POOL`].
+pub const POOL: u32 = 64;
+
+/// Slack behind the observer's data: a part is written in one piece of bounded size from any offset.
+pub const TRACE_SLACK: usize = 16 * 1024 + 512;
+
+/// What the observer works in, one per CPU.
+#[repr(C)]
+pub struct TraceScratch {
+    pub header: Header,
+    pub data: [u8; DATA_MAX + TRACE_SLACK],
+    /// Where the next part begins.
+    pub cursor: u64,
+    pub walk: Walk,
+    pub arguments: Arguments,
+}
+
+/// A walk from a dentry to the root, under way.
+#[repr(C)]
+pub struct Walk {
+    /// Where its part began.
+    pub begin: u64,
+    pub dentry: u64,
+    pub mount: u64,
+    /// Record flags that it adds.
+    pub flags: u64,
+}
+
+/// The reading of an argument vector, under way.
+#[repr(C)]
+pub struct Arguments {
+    /// Where its part began.
+    pub begin: u64,
+    /// The vector, in the caller's memory.
+    pub array: u64,
+    pub pointer_size: u64,
+    /// 0 once the end was seen.
+    pub truncated: u64,
+}
+
+/// A map kept with the task: a BTF map declares itself by its field types, and aya-ebpf has none for this.
+#[repr(C)]
+pub struct TaskStorage<T> {
+    r#type: *const [i32; 29],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; 1],
+}
+
+// SAFETY: the struct only describes a map to the loader; it is never read or written at run time.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        TaskStorage { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+
+    pub fn as_ptr(&self) -> *mut core::ffi::c_void {
+        &raw const *self as *mut _
+    }
+}
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+#[map]
+pub static RUN_CONFIG: Array<RunConfig> = Array::with_max_entries(MAX_SLOTS, 0);
+#[map]
+pub static RUN_COUNTERS: Array<RunCounters> = Array::with_max_entries(MAX_SLOTS, 0);
+#[map]
+pub static TASKS: HashMap<u64, Task> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+#[map]
+pub static SYSCALLS: Array<SyscallSpec> = Array::with_max_entries(CALLS, 0);
+/// Entries: the machine's CPUs, set by the loader.
+#[map]
+pub static TRACE_SCRATCH: Array<TraceScratch> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCRATCH_POOL: Array<PooledScratch> = Array::with_max_entries(POOL, 0);
+#[map]
+pub static CLASSES: Array<[u8; 256]> = Array::with_max_entries(MAX_SLOTS, 0);
+/// Entries: set by the loader, as the next two.
+#[map]
+pub static TRANSITIONS: Array<[u32; TRANSITIONS_PER_PAGE]> = Array::with_max_entries(1, 0);
+#[map]
+pub static VERDICTS: Array<[StateVerdict; VERDICTS_PER_PAGE]> = Array::with_max_entries(1, 0);
+#[map]
+pub static PORTS: Array<[PortRange; PORTS_PER_PAGE]> = Array::with_max_entries(1, 0);
+#[map]
+pub static ADDRESSES: LpmTrie<AddressKey, AddressNode> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+#[btf_map]
+pub static MEMBERS: TaskStorage<Member> = TaskStorage::new();
+#[btf_map]
+pub static SCRATCH: TaskStorage<HookScratch> = TaskStorage::new();

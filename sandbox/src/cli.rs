@@ -1,0 +1,149 @@
+//! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo sandbox run --audit-only -- claude        record, block nothing
+  sudo sandbox run --enforce agent.yaml -- make  record, and hold the policy";
+
+/// Record what a command really did, and hold it to a policy, in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "sandbox", version, after_help = EXAMPLES, max_term_width = 80)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands, one file each in `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command, record what it does, and hold it to a policy if one is given
+    Run(RunArgs),
+    /// List what was recorded
+    Runs(RunsArgs),
+    /// Show what a run did
+    View(ViewArgs),
+    /// Say which layers work on this machine, and what would give the others
+    Doctor(DoctorArgs),
+}
+
+const RUNS_EXAMPLES: &str = "\
+Examples:
+  sandbox runs
+  sandbox runs --json | jq -r 'select(.status == \"incomplete\") | .id'";
+
+/// `sandbox runs`.
+#[derive(Debug, Args)]
+#[command(after_help = RUNS_EXAMPLES)]
+pub struct RunsArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+const VIEW_EXAMPLES: &str = "\
+Examples:
+  sandbox view
+  sandbox view 20261121-093000-make --limit 0
+  sandbox view last --json | jq -r 'select(.action == \"BLOCKED\") | .path'";
+
+/// `sandbox view`.
+#[derive(Debug, Args)]
+#[command(after_help = VIEW_EXAMPLES)]
+pub struct ViewArgs {
+    /// A run's id or directory, or `last`
+    #[arg(value_name = "RUN", default_value = "last")]
+    pub run: String,
+
+    /// Print the lines of the log
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show at most N lines; 0 for all [default: 200, with --json all]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sudo sandbox doctor
+  sudo sandbox doctor --json | jq '.layers[].role'
+
+Exit status: 0 when every layer works, 1 when one is missing.";
+
+/// `sandbox doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub struct DoctorArgs {
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sudo sandbox run -- make -j4
+  sudo sandbox run --policy agent.yaml -- claude     what would be blocked?
+  sudo sandbox run --enforce agent.yaml -- claude    block it
+
+Exit status: the command's own, 128+n when signal n ended it; 122 when the
+runner ended the run, 125 when it could not start, 126 when the command could
+not be executed, 127 when it was not found.";
+
+/// `sandbox run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// Record and block nothing (the default)
+    #[arg(long, conflicts_with = "enforce")]
+    pub audit_only: bool,
+
+    /// Also record what this policy would block
+    #[arg(long, value_name = "FILE", conflicts_with = "enforce")]
+    pub policy: Option<PathBuf>,
+
+    /// Record, and block what this policy denies
+    #[arg(long, value_name = "FILE")]
+    pub enforce: Option<PathBuf>,
+
+    /// Layers to use: auto, or some of lsm,trace
+    #[arg(long, value_name = "LAYERS", default_value = "auto")]
+    pub layers: String,
+
+    /// Refuse to start without this layer (may be given again)
+    #[arg(long, value_name = "LAYER")]
+    pub require: Vec<String>,
+
+    /// Start even if no layer can hold some of the policy's rules
+    #[arg(long, requires = "enforce")]
+    pub best_effort: bool,
+
+    /// Run the command as this user (name or id)
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+
+    /// What ${WORKSPACE} means in the policy
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+
+    /// Name in the record for who acts (default: the command's name)
+    #[arg(long, value_name = "ID")]
+    pub agent_id: Option<String>,
+
+    /// Write the record into this directory, which must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    /// Say nothing unless something is wrong
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// The command and its arguments
+    #[arg(value_name = "CMD", required = true, num_args = 1.., trailing_var_arg = true)]
+    pub command: Vec<OsString>,
+}

@@ -1,0 +1,450 @@
+//! The collector: the process that keeps the pipeline going until the run is over.
+//!
+//! It runs in a session of its own, on one thread; the recorder's threads and the heartbeat are its helpers.
+//! It decides when a run is over and whether its log may be sealed: only after an end that was seen whole.
+//! What flows through the pipeline is no concern of its.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+
+use sandbox_ebpf::abi::ABI_VERSION;
+
+use crate::enforce::lsm::Lease;
+use crate::event::ProcId;
+use crate::exit::{CommandStatus, Exit};
+use crate::kernel::{bpf, object::ObjectError};
+use crate::launch::ending::{Membership, Patience, Tree, end_tree};
+use crate::launch::guardian::{HEARTBEAT, OnFailure};
+use crate::launch::handshake::{
+    Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
+};
+use crate::launch::plan::{Mode, RunPlan};
+use crate::launch::process::Process;
+use crate::launch::readiness::readable;
+use crate::launch::{CollectorLinks, Roles, background};
+use crate::pipeline::{Pipeline, PipelineError};
+use crate::record::meta::MetaPolicy;
+use crate::record::{self, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart, Sealed};
+use crate::sensor::{self, Judging, Sensor, SensorError};
+
+/// What the processes of a run do in this program.
+pub const ROLES: Roles = Roles { arm, collect, lease_from };
+
+/// How often the collector looks into a ring that is not full enough to wake it, whether the log can still be
+/// written, and whether a run without front-end still has processes.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Batches taken from the ring before the collector looks at what else happens.
+const BATCHES_A_TURN: usize = 16;
+
+/// How long the end of an enforced run may take before its log is closed. Enforcement goes on after it, held
+/// by the guardian, until the last process is dead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The policy's file name in the run directory.
+const EFFECTIVE_POLICY: &str = "policy.effective.yaml";
+
+/// In the child: become a member of the run.
+fn arm(program: BorrowedFd<'_>) -> io::Result<()> {
+    match bpf::run_program(program, &[u64::from(sensor::SLOT)])? {
+        ABI_VERSION => Ok(()),
+        _ => Err(io::ErrorKind::OutOfMemory.into()),
+    }
+}
+
+/// In the guardian: who is a member.
+fn lease_from(fds: Vec<OwnedFd>) -> Option<Box<dyn Membership>> {
+    Some(Box::new(Lease::from_fds(sensor::SLOT, fds)?))
+}
+
+/// Why the run cannot start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("the command's process ended before it was armed")]
+    ChildGone,
+    #[error("cannot make the command's process a member of the run")]
+    Arm(#[source] io::Error),
+    #[error("cannot talk to the {peer}")]
+    Peer { peer: &'static str, source: io::Error },
+    #[error("cannot {step}")]
+    System { step: &'static str, source: io::Error },
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Why the run is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// The command has ended.
+    Command(CommandStatus),
+    /// The front-end has ended without telling how the command did.
+    FrontEndDied,
+    /// The guardian has ended, or ends the run; with the reason.
+    Guardian(String),
+    /// Somebody sent SIGTERM to the collector.
+    Told,
+    /// The log cannot be written.
+    Log(String),
+}
+
+/// The collector's process, from fork to exit status.
+fn collect(plan: &RunPlan, links: CollectorLinks) -> i32 {
+    let keep = [
+        links.front.as_fd(),
+        links.child.as_fd(),
+        links.guardian.as_fd(),
+        links.front_process.as_fd(),
+        links.child_process.as_fd(),
+        plan.run_dir.as_fd(),
+    ];
+    let detached = background::detach(c"sandbox-collect", &keep);
+    let front = Arc::new(links.front);
+    tell_panics(&front);
+    let started = detached
+        .map_err(|source| StartError::System { step: "detach the collector", source })
+        .and_then(|()| start(plan, &links.child, links.guardian, &links.child_process));
+    let collector = match started {
+        Ok((collector, notes)) => {
+            if front.send(&FromCollector::Ready { notes }).is_err() {
+                return 1;
+            }
+            collector
+        }
+        Err(error) => {
+            let message = format!("{:#}", anyhow::Error::new(error));
+            let _ = front.send(&FromCollector::Refused { exit: Exit::CANNOT_START.code(), message });
+            return 1;
+        }
+    };
+    // From here on the child's socket would only hide when it is closed.
+    drop(links.child);
+    collector.run(plan, &front, &links.front_process, links.child_process)
+}
+
+/// A collector has no stderr; what made it panic goes to the user with the front-end.
+fn tell_panics(front: &Arc<Channel<FromCollector, FromFrontEnd>>) {
+    let front = Arc::clone(front);
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = front.send(&FromCollector::Failed { message: panic.to_string() });
+    }));
+}
+
+struct Collector {
+    recorder: Recorder,
+    pipeline: Pipeline,
+    lease: Option<Lease>,
+    guardian: Arc<Channel<ToGuardian, FromGuardian>>,
+    /// Why the guardian no longer guards, if it does not.
+    guardian_failed: Option<String>,
+    process: ProcId,
+    started: Instant,
+}
+
+/// Everything up to the point where the command may start.
+fn start(
+    plan: &RunPlan,
+    child: &Channel<ToChild, Armed>,
+    guardian: Channel<ToGuardian, FromGuardian>,
+    child_process: &Process,
+) -> Result<(Collector, Vec<String>), StartError> {
+    let judging = match &plan.mode {
+        Mode::Observe => Judging::Nothing,
+        Mode::Audit(policy) => Judging::Audit(policy),
+        Mode::Enforce(policy, choice) => Judging::Enforce(policy, *choice),
+    };
+    let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging };
+    let sensor = Sensor::start(request)?;
+    let notes = sensor.notes();
+    arm_child(child, sensor.arm_program()?)?;
+    sensor.admit(child_process.pid())?;
+    let process = ProcId { pid: child_process.pid(), start_ns: 0 };
+    let dir = plan
+        .run_dir
+        .try_clone()
+        .map_err(|source| StartError::System { step: "hold the run directory", source })?;
+    let policy = store_policy(plan)?;
+    let start = run_start(plan, process, policy, &sensor);
+    let recorder = Recorder::begin(dir, &plan.agent_id, &start, record_settings(plan))?;
+    let guardian = Arc::new(guardian);
+    guardian
+        .send_with(&ToGuardian::Watch, &sensor.lease_fds()?)
+        .map_err(|source| StartError::Peer { peer: "guardian", source })?;
+    beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
+    let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
+    let pipeline = Pipeline::new(sensor, &plan.mode, process);
+    let started = Instant::now();
+    let guardian_failed = None;
+    Ok((Collector { recorder, pipeline, lease, guardian, guardian_failed, process, started }, notes))
+}
+
+/// An enforced run ends with its record; one that only audits changes nothing about the command, so it goes on
+/// and the record tells of the hole.
+fn record_settings(plan: &RunPlan) -> RecordSettings {
+    let on_log_error = match plan.on_failure() {
+        OnFailure::EndTree => OnLogError::Stop,
+        OnFailure::LetGo => OnLogError::Continue,
+    };
+    RecordSettings { on_log_error, ..RecordSettings::default() }
+}
+
+/// Makes the child a member of the run, by the program that it runs for that.
+fn arm_child(child: &Channel<ToChild, Armed>, program: BorrowedFd<'_>) -> Result<(), StartError> {
+    let peer = |source| StartError::Peer { peer: "command's process", source };
+    child.send_with(&ToChild::Arm, &[program]).map_err(peer)?;
+    match child.receive().map_err(peer)? {
+        Received::Message(Armed::Yes, _) => Ok(()),
+        Received::Message(Armed::Failed { errno }, _) => {
+            Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
+        }
+        Received::Closed => Err(StartError::ChildGone),
+    }
+}
+
+/// Says every 200 ms that this process is neither dead nor stopped. A thread of its own, because a slow disk
+/// may hold up the collector for longer, and that is no reason to end a run.
+fn beat(guardian: &Arc<Channel<ToGuardian, FromGuardian>>) -> io::Result<()> {
+    let guardian = Arc::clone(guardian);
+    std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
+        while guardian.send(&ToGuardian::Beat).is_ok() {
+            std::thread::sleep(HEARTBEAT);
+        }
+    })?;
+    Ok(())
+}
+
+/// Puts the policy as it holds, without variables, beside the log.
+fn store_policy(plan: &RunPlan) -> Result<Option<MetaPolicy>, StartError> {
+    let Some(policy) = plan.mode.policy() else { return Ok(None) };
+    let text = policy.effective_yaml();
+    plan.run_dir
+        .replace_file(EFFECTIVE_POLICY, text.as_bytes())
+        .map_err(|source| StartError::System { step: "write policy.effective.yaml", source })?;
+    let sha256 = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(MetaPolicy { name: policy.name().to_owned(), sha256 }))
+}
+
+fn run_start(plan: &RunPlan, process: ProcId, policy: Option<MetaPolicy>, sensor: &Sensor) -> RunStart {
+    let mode = match plan.mode {
+        Mode::Observe | Mode::Audit(_) => record::Mode::AuditOnly,
+        Mode::Enforce(..) => record::Mode::Enforce,
+    };
+    RunStart {
+        command: plan.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
+        cwd: plan.cwd.as_os_str().as_bytes().to_vec(),
+        uid: plan.target.uid,
+        user: plan.target.name.clone(),
+        home: plan.target.home.as_os_str().as_bytes().to_vec(),
+        environment: plan.target.environment().variables(),
+        mode,
+        layers: sensor.reports().to_vec(),
+        policy,
+        unheld: sensor.unheld().to_vec(),
+        process,
+        wall_ns: record::time::wall_now_ns(),
+        mono_ns: record::time::mono_now_ns(),
+    }
+}
+
+impl Collector {
+    /// From the go message to the summary.
+    fn run(
+        mut self,
+        plan: &RunPlan,
+        front: &Channel<FromCollector, FromFrontEnd>,
+        front_process: &Process,
+        child: Process,
+    ) -> i32 {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = front.send(&FromCollector::Failed { message: format!("no event loop: {error}") });
+                return 1;
+            }
+        };
+        let end = match runtime.block_on(self.watch(plan, front, front_process)) {
+            Ok(end) => end,
+            Err(error) => End::Log(format!("the collector's event loop failed: {error}")),
+        };
+        if plan.on_failure() == OnFailure::LetGo && end == End::FrontEndDied {
+            self.outlive(plan, &child);
+        }
+        let summary = self.finish(plan, &end, &child);
+        // The guardian first: the front-end's end must find it released.
+        if summary.unsealed.is_none() || plan.on_failure() == OnFailure::LetGo {
+            let _ = self.guardian.send(&ToGuardian::Release);
+        }
+        let told = front.send(&FromCollector::Summary(summary)).is_ok();
+        if let Some(cgroup) = plan.cgroup.as_ref().filter(|_| !told) {
+            // The front-end would have done it.
+            cgroup.remove(LOOK);
+        }
+        let _ = self.recorder.finish_index();
+        0
+    }
+
+    /// Waits for the end of the run.
+    async fn watch(
+        &mut self,
+        plan: &RunPlan,
+        front: &Channel<FromCollector, FromFrontEnd>,
+        front_process: &Process,
+    ) -> io::Result<End> {
+        let guardian = Arc::clone(&self.guardian);
+        let front_ready = readable(front.as_fd())?;
+        let guardian_ready = readable(guardian.as_fd())?;
+        let front_ended = readable(front_process.as_fd())?;
+        let ring = self.pipeline.sensor().ring()?;
+        let ring_ready = readable(ring.as_fd())?;
+        let mut told = signal(SignalKind::terminate())?;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                ready = front_ready.readable() => {
+                    let mut ready = ready?;
+                    match front.try_receive() {
+                        Ok(Received::Message(FromFrontEnd::CommandEnded(status), _)) => {
+                            return Ok(End::Command(status));
+                        }
+                        Ok(Received::Closed) => return Ok(End::FrontEndDied),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                        Err(error) => return Err(error),
+                    }
+                }
+                ready = guardian_ready.readable(), if self.guardian_failed.is_none() => {
+                    let mut ready = ready?;
+                    self.hear_guardian();
+                    match &self.guardian_failed {
+                        Some(why) if plan.on_failure() == OnFailure::EndTree => {
+                            return Ok(End::Guardian(why.clone()));
+                        }
+                        _ => ready.clear_ready(),
+                    }
+                }
+                ready = front_ended.readable() => {
+                    let _ = ready?;
+                    return Ok(End::FrontEndDied);
+                }
+                _ = told.recv() => return Ok(End::Told),
+                ready = ring_ready.readable() => {
+                    ready?.clear_ready();
+                    if let Err(error) = self.collect() {
+                        return Ok(End::Log(error.to_string()));
+                    }
+                }
+                _ = look.tick() => {
+                    let looked = self.collect().and_then(|()| self.pipeline.tell_losses(&self.recorder));
+                    if let Err(error) = looked {
+                        return Ok(End::Log(error.to_string()));
+                    }
+                    if let Err(error) = self.recorder.check() && plan.on_failure() == OnFailure::EndTree {
+                        return Ok(End::Log(error.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Empties the ring, a bounded number of batches at a time: whoever fills it must not hide the run's end.
+    fn collect(&mut self) -> Result<(), PipelineError> {
+        for _ in 0..BATCHES_A_TURN {
+            if self.pipeline.step(&self.recorder)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether the guardian is still on guard.
+    fn hear_guardian(&mut self) {
+        match self.guardian.try_receive() {
+            Ok(Received::Message(FromGuardian::EndsRun { why }, _)) => self.guardian_failed = Some(why),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(Received::Closed) | Err(_) => self.guardian_failed = Some("the guardian died".to_owned()),
+        }
+    }
+
+    /// An audit-only run that lost its front-end goes on, and so does its record, until nothing is left.
+    fn outlive(&mut self, plan: &RunPlan, child: &Process) {
+        while !child.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty()) {
+            std::thread::sleep(LOOK);
+            if self.collect().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends what is to be ended, writes what is to be written, and seals the log if its end was seen whole.
+    fn finish(&mut self, plan: &RunPlan, end: &End, child: &Process) -> Summary {
+        let enforced = plan.on_failure() == OnFailure::EndTree;
+        let duration = self.started.elapsed();
+        let left_running = if enforced {
+            let membership = self.lease.as_ref().map(|lease| lease as &dyn Membership);
+            let tree = Tree { cgroup: plan.cgroup.as_ref(), membership, first: Some(child) };
+            end_tree(tree, Patience::Until(Instant::now() + PATIENCE))
+        } else {
+            plan.cgroup.as_ref().map(|group| group.processes()).unwrap_or_default()
+        };
+        let drained = self.pipeline.finish(&self.recorder);
+        // A command may have ended because the guardian ended it; a run without guardian is never sealed.
+        self.hear_guardian();
+        let end = match (end, &self.guardian_failed) {
+            (End::Command(_), Some(why)) => &End::Guardian(why.clone()),
+            (end, _) => end,
+        };
+        let (unsealed, ended_by_runner) = verdict(end, enforced);
+        let unsealed = unsealed.or_else(|| drained.err().map(|error| error.to_string()));
+        let mut summary = Summary { left_running, unsealed, ended_by_runner, ..Summary::default() };
+        if summary.unsealed.is_none() {
+            let run_end = run_end(end, &summary, duration, self.process);
+            match self.recorder.seal(&run_end) {
+                Ok(Sealed { head, .. }) => summary.head = head,
+                Err(error) => summary.unsealed = Some(error.to_string()),
+            }
+        }
+        let counts = self.recorder.counts();
+        summary.events = counts.events;
+        summary.lost = counts.lost;
+        summary.blocked = counts.blocked;
+        summary.would_block = counts.would_block;
+        summary
+    }
+}
+
+/// Why the log must not be sealed, and why the runner ended the run, if either is so.
+fn verdict(end: &End, enforced: bool) -> (Option<String>, Option<String>) {
+    let ended = |why: &str| enforced.then(|| why.to_owned());
+    match end {
+        End::Command(_) => (None, None),
+        End::FrontEndDied => (Some("the front-end died".into()), ended("the front-end died")),
+        End::Guardian(why) => (Some(why.clone()), ended(why)),
+        End::Told if enforced => (None, ended("the collector was told to end (SIGTERM)")),
+        End::Told => (Some("the collector was told to end (SIGTERM) while the command ran".into()), None),
+        End::Log(error) => (Some(error.clone()), ended(error)),
+    }
+}
+
+fn run_end(end: &End, summary: &Summary, duration: Duration, process: ProcId) -> RunEnd {
+    let (exit_code, signal, reason) = match end {
+        End::Command(CommandStatus::Exited(code)) => (Some(i32::from(*code)), None, "exit"),
+        End::Command(CommandStatus::Signalled(signal)) => (None, Some(*signal), "signal"),
+        _ => (None, None, summary.ended_by_runner.as_deref().unwrap_or("unknown")),
+    };
+    RunEnd {
+        exit_code,
+        signal,
+        reason: reason.to_owned(),
+        left_running: summary.left_running.len() as u64,
+        duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
+        process,
+    }
+}

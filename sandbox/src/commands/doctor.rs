@@ -1,0 +1,97 @@
+//! `sandbox doctor`: which layers this machine has, each proven now, and what would give the others.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli::DoctorArgs;
+use crate::exit::Exit;
+use crate::record::LayerReport;
+use crate::sensor;
+use crate::settings::Layer;
+
+/// What is known of this machine.
+#[derive(Serialize)]
+struct Diagnosis {
+    kernel: String,
+    machine: String,
+    layers: Vec<LayerReport>,
+}
+
+/// Runs the self-tests and prints what they found: status 0 when every layer works, 1 otherwise.
+///
+/// # Errors
+/// The report cannot be written.
+pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    let uname = rustix::system::uname();
+    let diagnosis = Diagnosis {
+        kernel: uname.release().to_string_lossy().into_owned(),
+        machine: uname.machine().to_string_lossy().into_owned(),
+        layers: sensor::survey(),
+    };
+    let mut text = match args.json {
+        true => serde_json::to_string_pretty(&diagnosis).context("cannot print the report")?,
+        false => table(&diagnosis),
+    };
+    text.push('\n');
+    std::io::stdout().write_all(text.as_bytes()).context("cannot print the report")?;
+    let complete = diagnosis.layers.iter().all(|layer| layer.role != sensor::OFF);
+    Ok(if complete { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+fn table(diagnosis: &Diagnosis) -> String {
+    let mut text = format!("kernel {} {}\n", diagnosis.kernel, diagnosis.machine);
+    for layer in &diagnosis.layers {
+        let works = layer.role != sensor::OFF;
+        let state = if works { "works" } else { "missing" };
+        let _ = write!(text, "\n{:<6} {state:<8} {}", layer.name, purpose(&layer.name));
+        for check in &layer.selftest {
+            let lines = wrap(&check.result, 70);
+            let _ = match works {
+                true => write!(text, "\n         {:<22} {}", check.check, check.result),
+                false => write!(text, "\n         {}", lines.join("\n         ")),
+            };
+        }
+        text.push('\n');
+    }
+    text.push_str(match missing(diagnosis, Layer::Lsm) {
+        false => "\nPolicies can be enforced here.",
+        true => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
+    });
+    if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
+        text.push_str("\nRuns cannot be recorded here.");
+    }
+    text
+}
+
+fn missing(diagnosis: &Diagnosis, layer: Layer) -> bool {
+    diagnosis.layers.iter().any(|report| report.name == layer.name() && report.role == sensor::OFF)
+}
+
+fn purpose(layer: &str) -> &'static str {
+    match layer {
+        "lsm" => "hooks: files, exec, network; observes and enforces",
+        "trace" => "tracepoints: what was tried and what came of it",
+        _ => "",
+    }
+}
+
+/// Breaks a text at blanks into lines of at most `width` characters; a longer word stands alone.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}

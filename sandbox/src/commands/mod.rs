@@ -1,0 +1,52 @@
+//! One file per subcommand, and the way to it.
+//!
+//! To add one: a variant of [`crate::cli::Command`], a file here with `execute(args) -> Result<Exit>`, an arm
+//! in [`execute`].
+
+pub mod doctor;
+pub mod run;
+pub mod runs;
+pub mod view;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{Cli, Command};
+use crate::error;
+use crate::exit::Exit;
+
+/// Runs `sandbox` with these arguments; `arguments[0]` is the program.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let arguments: Vec<OsString> = arguments.collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => execute(cli.command),
+        Err(error) => {
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::SUCCESS,
+                // 2 could be the command's own status: a run that cannot start says 125.
+                _ if arguments.get(1).is_some_and(|verb| verb == "run") => Exit::CANNOT_START,
+                _ => Exit::USAGE,
+            }
+        }
+    }
+}
+
+fn execute(command: Command) -> Exit {
+    match command {
+        Command::Doctor(args) => {
+            doctor::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Run(args) => {
+            run::execute(args).unwrap_or_else(|error| error::report(&error, Exit::CANNOT_START))
+        }
+        Command::Runs(args) => {
+            runs::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::View(args) => {
+            view::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+    }
+}

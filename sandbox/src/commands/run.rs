@@ -1,0 +1,356 @@
+//! `sandbox run`: checks everything, makes what the run needs, launches it, and says how it went.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::unistd::Uid;
+
+use crate::cli::RunArgs;
+use crate::collector;
+use crate::error::{Refusal, say};
+use crate::exit::{CommandStatus, Exit};
+use crate::launch::cgroup::Cgroup;
+use crate::launch::frontend::{Outcome, RecordEnd};
+use crate::launch::guardian::OnFailure;
+use crate::launch::handshake::{ChildFailure, ChildStep, Summary};
+use crate::launch::identity::{Sudo, Target};
+use crate::launch::launch;
+use crate::launch::plan::{Mode, RunPlan};
+use crate::launch::policy;
+use crate::launch::program::{Program, ProgramError};
+use crate::record::store::{Account, Place, RunDir, RunName};
+use crate::record::time;
+use crate::settings::{ModeSetting, RunSettings, Verbosity};
+
+/// A run that can be launched.
+#[derive(Debug)]
+struct Prepared {
+    plan: RunPlan,
+    run_dir_origin: Origin,
+}
+
+/// Who made the run's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Ours,
+    /// It was there and empty (`--run-dir`).
+    Users,
+}
+
+/// Runs `sandbox run`; the exit status is the command's own unless the runner has one to give.
+pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
+    let settings = RunSettings::new(args)?;
+    if !Uid::effective().is_root() {
+        return Err(needs_root(std::env::args_os().skip(1)).into());
+    }
+    let prepared = prepare(&settings)?;
+    let plan = &prepared.plan;
+    let notes = |note: &str| {
+        if settings.verbosity == Verbosity::Normal {
+            say(note);
+        }
+    };
+    plan.notes.iter().for_each(|note| notes(note));
+    let outcome = launch(plan, collector::ROLES, &notes);
+    clean_up(&prepared, outcome.as_ref().ok());
+    Ok(conclude(plan, outcome?, settings.verbosity))
+}
+
+/// From an ordinary account: the line that would work, to be pasted.
+fn needs_root(arguments: impl Iterator<Item = OsString>) -> Refusal {
+    let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
+    let words = std::iter::once(program.into_os_string()).chain(arguments);
+    let line: Vec<String> = words.map(|word| shell_word(&word)).collect();
+    Refusal::cannot_start(format!(
+        "the kernel records only for root; the command itself will run as you:\n\
+         sudo -E env \"PATH=$PATH\" {}",
+        line.join(" ")
+    ))
+}
+
+/// A word as a POSIX shell reads it back; bytes that are no text only in bash, ksh and zsh.
+fn shell_word(word: &OsStr) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%^".contains(byte);
+    match std::str::from_utf8(word.as_bytes()) {
+        Ok(text) if !text.is_empty() && text.bytes().all(|byte| plain(&byte)) => text.to_owned(),
+        Ok(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let mut quoted = String::from("$'");
+            for byte in word.as_bytes() {
+                let _ = match byte {
+                    b'\'' | b'\\' => write!(quoted, "\\{}", char::from(*byte)),
+                    b' '..=b'~' => write!(quoted, "{}", char::from(*byte)),
+                    _ => write!(quoted, "\\{byte:03o}"),
+                };
+            }
+            quoted + "'"
+        }
+    }
+}
+
+/// Everything that can be wrong is found here, before anything is made; then the run's directory and its
+/// control group are made.
+fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
+    let target = Target::resolve(settings.user.as_deref(), &Sudo::from_environment())
+        .map_err(|error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))))?;
+    let program = Program::find(&settings.command, target.environment()).map_err(|error| {
+        let exit = match error {
+            ProgramError::NotFound(_) => Exit::NOT_FOUND,
+            ProgramError::NotExecutable { .. } => Exit::NOT_EXECUTABLE,
+            ProgramError::Nul(_) => Exit::CANNOT_START,
+        };
+        Refusal::new(exit, error.to_string())
+    })?;
+    let cwd = std::env::current_dir().context("cannot read the current directory")?;
+    let place = place(&target);
+    let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
+    let expected = match &settings.run_dir {
+        Some(path) => std::path::absolute(path).context("cannot read the current directory")?,
+        None => place.store().join("runs").join(name.first()),
+    };
+    let surroundings = |run_dir| {
+        let workspace = settings.workspace.as_deref();
+        policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
+    };
+    let mut mode = load_policy(&settings.mode, surroundings(&expected))?;
+
+    // From here on something is made.
+    let run_dir_origin = match &settings.run_dir {
+        Some(path) if path.exists() => Origin::Users,
+        _ => Origin::Ours,
+    };
+    let run_dir = match &settings.run_dir {
+        Some(path) => RunDir::create_at(path, &place, &name),
+        None => RunDir::create(&place, &name),
+    }
+    .map_err(|error| Refusal::cannot_start(error.to_string()))?;
+    if run_dir.path() != expected {
+        // Another run took the name in the same second: ${RUN_DIR} is another.
+        mode = load_policy(&settings.mode, surroundings(run_dir.path()))?;
+    }
+    let mut notes: Vec<String> = Vec::new();
+    if let Some(policy) = mode.policy() {
+        notes.extend(policy.notes().iter().map(|note| format!("policy {}: {}", policy.name(), note.text)));
+    }
+    let cgroup = match Cgroup::create(run_dir.id()) {
+        Ok(cgroup) => Some(cgroup),
+        Err(error) => {
+            notes.push(format!("no control group for this run: {:#}", anyhow::Error::new(error)));
+            None
+        }
+    };
+    let agent_id = settings
+        .agent_id
+        .clone()
+        .unwrap_or_else(|| crate::record::store::tool_name(settings.command[0].as_bytes()));
+    let plan = RunPlan {
+        mode,
+        layers: settings.layers.clone(),
+        required: settings.required.clone(),
+        run_dir,
+        agent_id,
+        command: settings.command.clone(),
+        program,
+        target,
+        cwd,
+        cgroup,
+        notes,
+    };
+    Ok(Prepared { plan, run_dir_origin })
+}
+
+fn load_policy(setting: &ModeSetting, surroundings: policy::Surroundings<'_>) -> Result<Mode, Refusal> {
+    let load = |file: &Path| {
+        let refusal = |error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error)));
+        policy::load(file, surroundings).map(Box::new).map_err(refusal)
+    };
+    Ok(match setting {
+        ModeSetting::Observe => Mode::Observe,
+        ModeSetting::Audit(file) => Mode::Audit(load(file)?),
+        ModeSetting::Enforce(file, on_unheld) => Mode::Enforce(load(file)?, *on_unheld),
+    })
+}
+
+/// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME.
+fn place(target: &Target) -> Place {
+    let account = |target: &Target| Account { uid: target.uid, gid: target.gid, home: target.home.clone() };
+    let root = nix::unistd::User::from_uid(Uid::from_raw(0)).ok().flatten();
+    Place {
+        sandbox_home: std::env::var_os("SANDBOX_HOME").filter(|home| !home.is_empty()).map(Into::into),
+        recorder: Account { uid: 0, gid: 0, home: root.map_or_else(|| "/root".into(), |root| root.dir) },
+        reader: account(target),
+    }
+}
+
+/// Removes what a run leaves beside its record.
+fn clean_up(prepared: &Prepared, outcome: Option<&Outcome>) {
+    let plan = &prepared.plan;
+    if let Some(cgroup) = &plan.cgroup {
+        // Processes of an audit-only run that go on keep their group; an enforced run has none left.
+        let patience = match (plan.on_failure(), cgroup.processes().is_empty()) {
+            (OnFailure::LetGo, false) => Duration::ZERO,
+            _ => Duration::from_secs(1),
+        };
+        cgroup.remove(patience);
+    }
+    if !matches!(outcome, Some(Outcome::Ran { .. })) {
+        remove_record(plan.run_dir.path(), prepared.run_dir_origin);
+    }
+}
+
+/// A run that never started has no record: what the collector wrote before it gave up goes, and the directory
+/// too unless the user had made it.
+fn remove_record(directory: &Path, origin: Origin) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    if origin == Origin::Ours {
+        let _ = fs::remove_dir(directory);
+    }
+}
+
+/// Says how it went, and gives the exit status.
+fn conclude(plan: &RunPlan, outcome: Outcome, verbosity: Verbosity) -> Exit {
+    match outcome {
+        Outcome::Refused { exit, message } => {
+            say(&message);
+            Exit::from_code(exit)
+        }
+        Outcome::NeverStarted { ended, message } => {
+            say(&format!("the collector {} before the command could start{}", how(ended), because(message)));
+            Exit::CANNOT_START
+        }
+        Outcome::Ran { status, failure, record } => {
+            // A child that did not execute the command ends with the status that says so.
+            let exit = status.into();
+            if let Some(failure) = &failure {
+                say_failure(plan, failure, exit);
+            }
+            say_record(plan, record, verbosity).unwrap_or(exit)
+        }
+    }
+}
+
+/// Says why the command was not executed.
+fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
+    let error = io::Error::from_raw_os_error(failure.errno);
+    let command = plan.command[0].to_string_lossy();
+    say(&match failure.step {
+        ChildStep::Exec if failure.errno == libc::ENOENT && exit == Exit::NOT_EXECUTABLE => {
+            format!("{command}: its interpreter or loader does not exist")
+        }
+        ChildStep::Exec => format!("{command}: {error}"),
+        ChildStep::Identity => {
+            format!("cannot become {} (uid {}): {error}", plan.target.name, plan.target.uid)
+        }
+        ChildStep::NoNewPrivs => format!("cannot set no_new_privs: {error}"),
+        ChildStep::Seccomp => {
+            format!("cannot install the system call filter: {error}; it needs CONFIG_SECCOMP_FILTER")
+        }
+    });
+}
+
+/// Says what became of the record; an exit status if the runner has its own to give.
+fn say_record(plan: &RunPlan, record: RecordEnd, verbosity: Verbosity) -> Option<Exit> {
+    let path = plan.run_dir.path().display();
+    let enforced = plan.on_failure() == OnFailure::EndTree;
+    match record {
+        RecordEnd::CollectorDied { ended, message } => {
+            let run = if enforced { "the run was ended, and " } else { "" };
+            say(&format!(
+                "the collector {}{}: {run}the record is incomplete: {path}",
+                how(ended),
+                because(message)
+            ));
+            enforced.then_some(Exit::ENDED_BY_RUNNER)
+        }
+        RecordEnd::Summary(summary) => {
+            summary.notes.iter().for_each(|note| say(note));
+            if let Some(why) = &summary.ended_by_runner {
+                say(&format!("the run was ended: {why}"));
+            }
+            match &summary.unsealed {
+                Some(why) => say(&format!("the record is incomplete: {why}: {path}")),
+                None if verbosity == Verbosity::Normal => say(&summary_line(&summary, &path.to_string())),
+                None => {}
+            }
+            summary.ended_by_runner.map(|_| Exit::ENDED_BY_RUNNER)
+        }
+    }
+}
+
+fn summary_line(summary: &Summary, path: &str) -> String {
+    let mut line = format!("{} events, {} lost", grouped(summary.events), grouped(summary.lost));
+    for (count, what) in [(summary.blocked, "blocked"), (summary.would_block, "would be blocked")] {
+        if count > 0 {
+            let _ = write!(line, ", {} {what}", grouped(count));
+        }
+    }
+    match summary.left_running.as_slice() {
+        [] => {}
+        [pid] => _ = write!(line, "; process {pid} goes on unrecorded"),
+        [first, rest @ ..] => {
+            _ = write!(line, "; {} processes go on unrecorded ({first}, …)", rest.len() + 1)
+        }
+    }
+    let _ = write!(line, "\nhead {}\nrecord {path} (sandbox view last)", summary.head);
+    line
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn how(ended: Option<CommandStatus>) -> String {
+    match ended {
+        Some(CommandStatus::Exited(code)) => format!("ended with status {code}"),
+        Some(CommandStatus::Signalled(signal)) => format!("died of signal {signal}"),
+        None => "died".into(),
+    }
+}
+
+fn because(message: Option<String>) -> String {
+    message.map(|message| format!(" ({message})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_from_a_shell() {
+        let words: Vec<OsString> = ["a-b", "", "it's", "a b", "$HOME", "tab\there"]
+            .into_iter()
+            .map(OsString::from)
+            .chain([std::os::unix::ffi::OsStringExt::from_vec(vec![0xff, b'x', b'\'', b'\\'])])
+            .collect();
+        let line: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+        let script = format!("printf '%s\\0' {}", line.join(" "));
+        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap().stdout;
+        let back: Vec<&[u8]> = output.strip_suffix(b"\0").unwrap().split(|byte| *byte == 0).collect();
+        assert_eq!(back, words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234), "1,234");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+}

@@ -1,0 +1,28 @@
+//! `sandbox view`: what one run did.
+
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
+
+use crate::cli::ViewArgs;
+use crate::exit::Exit;
+use crate::review::view::{LIMIT, Size, ViewError, json, text};
+use crate::review::{stores, terminal_width};
+
+/// Runs `sandbox view`.
+pub fn execute(args: &ViewArgs) -> anyhow::Result<Exit> {
+    let run = stores().find(&args.run)?;
+    let stdout = std::io::stdout();
+    let width = stdout.is_terminal().then(|| terminal_width(&stdout)).flatten();
+    let mut out = BufWriter::new(stdout.lock());
+    let shown = if args.json {
+        // The whole log unless less is asked for: a program counts for itself.
+        json(&run, Size { limit: args.limit.filter(|limit| *limit > 0), width: None }, &mut out)
+    } else {
+        let limit = Some(args.limit.unwrap_or(LIMIT)).filter(|limit| *limit > 0);
+        text(&run, Size { limit, width }, &mut out).map(|_| ())
+    };
+    match shown.and_then(|()| out.flush().map_err(ViewError::Output)) {
+        // `sandbox view | head` has what it wanted.
+        Err(ViewError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
+        other => Ok(other.map(|()| Exit::SUCCESS)?),
+    }
+}

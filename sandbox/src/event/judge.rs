@@ -1,0 +1,295 @@
+//! Which rule decided, and what the policy says where no hook was asked.
+//!
+//! A hook's record carries a verdict and no rule: the rule is found here, by the evaluator that the kernel's
+//! tables are tested against. Where only tracepoints watch, the evaluator judges what they saw. A verdict of
+//! the kernel is never changed: where the evaluator disagrees, the event says `unattributed`.
+//!
+//! # Judging what was observed
+//!
+//! Attempts that succeeded are judged at the path that the record names. For opens and execs that is the
+//! object itself; calls that name a path (unlink, rename, …) may lead through symbolic links to another, so
+//! this says what a policy would deny, and enforces nothing. What a hook holds in this run is never judged
+//! this way.
+
+use std::{collections::HashMap, sync::Arc};
+
+use policy::{AccessSet, Decision, Policy, Protocol, RuleName, Verdict, evaluate};
+use sandbox_ebpf::abi::{
+    event::{Cause, Judgement},
+    policy::access,
+};
+
+use super::{
+    Action, Event, EventType, Key, Value,
+    decode::{Decoded, Facts, reason},
+};
+
+/// Paths whose verdicts are remembered at most.
+const REMEMBERED: usize = 32_768;
+
+/// Who judges in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judging {
+    /// Hooks, and they block: events are only told their rule.
+    Enforced,
+    /// Hooks, without blocking; accesses that have no hook are judged from what was observed.
+    Audited,
+    /// Nobody in the kernel: everything is judged from what was observed.
+    Observed,
+}
+
+impl Judging {
+    /// Whether events of a type that the kernel did not judge are judged here.
+    fn observes(self, event_type: EventType) -> bool {
+        let hooked = matches!(
+            event_type,
+            EventType::FileOpen
+                | EventType::FileCreate
+                | EventType::Exec
+                | EventType::NetConnect
+                | EventType::NetSend
+        );
+        match self {
+            Judging::Enforced => false,
+            Judging::Audited => !hooked,
+            Judging::Observed => true,
+        }
+    }
+}
+
+/// Adds verdicts and rules to events.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Option<Policy>,
+    judging: Judging,
+    remembered: Remembered,
+}
+
+impl Judge {
+    /// For a run; without a policy it does nothing.
+    pub fn new(policy: Option<Policy>, judging: Judging) -> Self {
+        Self { policy, judging, remembered: Remembered::default() }
+    }
+
+    /// Judges an event that was enriched.
+    pub fn judge(&mut self, decoded: &mut Decoded) {
+        let Some(policy) = &self.policy else { return };
+        let Decoded { event, facts } = decoded;
+        if facts.access | facts.access2 == 0 && facts.net_access == 0 {
+            return;
+        }
+        let mut court = Court { policy, remembered: &mut self.remembered };
+        match facts.judgement {
+            Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
+                court.judge_observed(event, facts);
+            }
+            Judgement::None => {}
+            _ if facts.cause != Cause::Policy => {}
+            judgement => court.name_rule(event, facts, judgement),
+        }
+    }
+}
+
+/// Whether an attempt went through, or will without another call.
+fn succeeded(event: &Event) -> bool {
+    let begun = -i64::from(libc::EINPROGRESS);
+    match event.get(Key::Ret) {
+        Some(Value::Int(ret)) => *ret >= 0 || (*ret == begun && event.event_type == EventType::NetConnect),
+        _ => false,
+    }
+}
+
+/// What the policy says.
+#[derive(Clone, Debug)]
+struct Said {
+    decision: Decision,
+    /// None where the run's own objects are allowed by no rule.
+    rule: Option<RuleName>,
+    because: Option<Arc<str>>,
+}
+
+impl Said {
+    fn of(verdict: &Verdict<'_>) -> Self {
+        Said {
+            decision: verdict.decision,
+            rule: Some(verdict.rule.clone()),
+            because: verdict.because.map(Arc::from),
+        }
+    }
+
+    /// Allowed by the language itself.
+    const OWN: Said = Said { decision: Decision::Allow, rule: None, because: None };
+
+    /// Both must be allowed; of two rules that decide the first by name is told.
+    fn and(self, other: Said) -> Said {
+        match (self.decision, other.decision) {
+            (Decision::Deny, Decision::Allow) => self,
+            (Decision::Allow, Decision::Deny) => other,
+            _ if self.rule.is_some() && (other.rule.is_none() || self.rule <= other.rule) => self,
+            _ => other,
+        }
+    }
+}
+
+/// Verdicts on paths, by the accesses asked for.
+#[derive(Debug, Default)]
+struct Remembered {
+    by_access: HashMap<u16, HashMap<Box<[u8]>, Said>>,
+    count: usize,
+}
+
+impl Remembered {
+    fn get(&self, accesses: u16, path: &[u8]) -> Option<&Said> {
+        self.by_access.get(&accesses)?.get(path)
+    }
+
+    fn insert(&mut self, accesses: u16, path: &[u8], said: Said) {
+        if self.count >= REMEMBERED {
+            *self = Remembered::default();
+        }
+        self.count += 1;
+        self.by_access.entry(accesses).or_default().insert(path.into(), said);
+    }
+}
+
+/// The policy, and what it said before.
+struct Court<'a> {
+    policy: &'a Policy,
+    remembered: &'a mut Remembered,
+}
+
+impl Court<'_> {
+    /// Finds the rule behind the kernel's verdict.
+    fn name_rule(&mut self, event: &mut Event, facts: &Facts, judgement: Judgement) {
+        let decided = match judgement {
+            Judgement::Allowed => Decision::Allow,
+            _ => Decision::Deny,
+        };
+        match self.decide(event, facts) {
+            Some(said) if said.decision == decided => name(event, &said),
+            _ => event.set(Key::Reason, Value::Bytes(b"unattributed".to_vec())),
+        }
+    }
+
+    /// Judges in the kernel's stead.
+    fn judge_observed(&mut self, event: &mut Event, facts: &Facts) {
+        let cut = event.get(Key::PathTruncated).is_some();
+        let said = if cut { None } else { self.decide(event, facts) };
+        match said {
+            Some(said) => {
+                event.action = match said.decision {
+                    Decision::Allow => Action::Allowed,
+                    Decision::Deny => Action::WouldBlock,
+                };
+                name(event, &said);
+            }
+            None if cut => {
+                event.action = Action::WouldBlock;
+                let why = reason(Cause::PathTooLong).unwrap_or_default();
+                event.set(Key::Reason, Value::Bytes(why.into()));
+            }
+            None => return,
+        }
+        event.set(Key::Layer, Value::Bytes(b"trace".to_vec()));
+    }
+
+    /// What the policy says about an event; `None` where the event does not name its object.
+    fn decide(&mut self, event: &Event, facts: &Facts) -> Option<Said> {
+        let mut said = None;
+        let mut add = |next: Said| {
+            said = Some(match said.take() {
+                Some(said) => Said::and(said, next),
+                None => next,
+            });
+        };
+        if facts.access != 0 {
+            add(self.at(facts.access, object(event)?, facts.detached));
+        }
+        if facts.script {
+            // The interpreter was the object; the text it reads was executed too.
+            if let Some(path) = bytes(event, Key::Path) {
+                add(self.at(facts.access, path, false));
+            }
+        }
+        if facts.access2 != 0 {
+            add(self.at(facts.access2, bytes(event, Key::Path2)?, false));
+        }
+        if facts.net_access != 0 {
+            add(self.network(event, facts)?);
+        }
+        said
+    }
+
+    /// Accesses to a path.
+    fn at(&mut self, accesses: u16, path: &[u8], detached: bool) -> Said {
+        if detached && path.first() != Some(&b'/') {
+            // Pipes and the like belong to the run.
+            return Said::OWN;
+        }
+        if let Some(said) = self.remembered.get(accesses, path) {
+            return said.clone();
+        }
+        let verdict = if accesses == access::RUN {
+            evaluate::exec(self.policy, path)
+        } else {
+            evaluate::file(self.policy, AccessSet::from_path_bits(accesses), path)
+        };
+        let said = Said::of(&verdict);
+        self.remembered.insert(accesses, path, said.clone());
+        said
+    }
+
+    /// Accesses to an address. Families that no rule can name follow the section's default, as in the hooks.
+    fn network(&self, event: &Event, facts: &Facts) -> Option<Said> {
+        if let Some((address, port)) = facts.end {
+            let accesses = AccessSet::from_net_bits(facts.net_access);
+            let protocol = Protocol::from_abi(facts.proto);
+            return Some(Said::of(&evaluate::network(self.policy, accesses, address, port, protocol)));
+        }
+        match bytes(event, Key::Family) {
+            // Dissolving a connection.
+            Some(b"unspec") => Some(Said::OWN),
+            // Too short to be an address, or none that the record has.
+            Some(b"inet" | b"inet6") => None,
+            _ => {
+                let section = self.policy.network();
+                let rule = Some(section.default_name().clone());
+                Some(Said { decision: section.default(), rule, because: None })
+            }
+        }
+    }
+}
+
+/// The path that a verdict on an event is about.
+fn object(event: &Event) -> Option<&[u8]> {
+    if event.event_type != EventType::Exec {
+        return bytes(event, Key::Path);
+    }
+    match event.get(Key::Target) {
+        Some(Value::Bytes(judged)) => Some(judged),
+        // Only a successful exec's `exe` is the file that runs now.
+        _ if matches!(event.get(Key::Ret), Some(Value::Int(0))) => bytes(event, Key::Exe),
+        _ => bytes(event, Key::Path),
+    }
+}
+
+fn bytes(event: &Event, key: Key) -> Option<&[u8]> {
+    match event.get(key) {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// Puts the rule on an event.
+fn name(event: &mut Event, said: &Said) {
+    if let Some(rule) = &said.rule {
+        event.set(Key::PolicyRule, Value::Bytes(rule.as_str().into()));
+    }
+    if let Some(because) = &said.because {
+        event.set(Key::Because, Value::Bytes(because.as_bytes().into()));
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

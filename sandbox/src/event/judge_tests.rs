@@ -1,0 +1,195 @@
+use std::net::IpAddr;
+
+use policy::Variables;
+use sandbox_ebpf::abi::policy::{net_access, proto};
+
+use super::*;
+use crate::event::ProcId;
+
+const POLICY: &str = r#"
+version: 1
+name: p
+files:
+  default: deny
+  rules:
+    - { name: home, allow: [all], path: ["/home/**"] }
+    - { name: keys, deny: [read], path: ["/home/.ssh/**"], because: keys stay here }
+    - { name: frozen, deny: [delete, create], path: ["/home/frozen/**"] }
+exec:
+  default: allow
+  rules:
+    - { name: no-tunnels, deny: [run], path: ["**/socat", "**/tunnel.sh"] }
+network:
+  default: deny
+  rules:
+    - { name: local, allow: [connect, listen], to: ["127.0.0.0/8"] }
+"#;
+
+fn judge(judging: Judging) -> Judge {
+    let policy = Policy::parse("p.yaml", POLICY, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
+    Judge::new(Some(policy), judging)
+}
+
+fn event(event_type: EventType, ret: Option<i64>, details: &[(Key, &str)], facts: Facts) -> Decoded {
+    let details = details.iter().map(|(key, value)| (*key, Value::Bytes((*value).into())));
+    let details = details.chain(ret.map(|ret| (Key::Ret, Value::Int(ret)))).collect();
+    let process = ProcId { pid: 1, start_ns: 1 };
+    let action = match facts.judgement {
+        Judgement::None => Action::Observed,
+        Judgement::Allowed => Action::Allowed,
+        Judgement::Blocked => Action::Blocked,
+        Judgement::WouldBlock => Action::WouldBlock,
+    };
+    let event = Event { event_type, action, wall_ns: 0, mono_ns: 0, kseq: 1, process, details };
+    Decoded { event, facts }
+}
+
+fn asks(access: u16) -> Facts {
+    Facts { access, ..Facts::default() }
+}
+
+/// Action, rule, layer, reason of what a judge made of an event.
+fn outcome(judge: &mut Judge, mut decoded: Decoded) -> String {
+    judge.judge(&mut decoded);
+    let show = |key| bytes(&decoded.event, key).map_or("-".into(), |bytes| String::from_utf8_lossy(bytes));
+    let [rule, layer, reason] = [Key::PolicyRule, Key::Layer, Key::Reason].map(show);
+    format!("{} {rule} {layer} {reason}", decoded.event.action.name())
+}
+
+fn open(path: &str, ret: i64, facts: Facts) -> Decoded {
+    event(EventType::FileOpen, Some(ret), &[(Key::Path, path)], facts)
+}
+
+#[test]
+fn observed_attempts_are_judged_when_they_went_through() {
+    let mut judge = judge(Judging::Observed);
+    let mut see = |path, ret, access| outcome(&mut judge, open(path, ret, asks(access)));
+    assert_eq!(see("/home/a", 3, access::READ), "ALLOWED p/home trace -");
+    assert_eq!(see("/home/.ssh/id", 3, access::READ), "WOULD_BLOCK p/keys trace -");
+    assert_eq!(see("/home/.ssh/id", 3, access::WRITE), "ALLOWED p/home trace -", "another access");
+    assert_eq!(see("/home/.ssh/id", 3, access::READ | access::WRITE), "WOULD_BLOCK p/keys trace -");
+    assert_eq!(see("/etc/passwd", 3, access::READ), "WOULD_BLOCK p/files.default trace -");
+    assert_eq!(see("/home/.ssh/id", -2, access::READ), "OBSERVED - - -", "it failed anyway");
+    assert_eq!(see("/home/.ssh/id", 3, 0), "OBSERVED - - -", "O_PATH asks for nothing");
+}
+
+#[test]
+fn the_rules_own_words_come_with_it() {
+    let mut decoded = open("/home/.ssh/id", 3, asks(access::READ));
+    judge(Judging::Observed).judge(&mut decoded);
+    assert_eq!(bytes(&decoded.event, Key::Because), Some(&b"keys stay here"[..]));
+}
+
+#[test]
+fn both_ends_of_a_rename_count() {
+    let mut judge = judge(Judging::Observed);
+    let mut see = |from, to| {
+        let facts = Facts { access2: access::CREATE, ..asks(access::DELETE) };
+        let paths = [(Key::Path, from), (Key::Path2, to)];
+        outcome(&mut judge, event(EventType::FileRename, Some(0), &paths, facts))
+    };
+    assert_eq!(see("/home/a", "/home/b"), "ALLOWED p/home trace -");
+    assert_eq!(see("/home/frozen/a", "/home/b"), "WOULD_BLOCK p/frozen trace -");
+    assert_eq!(see("/home/a", "/home/frozen/b"), "WOULD_BLOCK p/frozen trace -");
+    assert_eq!(see("/etc/a", "/home/frozen/b"), "WOULD_BLOCK p/files.default trace -", "the first by name");
+}
+
+#[test]
+fn execs_are_judged_at_what_runs_and_at_the_script() {
+    let mut judge = judge(Judging::Observed);
+    let mut see = |path, exe, script| {
+        let facts = Facts { script, ..asks(access::RUN) };
+        outcome(&mut judge, event(EventType::Exec, Some(0), &[(Key::Path, path), (Key::Exe, exe)], facts))
+    };
+    assert_eq!(see("/bin/sh", "/usr/bin/dash", false), "ALLOWED p/exec.default trace -");
+    assert_eq!(see("/x/link", "/usr/bin/socat", false), "WOULD_BLOCK p/no-tunnels trace -");
+    assert_eq!(see("/x/socat", "/usr/bin/true", false), "ALLOWED p/exec.default trace -", "a link");
+    assert_eq!(see("/x/tunnel.sh", "/usr/bin/dash", true), "WOULD_BLOCK p/no-tunnels trace -");
+}
+
+#[test]
+fn addresses_and_families() {
+    let mut judge = judge(Judging::Observed);
+    let mut see = |ret, bits, end: Option<&str>, family| {
+        let end = end.map(|ip| (ip.parse::<IpAddr>().unwrap(), 80));
+        let facts = Facts { net_access: bits, end, proto: proto::TCP, ..Facts::default() };
+        outcome(&mut judge, event(EventType::NetConnect, Some(ret), &[(Key::Family, family)], facts))
+    };
+    let connect = net_access::CONNECT;
+    assert_eq!(see(0, connect, Some("127.0.0.1"), "inet"), "ALLOWED p/local trace -");
+    assert_eq!(see(-115, connect, Some("9.9.9.9"), "inet"), "WOULD_BLOCK p/network.default trace -");
+    assert_eq!(see(-111, connect, Some("9.9.9.9"), "inet"), "OBSERVED - - -");
+    assert_eq!(see(0, net_access::BIND, Some("127.0.0.1"), "inet"), "WOULD_BLOCK p/network.default trace -");
+    assert_eq!(see(0, connect, None, "unix"), "WOULD_BLOCK p/network.default trace -");
+    assert_eq!(see(0, connect, None, "unspec"), "ALLOWED - trace -");
+    assert_eq!(see(0, connect, None, "inet"), "OBSERVED - - -");
+}
+
+#[test]
+fn what_cannot_be_judged_by_its_path() {
+    let mut judge = judge(Judging::Observed);
+    let pipe = Facts { detached: true, ..asks(access::READ) };
+    assert_eq!(outcome(&mut judge, open("pipe:[3]", 3, pipe)), "ALLOWED - trace -");
+    let mut cut = open("a/b", 3, asks(access::READ));
+    cut.event.set(Key::PathTruncated, Value::Flag(true));
+    assert_eq!(outcome(&mut judge, cut), "WOULD_BLOCK - trace the path is too long to be judged");
+    let nameless = event(EventType::FileOpen, Some(3), &[], asks(access::READ));
+    assert_eq!(outcome(&mut judge, nameless), "OBSERVED - - -");
+}
+
+fn by_hook(judgement: Judgement, cause: Cause, path: &str) -> Decoded {
+    let facts = Facts { judgement, cause, ..asks(access::READ) };
+    event(EventType::FileOpen, Some(-13), &[(Key::Path, path), (Key::Layer, "lsm")], facts)
+}
+
+#[test]
+fn verdicts_of_the_kernel_get_their_rule_and_stay() {
+    for judging in [Judging::Enforced, Judging::Audited] {
+        let mut judge = judge(judging);
+        let mut see = |judgement, cause, path| outcome(&mut judge, by_hook(judgement, cause, path));
+        assert_eq!(see(Judgement::Blocked, Cause::Policy, "/home/.ssh/id"), "BLOCKED p/keys lsm -");
+        assert_eq!(see(Judgement::WouldBlock, Cause::Policy, "/etc/x"), "WOULD_BLOCK p/files.default lsm -");
+        assert_eq!(see(Judgement::Allowed, Cause::Policy, "/home/x"), "ALLOWED p/home lsm -");
+        assert_eq!(see(Judgement::Blocked, Cause::Policy, "/home/x"), "BLOCKED - lsm unattributed");
+        assert_eq!(see(Judgement::Allowed, Cause::Policy, "/etc/x"), "ALLOWED - lsm unattributed");
+        assert_eq!(see(Judgement::Blocked, Cause::NoScratch, "/home/.ssh/id"), "BLOCKED - lsm -");
+    }
+}
+
+#[test]
+fn an_exec_that_a_hook_judged_is_named_by_what_it_judged() {
+    let mut judge = judge(Judging::Audited);
+    let facts = Facts { judgement: Judgement::WouldBlock, ..asks(access::RUN) };
+    let details = [(Key::Path, "/x/link"), (Key::Target, "/usr/bin/socat"), (Key::Exe, "/usr/bin/socat")];
+    assert_eq!(
+        outcome(&mut judge, event(EventType::Exec, Some(0), &details, facts)),
+        "WOULD_BLOCK p/no-tunnels - -"
+    );
+    // Alone; `exe` is who tried.
+    let details = [(Key::Path, "/usr/bin/socat"), (Key::Exe, "/bin/sh")];
+    assert_eq!(
+        outcome(&mut judge, event(EventType::Exec, None, &details, facts)),
+        "WOULD_BLOCK p/no-tunnels - -"
+    );
+}
+
+#[test]
+fn what_a_hook_holds_is_its_own() {
+    let unlink =
+        || event(EventType::FileDelete, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
+    let open = || open("/home/.ssh/id", 3, asks(access::READ));
+    assert_eq!(outcome(&mut judge(Judging::Audited), open()), "OBSERVED - - -");
+    assert_eq!(outcome(&mut judge(Judging::Audited), unlink()), "WOULD_BLOCK p/frozen trace -");
+    assert_eq!(outcome(&mut judge(Judging::Enforced), open()), "OBSERVED - - -");
+    assert_eq!(outcome(&mut judge(Judging::Enforced), unlink()), "OBSERVED - - -");
+    assert_eq!(outcome(&mut Judge::new(None, Judging::Observed), open()), "OBSERVED - - -");
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut judge = judge(Judging::Observed);
+    for number in 0..REMEMBERED + 10 {
+        outcome(&mut judge, open(&format!("/home/{number}"), 3, asks(access::READ)));
+    }
+    assert_eq!(judge.remembered.count, 10);
+}

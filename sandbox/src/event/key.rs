@@ -1,0 +1,280 @@
+//! Keys of an event's details.
+
+/// A key. Variants stand in the order of their names, so that sorting keys sorts the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// Accesses asked for, in the policy's words.
+    Access,
+    /// Arguments.
+    Argv,
+    /// Secrets were cut out of argv.
+    ArgvRedacted,
+    /// argv is longer than what stands here.
+    ArgvTruncated,
+    /// The rule's own explanation.
+    Because,
+    /// Denials in the run.
+    Blocked,
+    /// The kernel's boot id.
+    BootId,
+    /// Process id of the child.
+    ChildPid,
+    /// Identity of the child.
+    ChildProcId,
+    /// The task's name, which it may set as it likes.
+    Comm,
+    /// The command of the run.
+    Command,
+    /// How many attempts this line stands for.
+    Count,
+    /// Names of secrets that the run can reach.
+    Credentials,
+    /// Working directory.
+    Cwd,
+    /// Device of the object, as `major:minor` packed by the kernel (new_encode_dev).
+    Dev,
+    /// Address of the other end.
+    DstIp,
+    /// Port of the other end.
+    DstPort,
+    /// How long the run took.
+    DurationNs,
+    /// Events in the log, this one included.
+    Events,
+    /// The executable.
+    Exe,
+    /// Device of the executable.
+    ExeDev,
+    /// Inode of the executable.
+    ExeIno,
+    /// Exit code.
+    ExitCode,
+    /// Address family.
+    Family,
+    /// New mode bits.
+    FileMode,
+    /// Flags of the call, as a number.
+    Flags,
+    /// Attempts counted in other lines.
+    Folded,
+    /// New group.
+    GroupId,
+    /// hash_self of the event before the seal.
+    Head,
+    /// Name of the host.
+    Hostname,
+    /// Inode of the object.
+    Ino,
+    /// Kernel release.
+    Kernel,
+    /// When the last of the folded attempts was.
+    LastMonoNs,
+    /// The layer that held the verdict.
+    Layer,
+    /// The layers that really held, each proven.
+    Layers,
+    /// Last hash of the ledger.
+    LedgerPrev,
+    /// Processes that outlive the run.
+    LeftRunning,
+    /// Events lost.
+    Lost,
+    /// The machine's id.
+    MachineId,
+    /// Mode of the run.
+    Mode,
+    /// Random, so that two runs never begin alike.
+    Nonce,
+    /// New owner.
+    Owner,
+    /// Absolute path of the object, as far as the kernel could tell.
+    Path,
+    /// The other path: new name, link target.
+    Path2,
+    /// A path is longer than what stands here.
+    PathTruncated,
+    /// Name of the policy.
+    PolicyName,
+    /// The rule behind a verdict, `policy/rule`.
+    PolicyRule,
+    /// SHA-256 of `policy.effective.yaml`.
+    PolicySha256,
+    /// Process id of the parent.
+    Ppid,
+    /// Protocol.
+    Proto,
+    /// Why, where the type alone does not say.
+    Reason,
+    /// Result: 0 or above is success, below is -errno.
+    Ret,
+    /// Directory of the run.
+    RunDir,
+    /// Signal that ended it.
+    Signal,
+    /// Own address.
+    SrcIp,
+    /// Own port.
+    SrcPort,
+    /// Who may write the store.
+    Store,
+    /// System call, by name, or by number where it has none here.
+    Syscall,
+    /// Target of the act.
+    Target,
+    /// User id.
+    Uid,
+    /// Rules that no layer of this run holds.
+    Unheld,
+    /// User name.
+    User,
+    /// Version of the runner.
+    Version,
+}
+
+impl Key {
+    /// Every key, ascending by name.
+    pub const ALL: &'static [Key] = &[
+        Key::Access,
+        Key::Argv,
+        Key::ArgvRedacted,
+        Key::ArgvTruncated,
+        Key::Because,
+        Key::Blocked,
+        Key::BootId,
+        Key::ChildPid,
+        Key::ChildProcId,
+        Key::Comm,
+        Key::Command,
+        Key::Count,
+        Key::Credentials,
+        Key::Cwd,
+        Key::Dev,
+        Key::DstIp,
+        Key::DstPort,
+        Key::DurationNs,
+        Key::Events,
+        Key::Exe,
+        Key::ExeDev,
+        Key::ExeIno,
+        Key::ExitCode,
+        Key::Family,
+        Key::FileMode,
+        Key::Flags,
+        Key::Folded,
+        Key::GroupId,
+        Key::Head,
+        Key::Hostname,
+        Key::Ino,
+        Key::Kernel,
+        Key::LastMonoNs,
+        Key::Layer,
+        Key::Layers,
+        Key::LedgerPrev,
+        Key::LeftRunning,
+        Key::Lost,
+        Key::MachineId,
+        Key::Mode,
+        Key::Nonce,
+        Key::Owner,
+        Key::Path,
+        Key::Path2,
+        Key::PathTruncated,
+        Key::PolicyName,
+        Key::PolicyRule,
+        Key::PolicySha256,
+        Key::Ppid,
+        Key::Proto,
+        Key::Reason,
+        Key::Ret,
+        Key::RunDir,
+        Key::Signal,
+        Key::SrcIp,
+        Key::SrcPort,
+        Key::Store,
+        Key::Syscall,
+        Key::Target,
+        Key::Uid,
+        Key::Unheld,
+        Key::User,
+        Key::Version,
+    ];
+
+    /// The name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Key::Access => "access",
+            Key::Argv => "argv",
+            Key::ArgvRedacted => "argv_redacted",
+            Key::ArgvTruncated => "argv_truncated",
+            Key::Because => "because",
+            Key::Blocked => "blocked",
+            Key::BootId => "boot_id",
+            Key::ChildPid => "child_pid",
+            Key::ChildProcId => "child_proc_id",
+            Key::Comm => "comm",
+            Key::Command => "command",
+            Key::Count => "count",
+            Key::Credentials => "credentials",
+            Key::Cwd => "cwd",
+            Key::Dev => "dev",
+            Key::DstIp => "dst_ip",
+            Key::DstPort => "dst_port",
+            Key::DurationNs => "duration_ns",
+            Key::Events => "events",
+            Key::Exe => "exe",
+            Key::ExeDev => "exe_dev",
+            Key::ExeIno => "exe_ino",
+            Key::ExitCode => "exit_code",
+            Key::Family => "family",
+            Key::FileMode => "file_mode",
+            Key::Flags => "flags",
+            Key::Folded => "folded",
+            Key::GroupId => "group_id",
+            Key::Head => "head",
+            Key::Hostname => "hostname",
+            Key::Ino => "ino",
+            Key::Kernel => "kernel",
+            Key::LastMonoNs => "last_mono_ns",
+            Key::Layer => "layer",
+            Key::Layers => "layers",
+            Key::LedgerPrev => "ledger_prev",
+            Key::LeftRunning => "left_running",
+            Key::Lost => "lost",
+            Key::MachineId => "machine_id",
+            Key::Mode => "mode",
+            Key::Nonce => "nonce",
+            Key::Owner => "owner",
+            Key::Path => "path",
+            Key::Path2 => "path2",
+            Key::PathTruncated => "path_truncated",
+            Key::PolicyName => "policy_name",
+            Key::PolicyRule => "policy_rule",
+            Key::PolicySha256 => "policy_sha256",
+            Key::Ppid => "ppid",
+            Key::Proto => "proto",
+            Key::Reason => "reason",
+            Key::Ret => "ret",
+            Key::RunDir => "run_dir",
+            Key::Signal => "signal",
+            Key::SrcIp => "src_ip",
+            Key::SrcPort => "src_port",
+            Key::Store => "store",
+            Key::Syscall => "syscall",
+            Key::Target => "target",
+            Key::Uid => "uid",
+            Key::Unheld => "unheld",
+            Key::User => "user",
+            Key::Version => "version",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Key;
+
+    #[test]
+    fn keys_ascend_by_name() {
+        assert!(Key::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1]));
+    }
+}

@@ -1,0 +1,292 @@
+//! The eBPF object: offsets set, maps sized, loaded; its programs attached one by one by who needs them.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Map, MapData, MapError, RingBuf},
+    programs::{Lsm, Program, ProgramError, RawTracePoint},
+};
+use sandbox_ebpf::abi::{
+    ABI_VERSION,
+    config::{MAX_SLOTS, RunConfig, RunCounters},
+};
+
+use super::{
+    bpf,
+    btf::{Btf, BtfError, VMLINUX},
+    syscalls,
+};
+
+/// The object, as it was checked by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sandbox.bpf.o"));
+
+/// The program that makes the calling task a member.
+const ARM: &str = "arm";
+
+/// What can go wrong between the object and the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The kernel's types do not have what the programs need.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel refused the object's maps.
+    #[error("the kernel refused the eBPF object: {}", chain(.0))]
+    Load(EbpfError),
+    /// The kernel refused one program.
+    #[error("the kernel refused the program `{name}`: {}", chain(.error))]
+    Program {
+        /// Which.
+        name: String,
+        /// Why.
+        error: ProgramError,
+    },
+    /// The kernel's types cannot be read by the loader.
+    #[error("cannot read the kernel's types: {}", chain(.0.as_ref()))]
+    KernelBtf(Box<aya::BtfError>),
+    /// A program could not be attached.
+    #[error("cannot attach the program `{name}`")]
+    Attach {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A map is not there, or not what it should be.
+    #[error("map `{name}`: {}", chain(.error))]
+    Map {
+        /// Which.
+        name: String,
+        /// Why.
+        error: MapError,
+    },
+    /// A call on a map or program failed.
+    #[error("cannot {what}")]
+    Call {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The object and this program do not belong together.
+    #[error(
+        "the eBPF object has ABI {found}, this program {ABI_VERSION}: rebuild with `sandbox-ebpf/rebuild`"
+    )]
+    Abi {
+        /// What the object says.
+        found: u32,
+    },
+}
+
+/// An error and its causes, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    // aya ends a refusal with the verifier's log, which is empty where it was not even asked.
+    text.trim_end().trim_end_matches("Verifier output:").trim_end().to_owned()
+}
+
+/// Entries of the maps whose size depends on the policy and the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// Pages of transitions.
+    pub transitions: u32,
+    /// Pages of state verdicts.
+    pub verdicts: u32,
+    /// Pages of port ranges.
+    pub ports: u32,
+    /// Address prefixes.
+    pub addresses: u32,
+}
+
+/// The loaded object.
+pub struct Object {
+    ebpf: Ebpf,
+    links: Vec<OwnedFd>,
+}
+
+impl Object {
+    /// Reads the kernel's types, sets the offsets, creates the maps. Attaches nothing.
+    ///
+    /// # Errors
+    /// No privilege, no BTF, a kernel that lacks a member or a map type.
+    pub fn load(sizes: Sizes) -> Result<Object, ObjectError> {
+        let offsets = offsets()?;
+        let mut loader = EbpfLoader::new();
+        for (name, value) in &offsets {
+            loader.override_global(name, value, true);
+        }
+        loader.override_global("ARGUMENT_REGISTERS", &syscalls::ARGUMENT_REGISTERS, true);
+        loader.override_global("COMPAT_MASK", &syscalls::COMPAT_FLAG.1, true);
+        let cpus = aya::util::nr_cpus().map_err(|(what, source)| ObjectError::Call {
+            what: if what.is_empty() { "count the CPUs" } else { "read the list of possible CPUs" },
+            source,
+        })?;
+        loader
+            .map_max_entries("TRACE_SCRATCH", cpus as u32)
+            .map_max_entries("TRANSITIONS", sizes.transitions.max(1))
+            .map_max_entries("VERDICTS", sizes.verdicts.max(1))
+            .map_max_entries("PORTS", sizes.ports.max(1))
+            .map_max_entries("ADDRESSES", sizes.addresses.max(1))
+            // Task storage: aya has no type for it.
+            .allow_unsupported_maps();
+        let mut object = Object { ebpf: loader.load(OBJECT).map_err(ObjectError::Load)?, links: Vec::new() };
+        object.load_tracepoint(ARM)?;
+        let found = bpf::run_program(object.arm_program()?, &[u64::from(MAX_SLOTS)])
+            .map_err(|source| ObjectError::Call { what: "ask the eBPF object for its ABI", source })?;
+        if found != ABI_VERSION {
+            return Err(ObjectError::Abi { found });
+        }
+        object.write_syscalls()?;
+        Ok(object)
+    }
+
+    fn write_syscalls(&mut self) -> Result<(), ObjectError> {
+        let map = self.map("SYSCALLS")?;
+        for (index, spec) in syscalls::table().into_iter().enumerate().filter(|(_, spec)| spec.kind != 0) {
+            bpf::update(map, index as u32, spec)
+                .map_err(|source| ObjectError::Call { what: "write the system call table", source })?;
+        }
+        Ok(())
+    }
+
+    /// The program that a task runs to become a member: see [`bpf::run_program`].
+    ///
+    /// # Errors
+    /// The object has no such program.
+    pub fn arm_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
+        let program = self.ebpf.program(ARM).and_then(|program| program.fd().ok());
+        program.map(AsFd::as_fd).ok_or(ObjectError::Abi { found: 0 })
+    }
+
+    fn load_tracepoint(&mut self, name: &str) -> Result<(), ObjectError> {
+        let fault = |error| ObjectError::Program { name: name.into(), error };
+        let program: &mut RawTracePoint = self.program(name)?.try_into().map_err(fault)?;
+        program.load().map_err(fault)
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Program, ObjectError> {
+        self.ebpf.program_mut(name).ok_or(ObjectError::Abi { found: 0 })
+    }
+
+    /// Loads and attaches the program of a raw tracepoint, which bears the tracepoint's name. It stays
+    /// attached while the object, or a copy of its link, lives.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or has no such tracepoint.
+    pub fn attach_tracepoint(&mut self, name: &str) -> Result<(), ObjectError> {
+        self.load_tracepoint(name)?;
+        let tracepoint = CString::new(name).unwrap_or_default();
+        self.attach(name, Some(&tracepoint))
+    }
+
+    /// Loads and attaches the program of an LSM hook, which bears the hook's name.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or has no such hook.
+    pub fn attach_hook(&mut self, name: &str, btf: &aya::Btf) -> Result<(), ObjectError> {
+        let fault = |error| ObjectError::Program { name: name.into(), error };
+        let program: &mut Lsm = self.program(name)?.try_into().map_err(fault)?;
+        program.load(name, btf).map_err(fault)?;
+        self.attach(name, None)
+    }
+
+    fn attach(&mut self, name: &str, tracepoint: Option<&CStr>) -> Result<(), ObjectError> {
+        let program = self.program(name)?;
+        let fd = program.fd().map_err(|error| ObjectError::Program { name: name.into(), error })?;
+        let link = bpf::attach(fd.as_fd(), tracepoint)
+            .map_err(|source| ObjectError::Attach { name: name.into(), source })?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Detaches what was attached when there were more than `count` links.
+    pub fn detach_since(&mut self, count: usize) {
+        self.links.truncate(count);
+    }
+
+    /// What keeps the programs attached.
+    pub fn links(&self) -> &[OwnedFd] {
+        &self.links
+    }
+
+    /// A map's descriptor.
+    ///
+    /// # Errors
+    /// The object has no such map.
+    pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>, ObjectError> {
+        let map = self.ebpf.map(name).ok_or(ObjectError::Abi { found: 0 })?;
+        let data = match map {
+            Map::Array(data)
+            | Map::HashMap(data)
+            | Map::LpmTrie(data)
+            | Map::RingBuf(data)
+            | Map::Unsupported(data) => data,
+            _ => return Err(ObjectError::Abi { found: 0 }),
+        };
+        Ok(data.fd().as_fd())
+    }
+
+    /// Takes the ring buffer out of the object.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be mapped.
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, ObjectError> {
+        let map = self.ebpf.take_map("EVENTS").ok_or(ObjectError::Abi { found: 0 })?;
+        RingBuf::try_from(map).map_err(|error| ObjectError::Map { name: "EVENTS".into(), error })
+    }
+
+    /// Writes the configuration of a run.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn configure(&self, slot: u32, config: RunConfig) -> Result<(), ObjectError> {
+        bpf::update(self.map("RUN_CONFIG")?, slot, config)
+            .map_err(|source| ObjectError::Call { what: "write the run's configuration", source })
+    }
+
+    /// The counters of a run.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn counters(&self, slot: u32) -> Result<RunCounters, ObjectError> {
+        let counters = bpf::lookup(self.map("RUN_COUNTERS")?, slot)
+            .map_err(|source| ObjectError::Call { what: "read the run's counters", source })?;
+        Ok(counters.unwrap_or_default())
+    }
+}
+
+macro_rules! names {
+    ($($name:ident = $structure:literal $field:literal;)*) => {
+        &[$((stringify!($name), $structure, $field),)*]
+    };
+}
+
+/// Every offset that the object needs: global, structure, member.
+const OFFSETS: &[(&str, &str, &str)] = sandbox_ebpf::offset_table!(names);
+
+/// Reads every offset from the running kernel's types.
+fn offsets() -> Result<Vec<(&'static str, u64)>, BtfError> {
+    let wanted: Vec<&str> = OFFSETS.iter().map(|(_, structure, _)| *structure).collect();
+    let btf = Btf::open(Path::new(VMLINUX), &wanted)?;
+    let mut offsets = Vec::with_capacity(OFFSETS.len() + 1);
+    for (name, structure, field) in OFFSETS {
+        offsets.push((*name, btf.offset(structure, field)?));
+    }
+    offsets.push(("COMPAT_WORD", btf.offset("task_struct", syscalls::COMPAT_FLAG.0)?));
+    Ok(offsets)
+}

@@ -1,0 +1,133 @@
+//! The first process of a run, from fork to exec.
+//!
+//! It waits to be armed, waits for the go, takes the user's ids, puts back what the runner changed, and
+//! executes the command. In an audit-only run nothing else happens here.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Go, Received, ToChild};
+use super::identity::{Identity, Target};
+use super::inherited;
+use super::program::Program;
+use crate::exit::Exit;
+
+/// Makes the calling task a member of the run, with the descriptor that the collector sent.
+pub type Arm = fn(BorrowedFd<'_>) -> io::Result<()>;
+
+/// What holds the command beside the kernel's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// Audit-only: nothing.
+    None,
+    /// Enforced: no gain of privileges, and the system call filter.
+    Enforced,
+}
+
+/// What the child holds from birth.
+#[derive(Debug)]
+pub struct ChildLinks {
+    /// To the collector.
+    pub collector: Channel<Armed, ToChild>,
+    /// To the front-end.
+    pub front: Channel<ChildFailure, Go>,
+}
+
+/// What the child executes, and as whom.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildPlan<'a> {
+    /// The command.
+    pub program: &'a Program,
+    /// Whose ids it runs with.
+    pub target: &'a Target,
+    /// What holds it.
+    pub confinement: Confinement,
+    /// The signal mask it starts with.
+    pub mask: &'a SigSet,
+}
+
+/// Runs the child. It returns only when the command was not executed, with the exit status of the process.
+pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
+    if !become_member(&links, arm) {
+        return Exit::CANNOT_START;
+    }
+    match links.front.receive() {
+        Ok(Received::Message(Go::Now, _)) => {}
+        // The front-end has ended: nobody wants the command any more.
+        _ => return Exit::CANNOT_START,
+    }
+    // The collector must be able to tell a command from a child that still waits.
+    drop(links.collector);
+    let failure = execute(plan);
+    let exit = match (failure.step, Errno::from_raw(failure.errno)) {
+        // A file that is there and "not found" names an interpreter that is not.
+        (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
+        (ChildStep::Exec, _) => Exit::NOT_EXECUTABLE,
+        _ => Exit::CANNOT_START,
+    };
+    let _ = links.front.send(&failure);
+    exit
+}
+
+fn become_member(links: &ChildLinks, arm: Arm) -> bool {
+    let Ok(Received::Message(ToChild::Arm, fds)) = links.collector.receive() else { return false };
+    let armed = match fds.first() {
+        None => Armed::Yes,
+        Some(fd) => match arm(fd.as_fd()) {
+            Ok(()) => Armed::Yes,
+            Err(error) => Armed::Failed { errno: error.raw_os_error().unwrap_or(libc::EIO) },
+        },
+    };
+    links.collector.send(&armed).is_ok() && armed == Armed::Yes
+}
+
+/// Everything up to exec; comes back with what failed.
+fn execute(plan: ChildPlan<'_>) -> ChildFailure {
+    let failed =
+        |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
+    if let Identity::Switch = plan.target.identity
+        && let Err(error) = plan.target.assume()
+    {
+        return failed(ChildStep::Identity, &error);
+    }
+    inherited::restore_dispositions();
+    inherited::restore_closed_descriptors();
+    // A signal that came in meanwhile, Ctrl-C for instance, acts here as it would have on the command.
+    if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(plan.mask), None) {
+        return failed(ChildStep::Exec, &error.into());
+    }
+    if plan.confinement == Confinement::Enforced {
+        if let Err(error) = nix::sys::prctl::set_no_new_privs() {
+            return failed(ChildStep::NoNewPrivs, &error.into());
+        }
+        if let Err(error) = crate::enforce::seccomp::install() {
+            return failed(ChildStep::Seccomp, &error);
+        }
+    }
+    ChildFailure { step: ChildStep::Exec, errno: exec(plan.program) as i32 }
+}
+
+/// Tries each candidate as execvp(3) does: a file that may not be executed does not hide a later one.
+fn exec(program: &Program) -> Errno {
+    let mut denied = None;
+    for path in program.candidates() {
+        match program.exec(path) {
+            Errno::ENOEXEC => return exec_script(program, path),
+            Errno::EACCES => denied = Some(Errno::EACCES),
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
+            other => return other,
+        }
+    }
+    denied.unwrap_or(Errno::ENOENT)
+}
+
+/// A text without `#!` is a shell script, to execvp(3) and to every shell.
+fn exec_script(program: &Program, path: &CString) -> Errno {
+    let mut argv = vec![c"/bin/sh".to_owned(), path.clone()];
+    argv.extend(program.argv().iter().skip(1).cloned());
+    program.exec_with(c"/bin/sh", &argv)
+}

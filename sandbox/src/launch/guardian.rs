@@ -1,0 +1,182 @@
+//! The guardian: a small process that ends an enforced run when the others no longer can.
+//!
+//! It watches the collector and the front-end by pidfd and the collector by its heartbeat. It holds the
+//! descriptors that keep the programs attached, so that enforcement stays in force until the tree is dead. It
+//! records nothing, and in an audit-only run it ends nothing.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use super::background;
+use super::cgroup::Cgroup;
+use super::ending::{Membership, Patience, Tree, end_tree};
+use super::handshake::{Channel, FromGuardian, Received, ToGuardian};
+use super::process::Process;
+
+/// How often the collector says that it lives.
+pub const HEARTBEAT: Duration = Duration::from_millis(200);
+/// After how long without a word it counts as stopped. CLOCK_MONOTONIC, so a sleeping machine does not count.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What becomes of a run whose runner fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Enforced: everything inside is ended.
+    EndTree,
+    /// Audit-only: the command goes on.
+    LetGo,
+}
+
+/// Makes a membership out of the descriptors that the collector sent along.
+pub type LeaseFrom = fn(Vec<OwnedFd>) -> Option<Box<dyn Membership>>;
+
+/// What the guardian holds from birth.
+#[derive(Debug)]
+pub struct GuardianLinks {
+    /// To the collector.
+    pub collector: Channel<FromGuardian, ToGuardian>,
+    /// The collector.
+    pub collector_process: Process,
+    /// The front-end.
+    pub front_process: Process,
+    /// The first process of the run.
+    pub child: Process,
+}
+
+/// What the guardian learned in one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Nothing,
+    Released,
+    Failed(Failure),
+}
+
+/// How the runner failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    CollectorDied,
+    CollectorSilent,
+    FrontEndDied,
+}
+
+impl Failure {
+    fn why(self) -> &'static str {
+        match self {
+            Failure::CollectorDied => "the collector died",
+            Failure::CollectorSilent => "the collector was stopped, or could not run for 3 seconds",
+            Failure::FrontEndDied => "the front-end died",
+        }
+    }
+}
+
+struct Guardian {
+    links: GuardianLinks,
+    on_failure: OnFailure,
+    lease_from: LeaseFrom,
+    lease: Option<Box<dyn Membership>>,
+    /// When the collector was last heard; `None` until the run is about to start.
+    heard: Option<Instant>,
+}
+
+/// Runs the guardian; gives the exit status of its process.
+pub fn run(
+    links: GuardianLinks,
+    cgroup: Option<&Cgroup>,
+    on_failure: OnFailure,
+    lease_from: LeaseFrom,
+) -> i32 {
+    let keep: [BorrowedFd<'_>; 4] = [
+        links.collector.as_fd(),
+        links.collector_process.as_fd(),
+        links.front_process.as_fd(),
+        links.child.as_fd(),
+    ];
+    // A guardian that could not detach is better than none.
+    let _ = background::detach(c"sandbox-guard", &keep);
+    let mut guardian = Guardian { links, on_failure, lease_from, lease: None, heard: None };
+    let news = guardian.watch();
+    if let News::Failed(failure) = news {
+        // Before anything dies: a collector that is only stopped must find out that this is no ordinary end.
+        let _ = guardian.links.collector.send(&FromGuardian::EndsRun { why: failure.why().to_owned() });
+    }
+    if on_failure == OnFailure::EndTree && guardian.heard.is_some() {
+        let tree = Tree { cgroup, membership: guardian.lease.as_deref(), first: Some(&guardian.links.child) };
+        // After a release the collector has done this already, unless something would not die.
+        end_tree(tree, Patience::Forever);
+    }
+    let failed = matches!(news, News::Failed(_));
+    if let Some(cgroup) = cgroup.filter(|_| failed && on_failure == OnFailure::EndTree) {
+        cgroup.remove(Duration::from_secs(1));
+    }
+    i32::from(failed)
+}
+
+impl Guardian {
+    /// Returns when the run is over, one way or the other.
+    fn watch(&mut self) -> News {
+        loop {
+            self.wait();
+            // Messages first: a collector may end right after it said that all is well.
+            let news = match self.hear() {
+                News::Nothing => self.look(),
+                news => news,
+            };
+            if news != News::Nothing {
+                return news;
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let mut fds = vec![
+            PollFd::new(self.links.collector.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.links.collector_process.as_fd(), PollFlags::POLLIN),
+        ];
+        // An audit-only run goes on without its front-end.
+        if self.on_failure == OnFailure::EndTree {
+            fds.push(PollFd::new(self.links.front_process.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = match self.heard {
+            Some(heard) if self.on_failure == OnFailure::EndTree => {
+                let left = (heard + SILENCE).saturating_duration_since(Instant::now());
+                // Rounded up, so as not to spin in the last millisecond.
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+            _ => PollTimeout::NONE,
+        };
+        let _ = nix::poll::poll(&mut fds, timeout);
+    }
+
+    fn hear(&mut self) -> News {
+        loop {
+            match self.links.collector.try_receive() {
+                Ok(Received::Message(ToGuardian::Watch, fds)) => {
+                    self.lease = (self.lease_from)(fds);
+                    self.heard = Some(Instant::now());
+                }
+                Ok(Received::Message(ToGuardian::Beat, _)) => self.heard = Some(Instant::now()),
+                Ok(Received::Message(ToGuardian::Release, _)) => return News::Released,
+                Ok(Received::Closed) => return News::Failed(Failure::CollectorDied),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return News::Nothing,
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(_) => return News::Failed(Failure::CollectorDied),
+            }
+        }
+    }
+
+    fn look(&self) -> News {
+        let enforced = self.on_failure == OnFailure::EndTree;
+        let silent = self.heard.is_some_and(|heard| heard.elapsed() >= SILENCE);
+        if self.links.collector_process.has_ended() {
+            News::Failed(Failure::CollectorDied)
+        } else if enforced && self.links.front_process.has_ended() {
+            News::Failed(Failure::FrontEndDied)
+        } else if enforced && silent {
+            News::Failed(Failure::CollectorSilent)
+        } else {
+            News::Nothing
+        }
+    }
+}

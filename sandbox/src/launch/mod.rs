@@ -1,0 +1,184 @@
+//! Starting a run: its processes, its control group, its first process, and who ends it.
+//!
+//! ```text
+//! front-end ──fork──▶ child ──exec──▶ the command      same terminal, same process group
+//!     ├───────fork──▶ collector                        own session; observes, decodes, records
+//!     └───────fork──▶ guardian                         own session; ends an enforced run that lost its runner
+//! ```
+//!
+//! All are forked from one process with one thread, before any runtime exists. They talk over typed sockets
+//! ([`handshake`]) on which the death of a peer is a message too. What is observed and how it is recorded is
+//! not decided here: the collector brings it as [`Roles`].
+
+pub mod background;
+pub mod cgroup;
+pub mod child;
+pub mod ending;
+pub mod frontend;
+pub mod guardian;
+pub mod handshake;
+pub mod identity;
+pub mod inherited;
+pub mod plan;
+pub mod policy;
+pub mod process;
+pub mod program;
+pub mod readiness;
+pub mod signals;
+pub mod workspace;
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::unistd::{ForkResult, fork};
+
+use child::ChildLinks;
+use frontend::{FrontLinks, Outcome};
+use guardian::{GuardianLinks, LeaseFrom};
+use handshake::{Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, ToChild, ToGuardian};
+use plan::RunPlan;
+use process::Process;
+use signals::Signals;
+
+/// What the processes of a run do beside living and dying.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    /// In the child, still root: become a member, with the descriptor that the collector sent.
+    pub arm: child::Arm,
+    /// In the collector: everything, until the record is finished. Gives the exit status of that process.
+    pub collect: fn(&RunPlan, CollectorLinks) -> i32,
+    /// In the guardian: make a membership out of descriptors.
+    pub lease_from: LeaseFrom,
+}
+
+/// What the collector holds from birth.
+#[derive(Debug)]
+pub struct CollectorLinks {
+    /// To the front-end.
+    pub front: Channel<FromCollector, FromFrontEnd>,
+    /// To the child, until it has executed the command.
+    pub child: Channel<ToChild, Armed>,
+    /// To the guardian.
+    pub guardian: Channel<ToGuardian, FromGuardian>,
+    /// The front-end.
+    pub front_process: Process,
+    /// The first process of the run.
+    pub child_process: Process,
+}
+
+/// A run could not be launched: the system refused something that it hardly ever refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}")]
+pub struct LaunchError {
+    step: &'static str,
+    source: io::Error,
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> LaunchError {
+    move |source| LaunchError { step, source }
+}
+
+/// Forks the processes of the run and stays with it until it has ended. `say` prints notes for the user.
+///
+/// The caller must have one thread only.
+pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcome, LaunchError> {
+    let sockets = failed("make the sockets between the run's processes");
+    let (front_to_collector, collector_to_front) = handshake::pair().map_err(&sockets)?;
+    let (front_to_child, child_to_front) = handshake::pair().map_err(&sockets)?;
+    let (collector_to_child, child_to_collector) = handshake::pair().map_err(&sockets)?;
+    let (collector_to_guardian, guardian_to_collector) = handshake::pair().map_err(&sockets)?;
+    let signals = Signals::take().map_err(failed("take the signals of the run"))?;
+    let hold = failed("take hold of a process of the run");
+
+    // In each process only its own ends may stay open: one that lives on elsewhere would hide a death.
+    let child_process = match fork_one().map_err(failed("fork the command's process"))? {
+        Forked::Here => {
+            drop((front_to_collector, collector_to_front, front_to_child, collector_to_child));
+            drop((collector_to_guardian, guardian_to_collector));
+            let links = ChildLinks { collector: child_to_collector, front: child_to_front };
+            stay(|| child::run(links, plan.child(signals.found_mask()), roles.arm).code().into())
+        }
+        Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+    };
+    drop((child_to_collector, child_to_front));
+    if let Some(cgroup) = &plan.cgroup {
+        cgroup.add(child_process.pid()).map_err(|error| LaunchError {
+            step: "move the command into its control group",
+            source: io::Error::other(error),
+        })?;
+    }
+
+    let collector_links = CollectorLinks {
+        front: collector_to_front,
+        child: collector_to_child,
+        guardian: collector_to_guardian,
+        front_process: Process::own().map_err(&hold)?,
+        child_process: child_process.try_clone().map_err(&hold)?,
+    };
+    let collector_process = match fork_one().map_err(failed("fork the collector"))? {
+        Forked::Here => stay(|| (roles.collect)(plan, collector_links)),
+        Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+    };
+    drop(collector_links);
+
+    let guardian_links = GuardianLinks {
+        collector: guardian_to_collector,
+        collector_process: collector_process.try_clone().map_err(&hold)?,
+        front_process: Process::own().map_err(&hold)?,
+        child: child_process.try_clone().map_err(&hold)?,
+    };
+    let guardian_process = match fork_one().map_err(failed("fork the guardian"))? {
+        Forked::Here => {
+            let cgroup = plan.cgroup.as_ref();
+            stay(|| guardian::run(guardian_links, cgroup, plan.on_failure(), roles.lease_from))
+        }
+        Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+    };
+    drop(guardian_links);
+
+    let links = FrontLinks {
+        collector: front_to_collector,
+        child: front_to_child,
+        collector_process,
+        guardian_process,
+        child_process,
+    };
+    let keep = [
+        signals.as_fd(),
+        plan.run_dir.as_fd(),
+        links.collector.as_fd(),
+        links.child.as_fd(),
+        links.collector_process.as_fd(),
+        links.guardian_process.as_fd(),
+        links.child_process.as_fd(),
+    ];
+    background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
+    frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say)
+        .map_err(failed("wait for the run"))
+}
+
+enum Forked {
+    /// This is the new process.
+    Here,
+    /// This is the old one; the new one's pid.
+    Child(u32),
+}
+
+fn fork_one() -> io::Result<Forked> {
+    // SAFETY: the process has one thread (see `launch`), so the copy may do everything that the original may.
+    match unsafe { fork() }? {
+        ForkResult::Child => Ok(Forked::Here),
+        ForkResult::Parent { child } => Ok(Forked::Child(child.as_raw().unsigned_abs())),
+    }
+}
+
+/// Exit status of a process of ours that panicked, as Rust has it.
+const PANICKED: i32 = 101;
+
+/// Plays a role to its end and ends the process: a panic must not unwind into the copy of the front-end that
+/// a fork leaves on the stack, and nothing runs that the original registered for its own end.
+fn stay(role: impl FnOnce() -> i32) -> ! {
+    let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(role)).unwrap_or(PANICKED);
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}

@@ -1,0 +1,82 @@
+//! A run that can be started: everything is looked up, found, checked and made.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use nix::sys::signal::SigSet;
+use policy::Policy;
+
+use super::cgroup::Cgroup;
+use super::child::{ChildPlan, Confinement};
+use super::guardian::OnFailure;
+use super::identity::Target;
+use super::program::Program;
+use crate::record::store::RunDir;
+use crate::settings::{Layer, LayerChoice, OnUnheld};
+
+/// What the run does with a policy.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// There is none: record only.
+    Observe,
+    /// Judge by it without blocking.
+    Audit(Box<Policy>),
+    /// Hold it.
+    Enforce(Box<Policy>, OnUnheld),
+}
+
+/// A run, before its processes exist.
+#[derive(Debug)]
+pub struct RunPlan {
+    /// What it does with a policy.
+    pub mode: Mode,
+    /// Layers to use.
+    pub layers: LayerChoice,
+    /// Layers that must be there.
+    pub required: Vec<Layer>,
+    /// The record's directory, which also names the run.
+    pub run_dir: RunDir,
+    /// Who acts, in the record.
+    pub agent_id: String,
+    /// The command as it was given.
+    pub command: Vec<OsString>,
+    /// The command as it is executed.
+    pub program: Program,
+    /// Its user.
+    pub target: Target,
+    /// Its directory.
+    pub cwd: PathBuf,
+    /// Its control group, where there could be one.
+    pub cgroup: Option<Cgroup>,
+    /// What the user should know before it starts.
+    pub notes: Vec<String>,
+}
+
+impl Mode {
+    /// The policy, where there is one.
+    pub fn policy(&self) -> Option<&Policy> {
+        match self {
+            Mode::Observe => None,
+            Mode::Audit(policy) | Mode::Enforce(policy, _) => Some(policy),
+        }
+    }
+}
+
+impl RunPlan {
+    /// What becomes of the run when its runner fails.
+    pub fn on_failure(&self) -> OnFailure {
+        match self.mode {
+            Mode::Observe | Mode::Audit(_) => OnFailure::LetGo,
+            Mode::Enforce(..) => OnFailure::EndTree,
+        }
+    }
+
+    /// What the child needs of it.
+    pub fn child<'a>(&'a self, mask: &'a SigSet) -> ChildPlan<'a> {
+        let confinement = match self.on_failure() {
+            OnFailure::LetGo => Confinement::None,
+            OnFailure::EndTree => Confinement::Enforced,
+        };
+        ChildPlan { program: &self.program, target: &self.target, confinement, mask }
+    }
+}

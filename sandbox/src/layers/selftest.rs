@@ -1,0 +1,252 @@
+//! Proof that a layer works on this machine now: attempts made by a child of the runner's, in a slot of their
+//! own, with the control beside each.
+//!
+//! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
+
+use std::{
+    ffi::{CStr, CString},
+    io::{self, Read, Write},
+    net::UdpSocket,
+    os::fd::BorrowedFd,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        stat::Mode,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, fork},
+};
+use sandbox_ebpf::abi::{
+    config::{MAX_SLOTS, Mode as RunMode, RunConfig},
+    event::Kind,
+};
+
+use crate::{
+    enforce::lsm,
+    kernel::{
+        bpf,
+        object::{Object, ObjectError},
+    },
+    record::SelfTest,
+};
+
+/// The slot that self-tests run in; runs use the others.
+pub const SLOT: u32 = MAX_SLOTS - 1;
+
+/// What a check found when it held.
+pub const HELD: &str = "held";
+
+/// What can keep a self-test from running at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// The system refused something that the test needs.
+    #[error("cannot run the self-test")]
+    System(#[from] io::Error),
+    /// The kernel refused a map operation.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+}
+
+/// An attempt: 0, or the errno that it failed with.
+type Attempt = fn() -> i32;
+
+/// A hook, the attempt that shows it, and the errno that a denial has.
+struct Check {
+    name: &'static str,
+    attempt: Attempt,
+    denied: Errno,
+}
+
+const CHECKS: [Check; 5] = [
+    Check { name: "file_open", attempt: open_root, denied: Errno::EACCES },
+    Check { name: "bprm_check_security", attempt: execute_nothing, denied: Errno::EACCES },
+    Check { name: "socket_connect", attempt: connect, denied: Errno::EPERM },
+    Check { name: "socket_sendmsg", attempt: send, denied: Errno::EPERM },
+    Check { name: "task_alloc", attempt: open_root_in_child, denied: Errno::EACCES },
+];
+
+/// Proves each hook of the `lsm` layer: every attempt passes before the child is a member of a run that denies
+/// everything, and fails after.
+///
+/// # Errors
+/// The test could not be run; that is no proof.
+pub fn lsm(object: &Object) -> Result<Vec<SelfTest>, SelfTestError> {
+    // Row 0 is the automaton's dead state: no rule matches, so the defaults decide, and they deny.
+    let deny_all = RunConfig {
+        mode: RunMode::Enforce as u32,
+        default_deny: u16::MAX,
+        net_default_deny: u8::MAX,
+        ..RunConfig::default()
+    };
+    object.configure(SLOT, deny_all)?;
+    let results = attempt_twice(|child| lsm::admit(object, SLOT, child));
+    object.configure(SLOT, RunConfig::default())?;
+    let (before, after) = results?;
+    let found = CHECKS.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
+        check: check.name.to_owned(),
+        result: judge(before, after, check.denied),
+    });
+    Ok(found.collect())
+}
+
+fn judge(before: i32, after: i32, denied: Errno) -> String {
+    let denied_code = denied as i32;
+    match (before, after) {
+        (before, after) if after == denied_code && before != denied_code => HELD.to_owned(),
+        (before, _) if before == denied_code => {
+            format!("inconclusive: the attempt fails with {denied} anyhow")
+        }
+        (_, 0) => "the attempt was not denied".to_owned(),
+        (_, after) => format!("the attempt failed with {} instead of {denied}", Errno::from_raw(after)),
+    }
+}
+
+/// Makes every attempt in a child, before and after `admit` made it a member.
+fn attempt_twice(
+    admit: impl FnOnce(u32) -> Result<(), ObjectError>,
+) -> Result<([i32; CHECKS.len()], [i32; CHECKS.len()]), SelfTestError> {
+    let (mut results, mut answer) = io::pipe()?;
+    let (mut wait, mut go) = io::pipe()?;
+    // SAFETY: this process has one thread; the child makes its attempts and leaves by _exit.
+    match unsafe { fork() }.map_err(io::Error::from)? {
+        ForkResult::Child => {
+            drop((results, go));
+            let mut round = || {
+                let codes = CHECKS.map(|check| (check.attempt)().to_ne_bytes()).concat();
+                answer.write_all(&codes).is_ok()
+            };
+            if round() && wait.read_exact(&mut [0]).is_ok() {
+                round();
+            }
+            // SAFETY: ends the child at once, without the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        ForkResult::Parent { child } => {
+            drop((answer, wait));
+            let mut round = || -> io::Result<[i32; CHECKS.len()]> {
+                let mut codes = [0; CHECKS.len()];
+                for code in &mut codes {
+                    let mut bytes = [0; 4];
+                    results.read_exact(&mut bytes)?;
+                    *code = i32::from_ne_bytes(bytes);
+                }
+                Ok(codes)
+            };
+            let before = round();
+            let admitted = admit(child.as_raw() as u32);
+            let after = match &admitted {
+                Ok(()) => go.write_all(&[1]).and_then(|()| round()),
+                Err(_) => Ok([0; CHECKS.len()]),
+            };
+            drop(go);
+            waitpid(child, None).map_err(io::Error::from)?;
+            admitted?;
+            Ok((before?, after?))
+        }
+    }
+}
+
+fn code(result: Result<(), Errno>) -> i32 {
+    result.err().map_or(0, |errno| errno as i32)
+}
+
+fn open_root() -> i32 {
+    code(open("/", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map(drop))
+}
+
+/// Executes a file that is no program: ENOEXEC, unless it is denied before.
+fn execute_nothing() -> i32 {
+    let Ok(file) = memfd_create(c"selftest", MFdFlags::MFD_CLOEXEC) else { return Errno::EIO as i32 };
+    if nix::unistd::write(&file, b"?").is_err() {
+        return Errno::EIO as i32;
+    }
+    let nothing: [&CStr; 0] = [];
+    // The descriptor is close-on-exec; for a file that is no script that does not matter.
+    let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
+    match nix::unistd::execveat(&file, c"", &nothing, &nothing, flags) {
+        Ok(never) => match never {},
+        Err(errno) => errno as i32,
+    }
+}
+
+fn connect() -> i32 {
+    let socket = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.connect("127.0.0.1:9"));
+    socket.err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+}
+
+fn send() -> i32 {
+    let sent = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"?", "127.0.0.1:9"));
+    sent.err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+}
+
+fn open_root_in_child() -> i32 {
+    // SAFETY: the child makes one call and leaves by _exit.
+    match unsafe { fork() } {
+        // SAFETY: ends the child at once.
+        Ok(ForkResult::Child) => unsafe { libc::_exit(open_root()) },
+        Ok(ForkResult::Parent { child }) => match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => status,
+            _ => Errno::EIO as i32,
+        },
+        Err(errno) => errno as i32,
+    }
+}
+
+/// What the observer's self-test must see, by tracepoint.
+const SEEN: [(&str, Kind); 5] = [
+    ("sys_exit", Kind::Open),
+    ("sys_enter", Kind::Entry),
+    ("task_newtask", Kind::Fork),
+    ("sched_process_exec", Kind::Exec),
+    ("sched_process_exit", Kind::Exit),
+];
+
+/// Proves each tracepoint of the `trace` layer: a child does one thing of each kind; `drain` then gives the
+/// kinds of the records with this slot that came.
+///
+/// # Errors
+/// The test could not be run; that is no proof.
+pub fn trace(object: &Object, drain: impl FnOnce() -> Vec<Kind>) -> Result<Vec<SelfTest>, SelfTestError> {
+    object.configure(SLOT, RunConfig { mode: RunMode::Observe as u32, ..RunConfig::default() })?;
+    let observed = act(object.arm_program()?);
+    object.configure(SLOT, RunConfig::default())?;
+    observed?;
+    let kinds = drain();
+    let found = SEEN.map(|(name, kind)| SelfTest {
+        check: name.to_owned(),
+        result: if kinds.contains(&kind) { HELD.to_owned() } else { "its record did not come".to_owned() },
+    });
+    Ok(found.into())
+}
+
+/// A child opens, renames, forks, and executes this program's `--version`.
+fn act(arm: BorrowedFd<'_>) -> io::Result<()> {
+    let program = CString::new("/proc/self/exe").unwrap_or_default();
+    // On the heap, and so in memory that is present: a literal may not have been paged in yet.
+    let missing = CString::new("/proc/self/no-such-name").unwrap_or_default();
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    // SAFETY: this process has one thread; the child calls only what needs no lock, and execs or _exits.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            let _ = bpf::run_program(arm, &[u64::from(SLOT)]);
+            open_root();
+            // SAFETY: the name is NUL-ended; it does not exist, so nothing changes.
+            unsafe { libc::rename(missing.as_ptr(), missing.as_ptr()) };
+            open_root_in_child();
+            let _ = nix::unistd::dup2_stdin(&null);
+            let _ = nix::unistd::dup2_stdout(&null);
+            let _ = nix::unistd::dup2_stderr(&null);
+            let _ = nix::unistd::execve(&program, &[c"sandbox", c"--version"], &[] as &[&CStr]);
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(1) }
+        }
+        ForkResult::Parent { child } => {
+            waitpid(child, None)?;
+            Ok(())
+        }
+    }
+}

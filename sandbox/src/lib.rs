@@ -1,0 +1,18 @@
+//! `sandbox` runs a command so that the kernel says what it did, and what it may do.
+
+pub mod cli;
+pub mod collector;
+pub mod commands;
+pub mod enforce;
+pub mod error;
+pub mod event;
+pub mod exit;
+pub mod kernel;
+pub mod launch;
+pub mod layers;
+pub mod observe;
+pub mod pipeline;
+pub mod record;
+pub mod review;
+pub mod sensor;
+pub mod settings;

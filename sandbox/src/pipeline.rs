@@ -1,0 +1,182 @@
+//! The one file that wires the stages of a run together.
+//!
+//! ```text
+//! sensor ──▶ observe ──▶ decode ──▶ enrich ──▶ judge ──▶ recorder
+//! ```
+//!
+//! It also keeps the account: every attempt of the run is an event, or counted as lost in a `gap`.
+
+use sandbox_ebpf::abi::{config::RunCounters, event::flag};
+
+use crate::{
+    event::{
+        Action, Event, EventType, Key, ProcId, Value,
+        decode::{Decoded, Decoder},
+        enrich::Enricher,
+        judge::{Judge, Judging},
+    },
+    kernel::object::ObjectError,
+    launch::plan::Mode,
+    observe::RawEvent,
+    record::{LogError, Recorder, time},
+    sensor::Sensor,
+};
+
+/// Records taken from the ring before the recorder gets what they became.
+const BATCH: usize = 1024;
+
+/// What can stop the flow.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The record cannot go on.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The kernel's counters cannot be read.
+    #[error(transparent)]
+    Counters(#[from] ObjectError),
+}
+
+/// The stages between the sensor and the recorder.
+pub struct Pipeline {
+    sensor: Sensor,
+    decoder: Decoder,
+    enricher: Enricher,
+    judge: Judge,
+    /// Whose events the pipeline's own are.
+    process: ProcId,
+    account: Account,
+    decoded: Vec<Decoded>,
+}
+
+/// What became of the run's attempts so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    /// Attempts that came, malformed ones included.
+    received: u64,
+    /// Records that could not be understood.
+    malformed: u64,
+    /// Counters as they stand in `gap` events already.
+    told: RunCounters,
+    /// Malformed records told in `gap` events already.
+    told_malformed: u64,
+}
+
+impl Pipeline {
+    /// Stages for one run; `process` is its first process.
+    pub fn new(sensor: Sensor, mode: &Mode, process: ProcId) -> Pipeline {
+        let judging = match mode {
+            Mode::Enforce(..) if sensor.has_hooks() => Judging::Enforced,
+            Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
+            _ => Judging::Observed,
+        };
+        Pipeline {
+            sensor,
+            decoder: Decoder::new(),
+            enricher: Enricher::new(),
+            judge: Judge::new(mode.policy().cloned(), judging),
+            process,
+            account: Account::default(),
+            decoded: Vec::new(),
+        }
+    }
+
+    /// Where the records come from.
+    pub fn sensor(&self) -> &Sensor {
+        &self.sensor
+    }
+
+    /// Moves what waits in the ring to the recorder, at most one batch; returns how many records there were.
+    ///
+    /// # Errors
+    /// The record cannot go on.
+    pub fn step(&mut self, recorder: &Recorder) -> Result<usize, PipelineError> {
+        let offset = wall_offset_ns();
+        let (decoder, account, decoded) = (&mut self.decoder, &mut self.account, &mut self.decoded);
+        let count = self.sensor.drain(BATCH, |bytes| {
+            // What cannot even be cut has no place in the account but its own.
+            let Ok(raw) = RawEvent::parse(bytes) else {
+                account.received += 1;
+                account.malformed += 1;
+                return;
+            };
+            let new = raw.header.flags & flag::FOLLOWS_CHECK == 0;
+            account.received += u64::from(new);
+            if decoder.decode(raw, offset, decoded).is_err() {
+                account.malformed += 1;
+            }
+        });
+        if count < BATCH {
+            self.decoder.expire(time::mono_now_ns(), offset, &mut self.decoded);
+        }
+        self.forward(recorder)?;
+        Ok(count)
+    }
+
+    /// Tells of losses that no `gap` event tells of yet.
+    ///
+    /// # Errors
+    /// The counters cannot be read, or the record cannot go on.
+    pub fn tell_losses(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
+        let now = self.sensor.counters()?;
+        let told = &mut self.account.told;
+        let lost = [
+            (now.lost - told.lost, "the ring buffer was full"),
+            (now.untracked - told.untracked, "a task could not be followed: what it did is not known"),
+            (self.account.malformed - self.account.told_malformed, "a record could not be understood"),
+        ];
+        *told = now;
+        self.account.told_malformed = self.account.malformed;
+        self.gaps(recorder, &lost)
+    }
+
+    /// Takes what is left in the ring, ends what waits for its second half, and settles the account.
+    /// Attempts made after the call began (by processes that outlive the run) may be left out.
+    ///
+    /// # Errors
+    /// The counters cannot be read, or the record cannot go on.
+    pub fn finish(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
+        let attempts = self.sensor.counters()?.kseq;
+        // One empty look proves that everything up to `attempts` was read; what goes on cannot hold it up.
+        while self.step(recorder)? > 0 && self.account.received < attempts {}
+        self.step(recorder)?;
+        let offset = wall_offset_ns();
+        self.decoder.finish(offset, &mut self.decoded);
+        self.forward(recorder)?;
+        self.tell_losses(recorder)?;
+        let accounted = self.account.received + self.account.told.lost;
+        let missing = attempts.saturating_sub(accounted);
+        self.gaps(recorder, &[(missing, "the kernel counted attempts of which no record came")])
+    }
+
+    fn forward(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
+        let mut events = Vec::with_capacity(self.decoded.len());
+        for mut decoded in self.decoded.drain(..) {
+            self.enricher.enrich(&mut decoded);
+            self.judge.judge(&mut decoded);
+            events.push(decoded.event);
+        }
+        Ok(recorder.append(events)?)
+    }
+
+    fn gaps(&self, recorder: &Recorder, losses: &[(u64, &str)]) -> Result<(), PipelineError> {
+        let mono_ns = time::mono_now_ns();
+        let events = losses.iter().filter(|(lost, _)| *lost > 0).map(|(lost, reason)| Event {
+            event_type: EventType::Gap,
+            action: Action::Observed,
+            wall_ns: mono_ns as i64 + wall_offset_ns(),
+            mono_ns,
+            kseq: 0,
+            process: self.process,
+            details: vec![
+                (Key::Lost, Value::Uint(*lost)),
+                (Key::Reason, Value::Bytes(reason.as_bytes().to_vec())),
+            ],
+        });
+        Ok(recorder.append(events.collect())?)
+    }
+}
+
+/// CLOCK_REALTIME minus CLOCK_MONOTONIC, now.
+fn wall_offset_ns() -> i64 {
+    time::wall_now_ns() - time::mono_now_ns() as i64
+}

@@ -1,0 +1,254 @@
+//! Indexes of logs that are right, growing, torn and wrong.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::event::{Action, Event, EventType, Key, ProcId, Value};
+use crate::record::log::{RunEnd, runner_event};
+use crate::record::recorder::LOG;
+use crate::record::recorder::tests::begin;
+use crate::record::{RecordSettings, Recorder};
+
+/// Events whose strings are more than the builder keeps in a test.
+fn events(count: u64) -> Vec<Event> {
+    (0..count)
+        .map(|at| {
+            let mut event = runner_event(EventType::FileOpen, ProcId { pid: at as u32 % 7, start_ns: 1 });
+            event.wall_ns = at as i64;
+            let path: Vec<u8> = match at % 5 {
+                0 => format!("/tmp/{at}").into(),
+                1 => b"/etc/passwd".into(),
+                2 => [b"/tmp/\xff", at.to_string().as_bytes()].concat(),
+                3 => format!("/tmp/é\n{}", at % 20).into(),
+                _ => b"/nul\0".into(),
+            };
+            event.set(Key::Path, Value::Bytes(path));
+            event.set(Key::Exe, Value::Bytes(b"/usr/bin/make".into()));
+            event.set(Key::Ret, Value::Int(-2));
+            event.set(Key::Uid, Value::Uint(u64::MAX));
+            if at.is_multiple_of(10) {
+                event.event_type = EventType::NetConnect;
+                event.action = Action::Blocked;
+                event.set(Key::DstIp, Value::Bytes(b"127.0.0.2".into()));
+                event.set(Key::DstPort, Value::Uint(443));
+                event.set(Key::PolicyRule, Value::Bytes(b"p/no-net".into()));
+                event.set(Key::Layer, Value::Bytes(b"lsm".into()));
+            }
+            event
+        })
+        .collect()
+}
+
+/// A finished run.
+fn run(home: &Path, count: u64) -> PathBuf {
+    let mut recorder = begin(home, RecordSettings::default());
+    recorder.append(events(count)).unwrap();
+    recorder.seal(&RunEnd::default()).unwrap();
+    let directory = recorder.dir().path().to_owned();
+    assert_eq!(recorder.finish_index().unwrap(), count + 2);
+    directory
+}
+
+fn open(directory: &Path) -> Connection {
+    Connection::open(directory.join(FILE)).unwrap()
+}
+
+fn dump(directory: &Path) -> Vec<String> {
+    let connection = open(directory);
+    let mut statement = connection.prepare("SELECT * FROM events ORDER BY seq").unwrap();
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        Ok((0..columns).map(|at| format!("{:?}|", row.get_ref(at).unwrap())).collect::<String>())
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn made_live_or_made_again_the_rows_are_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 3000);
+    let live = dump(&directory);
+    assert_eq!(live.len(), 3002);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 3002 });
+    std::fs::write(directory.join("index.sqlite-wal"), "left by a crash").unwrap();
+    assert_eq!(reindex(&directory).unwrap(), 3002);
+    assert_eq!(dump(&directory), live);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 3002 });
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3, "log, index, meta.json");
+    std::fs::remove_file(directory.join(FILE)).unwrap();
+    assert_eq!(reindex(&directory).unwrap(), 3002);
+    assert_eq!(dump(&directory), live);
+}
+
+#[test]
+fn questions_find_their_rows_through_an_index() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 1000);
+    let connection = open(&directory);
+    for (condition, rows, index) in [
+        ("path = '/etc/passwd'", 200, "event_path"),
+        ("path = '/tmp/é\n13'", 50, "event_path"),
+        ("path = CAST(x'2f746d702fff3132' AS BLOB)", 1, "event_path"),
+        ("type = 'net_connect'", 100, "event_type"),
+        ("dst_ip = '127.0.0.2'", 100, "event_address"),
+        ("policy_rule = 'p/no-net'", 100, "event_rule"),
+        ("pid = 3", 143, "event_pid"),
+        ("wall_ns BETWEEN 10 AND 19", 10, "event_time"),
+    ] {
+        let query = format!("SELECT count(*) FROM events WHERE {condition}");
+        let found: i64 = connection.query_row(&query, [], |row| row.get(0)).unwrap();
+        assert_eq!(found, rows, "{condition}");
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        assert!(plan.iter().any(|step| step.contains(index)), "{condition}: {plan:?}");
+    }
+    let place = "SELECT offset, length FROM events WHERE seq = 500";
+    let (offset, length): (i64, i64) =
+        connection.query_row(place, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let log = std::fs::read(directory.join(LOG)).unwrap();
+    let record =
+        audit_verify::canonical::Record::parse(&log[offset as usize..(offset + length) as usize]).unwrap();
+    assert_eq!(record.uint("seq"), Some(500));
+}
+
+#[test]
+fn a_run_that_goes_on_can_be_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let recorder = begin(home.path(), RecordSettings::default());
+    let directory = recorder.dir().path().to_owned();
+    recorder.append(events(5000)).unwrap();
+    assert_eq!(recorder.flush().unwrap(), 5001);
+    let reader = open(&directory);
+    let rows = || reader.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0)).unwrap();
+    wait_until("the index has all lines while the run goes on", || rows() == 5001);
+    recorder.append(events(10)).unwrap();
+    wait_until("more lines are followed", || rows() == 5011);
+    drop(reader);
+    finish(recorder, 5012);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 5012 });
+}
+
+/// A reader in the middle of a query keeps SQLite from leaving WAL; the index is then made in a new file.
+#[test]
+fn a_reader_that_does_not_let_go_does_not_spoil_the_index() {
+    let home = tempfile::tempdir().unwrap();
+    let recorder = begin(home.path(), RecordSettings::default());
+    let directory = recorder.dir().path().to_owned();
+    recorder.append(events(100)).unwrap();
+    recorder.flush().unwrap();
+    let reader = open(&directory);
+    wait_until("there are rows", || {
+        reader.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0)).unwrap() == 101
+    });
+    let mut statement = reader.prepare("SELECT seq FROM event").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    rows.next().unwrap();
+    finish(recorder, 102);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 102 });
+}
+
+#[test]
+fn every_way_to_change_a_row_is_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 40);
+    let good = std::fs::read(directory.join(FILE)).unwrap();
+    let differs = |column| move |verdict: &IndexVerdict| matches!(verdict, IndexVerdict::Differs { seq: 12, column: at, .. } if *at == column);
+    type Check = Box<dyn Fn(&IndexVerdict) -> bool>;
+    let mut cases: Vec<(String, Check)> = Vec::new();
+    for column in row::NUMBERS {
+        cases.push((
+            format!("UPDATE event SET {column} = coalesce({column}, 0) + 1 WHERE seq = 12"),
+            Box::new(differs(column)),
+        ));
+    }
+    for column in row::STRINGS {
+        cases.push((
+            format!("INSERT INTO strings (id, value) VALUES (9999, '/forged'); UPDATE event SET {column} = 9999 WHERE seq = 12"),
+            Box::new(differs(column)),
+        ));
+    }
+    cases.push(("UPDATE event SET path = NULL WHERE seq = 12".into(), Box::new(differs("path"))));
+    cases.push((
+        "UPDATE strings SET value = CAST(value AS BLOB) WHERE id = (SELECT exe FROM event WHERE seq = 12)"
+            .into(),
+        Box::new(|verdict| matches!(verdict, IndexVerdict::Differs { column: "exe", .. })),
+    ));
+    cases.push((
+        "DELETE FROM event WHERE seq = 12".into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Missing { seq: 12 }),
+    ));
+    cases.push((
+        "DELETE FROM event WHERE seq = 42".into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Missing { seq: 42 }),
+    ));
+    cases.push((
+        "UPDATE event SET seq = 43 WHERE seq = 42".into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Missing { seq: 42 }),
+    ));
+    for seq in [-1, 0, 43] {
+        let copy = format!(
+            "CREATE TEMP TABLE c AS SELECT * FROM event WHERE seq = 1; UPDATE c SET seq = {seq}; INSERT INTO event SELECT * FROM c"
+        );
+        cases.push((copy, Box::new(move |verdict| *verdict == IndexVerdict::Extra { seq })));
+    }
+    cases.push((
+        "PRAGMA user_version = 7".into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Version { found: 7 }),
+    ));
+    for (change, expected) in cases {
+        std::fs::write(directory.join(FILE), &good).unwrap();
+        assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 42 });
+        open(&directory).execute_batch(&change).unwrap();
+        let verdict = compare(&directory).unwrap();
+        assert!(expected(&verdict), "{change}: {verdict:?}");
+    }
+}
+
+#[test]
+fn a_torn_line_has_no_row() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 20);
+    let log = std::fs::read(directory.join(LOG)).unwrap();
+    std::fs::write(directory.join(LOG), &log[..log.len() - 3]).unwrap();
+    assert_eq!(reindex(&directory).unwrap(), 21);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 21 });
+}
+
+#[test]
+fn what_is_not_a_log_keeps_the_index_that_is_there() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 20);
+    let (log, index) =
+        (std::fs::read(directory.join(LOG)).unwrap(), std::fs::read(directory.join(FILE)).unwrap());
+    let lines: Vec<_> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    let with = |at: usize, line: &[u8]| [&lines[..at], &[line], &lines[at + 1..]].concat().concat();
+    for (bytes, expected) in [
+        (with(4, b"garbage\n"), "line 5 cannot be indexed: byte 0: expected `{`, found `g`"),
+        (with(4, lines[5]), "line 5 cannot be indexed: its seq is 6"),
+        (with(0, b"{\"seq\": 1}\n"), "line 1 cannot be indexed: `timestamp` is missing or of another kind"),
+        (with(0, b"{\"pid\": \"x\", \"seq\": 1}\n"), "line 1 cannot be indexed: `pid` is missing"),
+    ] {
+        std::fs::write(directory.join(LOG), bytes).unwrap();
+        let error = reindex(&directory).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(std::fs::read(directory.join(FILE)).unwrap(), index);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3);
+    }
+    std::fs::write(directory.join(LOG), b"").unwrap();
+    assert_eq!(reindex(&directory).unwrap(), 0);
+}
+
+fn finish(mut recorder: Recorder, rows: u64) {
+    recorder.seal(&RunEnd::default()).unwrap();
+    assert_eq!(recorder.finish_index().unwrap(), rows);
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

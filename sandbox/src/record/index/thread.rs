@@ -1,0 +1,78 @@
+//! The index of a run that goes on: a thread that follows the log.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::build::{Audience, Builder};
+use super::{FILE, IndexError, reindex};
+use crate::record::recorder::LOG;
+use crate::record::store::RunDir;
+
+/// How often the log is looked at when nothing new was there.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Follows a log and indexes it, at the lowest priority: the command and the writer come first.
+#[derive(Debug)]
+pub struct Indexer {
+    stop: Sender<Infallible>,
+    thread: JoinHandle<Result<u64, IndexError>>,
+    path: PathBuf,
+}
+
+impl Indexer {
+    /// Makes an empty index beside the log, and starts to follow.
+    pub fn start(dir: &RunDir) -> Result<Self, IndexError> {
+        let path = dir.path().join(FILE);
+        let log = dir.path().join(LOG);
+        // Made here, so that the mode is right from the first moment.
+        dir.create_file(FILE).map_err(IndexError::io("create", &path))?;
+        let log_file = dir.open_file(LOG).map_err(IndexError::io("open", &log))?;
+        let builder = Builder::new(&path, &log, log_file, Audience::Readers)?;
+        let (stop, stopped) = channel();
+        let run_dir = dir.path().to_owned();
+        let thread = thread::Builder::new()
+            .name("record-index".into())
+            .spawn(move || {
+                follow(builder, &stopped).or_else(|error| match error {
+                    // A reader that will not let go of the file, or a full disk that has room again: one more
+                    // attempt, into a file of its own.
+                    IndexError::Sqlite { .. } => reindex(&run_dir),
+                    other => Err(other),
+                })
+            })
+            .map_err(IndexError::io("start a thread for", &path))?;
+        Ok(Self { stop, thread, path })
+    }
+
+    /// Says that the log is finished; waits until the index is, and returns its number of rows.
+    pub fn finish(self) -> Result<u64, IndexError> {
+        // Dropping the sender says it; whether the thread waits or has ended, the answer is its result.
+        let Self { stop, thread, path } = self;
+        drop(stop);
+        thread.join().unwrap_or(Err(IndexError::Thread(path)))
+    }
+}
+
+fn follow(mut builder: Builder, stopped: &Receiver<Infallible>) -> Result<u64, IndexError> {
+    // Where the priority cannot be lowered the index is only less polite.
+    let _ = rustix::process::setpriority_process(None, 19);
+    let followed = loop {
+        match builder.advance() {
+            Err(error) => break Err(error),
+            Ok(0) => match stopped.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Disconnected) => break builder.finish(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(never) => match never {},
+            },
+            Ok(_) => {}
+        }
+    };
+    if followed.is_err() {
+        // Making it again makes sense only when the log is finished.
+        let _ = stopped.recv();
+    }
+    followed
+}

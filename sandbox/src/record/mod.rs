@@ -1,0 +1,32 @@
+//! The record of a run: store, log, index, meta.json.
+//!
+//! [`store`] makes the run's directory, [`Recorder`] writes into it. Events come from [`crate::event`]; the
+//! form and the chain of the log are [`audit_verify`]'s. Nothing here looks at what an event means.
+//!
+//! ```text
+//! let dir = RunDir::create(&place, &RunName::new(wall_ns, b"cargo"))?;
+//! let mut recorder = Recorder::begin(dir, agent_id, &start, RecordSettings::default())?;
+//! recorder.append(batch)?;                   // as often as it takes
+//! let sealed = recorder.seal(&end)?;         // the log is finished: print sealed.head
+//! recorder.finish_index()?;                  // may take a moment after a long run
+//! ```
+
+mod error;
+pub mod index;
+mod line;
+pub mod lines;
+mod log;
+pub mod meta;
+mod recorder;
+mod start;
+pub mod store;
+pub mod time;
+
+pub use error::{LogAct, LogError, RecordError};
+pub use log::{Counts, RunEnd, Sealed, runner_event};
+pub use recorder::{BATCH_MAX, Durability, LOG, OnLogError, RecordSettings, Recorder};
+pub use start::{LayerReport, Mode, RunStart, SelfTest};
+
+/// Made-up runs for the tests of other stages.
+#[cfg(test)]
+pub(crate) use recorder::tests as made_up;

@@ -1,0 +1,232 @@
+//! `run_start`: what the first line of a log says about the run and its machine.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::log::runner_event;
+use super::meta::MetaPolicy;
+use super::store::Trust;
+use crate::event::{Event, EventType, Key, ProcId, Value};
+
+/// What a run does with a policy's verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is blocked.
+    AuditOnly,
+    /// The policy is law.
+    Enforce,
+}
+
+impl Mode {
+    /// The name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::AuditOnly => "audit-only",
+            Mode::Enforce => "enforce",
+        }
+    }
+}
+
+/// A layer of a run, and what its self-test found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerReport {
+    /// The layer's name.
+    pub name: String,
+    /// What it does in this run: `observes`, `enforces`, `observes and enforces`, or `off`.
+    pub role: String,
+    /// Each check of its self-test: the hook or feature, and what was found.
+    pub selftest: Vec<SelfTest>,
+}
+
+/// One check of a layer's self-test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// The hook or the feature.
+    pub check: String,
+    /// `held`, or why it did not.
+    pub result: String,
+}
+
+/// What the runner knows about a run when it starts. What the machine knows is added by [`RunStart::event`].
+#[derive(Clone, Debug)]
+pub struct RunStart {
+    /// The command with its arguments.
+    pub command: Vec<Vec<u8>>,
+    /// Where it is started.
+    pub cwd: Vec<u8>,
+    /// The user it runs as.
+    pub uid: u32,
+    /// That user's name.
+    pub user: String,
+    /// That user's home directory, looked through for credential files.
+    pub home: Vec<u8>,
+    /// The command's environment. Only names of variables are kept, and only of those that look secret.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What is done with verdicts.
+    pub mode: Mode,
+    /// The layers with their self-tests.
+    pub layers: Vec<LayerReport>,
+    /// The policy, where there is one.
+    pub policy: Option<MetaPolicy>,
+    /// Rules that no layer of this run holds (`--best-effort`).
+    pub unheld: Vec<String>,
+    /// The run's first process.
+    pub process: ProcId,
+    /// Start, nanoseconds since 1970.
+    pub wall_ns: i64,
+    /// Start, CLOCK_MONOTONIC nanoseconds.
+    pub mono_ns: u64,
+}
+
+impl RunStart {
+    /// The event, with everything that the format asks for.
+    pub fn event(&self, trust: Trust) -> std::io::Result<Event> {
+        let mut nonce = [0u8; 32];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut nonce)?;
+
+        let mut event = runner_event(EventType::RunStart, self.process);
+        event.wall_ns = self.wall_ns;
+        event.mono_ns = self.mono_ns;
+        let mut text = |key, value: &[u8]| event.details.push((key, Value::Bytes(value.to_vec())));
+        text(Key::Cwd, &self.cwd);
+        text(Key::User, self.user.as_bytes());
+        text(Key::Hostname, rustix::system::uname().nodename().to_bytes());
+        text(Key::Kernel, rustix::system::uname().release().to_bytes());
+        text(Key::MachineId, &first_line("/etc/machine-id"));
+        text(Key::BootId, &first_line("/proc/sys/kernel/random/boot_id"));
+        text(Key::Mode, self.mode.name().as_bytes());
+        text(Key::Store, trust.name().as_bytes());
+        text(Key::Version, env!("CARGO_PKG_VERSION").as_bytes());
+        text(Key::Nonce, hex(&nonce).as_bytes());
+        // There is no ledger of runs yet: every run is the first.
+        text(Key::LedgerPrev, &[b'0'; 64]);
+        if let Some(policy) = &self.policy {
+            text(Key::PolicyName, policy.name.as_bytes());
+            text(Key::PolicySha256, policy.sha256.as_bytes());
+        }
+        let mut list = |key, items: Vec<Vec<u8>>| event.details.push((key, Value::List(items)));
+        list(Key::Command, self.command.clone());
+        let active = self.layers.iter().filter(|layer| layer.role != "off");
+        list(Key::Layers, active.map(|layer| layer.name.clone().into_bytes()).collect());
+        list(Key::Credentials, credentials(&self.environment, &self.home));
+        if !self.unheld.is_empty() {
+            list(Key::Unheld, self.unheld.iter().map(|rule| rule.clone().into_bytes()).collect());
+        }
+        event.set(Key::Uid, Value::Uint(self.uid.into()));
+        Ok(event)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn first_line(path: &str) -> Vec<u8> {
+    let text = std::fs::read(path).unwrap_or_default();
+    text.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec()
+}
+
+/// Files below a home directory that hold secrets, by the tools that keep them there.
+const CREDENTIAL_FILES: &[&str] = &[
+    ".aws/credentials",
+    ".azure/msal_token_cache.json",
+    ".cargo/credentials.toml",
+    ".config/gcloud/application_default_credentials.json",
+    ".config/gcloud/credentials.db",
+    ".config/gh/hosts.yml",
+    ".config/hub",
+    ".docker/config.json",
+    ".git-credentials",
+    ".gnupg/private-keys-v1.d",
+    ".kube/config",
+    ".my.cnf",
+    ".netrc",
+    ".npmrc",
+    ".pgpass",
+    ".pypirc",
+    ".ssh/id_dsa",
+    ".ssh/id_ecdsa",
+    ".ssh/id_ed25519",
+    ".ssh/id_rsa",
+    ".terraform.d/credentials.tfrc.json",
+    ".vault-token",
+];
+
+/// Words of which a variable's name has one when its value is a secret.
+const SECRET_WORDS: &[&str] =
+    &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIALS", "APIKEY", "PAT", "PWD", "KEY"];
+
+/// Names of the secrets that the command can reach: `env:NAME` and `file:~/PATH`, ascending. Never a value.
+fn credentials(environment: &[(OsString, OsString)], home: &[u8]) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = environment
+        .iter()
+        .filter(|(name, value)| !value.is_empty() && looks_secret(name.as_bytes()))
+        .map(|(name, _)| [b"env:", name.as_bytes()].concat())
+        .collect();
+    if !home.is_empty() {
+        let home = Path::new(std::ffi::OsStr::from_bytes(home));
+        let present = CREDENTIAL_FILES.iter().filter(|file| home.join(file).symlink_metadata().is_ok());
+        names.extend(present.map(|file| format!("file:~/{file}").into_bytes()));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Whether the value of a variable with this name is likely a secret: one of the words stands in it, between
+/// underscores (`GITHUB_TOKEN`, but not `TOKENIZERS_PARALLELISM`).
+fn looks_secret(name: &[u8]) -> bool {
+    if matches!(name, b"PWD" | b"OLDPWD") {
+        return false;
+    }
+    if name == b"SSH_AUTH_SOCK" {
+        return true;
+    }
+    let name = name.to_ascii_uppercase();
+    name.split(|byte| *byte == b'_').any(|word| {
+        SECRET_WORDS.iter().any(|secret| word == secret.as_bytes())
+            || [&b"TOKEN"[..], b"PASSWORD", b"APIKEY", b"SECRET"].iter().any(|end| word.ends_with(end))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_and_no_values() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        std::fs::write(home.path().join(".aws/credentials"), "value-of-file").unwrap();
+        let variables = [
+            ("GITHUB_TOKEN", "value"),
+            ("AWS_SECRET_ACCESS_KEY", "value"),
+            ("PGPASSWORD", "value"),
+            ("ANTHROPIC_API_KEY", "value"),
+            ("SSH_AUTH_SOCK", "/run/value"),
+            ("EMPTY_TOKEN", ""),
+            ("TOKENIZERS_PARALLELISM", "false"),
+            ("KEYBOARD", "us"),
+            ("PATH", "/bin"),
+            ("PWD", "/"),
+        ];
+        let environment: Vec<_> = variables.map(|(name, value)| (name.into(), value.into())).into();
+        let found = credentials(&environment, home.path().as_os_str().as_bytes());
+        let found: Vec<_> = found.iter().map(|name| String::from_utf8_lossy(name)).collect();
+        assert_eq!(
+            found,
+            [
+                "env:ANTHROPIC_API_KEY",
+                "env:AWS_SECRET_ACCESS_KEY",
+                "env:GITHUB_TOKEN",
+                "env:PGPASSWORD",
+                "env:SSH_AUTH_SOCK",
+                "file:~/.aws/credentials",
+            ]
+        );
+    }
+}

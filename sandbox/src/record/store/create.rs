@@ -1,0 +1,316 @@
+//! Making the directory of a run.
+//!
+//! Every step works on the descriptor of the directory before it, so that a name swapped meanwhile changes
+//! nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::{Account, Grant, Place, StoreError, Trust, acl, check_directory, trust_above};
+use crate::record::time;
+
+/// How many runs of one tool may start in one second.
+const NAME_TRIES: u32 = 10_000;
+
+/// The longest tool name in a run id, in bytes.
+const TOOL_MAX: usize = 16;
+
+/// The name that a run would like to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunName {
+    base: String,
+}
+
+impl RunName {
+    /// `YYYYMMDD-HHMMSS-<tool>`: the time in UTC, the tool from the command's first word.
+    pub fn new(wall_ns: i64, program: &[u8]) -> Self {
+        Self { base: format!("{}-{}", time::run_id_prefix(wall_ns), tool_name(program)) }
+    }
+
+    /// The id of the first run that wants this name.
+    pub fn first(&self) -> &str {
+        &self.base
+    }
+
+    /// The name itself for the first run that wants it, `-2`, `-3`, … behind it for the next ones.
+    fn numbered(&self, number: u32) -> String {
+        match number {
+            1 => self.base.clone(),
+            number => format!("{}-{number}", self.base),
+        }
+    }
+}
+
+/// The last component of `program` in the letters that a run id has: `[A-Za-z0-9._+-]`, at most 16 of them.
+pub fn tool_name(program: &[u8]) -> String {
+    let base = program.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or_default();
+    let name: String = base
+        .iter()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => char::from(*byte),
+            _ => '_',
+        })
+        .take(TOOL_MAX)
+        .collect();
+    match name.trim_start_matches(['.', '-']) {
+        "" => "run".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The directory of one run, made for it and held open.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    id: String,
+    fd: OwnedFd,
+    trust: Trust,
+    grant: Grant,
+}
+
+impl RunDir {
+    /// Makes a new directory in the store's `runs/`, and the store itself where it is missing.
+    pub fn create(place: &Place, name: &RunName) -> Result<Self, StoreError> {
+        let store = place.store();
+        if !store.is_absolute() {
+            return Err(StoreError::Relative(store));
+        }
+        if place.sandbox_home.is_none() && place.is_for_another() {
+            make_public_parent(Path::new(super::SYSTEM_STORES))?;
+        }
+        let parent = store.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(parent).map_err(|e| StoreError::io("create", parent, e))?;
+        let parent = open_directory(rustix::fs::CWD, parent, parent, OFlags::empty())?;
+        let (store_fd, grant) = enter_shared(&parent, &store, place)?;
+        let runs = store.join("runs");
+        let (runs_fd, _) = enter_shared(&store_fd, &runs, place)?;
+        let trust = trust_above(&store, place.recorder.uid)?;
+
+        for number in 1..=NAME_TRIES {
+            let id = name.numbered(number);
+            let path = runs.join(&id);
+            match rustix::fs::mkdirat(&runs_fd, &id, mode_for(grant)) {
+                Ok(()) => {
+                    let fd = open_directory(&runs_fd, Path::new(&id), &path, OFlags::NOFOLLOW)?;
+                    hand_to_group(&fd, &path, place, grant)?;
+                    return Ok(Self { path, id, fd, trust, grant });
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(StoreError::io("create", &path, error)),
+            }
+        }
+        Err(StoreError::Crowded { path: runs, name: name.base.clone(), tries: NAME_TRIES })
+    }
+
+    /// Takes the directory of `--run-dir`, which must be empty or missing. The run's id stays `name`.
+    pub fn create_at(path: &Path, place: &Place, name: &RunName) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(|e| StoreError::io("resolve", path, e))?;
+        let (Some(parent), Some(_)) = (path.parent(), path.file_name()) else {
+            return Err(StoreError::NotEmpty(path));
+        };
+        let parent = open_directory(rustix::fs::CWD, parent, parent, OFlags::empty())?;
+        let (fd, grant) = enter_shared(&parent, &path, place)?;
+        let entries = rustix::fs::Dir::read_from(&fd).map_err(|e| StoreError::io("list", &path, e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| StoreError::io("list", &path, e))?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                return Err(StoreError::NotEmpty(path));
+            }
+        }
+        let trust = trust_above(&path, place.recorder.uid)?;
+        Ok(Self { path, id: name.numbered(1), fd, trust, grant })
+    }
+
+    /// A second hold on the same directory.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let (path, id) = (self.path.clone(), self.id.clone());
+        Ok(Self { path, id, fd: self.fd.try_clone()?, trust: self.trust, grant: self.grant })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who could change what is kept here.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// How the reader was let in.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// Makes a file that must not exist, to be read and written by the recorder and read by the reader.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = match self.grant {
+            Grant::Owner | Grant::RootOnly => Mode::from_raw_mode(0o600),
+            Grant::Acl | Grant::Group => Mode::from_raw_mode(0o640),
+        };
+        let file = File::from(rustix::fs::openat(&self.fd, name, flags | OFlags::APPEND, mode)?);
+        if self.grant == Grant::Group {
+            // The directory is set-group-id, so the file has the group; the mode must not depend on umask.
+            rustix::fs::fchmod(&file, mode)?;
+        }
+        Ok(file)
+    }
+
+    /// Opens a file of the run for reading.
+    pub fn open_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?))
+    }
+
+    /// Puts a whole file in place of `name` at once: readers see the old bytes or the new ones.
+    pub fn replace_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = format!(".{name}.new");
+        match rustix::fs::unlinkat(&self.fd, &temporary, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut file = self.create_file(&temporary)?;
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_data()?;
+        rustix::fs::renameat(&self.fd, &temporary, &self.fd, name)?;
+        self.sync()
+    }
+
+    /// Makes the names in the directory durable.
+    pub fn sync(&self) -> io::Result<()> {
+        match rustix::fs::fsync(&self.fd) {
+            // Some file systems cannot sync a directory, and need not.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for RunDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Opens the directory `path` in `parent`, making it where it is missing, checks it, and lets the reader in.
+fn enter_shared(parent: &OwnedFd, path: &Path, place: &Place) -> Result<(OwnedFd, Grant), StoreError> {
+    let name = Path::new(path.file_name().unwrap_or_default());
+    let made = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(StoreError::io("create", path, error)),
+    };
+    let fd = match open_directory(parent, name, path, OFlags::NOFOLLOW) {
+        // O_DIRECTORY | O_NOFOLLOW says ENOTDIR of a symbolic link; find out which of the two it is.
+        Err(error) if !made => return Err(what_stands_there(path).unwrap_or(error)),
+        other => other?,
+    };
+    let file = File::from(fd);
+    let meta = file.metadata().map_err(|e| StoreError::io("look at", path, e))?;
+    check_directory(path, &meta, place.recorder.uid)?;
+    let fd = OwnedFd::from(file);
+    let grant = let_reader_in(&fd, path, place)?;
+    Ok((fd, grant))
+}
+
+fn what_stands_there(path: &Path) -> Option<StoreError> {
+    let meta = path.symlink_metadata().ok()?;
+    match (meta.file_type().is_symlink(), meta.is_dir()) {
+        (true, _) => Some(StoreError::Symlink(path.to_owned())),
+        (false, false) => Some(StoreError::NotADirectory(path.to_owned())),
+        (false, true) => None,
+    }
+}
+
+fn let_reader_in(fd: &OwnedFd, path: &Path, place: &Place) -> Result<Grant, StoreError> {
+    if !place.is_for_another() {
+        return Ok(Grant::Owner);
+    }
+    match acl::let_user_read(fd, place.reader.uid) {
+        Ok(true) => return Ok(Grant::Acl),
+        Ok(false) => {}
+        Err(error) => return Err(StoreError::io("set the access control list of", path, error)),
+    }
+    let grant = if group_is_private(&place.reader) { Grant::Group } else { Grant::RootOnly };
+    hand_to_group(fd, path, place, grant)?;
+    Ok(grant)
+}
+
+/// Gives the directory to the reader's group, set-group-id so that what is made below has that group too.
+fn hand_to_group(fd: &OwnedFd, path: &Path, place: &Place, grant: Grant) -> Result<(), StoreError> {
+    if grant != Grant::Group {
+        return Ok(());
+    }
+    let failed = |error: Errno| StoreError::io("hand to the reader's group", path, error);
+    rustix::fs::fchown(fd, None::<Uid>, Some(Gid::from_raw(place.reader.gid))).map_err(failed)?;
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(0o2750)).map_err(failed)
+}
+
+fn mode_for(grant: Grant) -> Mode {
+    match grant {
+        Grant::Owner | Grant::RootOnly => Mode::from_raw_mode(0o700),
+        Grant::Acl | Grant::Group => Mode::from_raw_mode(0o750),
+    }
+}
+
+/// Whether nobody but `account` is in its primary group, as far as /etc/passwd and /etc/group say.
+///
+/// Other sources of accounts (LDAP) cannot be listed, so a group that has no entry in /etc/group is taken to
+/// be shared.
+fn group_is_private(account: &Account) -> bool {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    group_is_private_in(account, &passwd, &group)
+}
+
+pub(super) fn group_is_private_in(account: &Account, passwd: &str, group: &str) -> bool {
+    let gid = account.gid.to_string();
+    let mut own_name = None;
+    for fields in passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
+        if fields.get(2) == Some(&&*account.uid.to_string()) {
+            own_name = fields.first().copied();
+        } else if fields.get(3) == Some(&&*gid) {
+            return false;
+        }
+    }
+    let mut known = false;
+    for fields in group.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
+        if fields.get(2) == Some(&&*gid) {
+            known = true;
+            let members = fields.get(3).copied().unwrap_or_default();
+            if members.split(',').any(|member| !member.is_empty() && Some(member) != own_name) {
+                return false;
+            }
+        }
+    }
+    known
+}
+
+/// `/var/lib/sandbox`: root's, listed by nobody else, entered by all.
+fn make_public_parent(path: &Path) -> Result<(), StoreError> {
+    match std::fs::create_dir(path) {
+        // Whatever root's umask is: readers must be able to pass through.
+        Ok(()) => rustix::fs::chmod(path, Mode::from_raw_mode(0o711))
+            .map_err(|e| StoreError::io("change the mode of", path, e))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(StoreError::io("create", path, error)),
+    }
+    let meta = path.symlink_metadata().map_err(|e| StoreError::io("look at", path, e))?;
+    check_directory(path, &meta, 0)
+}
+
+fn open_directory(at: impl AsFd, name: &Path, path: &Path, more: OFlags) -> Result<OwnedFd, StoreError> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | more;
+    rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|e| StoreError::io("open", path, e))
+}

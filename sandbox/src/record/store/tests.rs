@@ -1,0 +1,263 @@
+//! Stores in temporary directories. What needs root says so and skips without it.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::create::group_is_private_in;
+use super::*;
+
+const NOON: i64 = 1_763_726_400_000_000_000;
+
+fn me(home: &Path) -> Account {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    Account { uid, gid, home: home.to_owned() }
+}
+
+fn place(home: &Path) -> Place {
+    Place { sandbox_home: Some(home.join("store")), recorder: me(home), reader: me(home) }
+}
+
+fn create(place: &Place) -> Result<RunDir, StoreError> {
+    RunDir::create(place, &RunName::new(NOON, b"/usr/bin/cargo"))
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().mode() & 0o7777
+}
+
+#[test]
+fn stores_are_where_they_are_said_to_be() {
+    let account = |uid, home: &str| Account { uid, gid: uid, home: home.into() };
+    let (root, user) = (account(0, "/root"), account(1000, "/home/u"));
+    let place = |home: Option<&str>, recorder: &Account, reader: &Account| Place {
+        sandbox_home: home.map(PathBuf::from),
+        recorder: recorder.clone(),
+        reader: reader.clone(),
+    };
+    assert_eq!(place(None, &root, &user).store(), Path::new("/var/lib/sandbox/1000"));
+    assert_eq!(place(None, &root, &root).store(), Path::new("/root/.sandbox"));
+    assert_eq!(place(None, &user, &user).store(), Path::new("/home/u/.sandbox"));
+    assert_eq!(place(Some("/s"), &root, &user).store(), Path::new("/s"));
+}
+
+#[test]
+fn names_say_when_and_what_and_are_never_taken_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    let ids: Vec<_> = (0..3).map(|_| create(&place).unwrap().id().to_owned()).collect();
+    assert_eq!(ids, ["20251121-120000-cargo", "20251121-120000-cargo-2", "20251121-120000-cargo-3"]);
+    for (program, tool) in [
+        (&b"/usr/bin/python3.11"[..], "python3.11"),
+        (b"./a b\xff/c\n", "c_"),
+        (b"../..", "run"),
+        (b"-rf", "rf"),
+        (b"", "run"),
+        (b"a-name-longer-than-any-tool-has", "a-name-longer-th"),
+    ] {
+        assert_eq!(tool_name(program), tool);
+    }
+
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..20).map(|_| create(&place).unwrap().path().to_owned()).collect()))
+            .collect();
+        threads.into_iter().flat_map(|thread| -> Vec<PathBuf> { thread.join().unwrap() }).collect()
+    });
+    let distinct: std::collections::HashSet<_> = made.iter().collect();
+    assert_eq!(distinct.len(), 160);
+}
+
+#[test]
+fn a_store_of_ones_own_is_closed_to_all_others() {
+    let home = tempfile::tempdir().unwrap();
+    let run = create(&place(home.path())).unwrap();
+    assert_eq!(run.grant(), Grant::Owner);
+    run.create_file("events.jsonl").unwrap();
+    for directory in [home.path().join("store"), home.path().join("store/runs"), run.path().to_owned()] {
+        assert_eq!(mode(&directory), 0o700);
+    }
+    assert_eq!(mode(&run.path().join("events.jsonl")), 0o600);
+    assert_eq!(run.create_file("events.jsonl").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn directories_that_others_could_swap_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    create(&place).unwrap();
+    let (store, runs, aside) =
+        (home.path().join("store"), home.path().join("store/runs"), home.path().join("x"));
+
+    for path in [&store, &runs] {
+        std::fs::rename(path, &aside).unwrap();
+        symlink(&aside, path).unwrap();
+        assert!(matches!(create(&place), Err(StoreError::Symlink(at)) if at == *path));
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, "").unwrap();
+        assert!(matches!(create(&place), Err(StoreError::NotADirectory(at)) if at == *path));
+        std::fs::remove_file(path).unwrap();
+        std::fs::rename(&aside, path).unwrap();
+
+        for open in [0o720, 0o702, 0o777] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(open)).unwrap();
+            let refused = create(&place);
+            assert!(matches!(refused, Err(StoreError::OpenToOthers { mode, .. }) if mode == open));
+        }
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        create(&place).unwrap();
+    }
+
+    let relative = Place { sandbox_home: Some("store".into()), ..place.clone() };
+    assert!(matches!(create(&relative), Err(StoreError::Relative(_))));
+    if is_root("a directory of another user is refused") {
+        std::os::unix::fs::chown(&runs, Some(4001), None).unwrap();
+        assert!(matches!(create(&place), Err(StoreError::Owner { owner: 4001, expected: 0, .. })));
+    }
+}
+
+#[test]
+fn a_run_dir_is_new_or_empty() {
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    let name = RunName::new(NOON, b"make");
+    let at = |path: &Path| RunDir::create_at(path, &place, &name);
+    let path = home.path().join("mine");
+    let run = at(&path).unwrap();
+    assert_eq!((run.path(), run.id()), (&*path, "20251121-120000-make"));
+    at(&path).unwrap();
+    run.create_file("events.jsonl").unwrap();
+    assert!(matches!(at(&path), Err(StoreError::NotEmpty(at)) if at == path));
+
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(at(&file), Err(StoreError::NotADirectory(_))));
+    let link = home.path().join("link");
+    symlink(home.path().join("elsewhere"), &link).unwrap();
+    assert!(matches!(at(&link), Err(StoreError::Symlink(_))));
+    assert!(matches!(at(&home.path().join("no/such")), Err(StoreError::Io { .. })));
+    assert!(matches!(at(Path::new("/")), Err(StoreError::NotEmpty(_))));
+}
+
+#[test]
+fn replaced_files_are_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let run = create(&place(home.path())).unwrap();
+    for text in ["one", "two, longer"] {
+        run.replace_file("meta.json", text.as_bytes()).unwrap();
+        assert_eq!(std::fs::read_to_string(run.path().join("meta.json")).unwrap(), text);
+    }
+    assert_eq!(std::fs::read_dir(run.path()).unwrap().count(), 1);
+}
+
+/// Root records for uid 4001, whose group uid 4002 shares: 4001 reads everything, 4002 nothing, and neither
+/// writes anything.
+#[test]
+fn exactly_the_invoking_user_may_read() {
+    if !is_root("reading as another user") {
+        return;
+    }
+    const SHARED: u32 = 4000;
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let reader = Account { uid: 4001, gid: SHARED, home: "/nonexistent".into() };
+    let place = Place { reader, ..place(home.path()) };
+    let run = create(&place).unwrap();
+    io::Write::write_all(&mut run.create_file("events.jsonl").unwrap(), b"line\n").unwrap();
+    run.replace_file("meta.json", b"{}").unwrap();
+    assert_eq!(run.trust(), Trust::RootOwned);
+
+    let shell = |uid: u32, script: &str| {
+        let output =
+            Command::new("sh").args(["-c", script]).env("R", run.path()).uid(uid).gid(SHARED).output();
+        output.unwrap().status.success()
+    };
+    let reads = "cat \"$R/events.jsonl\" \"$R/meta.json\" && ls \"$R\" \"$R/..\"";
+    match run.grant() {
+        Grant::Acl => assert!(shell(4001, reads)),
+        other => {
+            eprintln!("skipped: reading by an access control list: the file system has none ({other:?})");
+            assert_eq!(other, Grant::RootOnly, "gid {SHARED} is in no group file: nobody knows who is in it");
+            assert!(!shell(4001, reads));
+        }
+    }
+    for script in ["cat \"$R/events.jsonl\"", "ls \"$R\"", "ls \"$R/..\"", "ls \"$R/../..\""] {
+        assert!(!shell(4002, script), "4002: {script}");
+    }
+    for uid in [4001, 4002] {
+        for script in [
+            "echo >> \"$R/events.jsonl\"",
+            "echo > \"$R/new\"",
+            "rm -f \"$R/events.jsonl\"",
+            "mv \"$R\" \"$R.moved\"",
+            "chmod 777 \"$R\"",
+        ] {
+            assert!(!shell(uid, script), "{uid}: {script}");
+        }
+    }
+    assert_eq!(std::fs::read(run.path().join("events.jsonl")).unwrap(), b"line\n");
+}
+
+#[test]
+fn a_store_below_a_users_directory_is_called_writable_by_the_user() {
+    if !is_root("directories of another user") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(create(&place(home.path())).unwrap().trust(), Trust::RootOwned);
+    std::os::unix::fs::chown(home.path(), Some(4001), None).unwrap();
+    assert_eq!(create(&place(home.path())).unwrap().trust(), Trust::UserWritable);
+    std::os::unix::fs::chown(home.path(), Some(0), None).unwrap();
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    assert_eq!(create(&place(home.path())).unwrap().trust(), Trust::UserWritable);
+    let user = Account { uid: 4001, gid: 4001, home: "/".into() };
+    assert_eq!(trust_above(home.path(), user.uid).unwrap(), Trust::UserWritable);
+}
+
+#[test]
+fn a_group_is_private_when_nobody_else_can_be_in_it() {
+    let account = Account { uid: 1000, gid: 1000, home: "/home/u".into() };
+    let private = |passwd: &str, group: &str| group_is_private_in(&account, passwd, group);
+    let passwd = "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n";
+    assert!(private(passwd, "u:x:1000:\n"));
+    assert!(private(passwd, "u:x:1000:u\n"));
+    assert!(!private(passwd, "u:x:1000:u,other\n"));
+    assert!(!private(&format!("{passwd}v:x:1001:1000::/:/bin/sh\n"), "u:x:1000:\n"));
+    assert!(!private(passwd, "root:x:0:\n"), "a group that is not listed may have anyone in it");
+}
+
+#[test]
+fn runs_are_found_by_id_by_path_and_by_age() {
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    let stores = FoundStores::for_reading(&place);
+    assert!(stores.runs().unwrap().is_empty());
+    assert!(matches!(stores.find("last"), Err(FindError::NoRuns(at)) if at == [place.store()]));
+
+    let mut made = Vec::new();
+    for (at, tool) in [(0, "zz"), (60, "make"), (60, "make"), (3600, "aa")] {
+        let run = RunDir::create(&place, &RunName::new(NOON + at * 1_000_000_000, tool.as_bytes())).unwrap();
+        run.create_file("events.jsonl").unwrap();
+        made.push(Found { id: run.id().to_owned(), path: run.path().to_owned() });
+    }
+    std::fs::write(home.path().join("store/runs/not-a-run"), "").unwrap();
+    assert_eq!(stores.runs().unwrap(), made);
+    assert_eq!(stores.find("last").unwrap(), made[3]);
+    assert_eq!(stores.find(&made[1].id).unwrap(), made[1]);
+    assert_eq!(stores.find(made[2].path.to_str().unwrap()).unwrap(), made[2]);
+    assert_eq!(stores.find(made[2].path.join("events.jsonl").to_str().unwrap()).unwrap(), made[2]);
+
+    let error = stores.find("20251121-120100-mkae-2").unwrap_err();
+    assert_eq!(error.to_string(), "no run 20251121-120100-mkae-2; did you mean 20251121-120100-make-2?");
+    let error = stores.find("x").unwrap_err();
+    assert_eq!(error.to_string(), "no run x; `sandbox runs` lists them");
+    assert!(matches!(stores.find(home.path().to_str().unwrap()), Err(FindError::NotARun(_))));
+}
+
+fn is_root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {what} needs root");
+    }
+    root
+}

@@ -1,0 +1,44 @@
+//! Reading runs back: lists, and the story of one run.
+//!
+//! [`list`] says what stands in the stores, [`view`] reads one log into what a person wants to know of it, and
+//! [`text`] makes bytes that an adversary chose safe to print. Nothing here writes to a record.
+
+pub mod list;
+pub mod text;
+pub mod timeline;
+pub mod view;
+
+use std::os::fd::AsFd;
+
+use nix::unistd::{Uid, User};
+
+use crate::record::store::{Account, FoundStores, Place};
+
+/// The stores that the runs of whoever calls are in: under sudo those of the invoking user, and root's own.
+pub fn stores() -> FoundStores {
+    let recorder = account(Uid::effective());
+    let invoker = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).map(Uid::from_raw);
+    let reader = match invoker {
+        Some(invoker) if recorder.uid == 0 => account(invoker),
+        _ => recorder.clone(),
+    };
+    let sandbox_home = std::env::var_os("SANDBOX_HOME").filter(|home| !home.is_empty()).map(Into::into);
+    FoundStores::for_reading(&Place { sandbox_home, recorder, reader })
+}
+
+/// A user as the user database has it; one that it does not know has HOME, or nothing, for a home.
+fn account(uid: Uid) -> Account {
+    match User::from_uid(uid) {
+        Ok(Some(user)) => Account { uid: uid.as_raw(), gid: user.gid.as_raw(), home: user.dir },
+        _ => {
+            let home = std::env::var_os("HOME").unwrap_or_default().into();
+            Account { uid: uid.as_raw(), gid: uid.as_raw(), home }
+        }
+    }
+}
+
+/// The width of a terminal in characters, if it tells one.
+pub fn terminal_width(terminal: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}

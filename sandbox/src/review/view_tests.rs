@@ -1,0 +1,183 @@
+//! Views of made-up runs.
+
+use super::*;
+use crate::event::{Action, Event, EventType, Key, ProcId, Value};
+use crate::record::made_up::begin;
+use crate::record::{RecordSettings, RunEnd, runner_event};
+
+const ALL: Size = Size { limit: None, width: None };
+
+fn event(event_type: EventType, pid: u32, ms: u64, details: &[(Key, &[u8])]) -> Event {
+    let mut event = runner_event(event_type, ProcId { pid, start_ns: 1 });
+    event.mono_ns = 1 + ms * 1_000_000;
+    event.details = details.iter().map(|(key, value)| (*key, Value::Bytes(value.to_vec()))).collect();
+    event
+}
+
+fn with(mut event: Event, key: Key, value: Value) -> Event {
+    event.set(key, value);
+    event
+}
+
+fn list(words: &[&[u8]]) -> Value {
+    Value::List(words.iter().map(|word| word.to_vec()).collect())
+}
+
+fn open(pid: u32, ms: u64, path: &[u8], access: &[u8], ret: i64) -> Event {
+    let event = event(EventType::FileOpen, pid, ms, &[(Key::Path, path), (Key::Exe, b"/bin/x")]);
+    with(with(event, Key::Ret, Value::Int(ret)), Key::Access, list(&[access]))
+}
+
+fn story() -> Vec<Event> {
+    let exec = |pid, ms, argv: &[&[u8]]| {
+        with(event(EventType::Exec, pid, ms, &[(Key::Exe, b"/bin/x")]), Key::Argv, list(argv))
+    };
+    let mut events = vec![exec(7, 1, &[b"./evil\x1b[2J", b"a b"])];
+    for at in 0..30 {
+        events.push(open(7, 2, format!("/usr/lib/x86/lib{at}.so").as_bytes(), b"read", -2));
+        events.push(open(7, 2, format!("/usr/share/doc/{at}").as_bytes(), b"read", 3));
+    }
+    events.push(open(7, 3, b"/etc/shadow", b"read", -13));
+    events.push(open(7, 4, b"/tmp/out\x1b]0;pwned\x07\n\xff", b"write", 4));
+    let rename = event(EventType::FileRename, 7, 5, &[(Key::Path, b"/tmp/a"), (Key::Path2, b"/tmp/b")]);
+    events.push(with(rename, Key::Ret, Value::Int(0)));
+    for at in 0..20 {
+        let path = format!("/tmp/build/{at}");
+        events.push(event(EventType::FileDelete, 7, 6, &[(Key::Path, path.as_bytes())]));
+    }
+    let connect = |ms, ip: &[u8], ret| {
+        let event = event(EventType::NetConnect, 7, ms, &[(Key::DstIp, ip), (Key::Exe, b"/bin/x")]);
+        with(with(event, Key::DstPort, Value::Uint(443)), Key::Ret, Value::Int(ret))
+    };
+    events.push(connect(7, b"::1", -115));
+    for _ in 0..3 {
+        let mut denied = connect(8, b"127.0.0.2", -1);
+        denied.action = Action::Blocked;
+        denied.set(Key::PolicyRule, Value::Bytes(b"p/no\x1b[31m".into()));
+        events.push(denied);
+    }
+    let mut would = open(8, 9, b"/etc/passwd", b"read", 3);
+    would.action = Action::WouldBlock;
+    would.set(Key::PolicyRule, Value::Bytes(b"p/etc".into()));
+    events.push(would);
+    events.push(with(event(EventType::Gap, 0, 10, &[(Key::Reason, b"ring")]), Key::Lost, Value::Uint(1234)));
+    events.push(with(event(EventType::Exit, 7, 11, &[]), Key::ExitCode, Value::Int(1)));
+    events
+}
+
+fn run(home: &Path, events: Vec<Event>) -> Found {
+    let mut recorder = begin(home, RecordSettings::default());
+    recorder.append(events).unwrap();
+    let end =
+        RunEnd { exit_code: Some(1), reason: "exit".into(), duration_ns: 12_000_000, ..RunEnd::default() };
+    recorder.seal(&end).unwrap();
+    Found { id: recorder.dir().id().to_owned(), path: recorder.dir().path().to_owned() }
+}
+
+fn shown(run: &Found, size: Size) -> String {
+    let mut out = Vec::new();
+    text(run, size, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_story_of_a_run() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), story());
+    let page = shown(&run, ALL);
+    let head = page.lines().find_map(|line| line.trim().strip_prefix("head ")).unwrap();
+    assert_eq!(head, Meta::read(&run.path).unwrap().end.unwrap().head.unwrap());
+    let expected = r"run       20251121-012325-test
+command   ./a\x1b[2Jb �
+in        /tmp/�
+started   2025-11-21 01:23:25 UTC, by agent
+ended     exit 1 after 12ms
+mode      audit-only, STORE store
+layers    none
+policy    none
+events    93, 1,234 lost, 3 blocked, 1 would be blocked
+chain     intact and complete, 93 events
+          head HEAD
+
+Blocked
+    +0.008 connect 127.0.0.2:443 by /bin/x ×3
+           rule p/no\x1b[31m
+
+Would be blocked
+    +0.009 read /etc/passwd by /bin/x
+           rule p/etc
+
+      TIME     PID WHAT
+    +0.001       7 exec     ./evil\x1b[2J 'a b'
+    +0.002       7 read     30 files: /usr/share 30
+    +0.002       7 missing  30 look-ups: /usr/lib 30
+    +0.003       7 read     /etc/shadow (EACCES)
+    +0.004       7 write    /tmp/out\x1b]0;pwned\x07\n\xff
+    +0.005       7 rename   /tmp/a → /tmp/b
+    +0.006       7 delete   20 times: /tmp/build 20
+    +0.007       7 connect  [::1]:443
+    +0.009       8 read     1 file: /etc 1
+    +0.010       0 LOST     1,234 events (ring)
+    +0.011       7 exit     code 1
+";
+    let expected = expected.replace("HEAD", head).replace("STORE", &Meta::read(&run.path).unwrap().store);
+    assert_eq!(page, expected);
+    assert!(!page.contains(|character: char| character.is_control() && character != '\n'));
+}
+
+#[test]
+fn it_is_cut_to_the_size_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), story());
+    let page = shown(&run, Size { limit: Some(2), width: Some(40) });
+    assert!(!page.contains("missing") && page.contains("… 9 lines more"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 40));
+}
+
+#[test]
+fn the_verdict_of_the_chain_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), story());
+    let path = run.path.join(LOG);
+    let log = std::fs::read(&path).unwrap();
+    let cut: Vec<u8> = log.split_inclusive(|byte| *byte == b'\n').take(4).flatten().copied().collect();
+    std::fs::write(&path, &cut).unwrap();
+    assert!(shown(&run, ALL).contains("chain     incomplete, intact for 4 events\n          no seal"));
+    std::fs::write(&path, &log[..log.len() - 5]).unwrap();
+    assert!(shown(&run, ALL).contains("incomplete, intact for 92 events"));
+    let forged = String::from_utf8(log.clone()).unwrap().replacen("/etc/shadow", "/etc/shallow", 1);
+    std::fs::write(&path, &forged).unwrap();
+    let page = shown(&run, ALL);
+    assert!(page.contains("chain     TAMPERED, from line 63 on"), "{page}");
+    let garbage = [&log[..], b"\x1b[2Jgarbage\n"].concat();
+    std::fs::write(&path, &garbage).unwrap();
+    let page = shown(&run, ALL);
+    assert!(page.contains("TAMPERED") && page.contains("1 lines could not be read."), "{page}");
+    assert!(!page.contains('\x1b'));
+    std::fs::write(&path, b"").unwrap();
+    assert!(shown(&run, ALL).contains("chain     incomplete"));
+    std::fs::remove_file(run.path.join(crate::record::meta::FILE)).unwrap();
+    assert!(shown(&run, ALL).contains("meta.json is missing"));
+}
+
+#[test]
+fn json_is_the_log_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), story());
+    let log = std::fs::read(run.path.join(LOG)).unwrap();
+    let mut out = Vec::new();
+    json(&run, ALL, &mut out).unwrap();
+    assert_eq!(out, log);
+    out.clear();
+    json(&run, Size { limit: Some(2), width: None }, &mut out).unwrap();
+    assert_eq!(out, log.split_inclusive(|byte| *byte == b'\n').take(2).collect::<Vec<_>>().concat());
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), Vec::new());
+    std::fs::remove_file(run.path.join(LOG)).unwrap();
+    let error = text(&run, ALL, &mut Vec::new()).unwrap_err().to_string();
+    assert!(error.starts_with("open /") && error.contains("events.jsonl: No such file"), "{error}");
+}

@@ -1,0 +1,382 @@
+//! The sensor: the programs of one run, loaded, attached, proven and read.
+//!
+//! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use aya::maps::{MapData, RingBuf};
+use policy::{
+    Access, AccessSet, Policy,
+    compile::lsm::{LsmPlan, compile},
+};
+use sandbox_ebpf::abi::{
+    config::{Mode, RunConfig, RunCounters},
+    event::Kind,
+};
+
+use crate::{
+    enforce::lsm::{self, Lease},
+    kernel::object::{Object, ObjectError, Sizes},
+    layers::{
+        probe,
+        selftest::{self, HELD, SelfTestError},
+    },
+    observe::{RawEvent, trace},
+    record::{LayerReport, SelfTest},
+    settings::{Layer, LayerChoice, OnUnheld},
+};
+
+/// The slot of the run: a runner holds one.
+pub const SLOT: u32 = 0;
+
+/// What the hooks of the `lsm` layer can hold.
+const HELD_BY_LSM: [Access; 5] = [Access::Read, Access::Write, Access::Run, Access::Connect, Access::Send];
+
+/// What is asked of the sensor.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Layers to use.
+    pub layers: &'a LayerChoice,
+    /// Layers without which the run must not start.
+    pub required: &'a [Layer],
+    /// The policy and what to do with it.
+    pub judging: Judging<'a>,
+}
+
+/// What is done with a policy.
+#[derive(Clone, Copy, Debug)]
+pub enum Judging<'a> {
+    /// There is none.
+    Nothing,
+    /// Verdicts are recorded.
+    Audit(&'a Policy),
+    /// Verdicts are law.
+    Enforce(&'a Policy, OnUnheld),
+}
+
+impl<'a> Judging<'a> {
+    fn policy(self) -> Option<&'a Policy> {
+        match self {
+            Judging::Nothing => None,
+            Judging::Audit(policy) | Judging::Enforce(policy, _) => Some(policy),
+        }
+    }
+
+    fn mode(self) -> Mode {
+        match self {
+            Judging::Nothing => Mode::Observe,
+            Judging::Audit(_) => Mode::Audit,
+            Judging::Enforce(..) => Mode::Enforce,
+        }
+    }
+}
+
+/// Why a run cannot have the layers that it needs.
+#[derive(Debug, thiserror::Error)]
+pub enum SensorError {
+    /// The object could not be loaded or configured.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The policy is too large for the kernel's tables.
+    #[error(transparent)]
+    Compile(#[from] policy::compile::CompileError),
+    /// A layer that was asked for does not work here.
+    #[error("layer `{layer}` is not to be had: {reason}")]
+    Missing {
+        /// Which.
+        layer: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// No layer that observes works here.
+    #[error("no layer that observes works here: {0}")]
+    Blind(String),
+    /// The policy says things that nothing holds.
+    #[error(
+        "the policy cannot be held here:\n{}\n  take these out, use a kernel that holds them (`sandbox doctor`), \
+         or go on without them: --best-effort",
+        .0.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    )]
+    Unheld(Vec<String>),
+}
+
+/// A layer that works, or why not.
+type Tried = Result<Vec<SelfTest>, String>;
+
+/// The programs of one run.
+pub struct Sensor {
+    object: Object,
+    ring: RingBuf<MapData>,
+    reports: Vec<LayerReport>,
+    unheld: Vec<String>,
+    enforces: bool,
+}
+
+impl Sensor {
+    /// Loads, attaches and proves the layers of a run. Nothing is a member yet. This process must have one
+    /// thread: the self-tests fork.
+    ///
+    /// # Errors
+    /// A required layer is missing, nothing observes, or the policy cannot be held.
+    pub fn start(request: Request<'_>) -> Result<Sensor, SensorError> {
+        let plan = request.judging.policy().map(|policy| compile(policy, SLOT)).transpose()?;
+        let mut object = Object::load(plan.as_ref().map(lsm::sizes).unwrap_or_default())?;
+        let mut ring = object.take_ring()?;
+        let wanted = |layer| match request.layers {
+            LayerChoice::Auto => true,
+            LayerChoice::Only(layers) => layers.contains(&layer),
+        };
+        let lsm = wanted(Layer::Lsm).then(|| try_lsm(&mut object));
+        let trace = wanted(Layer::Trace).then(|| try_trace(&mut object, &mut ring));
+        discard(&mut ring);
+        demand(&request, Layer::Lsm, &lsm)?;
+        demand(&request, Layer::Trace, &trace)?;
+        let (holds, sees) = (matches!(lsm, Some(Ok(_))), matches!(trace, Some(Ok(_))));
+        if !holds && !sees {
+            let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
+            return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
+        }
+        let unheld = unheld(&request, plan.as_ref(), &lsm)?;
+        configure(&object, request.judging.mode(), plan.as_ref())?;
+        let mut reports = Vec::new();
+        let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
+        reports.extend(report(Layer::Lsm, role, lsm));
+        reports.extend(report(Layer::Trace, "observes", trace));
+        Ok(Sensor { object, ring, reports, unheld, enforces: holds })
+    }
+
+    /// The layers that hold, each with its self-test, and those that were tried and do not.
+    pub fn reports(&self) -> &[LayerReport] {
+        &self.reports
+    }
+
+    /// What the policy says and nothing holds; empty unless the user chose to go on without it.
+    pub fn unheld(&self) -> &[String] {
+        &self.unheld
+    }
+
+    /// Whether hooks judge the run.
+    pub fn has_hooks(&self) -> bool {
+        self.enforces
+    }
+
+    /// The program that the run's first process must run to be observed.
+    ///
+    /// # Errors
+    /// The object has no such program.
+    pub fn arm_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
+        self.object.arm_program()
+    }
+
+    /// Makes the run's first process a member as the hooks see it.
+    ///
+    /// # Errors
+    /// The process is gone, or the kernel refuses.
+    pub fn admit(&self, pid: u32) -> Result<(), ObjectError> {
+        if self.enforces { lsm::admit(&self.object, SLOT, pid) } else { Ok(()) }
+    }
+
+    /// What a guardian needs to keep the run enforced and to end it; empty where no hook judges.
+    ///
+    /// # Errors
+    /// The object has no such map.
+    pub fn lease_fds(&self) -> Result<Vec<BorrowedFd<'_>>, ObjectError> {
+        if self.enforces { Lease::fds(&self.object) } else { Ok(Vec::new()) }
+    }
+
+    /// The collector's own hold on the programs; `None` where no hook judges.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn lease(&self) -> io::Result<Option<Lease>> {
+        let fds = self.lease_fds().map_err(io::Error::other)?;
+        let fds = fds.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
+        Ok(Lease::from_fds(SLOT, fds))
+    }
+
+    /// A descriptor that becomes readable when records wait.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn ring(&self) -> io::Result<OwnedFd> {
+        self.ring.as_fd().try_clone_to_owned()
+    }
+
+    /// What the user should know before the command starts.
+    pub fn notes(&self) -> Vec<String> {
+        self.unheld.iter().map(|line| format!("not held: {line}")).collect()
+    }
+
+    /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.
+    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some(record) = self.ring.next()
+        {
+            take(&record);
+            count += 1;
+        }
+        count
+    }
+
+    /// The run's counters.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn counters(&self) -> Result<RunCounters, ObjectError> {
+        self.object.counters(SLOT)
+    }
+}
+
+/// The role of a layer that does not work.
+pub const OFF: &str = "off";
+
+/// Tries every layer and says what was found. This process must have one thread.
+pub fn survey() -> Vec<LayerReport> {
+    let tried = match Object::load(Sizes::default()) {
+        Ok(mut object) => match object.take_ring() {
+            Ok(mut ring) => {
+                [(Layer::Lsm, try_lsm(&mut object)), (Layer::Trace, try_trace(&mut object, &mut ring))]
+            }
+            Err(error) => {
+                let reason = text(&error);
+                [(Layer::Lsm, Err(reason.clone())), (Layer::Trace, Err(reason))]
+            }
+        },
+        Err(error) => {
+            let reason = match nix::unistd::geteuid().is_root() {
+                true => text(&error),
+                false => "loading eBPF programs needs root: sudo sandbox doctor".to_owned(),
+            };
+            [(Layer::Lsm, Err(reason.clone())), (Layer::Trace, Err(reason))]
+        }
+    };
+    let reports = tried.into_iter().filter_map(|(layer, tried)| {
+        let role = if layer == Layer::Lsm { "observes and enforces" } else { "observes" };
+        report(layer, role, Some(tried))
+    });
+    reports.collect()
+}
+
+fn try_lsm(object: &mut Object) -> Tried {
+    if let Some(obstacle) = probe::lsm_obstacle() {
+        return Err(obstacle);
+    }
+    let before = object.links().len();
+    let tried = lsm::attach(object)
+        .map_err(|error| text(&error))
+        .and_then(|()| selftest::lsm(object).map_err(|error: SelfTestError| text(&error)))
+        .and_then(proven);
+    if tried.is_err() {
+        object.detach_since(before);
+    }
+    tried
+}
+
+fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {
+    let before = object.links().len();
+    let tried = trace::attach(object)
+        .map_err(|error| text(&error))
+        .and_then(|()| selftest::trace(object, || kinds(ring)).map_err(|error| text(&error)))
+        .and_then(proven);
+    if tried.is_err() {
+        object.detach_since(before);
+    }
+    tried
+}
+
+/// A layer holds only when each of its checks does.
+fn proven(checks: Vec<SelfTest>) -> Tried {
+    match checks.iter().find(|check| check.result != HELD) {
+        None => Ok(checks),
+        Some(failed) => Err(format!("its self-test of `{}` failed: {}", failed.check, failed.result)),
+    }
+}
+
+fn text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The kinds of the self-test's records in the ring.
+fn kinds(ring: &mut RingBuf<MapData>) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    while let Some(record) = ring.next() {
+        if let Ok(raw) = RawEvent::parse(&record)
+            && raw.header.slot == selftest::SLOT
+        {
+            kinds.push(Kind::from_raw(raw.header.kind));
+        }
+    }
+    kinds
+}
+
+/// Throws away what the self-tests left in the ring.
+fn discard(ring: &mut RingBuf<MapData>) {
+    while ring.next().is_some() {}
+}
+
+/// A layer that was named must be there.
+fn demand(request: &Request<'_>, layer: Layer, tried: &Option<Tried>) -> Result<(), SensorError> {
+    let named = matches!(request.layers, LayerChoice::Only(layers) if layers.contains(&layer));
+    match tried {
+        Some(Err(reason)) if named || request.required.contains(&layer) => {
+            Err(SensorError::Missing { layer: layer.name(), reason: reason.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
+fn unheld(
+    request: &Request<'_>,
+    plan: Option<&LsmPlan>,
+    lsm: &Option<Tried>,
+) -> Result<Vec<String>, SensorError> {
+    let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
+    let mut held = AccessSet::EMPTY;
+    if matches!(lsm, Some(Ok(_))) {
+        HELD_BY_LSM.into_iter().for_each(|access| held.insert(access));
+    }
+    let mut lines: Vec<String> = plan.unheld(held).iter().map(ToString::to_string).collect();
+    if lines.is_empty() {
+        return Ok(lines);
+    }
+    if let Some(Err(reason)) = lsm {
+        lines.push(format!("the lsm layer is missing: {reason}"));
+    }
+    match choice {
+        OnUnheld::Refuse => Err(SensorError::Unheld(lines)),
+        OnUnheld::Record => Ok(lines),
+    }
+}
+
+/// Writes the tables and the configuration; from here on the slot is in use.
+fn configure(object: &Object, mode: Mode, plan: Option<&LsmPlan>) -> Result<(), ObjectError> {
+    let mut config = RunConfig { mode: mode as u32, ..RunConfig::default() };
+    if let Some(plan) = plan {
+        lsm::write_plan(object, SLOT, plan)?;
+        config.start_row = plan.start_row;
+        config.row_shift = plan.row_shift;
+        config.default_deny = plan.default_deny;
+        config.net_default_deny = plan.net_default_deny;
+    }
+    object.configure(SLOT, config)
+}
+
+/// What meta.json says about a layer that was tried.
+fn report(layer: Layer, role: &str, tried: Option<Tried>) -> Option<LayerReport> {
+    let (role, selftest) = match tried? {
+        Ok(checks) => (role.to_owned(), checks),
+        Err(reason) => (OFF.to_owned(), vec![SelfTest { check: "available".to_owned(), result: reason }]),
+    };
+    Some(LayerReport { name: layer.name().to_owned(), role, selftest })
+}

@@ -1,0 +1,202 @@
+//! What was asked for: the command line, turned into types that cannot contradict themselves.
+//!
+//! Nothing is looked up here: no user, no file, no kernel.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::cli::RunArgs;
+use crate::error::Refusal;
+
+/// A layer, by the name that users give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layer {
+    /// BPF programs on LSM hooks.
+    Lsm,
+    /// BPF programs on tracepoints.
+    Trace,
+}
+
+impl Layer {
+    /// Every layer.
+    pub const ALL: [Layer; 2] = [Layer::Lsm, Layer::Trace];
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Lsm => "lsm",
+            Layer::Trace => "trace",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Layer, Refusal> {
+        Layer::ALL.into_iter().find(|layer| layer.name() == text).ok_or_else(|| {
+            let known: Vec<&str> = Layer::ALL.iter().map(|layer| layer.name()).collect();
+            Refusal::cannot_start(format!("unknown layer {text:?}; there are: {}", known.join(", ")))
+        })
+    }
+}
+
+/// `--layers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerChoice {
+    /// The best set that this machine has.
+    Auto,
+    /// These and no others; at least one.
+    Only(Vec<Layer>),
+}
+
+/// What to do about a rule that no layer can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnheld {
+    /// Do not start.
+    Refuse,
+    /// Start, and record that the rule is not held.
+    Record,
+}
+
+/// What the run does with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModeSetting {
+    /// Record only.
+    Observe,
+    /// Record, and say what the policy in this file would block.
+    Audit(PathBuf),
+    /// Record, and block what the policy in this file denies.
+    Enforce(PathBuf, OnUnheld),
+}
+
+/// How much the runner says on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Notes before, a summary after.
+    Normal,
+    /// Only what is wrong.
+    Quiet,
+}
+
+/// `sandbox run`, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSettings {
+    /// What to do.
+    pub mode: ModeSetting,
+    /// Layers to use.
+    pub layers: LayerChoice,
+    /// Layers that must be there.
+    pub required: Vec<Layer>,
+    /// The command's user.
+    pub user: Option<String>,
+    /// The workspace.
+    pub workspace: Option<PathBuf>,
+    /// The agent's name in the record.
+    pub agent_id: Option<String>,
+    /// The record's directory.
+    pub run_dir: Option<PathBuf>,
+    /// How much to say.
+    pub verbosity: Verbosity,
+    /// The command and its arguments; at least one word.
+    pub command: Vec<OsString>,
+}
+
+impl RunSettings {
+    /// Understands the arguments.
+    pub fn new(args: RunArgs) -> Result<RunSettings, Refusal> {
+        let mode = match (args.enforce, args.policy) {
+            (Some(file), _) if args.best_effort => ModeSetting::Enforce(file, OnUnheld::Record),
+            (Some(file), _) => ModeSetting::Enforce(file, OnUnheld::Refuse),
+            (None, Some(file)) => ModeSetting::Audit(file),
+            (None, None) => ModeSetting::Observe,
+        };
+        let layers = layer_choice(&args.layers)?;
+        let required = args.require.iter().map(|name| Layer::parse(name)).collect::<Result<Vec<_>, _>>()?;
+        if let LayerChoice::Only(chosen) = &layers
+            && let Some(missing) = required.iter().find(|layer| !chosen.contains(layer))
+        {
+            let name = missing.name();
+            return Err(Refusal::cannot_start(format!(
+                "--require {name} contradicts --layers {}; add {name} to --layers",
+                args.layers
+            )));
+        }
+        if args.agent_id.as_deref().is_some_and(str::is_empty) {
+            return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
+        }
+        Ok(RunSettings {
+            mode,
+            layers,
+            required,
+            user: args.user,
+            workspace: args.workspace,
+            agent_id: args.agent_id,
+            run_dir: args.run_dir,
+            verbosity: if args.quiet { Verbosity::Quiet } else { Verbosity::Normal },
+            command: args.command,
+        })
+    }
+}
+
+fn layer_choice(text: &str) -> Result<LayerChoice, Refusal> {
+    if text == "auto" {
+        return Ok(LayerChoice::Auto);
+    }
+    let mut layers = Vec::new();
+    for name in text.split(',') {
+        let layer = Layer::parse(name.trim())?;
+        if !layers.contains(&layer) {
+            layers.push(layer);
+        }
+    }
+    Ok(LayerChoice::Only(layers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    fn settings(line: &str) -> Result<RunSettings, Refusal> {
+        RunSettings::new(Line::try_parse_from(line.split(' ')).unwrap().args)
+    }
+
+    #[test]
+    fn recording_is_the_default() {
+        let settings = settings("run -- make -j4 --quiet").unwrap();
+        assert_eq!(settings.mode, ModeSetting::Observe);
+        assert_eq!(settings.layers, LayerChoice::Auto);
+        assert_eq!(settings.command, ["make", "-j4", "--quiet"]);
+        assert_eq!(settings.verbosity, Verbosity::Normal);
+    }
+
+    #[test]
+    fn the_commands_options_are_its_own() {
+        assert_eq!(settings("run ls -q --policy x").unwrap().command, ["ls", "-q", "--policy", "x"]);
+    }
+
+    #[test]
+    fn layers_are_known_names() {
+        let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
+        assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
+        let unknown = settings("run --layers lms -- x").unwrap_err();
+        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace");
+        assert!(settings("run --require tarce -- x").is_err());
+        assert!(settings("run --layers trace --require lsm -- x").is_err());
+    }
+
+    #[test]
+    fn modes_exclude_each_other() {
+        let parse = |line: &str| Line::try_parse_from(line.split(' '));
+        assert!(parse("run --audit-only --enforce p -- x").is_err());
+        assert!(parse("run --policy p --enforce p -- x").is_err());
+        assert!(parse("run --best-effort -- x").is_err());
+        assert!(parse("run --").is_err());
+        assert!(parse("run --bogus -- x").is_err());
+        let enforced = settings("run --enforce p --best-effort -- x").unwrap().mode;
+        assert_eq!(enforced, ModeSetting::Enforce("p".into(), OnUnheld::Record));
+    }
+}

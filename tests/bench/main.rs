@@ -1,0 +1,98 @@
+//! What recording costs: the same work bare, under `sandbox run --audit-only` and under `strace -f`, side by
+//! side in one run.
+//!
+//!     cargo run --release -p sandbox-tests --bin bench
+//!     cargo run --release -p sandbox-tests --bin bench -- --repetitions 9 --only compile
+//!
+//! The variants take turns, so that a machine which slows down slows them all; each round begins with another
+//! one. The table gives the median, the fastest and the slowest, and the median's ratio to bare. strace is
+//! slow and takes part in the first rounds only. Needs root, strace, gcc and make.
+
+mod measure;
+mod table;
+
+use std::process::ExitCode;
+
+use sandbox_tests::binaries::binary;
+use sandbox_tests::project;
+use sandbox_tests::requirement::{Need, met};
+use sandbox_tests::scene::Scene;
+
+use measure::{Plan, Work, measure};
+
+const USAGE: &str = "usage: bench [--repetitions N] [--only open|spawn|compile|start]";
+
+struct Options {
+    repetitions: usize,
+    only: Option<String>,
+}
+
+fn options() -> Option<Options> {
+    let mut options = Options { repetitions: 7, only: None };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let value = args.next()?;
+        match arg.as_str() {
+            "--repetitions" => options.repetitions = value.parse().ok().filter(|n| *n > 0)?,
+            "--only" => options.only = Some(value),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let needs = [Need::Trace, Need::Program("strace"), Need::Program("gcc"), Need::Program("make")];
+    if !met("the benchmark", &needs) {
+        return ExitCode::FAILURE;
+    }
+    let scene = Scene::new();
+    let works = works(&scene);
+    let chosen: Vec<&Work> =
+        works.iter().filter(|work| options.only.as_deref().is_none_or(|only| work.key == only)).collect();
+    if chosen.is_empty() {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    }
+    table::machine();
+    for work in chosen {
+        let plan = Plan { rounds: options.repetitions * work.more, strace_rounds: work.strace_rounds };
+        table::print(work, &measure(&scene, work, plan));
+    }
+    ExitCode::SUCCESS
+}
+
+fn works(scene: &Scene) -> Vec<Work> {
+    let workload = binary("workload").into_os_string();
+    let target = scene.work().join("target");
+    std::fs::write(&target, "").expect("a file to open");
+    let source = scene.work().join("project");
+    std::fs::create_dir(&source).expect("a directory for the project");
+    project::write(&source, 40);
+    let own = |args: [&str; 3]| {
+        let mut command = vec![workload.clone()];
+        command.extend(args.map(Into::into));
+        command
+    };
+    let target = target.to_str().expect("a temporary path is UTF-8");
+    let work = |key, title, command| Work { key, title, command, strace_rounds: 2, more: 1, clean: None };
+    let make = |title, jobs: &str| Work {
+        clean: Some(source.clone()),
+        ..work(
+            "compile",
+            title,
+            ["make".into(), "-C".into(), source.clone().into(), "-s".into(), jobs.into()].into(),
+        )
+    };
+    vec![
+        work("open", "(a) 200,000 open and close", own(["open-close", "200000", target])),
+        work("spawn", "(b) 2,000 fork and exec of /bin/true", own(["spawn", "2000", "/bin/true"])),
+        make("(c) compile of 40 C files, make -j1", "-j1"),
+        make("(c) compile of 40 C files, make -j2", "-j2"),
+        Work { more: 5, strace_rounds: 0, ..work("start", "start-up: /bin/true", vec!["/bin/true".into()]) },
+    ]
+}

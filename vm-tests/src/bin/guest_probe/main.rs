@@ -1,0 +1,126 @@
+//! Makes attempts inside a guest and prints what the kernel answered; it judges nothing.
+//!
+//! Each argument is a step, taken in order. A step that is an attempt prints `STEP<TAB>RESULT`, where RESULT
+//! is 0 or `-errno`. Every attempt is the bare system call: no library retries it or puts its own reading on
+//! an errno. A step of [`places`] moves the rest of the steps elsewhere: another thread, another process.
+
+mod hold;
+mod net;
+mod places;
+mod raw;
+mod uring;
+
+use raw::Errno;
+use std::ffi::CString;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "\
+usage: guest-probe STEP...
+
+attempts
+  read=PATH  write=PATH  openat2=PATH    open, and close again
+  reopen=PATH                            O_PATH, then /proc/self/fd/N for reading
+  compat-read=PATH                       open(2) of the 32-bit table
+  run=PATH                               fork and execve
+  connect-tcp=ADDR:PORT  connect-mptcp=  connect-udp=  fastopen=  udp=  udp-msg=
+  udp-unspec=  udp6-v4=                  see net.rs
+  uring-read=PATH  uring-connect=ADDR:PORT
+                                         the same by a worker of io_uring
+places, for all the steps after it
+  dead-leader  exec-in-thread  daemon
+other
+  touch=PATH  wait=PATH                  make a file; wait until there is one
+  hold=DIR,PATH                          see hold.rs
+  exit=CODE";
+
+/// How long `wait` waits.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() {
+    let steps: Vec<String> = std::env::args().skip(1).collect();
+    if steps.is_empty() {
+        eprintln!("{USAGE}");
+        std::process::exit(2);
+    }
+    std::process::exit(take(&steps));
+}
+
+/// Takes the steps in order; returns the exit code.
+pub fn take(steps: &[String]) -> i32 {
+    for (index, step) in steps.iter().enumerate() {
+        let (word, object) = step.split_once('=').unwrap_or((step, ""));
+        let rest = &steps[index + 1..];
+        match word {
+            "dead-leader" => return places::dead_leader(rest),
+            "exec-in-thread" => return places::exec_in_thread(rest),
+            "daemon" => return places::daemon(rest),
+            "hold" => return hold::hold(object),
+            "touch" => {
+                if let Err(error) = std::fs::write(object, "") {
+                    return usage(&format!("cannot make {object}: {error}"));
+                }
+            }
+            "wait" => {
+                if !wait(object) {
+                    return usage(&format!("waited too long for {object}"));
+                }
+            }
+            "exit" => return object.parse().unwrap_or_else(|_| usage("exit takes a code")),
+            _ => match attempt(word, object) {
+                Some(result) => report(step, result),
+                None => return usage(&format!("no step {step:?}")),
+            },
+        }
+    }
+    0
+}
+
+fn usage(message: &str) -> i32 {
+    eprintln!("guest-probe: {message}");
+    2
+}
+
+/// One attempt; `None` when there is no such step.
+fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
+    let path = CString::new(object).ok()?;
+    Some(match word {
+        "read" => raw::open(&path, libc::O_RDONLY).map(drop),
+        "write" => raw::open(&path, libc::O_WRONLY | libc::O_APPEND).map(drop),
+        "openat2" => raw::openat2(&path, libc::O_RDONLY).map(drop),
+        "compat-read" => raw::compat_open(&path, libc::O_RDONLY).map(drop),
+        "reopen" => reopen(&path),
+        "run" => places::run(&path),
+        "uring-read" => uring::open(&path),
+        "uring-connect" => uring::connect(object.parse().ok()?),
+        _ => return net::attempt(word, object.parse().ok()?),
+    })
+}
+
+/// O_PATH asks for no access; opening what it leads to does.
+fn reopen(path: &CString) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let handle = raw::open(path, libc::O_PATH)?;
+    let link = CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd())).map_err(|_| libc::EINVAL)?;
+    raw::open(&link, libc::O_RDONLY).map(drop)
+}
+
+/// One line, in one write.
+fn report(step: &str, result: Result<(), Errno>) {
+    let number = result.err().map_or(0, |errno| -errno);
+    let line = format!("{step}\t{number}\n");
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Waits until there is such a file; false when it took too long.
+fn wait(path: &str) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if std::fs::exists(path).unwrap_or(false) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}

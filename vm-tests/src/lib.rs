@@ -1,0 +1,20 @@
+//! Boots real kernels in qemu and runs programs inside.
+//!
+//! The host side: [`kernel`] finds and fetches kernels, [`guest`] builds static binaries, [`image`] lays out
+//! the guest's root file system and [`cpio`] packs it, [`machine`] boots it and reads the outcome. [`wire`] is
+//! what both sides agree on; the guest side is `guest-init`, PID 1. Nothing here knows what is being tested.
+
+pub mod cpio;
+pub mod guest;
+pub mod image;
+pub mod kernel;
+pub mod machine;
+pub mod wire;
+
+use std::path::{Path, PathBuf};
+
+/// The workspace that this crate was built in.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}

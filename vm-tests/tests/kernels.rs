@@ -1,0 +1,217 @@
+//! The enforcement suite on real kernels: every suite of `guest-tests`, on every series, each in a boot of
+//! its own.
+//!
+//! Without qemu or without kernels it passes and says what it skipped; `VM_TESTS=required` makes that a
+//! failure. Arguments that are no options select trials by a part of their name.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use vm_tests::image::Image;
+use vm_tests::kernel::{self, Kernel, SERIES};
+use vm_tests::machine::{Boot, QEMU};
+use vm_tests::wire::{NEXT_CMDLINE, Outcome};
+use vm_tests::{guest, workspace};
+
+/// How long one boot may take.
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A suite of `guest-tests`, and the kernel parameters it wants.
+struct Suite {
+    name: &'static str,
+    cmdline: &'static str,
+    /// A suite that runs on the same kernel afterwards, with the parameters that this one printed.
+    then: Option<&'static str>,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { name: "denials", cmdline: "", then: None },
+    Suite { name: "membership", cmdline: "", then: None },
+    Suite { name: "ends", cmdline: "", then: None },
+    Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },
+];
+
+const BINARIES: &[&str] = &["guest-init", "guest-tests", "guest-probe", "sandbox", "audit-verify"];
+
+/// Where built binaries go in the guest, beside /usr/bin and their own names.
+const COPIES: &[(&str, &str)] = &[("guest-probe", "/usr/bin/wget"), ("guest-probe", "/usr/bin/other")];
+
+struct Job<'a> {
+    name: String,
+    suite: &'a Suite,
+    kernel: &'a Kernel,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filters = filters(&arguments);
+    let required = match std::env::var("VM_TESTS").as_deref() {
+        Ok("required") => true,
+        Err(_) | Ok("") => false,
+        Ok(other) => {
+            println!("vm-tests: VM_TESTS is {other:?}; it may be \"required\", or not be set");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (kernels, missing) = find();
+    let names = SERIES.iter().flat_map(|series| SUITES.iter().map(move |suite| (*series, suite)));
+    let mut jobs = Vec::new();
+    for (series, suite) in names {
+        let name = format!("{}::{}", series.name, suite.name);
+        if arguments.iter().any(|argument| argument == "--list") {
+            println!("{name}: test");
+        } else if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
+            match kernels.iter().find(|(found, _)| *found == series.name) {
+                Some((_, kernel)) => jobs.push(Job { name, suite, kernel }),
+                None => println!("test {name} ... {}", if required { "FAILED" } else { "skipped" }),
+            }
+        }
+    }
+    if !missing.is_empty() && !arguments.iter().any(|argument| argument == "--list") {
+        println!("\nvm-tests: {}", missing.join("\nvm-tests: "));
+        if required {
+            return ExitCode::FAILURE;
+        }
+        println!("vm-tests: skipped what needs it; VM_TESTS=required makes this a failure");
+    }
+    if jobs.is_empty() { ExitCode::SUCCESS } else { run_all(&jobs) }
+}
+
+/// The arguments that are neither options of cargo's usual harness nor their values.
+fn filters(arguments: &[String]) -> Vec<&str> {
+    const WITH_VALUE: [&str; 5] = ["--test-threads", "--skip", "--color", "--format", "--logfile"];
+    let mut filters = Vec::new();
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        if WITH_VALUE.contains(&argument) {
+            arguments.next();
+        } else if !argument.starts_with('-') {
+            filters.push(argument);
+        }
+    }
+    filters
+}
+
+/// The kernels that can be booted, by the name of their series, and what is missing for the others.
+fn find() -> (Vec<(&'static str, Kernel)>, Vec<String>) {
+    let qemu = Command::new(QEMU).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
+    if !qemu.is_ok_and(|status| status.success()) {
+        return (Vec::new(), vec![format!("there is no {QEMU}: install Debian's qemu-system-x86")]);
+    }
+    let (mut kernels, mut missing) = (Vec::new(), Vec::new());
+    for series in SERIES {
+        match series.find(&kernel::cache()) {
+            Ok(kernel) => kernels.push((series.name, kernel)),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    (kernels, missing)
+}
+
+fn run_all(jobs: &[Job<'_>]) -> ExitCode {
+    let start = Instant::now();
+    let built = match guest::build(&["vm-tests", "sandbox", "audit-verify"], BINARIES) {
+        Ok(built) => built,
+        Err(error) => {
+            println!("vm-tests: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("built the guest's binaries in {:.1} s; {} boots", start.elapsed().as_secs_f32(), jobs.len());
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let print = Mutex::new(());
+    std::thread::scope(|scope| {
+        for _ in 0..workers().min(jobs.len()) {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = Instant::now();
+                    let (passed, report) = run_job(job, &built);
+                    let _only_one_prints = print.lock();
+                    let result = if passed { "ok" } else { "FAILED" };
+                    println!(
+                        "test {} ... {result} ({:.1} s)\n{report}",
+                        job.name,
+                        began.elapsed().as_secs_f32()
+                    );
+                    if !passed {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    println!("{} passed, {failed} failed in {:.1} s", jobs.len() - failed, start.elapsed().as_secs_f32());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A guest keeps a processor and a half busy.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2))
+}
+
+/// Boots for the suite, and once more for the one that follows it; whether all passed, and what to print.
+fn run_job(job: &Job<'_>, built: &[PathBuf]) -> (bool, String) {
+    let mut report = String::new();
+    let mut suites = vec![(job.suite.name, job.suite.cmdline.to_owned())];
+    while let Some((suite, cmdline)) = suites.pop() {
+        match boot(job, built, suite, cmdline) {
+            Ok((passed, output)) => {
+                for line in output.lines() {
+                    let _ = writeln!(report, "    {line}");
+                }
+                if !passed {
+                    return (false, report);
+                }
+                let Some(then) = job.suite.then.filter(|then| *then != suite) else { continue };
+                match output.lines().find_map(|line| line.strip_prefix(NEXT_CMDLINE)) {
+                    Some(cmdline) => suites.push((then, cmdline.to_owned())),
+                    None => {
+                        let _ = writeln!(report, "    {suite} printed no parameters for {then}");
+                        return (false, report);
+                    }
+                }
+            }
+            Err(error) => {
+                let _ = writeln!(report, "    {suite}: {error}");
+                return (false, report);
+            }
+        }
+    }
+    (true, report)
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+/// One boot: whether the suite passed, and all that it printed.
+fn boot(job: &Job<'_>, built: &[PathBuf], suite: &str, cmdline: String) -> Result<(bool, String), Failure> {
+    let mut image = Image::new(&built[0], &job.kernel.config, &job.kernel.release)?;
+    for (name, path) in BINARIES.iter().zip(built).skip(1) {
+        image.copy(path, &format!("/usr/bin/{name}"))?;
+        for (_, copy) in COPIES.iter().filter(|(of, _)| of == name) {
+            image.copy(path, copy)?;
+        }
+    }
+    let boot = Boot {
+        kernel: job.kernel,
+        image: &image,
+        argv: vec!["/usr/bin/guest-tests".to_owned(), suite.to_owned()],
+        cmdline,
+        memory: 1024,
+        timeout: TIMEOUT,
+        dir: workspace().join(format!("target/vm/{}", job.name.replace("::", "-"))),
+    };
+    let mut output = Vec::new();
+    let ended = boot.run(|line| {
+        output.extend_from_slice(line);
+        Ok(())
+    });
+    let output = String::from_utf8_lossy(&output).into_owned();
+    match ended {
+        Ok(outcome) => Ok((outcome == Outcome::Exited(0), output)),
+        Err(error) => Ok((false, format!("{output}{error}\n"))),
+    }
+}
