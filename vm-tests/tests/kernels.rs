@@ -5,6 +5,7 @@
 //! failure. Arguments that are no options select trials by a part of their name.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -148,9 +149,9 @@ fn run_all(jobs: &[Job<'_>]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A guest keeps a processor and a half busy.
+/// A guest keeps one processor busy.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2))
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Boots for the suite, and once more for the one that follows it; whether all passed, and what to print.
