@@ -125,8 +125,13 @@ impl Object {
     /// # Errors
     /// No privilege, no BTF, a kernel that lacks a member or a map type.
     pub fn load(sizes: Sizes) -> Result<Object, ObjectError> {
-        let offsets = offsets()?;
-        let mut loader = EbpfLoader::new();
+        // aya reads all of the kernel's types whether they are needed or not, which takes longer than all else
+        // here; the offsets are looked up beside it. The thread is gone before anything is loaded.
+        let (mut loader, offsets) = std::thread::scope(|scope| {
+            let offsets = scope.spawn(offsets);
+            (EbpfLoader::new(), offsets.join())
+        });
+        let offsets = offsets.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         for (name, value) in &offsets {
             loader.override_global(name, value, true);
         }
