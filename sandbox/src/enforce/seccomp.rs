@@ -1,18 +1,45 @@
 //! The system call filter of every enforced run.
 //!
-//! It closes the ways round that other layers cannot see into: io_uring, which makes calls without calling
-//! (EPERM), and the calls of other architectures, whose numbers mean something else (ENOSYS, as on a kernel
-//! without them). It judges no paths and no addresses: a filter sees pointers, and what they point to can
-//! change after it has looked.
+//! It closes the ways round that other layers cannot see into: io_uring, which makes calls without calling,
+//! uselib, whose opens no hook judges, and sockets that reach an IP address without the hooks being told of it
+//! (all EPERM), and the calls of other architectures, whose numbers mean something else (ENOSYS, as on a
+//! kernel without them). It judges no paths and no addresses: a filter sees pointers, and what they point to
+//! can change after it has looked.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
 
 /// Calls that no enforced run may make.
-const DENIED: [libc::c_long; 3] =
-    [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+const DENIED: &[libc::c_long] = &[
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Opens a file as execve does, so `file_open` leaves it to `bprm_check_security`, which is not asked.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+];
+
+/// AF_SMC; libc has no name for it.
+const AF_SMC: i32 = 43;
+
+/// Address families that put an IP address into an address of their own, which no rule of a policy covers, or
+/// speak TCP beneath: RDS, PPPoX, TIPC, RxRPC, SMC.
+const DENIED_FAMILIES: [i32; 5] = [libc::AF_RDS, libc::AF_PPPOX, libc::AF_TIPC, libc::AF_RXRPC, AF_SMC];
+
+/// IPPROTO_SMC, as AF_SMC.
+const IPPROTO_SMC: i32 = 256;
+
+/// Protocols of IP sockets that connect without the hook `socket_connect` (SCTP_SOCKOPT_CONNECTX), or speak
+/// TCP beneath.
+const DENIED_PROTOCOLS: [i32; 2] = [libc::IPPROTO_SCTP, IPPROTO_SMC];
+
+/// The bits of socket(2)'s type that are the type.
+const SOCK_TYPE_MASK: u64 = 0xf;
 
 /// Offsets in `struct seccomp_data` (include/uapi/linux/seccomp.h).
 const DATA_NR: u32 = 0;
@@ -44,17 +71,40 @@ pub fn install() -> io::Result<()> {
     })
 }
 
-/// The filter: the guard against other architectures, then what seccompiler makes of [`DENIED`].
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+/// The filter: the guard against other architectures, then what seccompiler makes of the denials.
+fn program() -> Result<BpfProgram, BackendError> {
     let (architecture, _) = NATIVE;
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
     // No conditions: the call is denied whatever its arguments are.
-    let rules: BTreeMap<i64, _> = DENIED.into_iter().map(|call| (call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, _> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, sockets()?);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), architecture)?;
     let denials: BpfProgram = filter.try_into()?;
     let mut program = guard();
     program.extend(denials);
     Ok(program)
+}
+
+/// The sockets that may not be made, each rule by itself.
+fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+    let argument = |index, operator, value: i32| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, u64::from(value.unsigned_abs()))
+    };
+    let family = |value| argument(0, SeccompCmpOp::Eq, value);
+    let mut rules = Vec::new();
+    for denied in DENIED_FAMILIES {
+        rules.push(SeccompRule::new(vec![family(denied)?])?);
+    }
+    for ip in [libc::AF_INET, libc::AF_INET6] {
+        for denied in DENIED_PROTOCOLS {
+            let protocol = argument(2, SeccompCmpOp::Eq, denied)?;
+            rules.push(SeccompRule::new(vec![family(ip)?, protocol])?);
+        }
+        // Protocol 0 stands for the type's own, and that of this type is SCTP.
+        let kind = argument(1, SeccompCmpOp::MaskedEq(SOCK_TYPE_MASK), libc::SOCK_SEQPACKET)?;
+        rules.push(SeccompRule::new(vec![family(ip)?, kind])?);
+    }
+    Ok(rules)
 }
 
 /// Answers ENOSYS to calls of another architecture; falls through for the native ones. seccompiler's own check
@@ -92,6 +142,38 @@ mod tests {
         // SAFETY: every call made here takes integers or null pointers only.
         let result = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    }
+
+    const DENIED_SOCKETS: [(i32, i32, i32); 8] = [
+        (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP),
+        (libc::AF_INET6, libc::SOCK_SEQPACKET, libc::IPPROTO_SCTP),
+        (libc::AF_INET, libc::SOCK_SEQPACKET, 0),
+        (libc::AF_INET6, libc::SOCK_SEQPACKET, 0),
+        (libc::AF_INET, libc::SOCK_STREAM, IPPROTO_SMC),
+        (AF_SMC, libc::SOCK_STREAM, 0),
+        (libc::AF_RXRPC, libc::SOCK_DGRAM, libc::AF_INET),
+        (libc::AF_RDS, libc::SOCK_SEQPACKET, 0),
+    ];
+
+    const ALLOWED_SOCKETS: [(i32, i32, i32); 6] = [
+        (libc::AF_INET, libc::SOCK_STREAM, 0),
+        (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+        (libc::AF_UNIX, libc::SOCK_SEQPACKET, 0),
+        (libc::AF_NETLINK, libc::SOCK_RAW, 0),
+        (libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
+    ];
+
+    /// Makes a socket and closes it again; the errno if there is none.
+    fn socket_errno(family: i32, kind: i32, protocol: i32) -> Option<i32> {
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::socket(family, kind, protocol) };
+        if fd < 0 {
+            return io::Error::last_os_error().raw_os_error();
+        }
+        // SAFETY: made above, and nobody else's.
+        unsafe { libc::close(fd) };
+        None
     }
 
     fn errno(number: libc::c_long) -> Option<i32> {
@@ -138,7 +220,15 @@ mod tests {
     #[ignore = "run by the_filter_denies_what_it_should_and_nothing_else"]
     fn inside_the_filter() {
         for number in DENIED {
-            assert_eq!(errno(number), Some(libc::EPERM), "call {number}");
+            assert_eq!(errno(*number), Some(libc::EPERM), "call {number}");
+        }
+        for (family, kind, protocol) in DENIED_SOCKETS {
+            let found = socket_errno(family, kind | libc::SOCK_CLOEXEC, protocol);
+            assert_eq!(found, Some(libc::EPERM), "socket {family} {kind} {protocol}");
+        }
+        for (family, kind, protocol) in ALLOWED_SOCKETS {
+            let found = socket_errno(family, kind | libc::SOCK_CLOEXEC, protocol);
+            assert_ne!(found, Some(libc::EPERM), "socket {family} {kind} {protocol}");
         }
         #[cfg(target_arch = "x86_64")]
         {
@@ -158,6 +248,10 @@ mod tests {
         }
         #[cfg(target_arch = "x86_64")]
         assert_eq!(getpid_by_int80(), i64::from(std::process::id()), "this kernel runs no 32-bit programs");
+        for (family, kind, protocol) in DENIED_SOCKETS {
+            // What this kernel has of them can be made, the rest is not known.
+            assert_ne!(socket_errno(family, kind, protocol), Some(libc::EPERM));
+        }
     }
 
     #[test]
