@@ -200,18 +200,17 @@ fn clean_up(prepared: &Prepared, outcome: Option<&Outcome>) {
         cgroup.remove(patience);
     }
     if !matches!(outcome, Some(Outcome::Ran { .. })) {
-        remove_record(plan.run_dir.path(), prepared.run_dir_origin);
+        remove_record(&plan.run_dir, prepared.run_dir_origin);
     }
 }
 
 /// A run that never started has no record: what the collector wrote before it gave up goes, and the directory
 /// too unless the user had made it.
-fn remove_record(directory: &Path, origin: Origin) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let _ = fs::remove_file(entry.path());
-    }
+fn remove_record(directory: &RunDir, origin: Origin) {
+    directory.discard_files();
     if origin == Origin::Ours {
-        let _ = fs::remove_dir(directory);
+        // Only an empty directory goes, and no link.
+        let _ = fs::remove_dir(directory.path());
     }
 }
 

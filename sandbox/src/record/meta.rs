@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::RecordError;
 use super::log::{Counts, RunEnd, Sealed};
 use super::start::{LayerReport, RunStart};
-use super::store::RunDir;
+use super::store::{RunDir, open_regular};
 use super::time;
 
 /// The file's name in the run's directory.
@@ -148,7 +148,7 @@ impl Meta {
 
     /// Reads the `meta.json` of a run's directory.
     pub fn read(directory: &Path) -> io::Result<Self> {
-        let file = std::fs::File::open(directory.join(FILE))?;
+        let file = open_regular(&directory.join(FILE))?;
         serde_json::from_reader(io::BufReader::new(io::Read::take(file, SIZE_MAX))).map_err(io::Error::from)
     }
 }

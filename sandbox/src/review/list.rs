@@ -1,7 +1,6 @@
 //! The list of runs.
 
 use std::fmt::Write;
-use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use super::text;
 use crate::record::LOG;
 use crate::record::meta::{Meta, MetaEnd};
-use crate::record::store::Found;
+use crate::record::store::{Found, open_regular};
 
 /// The widest that the table is, in characters.
 const WIDTH: usize = 80;
@@ -86,7 +85,7 @@ pub fn status(directory: &Path, meta: Option<&Meta>) -> Status {
 
 /// Whether a recorder holds the lock of the log.
 fn is_being_written(directory: &Path) -> bool {
-    let Ok(log) = File::open(directory.join(LOG)) else { return false };
+    let Ok(log) = open_regular(&directory.join(LOG)) else { return false };
     rustix::fs::flock(&log, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 

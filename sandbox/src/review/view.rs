@@ -14,7 +14,7 @@ use super::timeline::{Effect, Entry, Story, Timeline};
 use crate::record::LOG;
 use crate::record::lines::Lines;
 use crate::record::meta::{Meta, MetaEnd};
-use crate::record::store::Found;
+use crate::record::store::{Found, open_regular};
 
 /// How many lines of the story are shown where nothing else is asked for.
 pub const LIMIT: usize = 200;
@@ -102,7 +102,7 @@ pub fn text(run: &Found, size: Size, out: &mut impl Write) -> Result<Report, Vie
 }
 
 fn open(path: &Path) -> Result<File, ViewError> {
-    File::open(path).map_err(|e| log_error("open", path, e))
+    open_regular(path).map_err(|e| log_error("open", path, e))
 }
 
 fn log_error(act: &'static str, path: &Path, why: io::Error) -> ViewError {

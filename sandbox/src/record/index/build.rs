@@ -12,6 +12,7 @@ use super::row::{Row, STRINGS};
 use super::{FILE, INDEXES, IndexError, LineFault, SCHEMA_VERSION, TABLES};
 use crate::record::lines::Lines;
 use crate::record::recorder::LOG;
+use crate::record::store::open_regular;
 
 /// Rows in one transaction.
 const BATCH: usize = 20_000;
@@ -120,7 +121,7 @@ impl Builder {
 /// Returns the number of rows, which is the number of whole lines.
 pub fn reindex(run_dir: &Path) -> Result<u64, IndexError> {
     let log = run_dir.join(LOG);
-    let log_file = File::open(&log).map_err(IndexError::io("open", &log))?;
+    let log_file = open_regular(&log).map_err(IndexError::io("open", &log))?;
     let mode = log_file.metadata().map_err(IndexError::io("look at", &log))?.permissions().mode();
     let path = run_dir.join(FILE);
     let temporary = run_dir.join(format!(".{FILE}.new"));

@@ -1,6 +1,5 @@
 //! Whether an index says what its log says.
 
-use std::fs::File;
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
@@ -11,6 +10,7 @@ use super::row::{NUMBERS, Row, STRINGS};
 use super::{FILE, IndexError, SCHEMA_VERSION};
 use crate::record::lines::Lines;
 use crate::record::recorder::LOG;
+use crate::record::store::open_regular;
 
 /// What comparing an index with its log found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +58,9 @@ const SELECT: &str = "SELECT seq, wall_ns, mono_ns, pid, ppid, uid, dst_port, re
 pub fn compare(run_dir: &Path) -> Result<IndexVerdict, IndexError> {
     let path = run_dir.join(FILE);
     let log = run_dir.join(LOG);
-    let log_file = File::open(&log).map_err(IndexError::io("open", &log))?;
+    let log_file = open_regular(&log).map_err(IndexError::io("open", &log))?;
     // SQLite says only "unable to open database file".
-    File::open(&path).map_err(IndexError::io("open", &path))?;
+    open_regular(&path).map_err(IndexError::io("open", &path))?;
     let mut lines = Lines::new(log_file, 0);
     let failed = || IndexError::sqlite("read", &path);
 

@@ -187,6 +187,15 @@ impl RunDir {
         self.sync()
     }
 
+    /// Removes the files of a run that never started. By the directory's descriptor: whoever owns a directory
+    /// above may have put another one, or a link to one, in its place.
+    pub fn discard_files(&self) {
+        for entry in rustix::fs::Dir::read_from(&self.fd).into_iter().flatten().flatten() {
+            // `.` and `..` are directories, which this does not remove.
+            let _ = rustix::fs::unlinkat(&self.fd, entry.file_name(), rustix::fs::AtFlags::empty());
+        }
+    }
+
     /// Makes the names in the directory durable.
     pub fn sync(&self) -> io::Result<()> {
         match rustix::fs::fsync(&self.fd) {

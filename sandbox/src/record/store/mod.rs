@@ -19,6 +19,7 @@
 pub mod acl;
 mod create;
 mod find;
+mod read;
 
 use std::fs::Metadata;
 use std::io;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use create::{RunDir, RunName, tool_name};
 pub use find::{FindError, Found, FoundStores};
+pub use read::open_regular;
 
 /// Where root keeps what it records for other users.
 pub const SYSTEM_STORES: &str = "/var/lib/sandbox";

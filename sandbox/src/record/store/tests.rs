@@ -140,6 +140,38 @@ fn a_run_dir_is_new_or_empty() {
 }
 
 #[test]
+fn a_run_that_never_started_takes_nothing_else_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("run");
+    let run = RunDir::create_at(&path, &place(home.path()), &RunName::new(NOON, b"make")).unwrap();
+    run.create_file("events.jsonl").unwrap();
+    // Whoever owns the directory above puts a link in its place.
+    let (moved, others) = (home.path().join("moved"), home.path().join("others"));
+    std::fs::rename(&path, &moved).unwrap();
+    std::fs::create_dir(&others).unwrap();
+    std::fs::write(others.join("events.jsonl"), "theirs").unwrap();
+    symlink(&others, &path).unwrap();
+    run.discard_files();
+    assert_eq!(std::fs::read(others.join("events.jsonl")).unwrap(), b"theirs");
+    assert_eq!(std::fs::read_dir(&moved).unwrap().count(), 0);
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("meta.json");
+    let refused = |path: &Path| open_regular(path).unwrap_err().to_string();
+    // Nobody writes to it: opening it the plain way would never return.
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_eq!(refused(&path), "not a regular file");
+    assert!(crate::record::meta::Meta::read(home.path()).is_err());
+    assert_eq!(refused(Path::new("/dev/zero")), "not a regular file");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "x").unwrap();
+    assert_eq!(open_regular(&path).unwrap().metadata().unwrap().len(), 1);
+}
+
+#[test]
 fn replaced_files_are_whole() {
     let home = tempfile::tempdir().unwrap();
     let run = create(&place(home.path())).unwrap();
