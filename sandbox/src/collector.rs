@@ -25,7 +25,7 @@ use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
 use crate::launch::plan::{Mode, RunPlan};
-use crate::launch::process::Process;
+use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background};
 use crate::pipeline::{Pipeline, PipelineError};
@@ -387,7 +387,7 @@ impl Collector {
     fn finish(&mut self, plan: &RunPlan, end: &End, child: &Process) -> Summary {
         let enforced = plan.on_failure() == OnFailure::EndTree;
         let duration = self.started.elapsed();
-        let left_running = if enforced {
+        let mut left_running = if enforced {
             let membership = self.lease.as_ref().map(|lease| lease as &dyn Membership);
             let tree = Tree { cgroup: plan.cgroup.as_ref(), membership, first: Some(child) };
             end_tree(tree, Patience::Until(Instant::now() + PATIENCE))
@@ -395,6 +395,11 @@ impl Collector {
             plan.cgroup.as_ref().map(|group| group.processes()).unwrap_or_default()
         };
         let drained = self.pipeline.finish(&self.recorder);
+        // Only now: what the command did last tells of processes that its control group does not know.
+        left_running
+            .extend(self.pipeline.living().filter(|process| lives(*process)).map(|process| process.pid));
+        left_running.sort_unstable();
+        left_running.dedup();
         // A command may have ended because the guardian ended it; a run without guardian is never sealed.
         self.hear_guardian();
         let end = match (end, &self.guardian_failed) {
@@ -418,6 +423,11 @@ impl Collector {
         summary.would_block = counts.would_block;
         summary
     }
+}
+
+/// Whether a process of the run goes on.
+fn lives(process: ProcId) -> bool {
+    Stat::of(process.pid).is_some_and(|stat| !stat.is_dead() && stat.started_at(process.start_ns))
 }
 
 /// Why the log must not be sealed, and why the runner ended the run, if either is so.

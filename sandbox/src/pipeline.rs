@@ -14,6 +14,7 @@ use crate::{
         decode::{Decoded, Decoder},
         enrich::Enricher,
         judge::{Judge, Judging},
+        living::Living,
     },
     kernel::object::ObjectError,
     launch::plan::Mode,
@@ -42,6 +43,7 @@ pub struct Pipeline {
     decoder: Decoder,
     enricher: Enricher,
     judge: Judge,
+    living: Living,
     /// Whose events the pipeline's own are.
     process: ProcId,
     account: Account,
@@ -74,6 +76,7 @@ impl Pipeline {
             decoder: Decoder::new(),
             enricher: Enricher::new(),
             judge: Judge::new(mode.policy().cloned(), judging),
+            living: Living::default(),
             process,
             account: Account::default(),
             decoded: Vec::new(),
@@ -83,6 +86,11 @@ impl Pipeline {
     /// Where the records come from.
     pub fn sensor(&self) -> &Sensor {
         &self.sensor
+    }
+
+    /// Processes of the run whose end was not seen yet.
+    pub fn living(&self) -> impl Iterator<Item = ProcId> {
+        self.living.processes()
     }
 
     /// Moves what waits in the ring to the recorder, at most one batch; returns how many records there were.
@@ -153,6 +161,7 @@ impl Pipeline {
         for mut decoded in self.decoded.drain(..) {
             self.enricher.enrich(&mut decoded);
             self.judge.judge(&mut decoded);
+            self.living.learn(&decoded);
             events.push(decoded.event);
         }
         Ok(recorder.append(events)?)

@@ -127,10 +127,27 @@ fn what_goes_on_after_an_audit_only_run_is_named_and_not_killed() {
     if !met("what_goes_on_after_an_audit_only_run_is_named_and_not_killed", &[Need::Trace]) {
         return;
     }
+    goes_on_and_is_named("");
+}
+
+#[test]
+fn what_left_the_control_group_is_named_all_the_same() {
+    if !met("what_left_the_control_group_is_named_all_the_same", &[Need::Trace]) {
+        return;
+    }
+    // Root may move itself to the top of the hierarchy, wherever that is mounted.
+    let top = "$(awk '/ - cgroup2 / { print $5; exit }' /proc/self/mountinfo)";
+    goes_on_and_is_named(&format!("echo $$ > \"{top}/cgroup.procs\"; "));
+}
+
+/// A run whose command takes this first step, and leaves a process behind.
+#[track_caller]
+fn goes_on_and_is_named(step: &str) {
     let scene = Scene::new();
-    let script = "sh -c 'echo $$ > ready; until [ -e stop ]; do sleep 0.01; done' >/dev/null 2>&1 & \
+    let script = step.to_owned()
+        + "sh -c 'echo $$ > ready; until [ -e stop ]; do sleep 0.01; done' >/dev/null 2>&1 & \
         until [ -s ready ]; do sleep 0.01; done; exit 2";
-    let done = scene.record(["sh", "-c", script]).expect(2);
+    let done = scene.record(["sh", "-c", script.as_str()]).expect(2);
     let left: u32 = ready(&scene.work().join("ready")).parse().unwrap();
     assert!(is_alive(left));
     assert!(

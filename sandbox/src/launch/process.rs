@@ -159,12 +159,22 @@ pub struct Stat {
     pub parent: u32,
     /// Threads that are left.
     pub threads: u32,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
 }
 
 impl Stat {
     /// Reads it; `None` when the process is gone.
     pub fn of(pid: u32) -> Option<Stat> {
         parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Whether this is the process that started so many nanoseconds after boot, and not a later one with its
+    /// pid. The tick may be rounded either way.
+    pub fn started_at(&self, start_ns: u64) -> bool {
+        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        let tick_ns = 1_000_000_000 / ticks.unsigned_abs().max(1);
+        self.started.abs_diff(start_ns / tick_ns) <= 1
     }
 
     /// Dead, though its parent has not asked for its status yet. A group leader that has ended while other
@@ -183,6 +193,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
         threads: fields.get(17)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
     })
 }
 
@@ -199,7 +210,7 @@ mod tests {
     #[test]
     fn stat_is_read_past_a_hostile_name() {
         let stat = parse_stat(b"7 (a) Z 1 1) T 42 1 1 0 -1 0 0 0 0 0 1 2 3 4 20 0 3 0 99\n").unwrap();
-        assert_eq!(stat, Stat { state: 'T', parent: 42, threads: 3 });
+        assert_eq!(stat, Stat { state: 'T', parent: 42, threads: 3, started: 99 });
         assert!(parse_stat(b"7 (a").is_none());
     }
 
