@@ -7,7 +7,7 @@ use super::{EACCES, Subject, file};
 use crate::offsets::{self, value};
 
 /// bprm_check_security(bprm): `bprm->file` is the file of this level.
-#[lsm(hook = "bprm_check_security", sleepable)]
+#[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(1);
     if previous != 0 {

@@ -24,7 +24,7 @@ const FMODE_EXEC: u32 = 0x20;
 const DELETED: [u8; 10] = *b" (deleted)";
 
 /// file_open(file): after O_CREAT has made the file, before O_TRUNC has cut it.
-#[lsm(hook = "file_open", sleepable)]
+#[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(1);
     if previous != 0 {

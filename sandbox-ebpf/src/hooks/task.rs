@@ -11,7 +11,7 @@ use crate::{
 
 /// task_alloc(task, clone_flags), in the parent, before the child can run. A child whose membership cannot be
 /// kept is not made in an enforced run; in an audited one it is counted.
-#[lsm(hook = "task_alloc", sleepable)]
+#[lsm(hook = "task_alloc")]
 pub fn task_alloc(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(2);
     if previous != 0 {

@@ -7,6 +7,7 @@
 mod hold;
 mod net;
 mod places;
+mod race;
 mod raw;
 mod uring;
 
@@ -25,6 +26,7 @@ attempts
   run=PATH                               fork and execve
   connect-tcp=ADDR:PORT  connect-mptcp=  connect-udp=  fastopen=  udp=  udp-msg=
   udp-unspec=  udp6-v4=                  see net.rs
+  race-read=PATH                         see race.rs
   uring-read=PATH  uring-connect=ADDR:PORT
                                          the same by a worker of io_uring
 places, for all the steps after it
@@ -90,6 +92,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "openat2" => raw::openat2(&path, libc::O_RDONLY).map(drop),
         "compat-read" => raw::compat_open(&path, libc::O_RDONLY).map(drop),
         "reopen" => reopen(&path),
+        "race-read" => race::read(&path),
         "run" => places::run(&path),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),

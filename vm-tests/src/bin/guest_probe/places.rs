@@ -103,7 +103,13 @@ pub fn fork() -> Result<libc::pid_t, Errno> {
 
 /// Waits for one child.
 pub fn wait(child: libc::pid_t) {
+    exit_code(child);
+}
+
+/// Waits for one child; its exit code, `None` if a signal ended it.
+pub fn exit_code(child: libc::pid_t) -> Option<i32> {
     let mut status = 0;
     // SAFETY: status lives through the call.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    (waited == child && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
 }

@@ -18,6 +18,7 @@ pub const TRIALS: &[Trial] = &[
     ("exec from a thread of a dead leader", || {
         judged("dead-leader-exec", &["dead-leader", "exec-in-thread"])
     }),
+    ("many new tasks at once", many_at_once),
     ("double fork and setsid", || judged("daemon", &["daemon"])),
 ];
 
@@ -64,6 +65,17 @@ fn io_uring_worker() -> Result<()> {
     expect_events(TABLE, Treatment::Audited, &log)?;
     let rings = log.events()?.iter().filter(|event| text(event, "event_type") == "proc_io_uring").count();
     ensure!(rings == TABLE.len(), "{rings} events say that a ring was set up, not {}", TABLE.len());
+    finished.expect_verdict(0)
+}
+
+/// A hook that one task is in judges the others, and lets them make tasks.
+fn many_at_once() -> Result<()> {
+    let policy = write("membership.yaml", POLICY)?;
+    let steps = ["race-read=/etc/shadow", "read=/etc/passwd"];
+    let finished = complete("many-at-once", &["--enforce", &policy], &steps)?;
+    finished.expect_code(0)?;
+    let expected = format!("{}\t{ACCES}\n{}\t0\n", steps[0], steps[1]);
+    ensure!(finished.stdout == expected, "found {:?}, not {expected:?}", finished.stdout);
     finished.expect_verdict(0)
 }
 
