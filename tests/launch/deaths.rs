@@ -148,7 +148,7 @@ fn goes_on_and_is_named(step: &str) {
         + "sh -c 'echo $$ > ready; until [ -e stop ]; do sleep 0.01; done' >/dev/null 2>&1 & \
         until [ -s ready ]; do sleep 0.01; done; exit 2";
     let done = scene.record(["sh", "-c", script.as_str()]).expect(2);
-    let left: u32 = ready(&scene.work().join("ready")).parse().unwrap();
+    let left: u32 = ready(&scene.work().join("ready")).parse().expect("a pid");
     assert!(is_alive(left));
     assert!(
         done.stderr.contains(" goes on unrecorded") || done.stderr.contains(" go on unrecorded"),
