@@ -1,6 +1,7 @@
 //! Running the variants in turn, and their times.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ pub struct Times {
 
 /// Runs a piece of work under each variant in turn.
 pub fn measure(scene: &Scene, work: &Work, plan: Plan) -> Vec<Times> {
+    // A line that rewrites itself is for somebody who watches, not for a file.
+    let watched = std::io::stderr().is_terminal();
     let times = |variant| Times { variant, rounds: Vec::new(), events: None };
     let mut all = [Variant::Bare, Variant::Sandbox, Variant::Strace].map(times);
     for round in 0..=plan.rounds {
@@ -76,7 +79,9 @@ pub fn measure(scene: &Scene, work: &Work, plan: Plan) -> Vec<Times> {
             if times.variant == Variant::Strace && round > plan.strace_rounds {
                 continue;
             }
-            eprint!("\r\x1b[K{}: round {round} of {}, {}", work.title, plan.rounds, times.variant.name());
+            if watched {
+                eprint!("\r\x1b[K{}: round {round} of {}, {}", work.title, plan.rounds, times.variant.name());
+            }
             let took = once(scene, work, times);
             // Round 0 warms the caches.
             if round > 0 {
@@ -84,7 +89,9 @@ pub fn measure(scene: &Scene, work: &Work, plan: Plan) -> Vec<Times> {
             }
         }
     }
-    eprint!("\r\x1b[K");
+    if watched {
+        eprint!("\r\x1b[K");
+    }
     all.into_iter().filter(|times| !times.rounds.is_empty()).collect()
 }
 
