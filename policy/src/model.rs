@@ -442,7 +442,8 @@ impl Policy {
         match crate::document::decode(bytes) {
             Ok(text) => Self::parse(source_name, text, variables),
             Err(error) => {
-                let shown = &bytes[..bytes.len().min(crate::document::MAX_BYTES)];
+                // What is too long may be no text at all.
+                let shown = if bytes.len() > crate::document::MAX_BYTES { &[] } else { bytes };
                 Err(Errors::new(source_name, &String::from_utf8_lossy(shown), vec![error]))
             }
         }
