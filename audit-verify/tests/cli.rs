@@ -99,6 +99,11 @@ fn each_verdict_has_its_code_and_its_words() {
         "{answer:?}"
     );
 
+    // The head of another log is no fault of the format.
+    let answer = bench.ask(&["--expect-head", &"0".repeat(64), name]);
+    assert_eq!(answer.code, 1);
+    assert!(answer.stdout.contains("chain     holds by itself: it is another log"), "{answer:?}");
+
     let answer = bench.ask(&["--chain-only", run.join("events.jsonl").to_str().unwrap()]);
     assert_eq!(answer.code, 0);
     assert!(answer.stdout.starts_with("chain-holds: "), "{answer:?}");

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::io::IsTerminal;
 
 use audit_verify::canonical::ObjectWriter;
-use audit_verify::verify::{Chain, Report, Verdict};
+use audit_verify::verify::{Chain, Report, Verdict, Why};
 
 use crate::cli::Cli;
 use crate::target::TargetError;
@@ -145,6 +145,9 @@ fn losses(lost: u64) -> String {
 /// What is to be said about the chain where that differs from the verdict.
 fn chain_alone(report: &Report) -> Option<String> {
     match (&report.chain, &report.verdict) {
+        (Chain::Holds, Verdict::Tampered(fault)) if matches!(fault.why, Why::Anchor { .. }) => {
+            Some("holds by itself: it is another log, or this one cut or written anew".into())
+        }
         (Chain::Holds, _) => Some("holds by itself: not a break of the hashes, but of the format".into()),
         (Chain::Broken(broken), Verdict::Tampered(fault)) if broken.line == fault.line => None,
         (Chain::Broken(broken), _) => Some(format!("breaks at line {}: {}", broken.line, broken.why)),
