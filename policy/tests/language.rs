@@ -230,7 +230,7 @@ network:
     assert_eq!(unheld, ["p/b create", "p/network.default bind", "p/network.default listen"]);
     assert_eq!(
         plan.unheld(held)[0].to_string(),
-        "rule `p/b` denies `create`, which nothing on this machine can hold yet"
+        "rule `p/b` denies `create`, which no layer of this run holds"
     );
     let without_read = plan.unheld(held.without(Access::Read.into()));
     assert!(without_read.iter().any(|u| u.rule.as_str() == "p/files.default" && u.access == Access::Read));

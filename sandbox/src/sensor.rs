@@ -96,8 +96,7 @@ pub enum SensorError {
     Blind(String),
     /// The policy says things that nothing holds.
     #[error(
-        "the policy cannot be held here:\n{}\n  take these out, use a kernel that holds them (`sandbox doctor`), \
-         or go on without them: --best-effort",
+        "the policy cannot be held here:\n{}\n  take these out, or go on without them: --best-effort",
         .0.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     )]
     Unheld(Vec<String>),
@@ -350,8 +349,10 @@ fn unheld(
     if lines.is_empty() {
         return Ok(lines);
     }
-    if let Some(Err(reason)) = lsm {
-        lines.push(format!("the lsm layer is missing: {reason}"));
+    match lsm {
+        Some(Err(reason)) => lines.push(format!("the lsm layer is missing: {reason}")),
+        None => lines.push("the lsm layer is not used: --layers leaves it out".to_owned()),
+        Some(Ok(_)) => {}
     }
     match choice {
         OnUnheld::Refuse => Err(SensorError::Unheld(lines)),

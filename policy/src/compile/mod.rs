@@ -50,7 +50,7 @@ pub struct Unheld {
 
 impl std::fmt::Display for Unheld {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "rule `{}` denies `{}`, which nothing on this machine can hold yet", self.rule, self.access)
+        write!(f, "rule `{}` denies `{}`, which no layer of this run holds", self.rule, self.access)
     }
 }
 
