@@ -120,7 +120,7 @@ pub struct RunArgs {
     pub require: Vec<String>,
 
     /// Start even if no layer can hold some of the policy's rules
-    #[arg(long, requires = "enforce")]
+    #[arg(long, requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub best_effort: bool,
 
     /// Run the command as this user (name or id)

@@ -194,6 +194,8 @@ mod tests {
         assert!(parse("run --audit-only --enforce p -- x").is_err());
         assert!(parse("run --policy p --enforce p -- x").is_err());
         assert!(parse("run --best-effort -- x").is_err());
+        assert!(parse("run --policy p --best-effort -- x").is_err());
+        assert!(parse("run --audit-only --best-effort -- x").is_err());
         assert!(parse("run --").is_err());
         assert!(parse("run --bogus -- x").is_err());
         let enforced = settings("run --enforce p --best-effort -- x").unwrap().mode;
