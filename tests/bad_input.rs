@@ -135,6 +135,26 @@ fn without_privilege_it_prints_the_sudo_line() {
     );
 }
 
+#[test]
+fn without_privilege_the_doctor_says_nothing_about_the_machine() {
+    if !met("the doctor without privilege", &[Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let scene = Scene::new();
+    let program = scene.path("sandbox");
+    std::fs::copy(binary("sandbox"), &program).expect("copy");
+    let mut args: Vec<OsString> =
+        ["--reuid=65534", "--regid=65534", "--clear-groups"].map(OsString::from).to_vec();
+    args.push(program.clone().into());
+    args.push("doctor".into());
+    let done = finish(scene.command("setpriv", args)).expect(1);
+    let ask = format!("Ask as root: sudo {} doctor\n", program.display());
+    assert!(done.stdout.ends_with(&ask), "{}", done.stdout);
+    for untrue in ["missing", "cannot be"] {
+        assert!(!done.stdout.contains(untrue), "{}", done.stdout);
+    }
+}
+
 /// A store on a file system of so many KiB, in a mount namespace of its own.
 fn on_a_small_disk(scene: &Scene, kib: u32, command: &[&str]) -> Done {
     let store = scene.store();

@@ -248,7 +248,7 @@ pub fn survey() -> Vec<LayerReport> {
         Err(error) => {
             let reason = match nix::unistd::geteuid().is_root() {
                 true => text(&error),
-                false => "loading eBPF programs needs root: sudo sandbox doctor".to_owned(),
+                false => "not known: only root can load eBPF programs".to_owned(),
             };
             [(Layer::Lsm, Err(reason.clone())), (Layer::Trace, Err(reason))]
         }

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use anyhow::Context;
 use serde::Serialize;
 
+use super::run::shell_word;
 use crate::cli::DoctorArgs;
 use crate::exit::Exit;
 use crate::record::LayerReport;
@@ -17,6 +18,8 @@ use crate::settings::Layer;
 struct Diagnosis {
     kernel: String,
     machine: String,
+    /// Whether root asked, without whom no layer can be tried.
+    root: bool,
     layers: Vec<LayerReport>,
 }
 
@@ -29,6 +32,7 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let diagnosis = Diagnosis {
         kernel: uname.release().to_string_lossy().into_owned(),
         machine: uname.machine().to_string_lossy().into_owned(),
+        root: nix::unistd::geteuid().is_root(),
         layers: sensor::survey(),
     };
     let mut text = match args.json {
@@ -45,7 +49,11 @@ fn table(diagnosis: &Diagnosis) -> String {
     let mut text = format!("kernel {} {}\n", diagnosis.kernel, diagnosis.machine);
     for layer in &diagnosis.layers {
         let works = layer.role != sensor::OFF;
-        let state = if works { "works" } else { "missing" };
+        let state = match works {
+            true => "works",
+            false if diagnosis.root => "missing",
+            false => "unknown",
+        };
         let _ = write!(text, "\n{:<6} {state:<8} {}", layer.name, purpose(&layer.name));
         for check in &layer.selftest {
             let lines = wrap(&check.result, 70);
@@ -55,6 +63,12 @@ fn table(diagnosis: &Diagnosis) -> String {
             };
         }
         text.push('\n');
+    }
+    if !diagnosis.root && diagnosis.layers.iter().all(|layer| layer.role == sensor::OFF) {
+        // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
+        let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
+        let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
+        return text;
     }
     text.push_str(match missing(diagnosis, Layer::Lsm) {
         false => "\nPolicies can be enforced here.",

@@ -75,7 +75,7 @@ fn needs_root(arguments: impl Iterator<Item = OsString>) -> Refusal {
 }
 
 /// A word as a POSIX shell reads it back; bytes that are no text only in bash, ksh and zsh.
-fn shell_word(word: &OsStr) -> String {
+pub(super) fn shell_word(word: &OsStr) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%^".contains(byte);
     match std::str::from_utf8(word.as_bytes()) {
         Ok(text) if !text.is_empty() && text.bytes().all(|byte| plain(&byte)) => text.to_owned(),
