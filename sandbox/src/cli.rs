@@ -50,15 +50,20 @@ const VIEW_EXAMPLES: &str = "\
 Examples:
   sandbox view
   sandbox view 20261121-093000-make --limit 0
+  sandbox view --files --limit 0 | grep /etc/
   sandbox view last --json | jq -r 'select(.action == \"BLOCKED\") | .path'";
 
 /// `sandbox view`.
 #[derive(Debug, Args)]
 #[command(after_help = VIEW_EXAMPLES)]
 pub struct ViewArgs {
-    /// A run's id or directory, or `last`
+    /// A run's id, its directory or log, or `last`
     #[arg(value_name = "RUN", default_value = "last")]
     pub run: String,
+
+    /// Name every file that was read or looked for, instead of counting them
+    #[arg(long, conflicts_with = "json")]
+    pub files: bool,
 
     /// Print the lines of the log
     #[arg(long)]

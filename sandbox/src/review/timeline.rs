@@ -58,6 +58,16 @@ pub struct Story {
     pub more_denials: u64,
 }
 
+/// How much is told of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// What comes in hundreds is counted.
+    #[default]
+    Counted,
+    /// Every attempt has a line of its own.
+    EveryFile,
+}
+
 /// How many distinct denials are told apart.
 const DENIALS_MAX: usize = 1000;
 
@@ -73,6 +83,7 @@ const DIRECTORIES_KEPT: usize = 1000;
 /// Reads events in order and tells their story.
 #[derive(Debug, Default)]
 pub struct Timeline {
+    detail: Detail,
     story: Story,
     denial_at: HashMap<(Effect, String, String), usize>,
     stretches: HashMap<Vec<u8>, Stretch>,
@@ -147,6 +158,11 @@ impl Seen<'_> {
 }
 
 impl Timeline {
+    /// One that has told nothing yet.
+    pub fn new(detail: Detail) -> Self {
+        Timeline { detail, ..Timeline::default() }
+    }
+
     /// Takes the next event.
     pub fn add(&mut self, event: &Record<'_>) {
         let Some(kind) = event.text("event_type") else { return };
@@ -206,9 +222,10 @@ impl Timeline {
     fn open(&mut self, seen: &Seen<'_>) {
         let path = seen.event.bytes("path").unwrap_or_default();
         let writes = is_for_writing(seen.event);
-        if seen.ret >= 0 && !writes {
+        let counted = self.detail == Detail::Counted;
+        if counted && seen.ret >= 0 && !writes {
             self.stretch(seen).read.add(seen.mono_ns, path, seen.attempts);
-        } else if seen.ret == -i64::from(libc::ENOENT) {
+        } else if counted && seen.ret == -i64::from(libc::ENOENT) {
             self.stretch(seen).missing.add(seen.mono_ns, path, seen.attempts);
         } else {
             let what = if writes { "write" } else { "read" };
@@ -217,7 +234,13 @@ impl Timeline {
     }
 
     /// A change has a line of its own, until one stretch has too many of the same kind.
-    fn change(&mut self, seen: &Seen<'_>, what: &'static str, text: String) {
+    fn change(&mut self, seen: &Seen<'_>, what: &'static str, mut text: String) {
+        if self.detail == Detail::EveryFile {
+            if seen.attempts > 1 {
+                text = format!("{text} ×{}", text::grouped(seen.attempts));
+            }
+            return self.story.entries.push(seen.entry(what, text));
+        }
         let path = seen.event.bytes("path").unwrap_or_default();
         let entry = seen.entry(what, text);
         let changes = &mut self.stretch(seen).changes;
@@ -236,7 +259,9 @@ impl Timeline {
     fn deny(&mut self, seen: &Seen<'_>, effect: Effect) {
         let event = seen.event;
         let rule = event.bytes("policy_rule").map_or_else(|| "?".to_owned(), text::safe);
-        let by = event.bytes("exe").map(|exe| format!(" by {}", text::safe(exe))).unwrap_or_default();
+        // An execution that succeeded is told by the new program, which did not ask for itself.
+        let actor = event.bytes("exe").filter(|exe| seen.kind != "exec" || event.bytes("path") != Some(exe));
+        let by = actor.map(|exe| format!(" by {}", text::safe(exe))).unwrap_or_default();
         let what = match seen.kind {
             "exec" => "exec",
             "file_open" if is_for_writing(event) => "write",

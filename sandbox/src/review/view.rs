@@ -10,7 +10,7 @@ use audit_verify::verify::{Question, Report, Verdict, Verifier};
 
 use super::list::{Status, status};
 use super::text;
-use super::timeline::{Effect, Entry, Story, Timeline};
+use super::timeline::{Detail, Effect, Entry, Story, Timeline};
 use crate::record::LOG;
 use crate::record::lines::Lines;
 use crate::record::meta::{Meta, MetaEnd};
@@ -49,7 +49,7 @@ pub struct Size {
     pub width: Option<usize>,
 }
 
-/// Prints the lines of the log as they are.
+/// Prints the lines of the log as they are; on a terminal, what would act on it is escaped.
 pub fn json(run: &Found, size: Size, out: &mut impl Write) -> Result<(), ViewError> {
     let path = run.path.join(LOG);
     let mut lines = Lines::new(open(&path)?, 0);
@@ -57,14 +57,21 @@ pub fn json(run: &Found, size: Size, out: &mut impl Write) -> Result<(), ViewErr
     while left > 0
         && let Some(line) = lines.next_line().map_err(|e| log_error("read", &path, e))?
     {
-        out.write_all(line.text).and_then(|()| out.write_all(b"\n")).map_err(ViewError::Output)?;
+        let printable = line.text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        // A line that the product wrote is ASCII; one that somebody forged must not act on a terminal.
+        match size.width {
+            Some(_) if !printable => out.write_all(text::safe(line.text).as_bytes()),
+            _ => out.write_all(line.text),
+        }
+        .and_then(|()| out.write_all(b"\n"))
+        .map_err(ViewError::Output)?;
         left -= 1;
     }
     Ok(())
 }
 
 /// Prints the run for a person. Returns what verifying the log said.
-pub fn text(run: &Found, size: Size, out: &mut impl Write) -> Result<Report, ViewError> {
+pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Result<Report, ViewError> {
     let path = run.path.join(LOG);
     let log = open(&path)?;
     let report = Verifier::new(Question::Log).run(log).map_err(|e| log_error("verify", &path, e))?;
@@ -72,7 +79,7 @@ pub fn text(run: &Found, size: Size, out: &mut impl Write) -> Result<Report, Vie
     let mut page = String::new();
     header(&mut page, run, meta.as_ref(), &report);
 
-    let mut timeline = Timeline::default();
+    let mut timeline = Timeline::new(detail);
     let mut begun = None;
     let mut lines = Lines::new(open(&path)?, 0);
     let mut unread = 0u64;
@@ -92,7 +99,8 @@ pub fn text(run: &Found, size: Size, out: &mut impl Write) -> Result<Report, Vie
     tell_story(&mut page, &story.entries, begun, size.limit);
     if unread > 0 {
         // Writing to a String does not fail.
-        let _ = writeln!(page, "\n{} lines could not be read.", text::grouped(unread));
+        let noun = if unread == 1 { "line" } else { "lines" };
+        let _ = writeln!(page, "\n{} {noun} could not be read.", text::grouped(unread));
     }
     for line in page.lines() {
         let line = size.width.map_or(line.into(), |width| text::cut(line, width));
@@ -173,7 +181,7 @@ fn counts(end: &MetaEnd) -> String {
 fn ending(run: &Found, meta: &Meta) -> String {
     match (&meta.end, status(&run.path, Some(meta))) {
         (_, Status::Running) => "the run goes on".to_owned(),
-        (None, _) => "never: the recorder died before the run's end".to_owned(),
+        (None, _) => "unknown: the record breaks off before the run's end".to_owned(),
         (Some(end), _) => {
             let how = match (end.signal, end.exit_code) {
                 (Some(signal), _) => text::signal(signal.into()),
@@ -240,7 +248,7 @@ fn tell_story(page: &mut String, entries: &[Entry], begun: u64, limit: Option<us
     }
     if shown < entries.len() {
         let left = text::grouped((entries.len() - shown) as u64);
-        let _ = writeln!(page, "… {left} lines more: --limit 0 shows all, --json every event");
+        let _ = writeln!(page, "… {left} lines more: --limit 0 shows all, --files every file");
     }
 }
 

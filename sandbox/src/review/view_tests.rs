@@ -76,7 +76,7 @@ fn run(home: &Path, events: Vec<Event>) -> Found {
 
 fn shown(run: &Found, size: Size) -> String {
     let mut out = Vec::new();
-    text(run, size, &mut out).unwrap();
+    text(run, size, Detail::Counted, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -126,6 +126,39 @@ Would be blocked
 }
 
 #[test]
+fn every_file_is_named_where_that_is_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), story());
+    let mut out = Vec::new();
+    text(&run, ALL, Detail::EveryFile, &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    for line in [
+        "    +0.002       7 read     /usr/share/doc/29\n",
+        "    +0.002       7 read     /usr/lib/x86/lib29.so (ENOENT)\n",
+        "    +0.006       7 delete   /tmp/build/19\n",
+        "    +0.009       8 read     /etc/passwd\n",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+    assert!(!page.contains(" files: ") && !page.contains(" times: "), "{page}");
+}
+
+#[test]
+fn a_program_did_not_execute_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let exec = |ret| {
+        let mut event =
+            event(EventType::Exec, 7, 1, &[(Key::Path, b"/bin/wget"), (Key::PolicyRule, b"p/no")]);
+        let exe: &[u8] = if ret == 0 { b"/bin/wget" } else { b"/bin/sh" };
+        event.action = if ret == 0 { Action::WouldBlock } else { Action::Blocked };
+        event.set(Key::Exe, Value::Bytes(exe.into()));
+        with(event, Key::Ret, Value::Int(ret))
+    };
+    let page = shown(&run(home.path(), vec![exec(0), exec(-13)]), ALL);
+    assert!(page.contains("exec /bin/wget\n") && page.contains("exec /bin/wget by /bin/sh\n"), "{page}");
+}
+
+#[test]
 fn it_is_cut_to_the_size_asked_for() {
     let home = tempfile::tempdir().unwrap();
     let run = run(home.path(), story());
@@ -152,7 +185,7 @@ fn the_verdict_of_the_chain_is_told() {
     let garbage = [&log[..], b"\x1b[2Jgarbage\n"].concat();
     std::fs::write(&path, &garbage).unwrap();
     let page = shown(&run, ALL);
-    assert!(page.contains("TAMPERED") && page.contains("1 lines could not be read."), "{page}");
+    assert!(page.contains("TAMPERED") && page.contains("1 line could not be read."), "{page}");
     assert!(!page.contains('\x1b'));
     std::fs::write(&path, b"").unwrap();
     assert!(shown(&run, ALL).contains("chain     incomplete"));
@@ -171,6 +204,14 @@ fn json_is_the_log_itself() {
     out.clear();
     json(&run, Size { limit: Some(2), width: None }, &mut out).unwrap();
     assert_eq!(out, log.split_inclusive(|byte| *byte == b'\n').take(2).collect::<Vec<_>>().concat());
+
+    std::fs::write(run.path.join(LOG), b"\x1b[2Jforged\\n\n").unwrap();
+    out.clear();
+    json(&run, ALL, &mut out).unwrap();
+    assert_eq!(out, b"\x1b[2Jforged\\n\n", "a program gets what is there");
+    out.clear();
+    json(&run, Size { limit: None, width: Some(80) }, &mut out).unwrap();
+    assert_eq!(out, b"\\x1b[2Jforged\\\\n\n", "a terminal does not");
 }
 
 #[test]
@@ -178,6 +219,6 @@ fn a_log_that_cannot_be_read_is_named() {
     let home = tempfile::tempdir().unwrap();
     let run = run(home.path(), Vec::new());
     std::fs::remove_file(run.path.join(LOG)).unwrap();
-    let error = text(&run, ALL, &mut Vec::new()).unwrap_err().to_string();
+    let error = text(&run, ALL, Detail::Counted, &mut Vec::new()).unwrap_err().to_string();
     assert!(error.starts_with("open /") && error.contains("events.jsonl: No such file"), "{error}");
 }
