@@ -51,6 +51,30 @@ fn the_exit_status_is_the_commands() {
 }
 
 #[test]
+fn the_command_that_shows_the_record_is_printed() {
+    if !met("the way to the record", &[Need::Trace, Need::Program("cat")]) {
+        return;
+    }
+    let scene = Scene::new();
+    let done = scene.record(["true"]).expect(0);
+    assert!(done.stderr.ends_with("(sandbox view last)\n"), "{}", done.stderr);
+    // A record outside the store is not its last one.
+    let aside = scene.path("an aside");
+    let args = ["run", "--run-dir", aside.to_str().expect("UTF-8"), "--", "cat", "/etc/hostname"];
+    let done = finish(scene.sandbox(args)).expect(0);
+    let hint = format!("(sandbox view '{}')\n", aside.display());
+    assert!(done.stderr.ends_with(&hint), "{}", done.stderr);
+
+    let view = |args: &[&str]| {
+        let mut command = scene.sandbox(["view"].iter().chain(args));
+        command.current_dir(scene.path(""));
+        finish(command).expect(0).stdout
+    };
+    assert!(view(&["an aside", "--files"]).contains(" read     /etc/hostname\n"));
+    assert!(!view(&["an aside/events.jsonl"]).contains(" read     /etc/hostname\n"));
+}
+
+#[test]
 fn an_edit_shows() {
     if !met("an edited log", &[Need::Trace, Need::Program("python3")]) {
         return;

@@ -59,7 +59,7 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     plan.notes.iter().for_each(|note| notes(note));
     let outcome = launch(plan, collector::ROLES, &notes);
     clean_up(&prepared, outcome.as_ref().ok());
-    Ok(conclude(plan, outcome?, settings.verbosity))
+    Ok(conclude(plan, outcome?, &settings))
 }
 
 /// From an ordinary account: the line that would work, to be pasted.
@@ -107,7 +107,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         };
         Refusal::new(exit, error.to_string())
     })?;
-    let cwd = std::env::current_dir().context("cannot read the current directory")?;
+    let cwd = std::env::current_dir()
+        .context("cannot read the current directory; change to one that is there, and start again")?;
     let place = place(&target);
     let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
     let expected = match &settings.run_dir {
@@ -215,7 +216,7 @@ fn remove_record(directory: &RunDir, origin: Origin) {
 }
 
 /// Says how it went, and gives the exit status.
-fn conclude(plan: &RunPlan, outcome: Outcome, verbosity: Verbosity) -> Exit {
+fn conclude(plan: &RunPlan, outcome: Outcome, settings: &RunSettings) -> Exit {
     match outcome {
         Outcome::Refused { exit, message } => {
             say(&message);
@@ -231,7 +232,7 @@ fn conclude(plan: &RunPlan, outcome: Outcome, verbosity: Verbosity) -> Exit {
             if let Some(failure) = &failure {
                 say_failure(plan, failure, exit);
             }
-            say_record(plan, record, verbosity).unwrap_or(exit)
+            say_record(plan, record, settings).unwrap_or(exit)
         }
     }
 }
@@ -256,14 +257,14 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
 }
 
 /// Says what became of the record; an exit status if the runner has its own to give.
-fn say_record(plan: &RunPlan, record: RecordEnd, verbosity: Verbosity) -> Option<Exit> {
-    let path = plan.run_dir.path().display();
+fn say_record(plan: &RunPlan, record: RecordEnd, settings: &RunSettings) -> Option<Exit> {
+    let place = place_line(plan.run_dir.path(), settings.run_dir.is_none());
     let enforced = plan.on_failure() == OnFailure::EndTree;
     match record {
         RecordEnd::CollectorDied { ended, message } => {
             let run = if enforced { "the run was ended, and " } else { "" };
             say(&format!(
-                "the collector {}{}: {run}the record is incomplete: {path}",
+                "the collector {}{}: {run}the record is incomplete\n{place}",
                 how(ended),
                 because(message)
             ));
@@ -275,8 +276,8 @@ fn say_record(plan: &RunPlan, record: RecordEnd, verbosity: Verbosity) -> Option
                 say(&format!("the run was ended: {why}"));
             }
             match &summary.unsealed {
-                Some(why) => say(&format!("the record is incomplete: {why}: {path}")),
-                None if verbosity == Verbosity::Normal => say(&summary_line(&summary, &path.to_string())),
+                Some(why) => say(&format!("the record is incomplete: {why}\n{place}")),
+                None if settings.verbosity == Verbosity::Normal => say(&summary_text(&summary, &place)),
                 None => {}
             }
             summary.ended_by_runner.map(|_| Exit::ENDED_BY_RUNNER)
@@ -284,7 +285,14 @@ fn say_record(plan: &RunPlan, record: RecordEnd, verbosity: Verbosity) -> Option
     }
 }
 
-fn summary_line(summary: &Summary, path: &str) -> String {
+/// Where the record is, and the command that shows it: only the store knows what `last` is.
+fn place_line(directory: &Path, in_store: bool) -> String {
+    let word = shell_word(directory.as_os_str());
+    let which = if in_store { "last" } else { &word };
+    format!("record {} (sandbox view {which})", directory.display())
+}
+
+fn summary_text(summary: &Summary, place: &str) -> String {
     let mut line = format!("{} events, {} lost", grouped(summary.events), grouped(summary.lost));
     for (count, what) in [(summary.blocked, "blocked"), (summary.would_block, "would be blocked")] {
         if count > 0 {
@@ -298,7 +306,7 @@ fn summary_line(summary: &Summary, path: &str) -> String {
             _ = write!(line, "; {} processes go on unrecorded ({first}, …)", rest.len() + 1)
         }
     }
-    let _ = write!(line, "\nhead {}\nrecord {path} (sandbox view last)", summary.head);
+    let _ = write!(line, "\nhead {}\n{place}", summary.head);
     line
 }
 

@@ -23,7 +23,7 @@ pub enum FindError {
     #[error("no runs yet in {}; `sandbox run -- COMMAND` records one", list(.0))]
     NoRuns(Vec<PathBuf>),
     /// There are runs, but not this one.
-    #[error("no run {id}; {}", match nearest { Some(nearest) => format!("did you mean {nearest}?"), None => "`sandbox runs` lists them".to_owned() })]
+    #[error("no run {}; {}", if id.is_empty() { "without a name" } else { id }, match nearest { Some(nearest) => format!("did you mean {nearest}?"), None => "`sandbox runs` lists them".to_owned() })]
     Unknown {
         /// What was asked for.
         id: String,
@@ -95,7 +95,7 @@ impl FoundStores {
         Ok(runs)
     }
 
-    /// The run that `which` names: `last`, an id, or the path of a run's directory.
+    /// The run that `which` names: `last`, an id, or the path of a run's directory or log.
     pub fn find(&self, which: &str) -> Result<Found, FindError> {
         if which.contains('/') {
             return at_path(Path::new(which));
@@ -103,6 +103,10 @@ impl FoundStores {
         let mut runs = self.runs()?;
         if let Some(at) = runs.iter().position(|run| run.id == which) {
             return Ok(runs.swap_remove(at));
+        }
+        // `audit-verify` takes a directory by its bare name too.
+        if which != "last" && !which.is_empty() && Path::new(which).exists() {
+            return at_path(Path::new(which));
         }
         match (which, runs.pop()) {
             (_, None) => Err(FindError::NoRuns(self.stores.clone())),
@@ -122,7 +126,7 @@ impl FoundStores {
 
 fn at_path(path: &Path) -> Result<Found, FindError> {
     let directory = if path.file_name().is_some_and(|name| name == "events.jsonl") {
-        path.parent().unwrap_or(Path::new("."))
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     } else {
         path
     };

@@ -279,10 +279,15 @@ fn runs_are_found_by_id_by_path_and_by_age() {
     assert_eq!(stores.find(made[2].path.to_str().unwrap()).unwrap(), made[2]);
     assert_eq!(stores.find(made[2].path.join("events.jsonl").to_str().unwrap()).unwrap(), made[2]);
 
+    // A bare name is a path too, where no run has it: tests run in the crate's own directory.
+    assert!(matches!(stores.find("src"), Err(FindError::NotARun(at)) if at.ends_with("sandbox/src")));
+
     let error = stores.find("20251121-120100-mkae-2").unwrap_err();
     assert_eq!(error.to_string(), "no run 20251121-120100-mkae-2; did you mean 20251121-120100-make-2?");
     let error = stores.find("x").unwrap_err();
     assert_eq!(error.to_string(), "no run x; `sandbox runs` lists them");
+    let error = stores.find("").unwrap_err();
+    assert_eq!(error.to_string(), "no run without a name; `sandbox runs` lists them");
     assert!(matches!(stores.find(home.path().to_str().unwrap()), Err(FindError::NotARun(_))));
 }
 
