@@ -243,3 +243,52 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Where the plan lets a directory move, nothing below it becomes less denied.
+    #[test]
+    fn a_directory_that_may_move_takes_nothing_out_of_reach(
+        deny in any::<bool>(),
+        rules in prop::collection::vec(path_rule(FILES), 0..5),
+        directories in prop::collection::vec(path(), 2..12),
+        below in prop::collection::vec(path(), 1..12),
+    ) {
+        let text = format!("version: 1\nname: p\n{}", section("files", deny, &rules));
+        let policy = parse(&text);
+        let plan = lsm::compile(&policy, 0).unwrap();
+        let all = SectionKind::Files.accesses();
+        for pair in directories.windows(2).filter(|pair| plan.keeps_below(&pair[0], &pair[1])) {
+            for path in &below {
+                let [old, new] = [&pair[0], &pair[1]].map(|directory| {
+                    plan.denied_at(all, &[directory.as_slice(), b"/", path].concat())
+                });
+                prop_assert!(old.without(new).is_empty(), "{:?} at {:?} below {:?}\n{}", old.without(new),
+                    path.escape_ascii().to_string(), pair, text);
+            }
+        }
+    }
+}
+
+#[test]
+fn directories_move_where_no_rule_minds() {
+    let policy = parse(
+        "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    - { name: a, deny: [read], path: \
+         ['/w/.git/hooks/**', '**/.env'] }\n    - { name: b, deny: [write], path: ['/closed/**'] }\n",
+    );
+    let plan = lsm::compile(&policy, 0).unwrap();
+    let may = |old: &str, new: &str| plan.keeps_below(old.as_bytes(), new.as_bytes());
+    assert!(may("/w/a", "/w/b") && may("/tmp/x", "/w/src/x") && may("/w/.git/objects", "/tmp/o"));
+    assert!(may("/tmp/x", "/closed/x"), "to where more is denied");
+    assert!(!may("/closed/x", "/tmp/x"), "from where more is denied");
+    assert!(!may("/w/.git", "/w/other") && !may("/w", "/v"), "a rule's place moves away");
+    assert!(!may("/w/.git/hooks", "/tmp/hooks"));
+    let closed = parse(
+        "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    - { name: a, allow: [all], path: \
+         ['/w/**', '/tmp/**'] }\n    - { name: b, deny: [all], path: ['**/.env'] }\n",
+    );
+    let plan = lsm::compile(&closed, 0).unwrap();
+    assert!(plan.keeps_below(b"/w/a", b"/tmp/a") && plan.keeps_below(b"/w/a", b"/w/deep/er"));
+    assert!(!plan.keeps_below(b"/etc/a", b"/w/a"));
+}

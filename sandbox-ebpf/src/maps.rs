@@ -50,11 +50,105 @@ pub struct Member {
     pub _pad: u32,
 }
 
-/// What a hook works in: the record it may write, and the path it judges.
+/// What a hook works in: the record it may write, and the paths it judges.
 #[repr(C)]
 pub struct HookScratch {
     pub header: Header,
-    pub path: [u8; PATH_MAX + 64],
+    /// The first path; behind [`PATH_MAX`] it is where a path is put together, from its end.
+    pub path: [u8; 2 * PATH_MAX + 256],
+    /// The second path, and room to look one byte beyond it.
+    pub second: [u8; PATH_MAX + 64],
+    pub climb: Climb,
+    pub finding: Finding,
+}
+
+/// What a hook has found so far. It lives here and not in registers, and is read anew where it is used: the
+/// verifier would follow each value that it knows through all that comes after.
+#[repr(C)]
+pub struct Finding {
+    /// 1 when the policy denies.
+    pub denied: u64,
+    /// A `Cause`.
+    pub cause: u64,
+    /// A `Judgement`, made of both and the run's mode.
+    pub judgement: u64,
+    /// Bytes behind the header that belong to the record.
+    pub length: u64,
+    /// The two names.
+    pub names: [Found; 2],
+    /// The accesses judged at each.
+    pub wanted: [u64; 2],
+    /// What an object would gain by its second name.
+    pub gained: u64,
+    /// 1 when the call's result follows this record.
+    pub paired: u64,
+    /// Port, protocol and address to be looked up.
+    pub port: u64,
+    pub proto: u64,
+    pub address: [u8; 16],
+}
+
+/// What was found out about a name.
+#[repr(C)]
+pub struct Found {
+    /// One of `hooks::names::outcome`.
+    pub outcome: u64,
+    /// Bytes of its path.
+    pub length: u64,
+    /// The accesses denied there.
+    pub denied: u64,
+    /// The row of the automaton, and the verdict's bits, behind one more `/`.
+    pub below: u64,
+    pub marks: u64,
+}
+
+macro_rules! cells {
+    ($($name:ident: $($path:tt).+;)*) => {
+        /// Reading and writing of what was found, so that the compiler keeps none of it in registers.
+        impl HookScratch {
+            $(
+                #[inline(always)]
+                pub fn $name(&self) -> u64 {
+                    get(&self.$($path).+)
+                }
+            )*
+        }
+    };
+}
+cells! {
+    denied: finding.denied;
+    cause: finding.cause;
+    judgement: finding.judgement;
+    length: finding.length;
+    paired: finding.paired;
+    port: finding.port;
+    proto: finding.proto;
+    climb_end: climb.end;
+}
+
+/// The value of a cell of the scratch, as it is now.
+#[inline(always)]
+pub fn get(cell: &u64) -> u64 {
+    // SAFETY: a reference is valid to read.
+    unsafe { core::ptr::read_volatile(cell) }
+}
+
+/// Puts a value into a cell of the scratch, now.
+#[inline(always)]
+pub fn put(cell: &mut u64, value: u64) {
+    // SAFETY: a reference is valid to write.
+    unsafe { core::ptr::write_volatile(cell, value) }
+}
+
+/// A walk from a name up to the root, under way: see `hooks::names`.
+#[repr(C)]
+pub struct Climb {
+    pub dentry: u64,
+    pub mount: u64,
+    /// Where the path begins, counted from [`PATH_MAX`].
+    pub position: u64,
+    /// How it ended: one of `hooks::names::end`.
+    pub end: u64,
 }
 
 /// A hook's scratch for when the task's own cannot be had.

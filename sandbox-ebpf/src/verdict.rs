@@ -4,8 +4,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_loop, maps::lpm_trie::Key};
 use sandbox_ebpf::abi::{
-    config::{Mode, RunConfig},
-    event::{Cause, Judgement, PATH_MAX},
+    config::RunConfig,
+    event::{Cause, PATH_MAX},
     policy::{AddressKey, PORTS_PER_PAGE, PortRange, StateVerdict, TRANSITIONS_PER_PAGE, VERDICTS_PER_PAGE},
 };
 
@@ -31,18 +31,6 @@ impl Answer {
     #[inline(always)]
     pub fn denied(cause: Cause) -> Answer {
         Answer { denied: true, cause }
-    }
-
-    /// The judgement that a run's mode makes of it.
-    #[inline(always)]
-    pub fn judgement(self, mode: u32) -> Judgement {
-        if !self.denied {
-            Judgement::Allowed
-        } else if mode == Mode::Audit as u32 {
-            Judgement::WouldBlock
-        } else {
-            Judgement::Blocked
-        }
     }
 }
 
@@ -85,25 +73,37 @@ unsafe extern "C" fn step(index: u64, context: *mut c_void) -> i64 {
     0
 }
 
-/// Judges `access` to the `length` bytes of a path. `path` points to at least PATH_MAX bytes.
+/// Where the automaton is after a path.
+#[derive(Clone, Copy)]
+pub struct State {
+    pub row: u64,
+    pub verdict: StateVerdict,
+}
+
+impl State {
+    /// The accesses that the policy denies there, beside bits that are none.
+    #[inline(always)]
+    pub fn denied(&self, config: &RunConfig) -> u16 {
+        self.verdict.deny | (config.default_deny & !self.verdict.allow)
+    }
+}
+
+/// The state after the `length` bytes of a path; `None` when the tables are not whole. `path` points to at least
+/// PATH_MAX bytes.
 #[inline(always)]
-pub fn path(config: &RunConfig, slot: u32, path: *const u8, length: usize, access: u16) -> Answer {
-    let Some(classes) = CLASSES.get_ptr(slot) else { return Answer::denied(Cause::Tables) };
+pub fn state(config: &RunConfig, slot: u32, path: *const u8, length: usize) -> Option<State> {
+    let classes = CLASSES.get_ptr(slot)?;
     let mut walk = Walk { classes, path, length: length as u64, row: config.start_row as u64, failed: 0 };
     // SAFETY: `step` has the signature that bpf_loop calls, and `walk` outlives the call.
     unsafe {
         bpf_loop((length as u64).div_ceil(CHUNK) as u32, step as *mut c_void, (&raw mut walk).cast(), 0);
     }
     let state = walk.row >> (config.row_shift & 15);
-    let Some(page) = VERDICTS.get((state / VERDICTS_PER_PAGE as u64) as u32) else {
-        return Answer::denied(Cause::Tables);
-    };
+    let page = VERDICTS.get((state / VERDICTS_PER_PAGE as u64) as u32)?;
     if walk.failed != 0 {
-        return Answer::denied(Cause::Tables);
+        return None;
     }
-    let StateVerdict { allow, deny } = page[state as usize & (VERDICTS_PER_PAGE - 1)];
-    let denied = access & (deny | (config.default_deny & !allow));
-    Answer { denied: denied != 0, cause: Cause::Policy }
+    Some(State { row: walk.row, verdict: page[state as usize & (VERDICTS_PER_PAGE - 1)] })
 }
 
 /// A search among the port ranges of a prefix, under way; lives on the stack of the program that judges.

@@ -33,7 +33,16 @@ use crate::{
 pub const SLOT: u32 = 0;
 
 /// What the hooks of the `lsm` layer can hold.
-const HELD_BY_LSM: [Access; 5] = [Access::Read, Access::Write, Access::Run, Access::Connect, Access::Send];
+const HELD_BY_LSM: [Access; 8] = [
+    Access::Read,
+    Access::Write,
+    Access::Create,
+    Access::Delete,
+    Access::Load,
+    Access::Run,
+    Access::Connect,
+    Access::Send,
+];
 
 /// What is asked of the sensor.
 #[derive(Clone, Copy, Debug)]
@@ -122,13 +131,15 @@ impl Sensor {
     /// A required layer is missing, nothing observes, or the policy cannot be held.
     pub fn start(request: Request<'_>) -> Result<Sensor, SensorError> {
         let plan = request.judging.policy().map(|policy| compile(policy, SLOT)).transpose()?;
-        let mut object = Object::load(plan.as_ref().map(lsm::sizes).unwrap_or_default())?;
-        let mut ring = object.take_ring()?;
         let wanted = |layer| match request.layers {
             LayerChoice::Auto => true,
             LayerChoice::Only(layers) => layers.contains(&layer),
         };
-        let lsm = wanted(Layer::Lsm).then(|| try_lsm(&mut object));
+        let obstacle = wanted(Layer::Lsm).then(probe::lsm_obstacle);
+        let sizes = plan.as_ref().map(lsm::sizes).unwrap_or_default();
+        let mut object = Object::load(sizes, obstacle == Some(None))?;
+        let mut ring = object.take_ring()?;
+        let lsm = obstacle.map(|obstacle| try_lsm(&mut object, obstacle));
         let trace = wanted(Layer::Trace).then(|| try_trace(&mut object, &mut ring));
         discard(&mut ring);
         demand(&request, Layer::Lsm, &lsm)?;
@@ -235,11 +246,13 @@ pub const OFF: &str = "off";
 
 /// Tries every layer and says what was found. This process must have one thread.
 pub fn survey() -> Vec<LayerReport> {
-    let tried = match Object::load(Sizes::default()) {
+    let obstacle = probe::lsm_obstacle();
+    let tried = match Object::load(Sizes::default(), obstacle.is_none()) {
         Ok(mut object) => match object.take_ring() {
-            Ok(mut ring) => {
-                [(Layer::Lsm, try_lsm(&mut object)), (Layer::Trace, try_trace(&mut object, &mut ring))]
-            }
+            Ok(mut ring) => [
+                (Layer::Lsm, try_lsm(&mut object, obstacle)),
+                (Layer::Trace, try_trace(&mut object, &mut ring)),
+            ],
             Err(error) => {
                 let reason = text(&error);
                 [(Layer::Lsm, Err(reason.clone())), (Layer::Trace, Err(reason))]
@@ -260,8 +273,8 @@ pub fn survey() -> Vec<LayerReport> {
     reports.collect()
 }
 
-fn try_lsm(object: &mut Object) -> Tried {
-    if let Some(obstacle) = probe::lsm_obstacle() {
+fn try_lsm(object: &mut Object, obstacle: Option<String>) -> Tried {
+    if let Some(obstacle) = obstacle {
         return Err(obstacle);
     }
     let before = object.links().len();

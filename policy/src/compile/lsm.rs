@@ -7,6 +7,7 @@
 //! [`LsmPlan::walk`] and [`LsmPlan::lookup`] read the tables exactly as the kernel side does.
 
 mod addresses;
+mod below;
 mod held;
 mod minimise;
 mod nfa;
@@ -14,7 +15,7 @@ mod subset;
 
 use std::net::IpAddr;
 
-use sandbox_ebpf::abi::policy::{AddressKey, AddressNode, PortRange, StateVerdict};
+use sandbox_ebpf::abi::policy::{self as abi, AddressKey, AddressNode, PortRange, StateVerdict};
 
 use super::CompileError;
 use crate::address::{self, Protocol};
@@ -72,7 +73,8 @@ pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
     let default_deny = files.union(exec).path_bits();
     let nfa = nfa::build(policy, default_deny);
     let automaton = minimise::minimise(&subset::determinise(&nfa)?);
-    let automaton = automaton.check_size(&nfa)?;
+    let mut automaton = automaton.check_size(&nfa)?;
+    below::mark(&mut automaton, default_deny);
     let (addresses, ports) = addresses::compile(policy, slot)?;
     Ok(LsmPlan {
         classes: automaton.classes,
@@ -97,12 +99,24 @@ impl LsmPlan {
 
     /// Walks the automaton over a path.
     pub fn walk(&self, path: &[u8]) -> StateVerdict {
+        self.verdicts[(self.row(path) >> self.row_shift) as usize]
+    }
+
+    fn row(&self, path: &[u8]) -> u32 {
         let mut row = self.start_row;
         for byte in path {
             let class = u32::from(self.classes[usize::from(*byte)]);
             row = self.transitions[(row + class) as usize];
         }
-        self.verdicts[(row >> self.row_shift) as usize]
+        row
+    }
+
+    /// Whether everything that is denied below the directory `old` is denied below `new` too, as the kernel side
+    /// finds out: it may say no where the answer is yes, never the other way round.
+    pub fn keeps_below(&self, old: &[u8], new: &[u8]) -> bool {
+        let [old, new] = [old, new].map(|path| self.row([path, b"/"].concat().as_slice()));
+        let marks = |row: u32| self.verdicts[(row >> self.row_shift) as usize].allow;
+        old == new || (marks(old) & abi::below::ORDINARY != 0 && marks(new) & abi::below::STRICT != 0)
     }
 
     /// The file and exec accesses among `accesses` that are denied at `path`.

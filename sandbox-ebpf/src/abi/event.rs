@@ -8,7 +8,9 @@
 //! | `Open` that succeeded, calls on a descriptor | the object's own path ¹ | – | – | – |
 //! | `Exec` | working directory ¹ | name as called ² | the executable's path ¹ | argv, NUL-separated |
 //! | network calls | the socket address as the kernel got it | working directory, for a relative unix name ¹ | – | – |
-//! | `Check` kinds | path as d_path gives it, or the socket address | – | – | – |
+//! | `OpenCheck`, `ExecCheck`, `LoadCheck` | path as d_path gives it | – | – | – |
+//! | `ConnectCheck`, `SendCheck` | the socket address | – | – | – |
+//! | `PathCheck` | the first name's absolute path | the second name's | – | – |
 //!
 //! ¹ component names, leaf first, each ended by NUL; none is `/`. ² without its NUL.
 
@@ -84,13 +86,18 @@ pub enum Kind {
     SendCheck = 27,
     /// A call of the 32-bit table that multiplexes others (socketcall(2)). `args`: which.
     Compat = 28,
+    /// A hook's verdict on a call about one name or two. `args`: the call's kind, the accesses judged at the
+    /// second name, those that the object would have gained by its new name, the call's flags.
+    PathCheck = 29,
+    /// A hook's verdict on mapping a file executable. `args`: flags of the open file.
+    LoadCheck = 30,
 }
 
 impl Kind {
     /// The kind behind a raw number; what is not known is `Unknown`.
     pub fn from_raw(raw: u8) -> Kind {
         use Kind::*;
-        const KINDS: [Kind; 29] = [
+        const KINDS: [Kind; 31] = [
             Unknown,
             Fork,
             Exec,
@@ -120,6 +127,8 @@ impl Kind {
             ConnectCheck,
             SendCheck,
             Compat,
+            PathCheck,
+            LoadCheck,
         ];
         KINDS.get(raw as usize).copied().unwrap_or(Unknown)
     }
@@ -171,6 +180,8 @@ pub enum Cause {
     Tables = 6,
     /// The run has been ended.
     Ended = 7,
+    /// Something below a directory is denied where it is, and would not be where the directory goes.
+    Below = 8,
 }
 
 impl Cause {
@@ -184,6 +195,7 @@ impl Cause {
             4 => Cause::NoScratch,
             5 => Cause::Family,
             7 => Cause::Ended,
+            8 => Cause::Below,
             _ => Cause::Tables,
         }
     }

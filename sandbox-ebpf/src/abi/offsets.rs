@@ -35,8 +35,11 @@ macro_rules! offset_table {
             FILE_PRIVATE_DATA = "file" "private_data";
             DENTRY_PARENT = "dentry" "d_parent";
             DENTRY_NAME = "dentry" "d_name.name";
+            DENTRY_NAME_LENGTH = "dentry" "d_name.len";
+            DENTRY_INODE = "dentry" "d_inode";
             MOUNT_MNT = "mount" "mnt";
             MOUNT_PARENT = "mount" "mnt_parent";
+            MOUNT_NS = "mount" "mnt_ns";
             MOUNT_MOUNTPOINT = "mount" "mnt_mountpoint";
             VFSMOUNT_ROOT = "vfsmount" "mnt_root";
             INODE_INO = "inode" "i_ino";

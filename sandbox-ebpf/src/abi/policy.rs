@@ -43,6 +43,20 @@ pub mod access {
     pub const RUN: u16 = 1 << 5;
     /// Map executable.
     pub const LOAD: u16 = 1 << 6;
+    /// Accesses to an object itself: what a new name for it must not open.
+    pub const OBJECT: u16 = READ | WRITE | ATTRIBUTES | RUN | LOAD;
+}
+
+/// What a state behind a `/` says about everything below it, as bits of [`StateVerdict::allow`]: how a directory
+/// may move without taking something out of a rule's reach.
+///
+/// Both compare with the directories that only floating patterns know. A directory may move when the states
+/// behind its old and its new name are the same, or the old one is `ORDINARY` and the new one `STRICT`.
+pub mod below {
+    /// Nothing below is denied that would not be denied below such a directory.
+    pub const ORDINARY: u16 = 1 << 15;
+    /// Everything that is denied below such a directory is denied below this one.
+    pub const STRICT: u16 = 1 << 14;
 }
 
 /// Network accesses, as bits of [`PortRange`].
@@ -71,7 +85,7 @@ pub mod proto {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateVerdict {
-    /// Accesses that some matching rule allows.
+    /// Accesses that some matching rule allows, and [`below`] bits.
     pub allow: u16,
     /// Accesses that some matching rule denies.
     pub deny: u16,

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{event::Kind, policy::access};
 
-use super::{EACCES, Subject, file};
+use super::{EACCES, Matter, Subject, Tell, file};
 use crate::offsets::{self, value};
 
 /// bprm_check_security(bprm): `bprm->file` is the file of this level.
@@ -23,5 +23,12 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     if file.is_null() {
         return EACCES;
     }
-    file::judge(&subject, file, access::RUN, [Kind::ExecCheck, Kind::Exec, Kind::Exec])
+    let matter = Matter {
+        check: Kind::ExecCheck,
+        calls: [Kind::Exec; 3],
+        access: access::RUN,
+        tell: Tell::Usual,
+        entered: false,
+    };
+    file::judge(&subject, file, matter)
 }

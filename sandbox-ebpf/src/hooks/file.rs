@@ -1,14 +1,20 @@
-//! file_open: reading and writing of files.
+//! file_open and mmap_file: reading, writing and loading of files.
 
-use aya_ebpf::{helpers::generated::bpf_d_path, macros::lsm, programs::LsmContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_task, generated::bpf_d_path},
+    macros::lsm,
+    programs::LsmContext,
+};
 use sandbox_ebpf::abi::{
-    event::{Cause, Judgement, Kind, PATH_MAX},
+    config::Mode,
+    event::{Cause, Kind, PATH_MAX},
     policy::access,
 };
 
-use super::{EACCES, Subject, Workplace, report};
+use super::{EACCES, Matter, Subject, Tell, Workplace, conclude, entry, found, result_follows};
 use crate::{
-    maps::HookScratch,
+    emit::{counter, masked, next_kseq},
+    maps::{HookScratch, get, put},
     offsets::{self, field, value},
     verdict::{self, Answer},
 };
@@ -20,6 +26,8 @@ const FMODE_WRITE: u32 = 2;
 const O_TRUNC: u32 = 0o1000;
 /// "Opened by execve": bprm_check_security judges it.
 const FMODE_EXEC: u32 = 0x20;
+/// mmap(2).
+const PROT_EXEC: u64 = 4;
 /// What d_path adds to an object without a name.
 const DELETED: [u8; 10] = *b" (deleted)";
 
@@ -47,15 +55,61 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if mode & FMODE_READ != 0 || wanted == 0 {
         wanted |= access::READ;
     }
-    judge(&subject, file, wanted, [Kind::OpenCheck, Kind::Open, Kind::Open])
+    let matter = Matter {
+        check: Kind::OpenCheck,
+        calls: [Kind::Open; 3],
+        access: wanted,
+        tell: Tell::Usual,
+        entered: false,
+    };
+    judge(&subject, file, matter)
+}
+
+/// mmap_file(file, reqprot, prot, flags): mapping a file executable. A program's own mapping by execve was judged
+/// as that; what it maps of other files is loaded.
+#[lsm(hook = "mmap_file")]
+pub fn mmap_file(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(4);
+    if previous != 0 {
+        return previous;
+    }
+    let file: *const u8 = ctx.arg(0);
+    let protection: u64 = ctx.arg(2);
+    if file.is_null() || protection & PROT_EXEC == 0 {
+        return 0;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    if subject.ended() {
+        return EACCES;
+    }
+    if !subject.judged() || file as u64 == executable() {
+        return 0;
+    }
+    let matter = Matter {
+        check: Kind::LoadCheck,
+        calls: [Kind::Unknown; 3],
+        access: access::LOAD,
+        tell: Tell::Denials,
+        entered: false,
+    };
+    judge(&subject, file, matter)
+}
+
+/// The `struct file` that the current process was executed from.
+#[inline(always)]
+fn executable() -> u64 {
+    // SAFETY: the helper takes no argument.
+    let task = unsafe { bpf_get_current_task() };
+    let memory: u64 = field(task, &offsets::TASK_MM);
+    field(memory, &offsets::MM_EXE_FILE)
 }
 
 /// Judges an access to an opened file, and records it. `file` comes straight from the hook's arguments, or
 /// from a member of one: the verifier knows its type.
 #[inline(always)]
-pub fn judge(subject: &Subject, file: *const u8, wanted: u16, kinds: [Kind; 3]) -> i32 {
+pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
     let Some(place) = Workplace::enter() else {
-        return unjudged(subject, kinds, wanted);
+        return unjudged(subject);
     };
     let scratch = place.scratch;
     // SAFETY: a file's f_path stands at its offset; the buffer holds PATH_MAX bytes.
@@ -66,34 +120,35 @@ pub fn judge(subject: &Subject, file: *const u8, wanted: u16, kinds: [Kind; 3]) 
             PATH_MAX as u32,
         )
     };
-    let (length, answer) = if !subject.judged() {
-        (name_length(written), Answer::ALLOWED)
-    } else {
-        answer(subject, file, scratch, written, wanted)
-    };
-    let judgement = if subject.judged() { answer.judgement(subject.config.mode) } else { Judgement::None };
-    let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
-    if judgement != Judgement::None || !super::result_follows(&super::entry(), [kinds[1], kinds[2]]) {
-        report::<{ PATH_MAX as u32 - 1 }>(
-            subject,
-            judgement,
-            answer,
-            kinds,
-            wanted,
-            |header| {
-                let superblock = field::<u64>(inode, &offsets::INODE_SB);
-                header.ino = field(inode, &offsets::INODE_INO);
-                header.dev = field(superblock, &offsets::SB_DEV);
-                header.args[0] = field::<u32>(file as u64, &offsets::FILE_F_FLAGS) as u64;
-                header.parts[0] = length as u16;
-                length
-            },
-            // SAFETY: the scratch is a map value.
-            unsafe { &raw mut (*scratch).header },
-        );
+    // SAFETY: the scratch is a map value.
+    let scratch = unsafe { &mut *scratch };
+    put(&mut scratch.finding.length, name_length(written) as u64);
+    put(&mut scratch.finding.wanted[0], matter.access as u64);
+    put(&mut scratch.finding.denied, 0);
+    put(&mut scratch.finding.cause, Cause::Policy as u64);
+    if subject.judged() {
+        answer(subject, file, scratch, written, matter.access);
+    } else if entry().is_some_and(|task| result_follows(task, matter.calls)) {
+        place.leave();
+        return 0;
     }
+    let result = conclude::<{ PATH_MAX as u32 - 1 }>(
+        subject,
+        scratch,
+        matter,
+        |header, finding| {
+            let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
+            let superblock = field::<u64>(inode, &offsets::INODE_SB);
+            header.ino = field(inode, &offsets::INODE_INO);
+            header.dev = field(superblock, &offsets::SB_DEV);
+            header.args[0] = field::<u32>(file as u64, &offsets::FILE_F_FLAGS) as u64;
+            header.parts[0] = get(&finding.length) as u16;
+            header.access = get(&finding.wanted[0]) as u16;
+        },
+        EACCES,
+    );
     place.leave();
-    if judgement == Judgement::Blocked { EACCES } else { 0 }
+    result
 }
 
 /// Bytes of a path that d_path wrote, without its NUL; 0 when it failed.
@@ -104,33 +159,38 @@ fn name_length(written: i64) -> usize {
 
 /// What the policy says about the path in the scratch.
 #[inline(always)]
-fn answer(
-    subject: &Subject,
-    file: *const u8,
-    scratch: *mut HookScratch,
-    written: i64,
-    wanted: u16,
-) -> (usize, Answer) {
+fn answer(subject: &Subject, file: *const u8, scratch: &mut HookScratch, written: i64, wanted: u16) {
     const ENAMETOOLONG: i64 = -36;
     if written == ENAMETOOLONG {
-        return (0, Answer::denied(Cause::PathTooLong));
+        return found(scratch, Answer::denied(Cause::PathTooLong));
     }
-    let mut length = name_length(written);
-    if length == 0 {
-        return (0, Answer::denied(Cause::Unreadable));
+    if scratch.length() == 0 {
+        return found(scratch, Answer::denied(Cause::Unreadable));
     }
-    // SAFETY: the scratch is a map value.
-    let path = unsafe { &(*scratch).path };
-    if path[0] != b'/' {
+    if scratch.path[0] != b'/' {
         // Pipes, sockets and other objects without a name belong to the run; a file that no root leads to
         // could have any.
-        let unreachable = path[0] == b'(';
-        return (length, if unreachable { Answer::denied(Cause::Unreachable) } else { Answer::ALLOWED });
+        if scratch.path[0] == b'(' {
+            found(scratch, Answer::denied(Cause::Unreachable));
+        }
+        return;
     }
-    if length > DELETED.len() && ends_deleted(path, length) && links(file) == 0 {
-        length -= DELETED.len();
+    if links(file) == 0 && ends_deleted(scratch) {
+        let length = scratch.length() - DELETED.len() as u64;
+        put(&mut scratch.finding.length, length);
     }
-    (length, verdict::path(subject.config, subject.slot, path.as_ptr(), length, wanted))
+    let length = scratch.length() as usize;
+    let Some(state) = verdict::state(subject.config, subject.slot, scratch.path.as_ptr(), length) else {
+        return found(scratch, Answer::denied(Cause::Tables));
+    };
+    let mut hit = wanted & state.denied(subject.config);
+    if wanted == access::LOAD {
+        // What a rule keeps from being executed is not to be loaded by another program (`ld.so FILE`) either. A
+        // default says nothing of the kind: it is about programs, not about libraries.
+        hit |= access::RUN & state.verdict.deny;
+    }
+    put(&mut scratch.finding.wanted[0], if wanted == access::LOAD { hit } else { wanted } as u64);
+    put(&mut scratch.finding.denied, hit as u64);
 }
 
 /// Names that lead to a file.
@@ -140,28 +200,31 @@ fn links(file: *const u8) -> u32 {
     field(inode, &offsets::INODE_NLINK)
 }
 
+/// Whether the path in the scratch ends with what d_path adds.
 #[inline(always)]
-fn ends_deleted(path: &[u8; PATH_MAX + 64], length: usize) -> bool {
-    let begin = length.wrapping_sub(DELETED.len());
+fn ends_deleted(scratch: &HookScratch) -> bool {
+    let length = scratch.length();
+    if length <= DELETED.len() as u64 {
+        return false;
+    }
+    let begin = masked::<{ PATH_MAX as u32 - 1 }>((length - DELETED.len() as u64) as usize);
+    let mut different = 0;
     let mut index = 0;
     while index < DELETED.len() {
-        if path[(begin + index) & (PATH_MAX - 1)] != DELETED[index] {
-            return false;
-        }
+        // No branch for each byte. SAFETY: so many bytes follow any masked beginning.
+        different |= unsafe { *scratch.path.as_ptr().add(begin + index) } ^ DELETED[index];
         index += 1;
     }
-    true
+    different == 0
 }
 
-/// There is no memory to judge in: an enforced run is denied, and both kinds are told.
+/// There is no memory to judge in: an enforced run is denied, and the attempt counts as lost.
 #[inline(always)]
-fn unjudged(subject: &Subject, kinds: [Kind; 3], wanted: u16) -> i32 {
+fn unjudged(subject: &Subject) -> i32 {
     if !subject.judged() {
         return 0;
     }
-    let answer = Answer::denied(Cause::NoScratch);
-    let judgement = answer.judgement(subject.config.mode);
-    let mut header = sandbox_ebpf::abi::event::Header::default();
-    report::<0>(subject, judgement, answer, kinds, wanted, |_| 0, &raw mut header);
-    if judgement == Judgement::Blocked { EACCES } else { 0 }
+    next_kseq(subject.slot);
+    counter!(subject.slot, lost);
+    if subject.config.mode == Mode::Enforce as u32 { EACCES } else { 0 }
 }

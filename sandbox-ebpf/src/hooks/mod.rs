@@ -6,7 +6,9 @@
 
 pub mod exec;
 pub mod file;
+pub mod names;
 pub mod net;
+pub mod path;
 pub mod task;
 
 use aya_ebpf::helpers::{
@@ -20,7 +22,9 @@ use sandbox_ebpf::abi::{
 
 use crate::{
     emit::{self, Urgency, counter, next_kseq},
-    maps::{HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task},
+    maps::{
+        Finding, HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task, put,
+    },
     verdict::Answer,
 };
 
@@ -145,71 +149,133 @@ impl Workplace {
 
 /// Whether the current task is in a system call of this kind, whose result the observer will record.
 #[inline(always)]
-pub fn result_follows(entry: &Option<&'static mut Task>, kinds: [Kind; 2]) -> bool {
-    let Some(task) = entry else { return false };
+pub fn result_follows(task: &Task, kinds: [Kind; 3]) -> bool {
     if task.call == 0 {
         return false;
     }
-    crate::maps::SYSCALLS
-        .get(task.call - 1)
-        .is_some_and(|spec| kinds.iter().any(|kind| spec.kind == *kind as u8))
+    let Some(spec) = crate::maps::SYSCALLS.get(task.call - 1) else { return false };
+    // Not `||`: one branch instead of three.
+    let differs = |kind: Kind| spec.kind ^ kind as u8;
+    differs(kinds[0]) as u32 * differs(kinds[1]) as u32 * differs(kinds[2]) as u32 == 0
 }
 
-/// Records a judgement: at once what is denied, or what no result will follow; else it is left with the task
-/// for the result's record. `header` leads to the record; `fill` says how many bytes behind it belong to it, at
-/// most `MASK`.
+/// Which attempts get a record of their own, beside those that are denied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// None.
+    Denials,
+    /// Those whose result no record will tell.
+    Usual,
+    /// All, because the result's record only has the names as they were given.
+    Always,
+}
+
+/// What a judgement is about.
+#[derive(Clone, Copy)]
+pub struct Matter {
+    /// The record's kind.
+    pub check: Kind,
+    /// The calls that it may be part of, whose result the observer records.
+    pub calls: [Kind; 3],
+    /// The accesses that were judged.
+    pub access: u16,
+    /// Which attempts get a record of their own.
+    pub tell: Tell,
+    /// Whether the observer told the names when the call began: then this belongs to the same attempt.
+    pub entered: bool,
+}
+
+/// Writes down what the policy says.
 #[inline(always)]
-pub fn report<const MASK: u32>(
+pub fn found(scratch: &mut HookScratch, answer: Answer) {
+    put(&mut scratch.finding.denied, answer.denied as u64);
+    put(&mut scratch.finding.cause, answer.cause as u64);
+}
+
+/// Makes a judgement of what was found, records it, and answers for the hook. It is recorded at once when it
+/// denies, or when no result will follow; else it is left with the task for the result's record. `fill` completes
+/// the header; `MASK` bounds the bytes behind it.
+#[inline(always)]
+pub fn conclude<const MASK: u32>(
     subject: &Subject,
-    judgement: Judgement,
-    answer: Answer,
-    kinds: [Kind; 3],
-    access: u16,
-    fill: impl FnOnce(&mut Header) -> usize,
-    header: *mut Header,
+    scratch: &mut HookScratch,
+    matter: Matter,
+    fill: impl FnOnce(&mut Header, &Finding),
+    denial: i32,
+) -> i32 {
+    let judgement = if !subject.judged() {
+        Judgement::None
+    } else if scratch.denied() == 0 {
+        Judgement::Allowed
+    } else if subject.config.mode == Mode::Audit as u32 {
+        Judgement::WouldBlock
+    } else {
+        Judgement::Blocked
+    };
+    put(&mut scratch.finding.judgement, judgement as u64);
+    if matter.tell == Tell::Denials && scratch.judgement() <= Judgement::Allowed as u64 {
+        return 0;
+    }
+    report::<MASK>(subject, scratch, matter, fill);
+    if scratch.judgement() == Judgement::Blocked as u64 { denial } else { 0 }
+}
+
+#[inline(always)]
+fn report<const MASK: u32>(
+    subject: &Subject,
+    scratch: &mut HookScratch,
+    matter: Matter,
+    fill: impl FnOnce(&mut Header, &Finding),
 ) {
-    let mut task = entry();
-    let follows = result_follows(&task, [kinds[1], kinds[2]]);
-    if judgement == Judgement::Allowed && follows {
-        if let Some(task) = &mut task
-            && task.judgement == 0
-        {
-            task.judgement = judgement as u8;
+    let mut told = 0;
+    let mut sent_before = 0;
+    let mut follows = false;
+    if let Some(task) = entry() {
+        follows = result_follows(task, matter.calls);
+        if follows && matter.tell != Tell::Always && scratch.judgement() <= Judgement::Allowed as u64 {
+            if task.judgement == 0 {
+                task.judgement = scratch.judgement() as u8;
+            }
+            return;
         }
-        return;
+        told = task.kseq;
+        sent_before = task.sent;
     }
-    let kseq = next_kseq(subject.slot);
-    // SAFETY: the caller's record.
-    let header = unsafe { &mut *header };
-    emit::fill(header, kinds[0], subject.slot, kseq);
-    header.judgement = judgement as u8;
-    header.cause = answer.cause as u8;
-    header.access = access;
-    let length = fill(header);
-    let would = judgement == Judgement::WouldBlock;
-    // One result belongs to one check: a second level of the same exec stands for itself.
-    let paired = would && follows && task.as_ref().is_some_and(|task| task.kseq == 0);
-    if paired {
-        header.flags |= flag::RESULT_FOLLOWS;
+    let joins = matter.entered && follows && told != 0;
+    // What is blocked has no other result, unless its names were told before. One result belongs to one check:
+    // a second level of the same exec stands for itself.
+    let alone = scratch.judgement() == Judgement::Blocked as u64 || told != 0;
+    put(&mut scratch.finding.paired, (joins || (follows && !alone)) as u64);
+    let kseq = if joins { told } else { next_kseq(subject.slot) };
+    emit::fill(&mut scratch.header, matter.check, subject.slot, kseq);
+    scratch.header.judgement = scratch.judgement() as u8;
+    scratch.header.cause = scratch.cause() as u8;
+    scratch.header.access = matter.access;
+    fill(&mut scratch.header, &scratch.finding);
+    let mut flags = 0;
+    if joins && sent_before != 0 {
+        flags |= flag::FOLLOWS_CHECK;
     }
-    let sent = emit::send::<MASK>(
-        header,
-        length,
-        if judgement == Judgement::Allowed { Urgency::Usual } else { Urgency::Now },
-    );
-    if !sent && !paired {
+    if scratch.paired() != 0 {
+        flags |= flag::RESULT_FOLLOWS;
+    }
+    scratch.header.flags = flags;
+    let urgency = if scratch.judgement() > Judgement::Allowed as u64 { Urgency::Now } else { Urgency::Usual };
+    let sent = emit::send::<MASK>(&scratch.header, scratch.length() as usize, urgency);
+    if !sent && scratch.paired() == 0 {
         counter!(subject.slot, lost);
     }
-    if judgement == Judgement::Blocked {
+    if scratch.judgement() == Judgement::Blocked as u64 {
         counter!(subject.slot, blocked);
     }
-    if let Some(task) = task
-        && follows
-        && (paired || judgement == Judgement::Blocked)
+    let left = scratch.paired() != 0 || scratch.judgement() == Judgement::Blocked as u64;
+    if left
+        && let Some(task) = entry()
+        && result_follows(task, matter.calls)
     {
-        task.judgement = judgement as u8;
-        task.kseq = kseq;
-        task.sent = sent as u8;
+        task.judgement = scratch.judgement() as u8;
+        task.kseq = scratch.header.kseq;
+        task.sent |= sent as u8;
     }
 }
 

@@ -3,14 +3,14 @@
 use aya_ebpf::{helpers::generated, macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{
     config::Mode,
-    event::{Cause, Judgement, Kind},
+    event::{Cause, Kind},
     policy::{net_access, proto},
 };
 
-use super::{EPERM, Subject, Workplace, report};
+use super::{EPERM, Matter, Subject, Tell, Workplace, conclude, found};
 use crate::{
     emit::{counter, next_kseq},
-    maps::HookScratch,
+    maps::{HookScratch, get, put},
     offsets::{self, field},
     trace::net::describe_socket,
     verdict::{self, Answer},
@@ -87,6 +87,10 @@ fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u8) 
     };
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };
+    put(&mut scratch.finding.denied, 0);
+    put(&mut scratch.finding.cause, Cause::Policy as u64);
+    let told = if length as usize > ADDRESS { ADDRESS } else { length as usize };
+    put(&mut scratch.finding.length, told as u64);
     // Always as much as is judged: what lies behind a shorter address is not looked at.
     // SAFETY: ADDRESS bytes are read into more than that; the helper checks the source.
     let read = unsafe {
@@ -96,73 +100,73 @@ fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u8) 
             address as *const _,
         )
     };
-    let answer = if read != 0 {
-        Answer::denied(Cause::Unreadable)
+    if read != 0 {
+        found(scratch, Answer::denied(Cause::Unreadable));
     } else {
-        answer(subject, scratch, socket, length, access)
-    };
-    let judgement = answer.judgement(subject.config.mode);
-    let kinds = if access == net_access::CONNECT {
-        [Kind::ConnectCheck, Kind::Connect, Kind::Send]
+        answer(subject, scratch, socket, length, access);
+    }
+    let (check, calls) = if access == net_access::CONNECT {
+        (Kind::ConnectCheck, [Kind::Connect, Kind::Send, Kind::Send])
     } else {
-        [Kind::SendCheck, Kind::Send, Kind::Send]
+        (Kind::SendCheck, [Kind::Send; 3])
     };
-    report::<31>(
+    let matter = Matter { check, calls, access: access as u16, tell: Tell::Usual, entered: false };
+    let result = conclude::<31>(
         subject,
-        judgement,
-        answer,
-        kinds,
-        access as u16,
-        |header| {
+        scratch,
+        matter,
+        |header, finding| {
             describe_socket(header, socket);
-            let told = if length as usize > ADDRESS { ADDRESS } else { length as usize };
-            header.parts[0] = told as u16;
-            told
+            header.parts[0] = get(&finding.length) as u16;
         },
-        &raw mut scratch.header,
+        EPERM,
     );
     place.leave();
-    if judgement == Judgement::Blocked { EPERM } else { 0 }
+    result
 }
 
-/// What the policy says about a socket address.
+/// What the policy says about the socket address in the scratch.
 #[inline(always)]
-fn answer(subject: &Subject, scratch: &HookScratch, socket: u64, length: u32, access: u8) -> Answer {
-    let address = &scratch.path;
+fn answer(subject: &Subject, scratch: &mut HookScratch, socket: u64, length: u32, access: u8) {
     let sock: u64 = field(socket, &offsets::SOCKET_SK);
     let own_family: u16 = field(sock, &offsets::SOCK_FAMILY);
     let protocol: u16 = field(sock, &offsets::SOCK_PROTOCOL);
+    let address = &scratch.path;
     let mut family = u16::from_ne_bytes([address[0], address[1]]);
     if length < 2 {
         // The kernel refuses it.
-        return Answer::ALLOWED;
+        return;
     }
     if family == AF_UNSPEC {
         if access == net_access::CONNECT || own_family != AF_INET {
             // connect: the connection is dissolved. IPv6: it goes where the connection goes.
-            return Answer::ALLOWED;
+            return;
         }
         // UDP over IPv4 takes it for an IPv4 address.
         family = AF_INET;
     }
-    let port = u16::from_be_bytes([address[2], address[3]]);
-    let mut target = [0u8; 16];
+    put(&mut scratch.finding.port, u16::from_be_bytes([address[2], address[3]]) as u64);
+    put(&mut scratch.finding.proto, proto(protocol) as u64);
     if family == AF_INET && length >= 8 {
-        mapped(&mut target, [address[4], address[5], address[6], address[7]]);
+        let v4 = [scratch.path[4], scratch.path[5], scratch.path[6], scratch.path[7]];
+        mapped(&mut scratch.finding.address, v4);
     } else if family == AF_INET6 && length >= 24 {
         let mut index = 0;
         while index < 16 {
-            target[index] = address[8 + index];
+            scratch.finding.address[index] = scratch.path[8 + index];
             index += 1;
         }
-        loopback(&mut target);
+        loopback(&mut scratch.finding.address);
     } else if family == AF_INET || family == AF_INET6 {
         // Too short for its family: the kernel refuses it.
-        return Answer::ALLOWED;
+        return;
     } else {
-        return other(subject, family, protocol, access);
+        return found(scratch, other(subject, family, protocol, access));
     }
-    verdict::address(subject.config, subject.slot, target, port, proto(protocol), access)
+    let (port, proto) = (scratch.port() as u16, scratch.proto() as u8);
+    // SAFETY: a reference is valid to read; volatile, so that both families go on as one.
+    let target = unsafe { core::ptr::read_volatile(&raw const scratch.finding.address) };
+    found(scratch, verdict::address(subject.config, subject.slot, target, port, proto, access));
 }
 
 /// An IPv4 address as IPv4-mapped; "this host" is loopback.

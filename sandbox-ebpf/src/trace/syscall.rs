@@ -130,7 +130,8 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     task.call = 0;
     let Some(spec) = SYSCALLS.get(index) else { return 0 };
     let ret: i64 = ctx.arg(1);
-    if task.judgement == Judgement::Blocked as u8 || (spec.kind == Kind::Exec as u8 && ret >= 0) {
+    let blocked = task.judgement == Judgement::Blocked as u8 && spec.behaviour & behaviour::AT_ENTRY == 0;
+    if blocked || (spec.kind == Kind::Exec as u8 && ret >= 0) {
         // The hook's record says it all; a successful exec was recorded when it happened.
         return 0;
     }

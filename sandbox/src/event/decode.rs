@@ -56,6 +56,9 @@ pub struct Facts {
     pub access: u16,
     /// The same at `path2`.
     pub access2: u16,
+    /// The accesses denied at `path` that the object has at `path2`, its new name, by the kernel's word; none
+    /// where no object gets a name; `None` where the kernel was not asked.
+    pub gained: Option<u16>,
     /// Bits of [`sandbox_ebpf::abi::policy::net_access`].
     pub net_access: u8,
     /// The protocol, one of [`sandbox_ebpf::abi::policy::proto`].
@@ -77,6 +80,7 @@ impl Default for Facts {
             cause: Cause::Policy,
             access: 0,
             access2: 0,
+            gained: Some(0),
             net_access: 0,
             proto: 0,
             detached: false,
@@ -175,6 +179,11 @@ impl Decoder {
         let held = self.held.remove(&next.tid)?;
         if held.raw.header.kseq == next.kseq && !waits {
             return Some(held);
+        }
+        let entered = Kind::from_raw(held.raw.header.kind) == Kind::Entry;
+        if held.raw.header.kseq == next.kseq && entered {
+            // A hook's word on the names that were taken on entry: the kernel's own, which are better.
+            return None;
         }
         stage.let_go(&held);
         None

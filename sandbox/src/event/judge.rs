@@ -45,6 +45,16 @@ impl Judging {
             event_type,
             EventType::FileOpen
                 | EventType::FileCreate
+                | EventType::FileDelete
+                | EventType::FileRename
+                | EventType::FileLink
+                | EventType::FileSymlink
+                | EventType::FileTruncate
+                | EventType::FileLoad
+                | EventType::FileMode
+                | EventType::FileOwner
+                | EventType::DirCreate
+                | EventType::DirDelete
                 | EventType::Exec
                 | EventType::NetConnect
                 | EventType::NetSend
@@ -202,8 +212,11 @@ impl Court<'_> {
                 None => next,
             });
         };
-        if facts.access != 0 {
-            add(self.at(facts.access, object(event)?, facts.detached));
+        // Executing is another section's matter than what is done to files.
+        for part in [facts.access & access::RUN, facts.access & !access::RUN] {
+            if part != 0 {
+                add(self.at(part, object(event)?, facts.detached));
+            }
         }
         if facts.script {
             // The interpreter was the object; the text it reads was executed too.
@@ -214,10 +227,38 @@ impl Court<'_> {
         if facts.access2 != 0 {
             add(self.at(facts.access2, bytes(event, Key::Path2)?, false));
         }
+        if facts.gained != Some(0) {
+            self.gained(event, facts.gained)?.into_iter().for_each(&mut add);
+        }
         if facts.net_access != 0 {
             add(self.network(event, facts)?);
         }
         said
+    }
+
+    /// Why an object may not have a second name: what is denied at the first and not at the second. The
+    /// kernel says which accesses those are; where it was not asked, all are tried.
+    fn gained(&mut self, event: &Event, gained: Option<u16>) -> Option<Vec<Said>> {
+        let (old, new) = (bytes(event, Key::Path)?, bytes(event, Key::Path2)?);
+        let flags = match event.get(Key::Flags) {
+            Some(Value::Uint(flags)) => *flags,
+            _ => 0,
+        };
+        let exchange =
+            flags & u64::from(libc::RENAME_EXCHANGE) != 0 && event.event_type == EventType::FileRename;
+        let wanted = gained.unwrap_or(access::OBJECT) & access::OBJECT;
+        let bits = (0..u16::BITS).map(|bit| 1 << bit).filter(|bit| wanted & bit != 0);
+        Some(
+            bits.filter_map(|bit| {
+                let (at_old, at_new) = (self.at(bit, old, false), self.at(bit, new, false));
+                match (at_old.decision, at_new.decision) {
+                    (Decision::Deny, Decision::Allow) => Some(at_old),
+                    (Decision::Allow, Decision::Deny) if exchange => Some(at_new),
+                    _ => None,
+                }
+            })
+            .collect(),
+        )
     }
 
     /// Accesses to a path.

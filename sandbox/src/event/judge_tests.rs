@@ -174,14 +174,31 @@ fn an_exec_that_a_hook_judged_is_named_by_what_it_judged() {
 }
 
 #[test]
+fn a_new_name_that_opens_what_was_closed_is_denied_by_the_rule_that_closes() {
+    let names = |old, new| [(Key::Path, old), (Key::Path2, new)];
+    let link = |old, new, gained| {
+        let facts = Facts { access2: access::CREATE, gained, ..Facts::default() };
+        event(EventType::FileLink, Some(0), &names(old, new), facts)
+    };
+    let observed = |old, new| outcome(&mut judge(Judging::Observed), link(old, new, None));
+    assert_eq!(observed("/home/.ssh/id", "/home/copy"), "WOULD_BLOCK p/keys trace -");
+    assert_eq!(observed("/home/.ssh/id", "/home/.ssh/copy"), "ALLOWED p/home trace -");
+    assert_eq!(observed("/home/plain", "/home/.ssh/id"), "ALLOWED p/home trace -");
+    // The kernel said which accesses.
+    let mut held = link("/home/.ssh/id", "/home/copy", Some(access::READ));
+    held.facts.judgement = Judgement::Blocked;
+    assert_eq!(outcome(&mut judge(Judging::Enforced), held), "OBSERVED p/keys - -");
+}
+
+#[test]
 fn what_a_hook_holds_is_its_own() {
-    let unlink =
-        || event(EventType::FileDelete, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
+    let touch =
+        || event(EventType::FileTimes, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
     let open = || open("/home/.ssh/id", 3, asks(access::READ));
     assert_eq!(outcome(&mut judge(Judging::Audited), open()), "OBSERVED - - -");
-    assert_eq!(outcome(&mut judge(Judging::Audited), unlink()), "WOULD_BLOCK p/frozen trace -");
+    assert_eq!(outcome(&mut judge(Judging::Audited), touch()), "WOULD_BLOCK p/frozen trace -");
     assert_eq!(outcome(&mut judge(Judging::Enforced), open()), "OBSERVED - - -");
-    assert_eq!(outcome(&mut judge(Judging::Enforced), unlink()), "OBSERVED - - -");
+    assert_eq!(outcome(&mut judge(Judging::Enforced), touch()), "OBSERVED - - -");
     assert_eq!(outcome(&mut Judge::new(None, Judging::Observed), open()), "OBSERVED - - -");
 }
 

@@ -40,6 +40,8 @@ pub enum EventType {
     FileSymlink,
     /// truncate(2), ftruncate(2).
     FileTruncate,
+    /// A file mapped executable, where a policy denies it.
+    FileLoad,
     /// chmod(2) and its kin.
     FileMode,
     /// chown(2) and its kin.
@@ -84,6 +86,7 @@ impl EventType {
         EventType::FileLink,
         EventType::FileSymlink,
         EventType::FileTruncate,
+        EventType::FileLoad,
         EventType::FileMode,
         EventType::FileOwner,
         EventType::FileTimes,
@@ -115,6 +118,7 @@ impl EventType {
             EventType::FileLink => "file_link",
             EventType::FileSymlink => "file_symlink",
             EventType::FileTruncate => "file_truncate",
+            EventType::FileLoad => "file_load",
             EventType::FileMode => "file_mode",
             EventType::FileOwner => "file_owner",
             EventType::FileTimes => "file_times",

@@ -47,8 +47,8 @@ pub enum ObjectError {
         error: ProgramError,
     },
     /// The kernel's types cannot be read by the loader.
-    #[error("cannot read the kernel's types: {}", chain(.0.as_ref()))]
-    KernelBtf(Box<aya::BtfError>),
+    #[error("cannot read the kernel's types: {0}")]
+    KernelBtf(String),
     /// A program could not be attached.
     #[error("cannot attach the program `{name}`")]
     Attach {
@@ -116,22 +116,27 @@ pub struct Sizes {
 /// The loaded object.
 pub struct Object {
     ebpf: Ebpf,
+    /// What hooks are found by, where any shall be.
+    types: Option<Result<aya::Btf, aya::BtfError>>,
     links: Vec<OwnedFd>,
 }
 
 impl Object {
-    /// Reads the kernel's types, sets the offsets, creates the maps. Attaches nothing.
+    /// Reads the kernel's types, sets the offsets, creates the maps. Attaches nothing; `hooks` says whether
+    /// [`Object::attach_hook`] will be asked to.
     ///
     /// # Errors
     /// No privilege, no BTF, a kernel that lacks a member or a map type.
-    pub fn load(sizes: Sizes) -> Result<Object, ObjectError> {
-        // aya reads all of the kernel's types whether they are needed or not, which takes longer than all else
-        // here; the offsets are looked up beside it. The thread is gone before anything is loaded.
-        let (mut loader, offsets) = std::thread::scope(|scope| {
-            let offsets = scope.spawn(offsets);
-            (EbpfLoader::new(), offsets.join())
+    pub fn load(sizes: Sizes, hooks: bool) -> Result<Object, ObjectError> {
+        // aya's loader reads all of the kernel's types whether they are needed or not, which takes longer than
+        // all else here, and does not lend them: what else is read of them is read beside it. The thread is gone
+        // before anything is loaded.
+        let (mut loader, read) = std::thread::scope(|scope| {
+            let read = scope.spawn(|| (offsets(), hooks.then(aya::Btf::from_sys_fs)));
+            (EbpfLoader::new(), read.join())
         });
-        let offsets = offsets.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (offsets, types) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let offsets = offsets?;
         for (name, value) in &offsets {
             loader.override_global(name, value, true);
         }
@@ -149,7 +154,8 @@ impl Object {
             .map_max_entries("ADDRESSES", sizes.addresses.max(1))
             // Task storage: aya has no type for it.
             .allow_unsupported_maps();
-        let mut object = Object { ebpf: loader.load(OBJECT).map_err(ObjectError::Load)?, links: Vec::new() };
+        let ebpf = loader.load(OBJECT).map_err(ObjectError::Load)?;
+        let mut object = Object { ebpf, types, links: Vec::new() };
         object.load_tracepoint(ARM)?;
         let found = bpf::run_program(object.arm_program()?, &[u64::from(MAX_SLOTS)])
             .map_err(|source| ObjectError::Call { what: "ask the eBPF object for its ABI", source })?;
@@ -203,10 +209,16 @@ impl Object {
     ///
     /// # Errors
     /// The kernel refuses the program or has no such hook.
-    pub fn attach_hook(&mut self, name: &str, btf: &aya::Btf) -> Result<(), ObjectError> {
+    pub fn attach_hook(&mut self, name: &str) -> Result<(), ObjectError> {
         let fault = |error| ObjectError::Program { name: name.into(), error };
-        let program: &mut Lsm = self.program(name)?.try_into().map_err(fault)?;
-        program.load(name, btf).map_err(fault)?;
+        let types = match &self.types {
+            Some(Ok(types)) => types,
+            Some(Err(error)) => return Err(ObjectError::KernelBtf(error.to_string())),
+            None => return Err(ObjectError::KernelBtf("they were not read".to_owned())),
+        };
+        let program = self.ebpf.program_mut(name).ok_or(ObjectError::Abi { found: 0 })?;
+        let program: &mut Lsm = program.try_into().map_err(fault)?;
+        program.load(name, types).map_err(fault)?;
         self.attach(name, None)
     }
 

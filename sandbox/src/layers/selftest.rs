@@ -5,9 +5,14 @@
 
 use std::{
     ffi::{CStr, CString},
+    fs::{self, Permissions},
     io::{self, Read, Write},
     net::UdpSocket,
-    os::fd::BorrowedFd,
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::{self, fs::PermissionsExt},
+    },
+    sync::OnceLock,
 };
 
 use nix::{
@@ -15,7 +20,7 @@ use nix::{
     fcntl::{OFlag, open},
     sys::{
         memfd::{MFdFlags, memfd_create},
-        stat::Mode,
+        stat::{Mode, SFlag},
         wait::{WaitStatus, waitpid},
     },
     unistd::{ForkResult, fork},
@@ -61,13 +66,34 @@ struct Check {
     denied: Errno,
 }
 
-const CHECKS: [Check; 5] = [
+/// Things of the kernel's own that nobody can make, move or remove: there an attempt that passes the hooks
+/// fails with EPERM, or changes nothing. The offsets are read from the same file.
+const FILE: &str = "/sys/kernel/btf/vmlinux";
+const DIRECTORY: &str = "/sys/kernel/btf";
+const NO_NAME: &str = "/sys/kernel/btf/no-such-name";
+
+const CHECKS: [Check; 16] = [
     Check { name: "file_open", attempt: open_root, denied: Errno::EACCES },
     Check { name: "bprm_check_security", attempt: execute_nothing, denied: Errno::EACCES },
     Check { name: "socket_connect", attempt: connect, denied: Errno::EPERM },
     Check { name: "socket_sendmsg", attempt: send, denied: Errno::EPERM },
     Check { name: "task_alloc", attempt: open_root_in_child, denied: Errno::EACCES },
+    on_files("mmap_file", load_itself),
+    on_files("path_mknod", make_node),
+    on_files("path_mkdir", || errno(fs::create_dir(NO_NAME))),
+    on_files("path_symlink", || errno(unix::fs::symlink("nowhere", NO_NAME))),
+    on_files("path_link", || errno(fs::hard_link(FILE, NO_NAME))),
+    on_files("path_rename", || errno(fs::rename(FILE, NO_NAME))),
+    on_files("path_unlink", || errno(fs::remove_file(FILE))),
+    on_files("path_rmdir", || errno(fs::remove_dir(DIRECTORY))),
+    on_files("path_truncate", || code(nix::unistd::truncate(FILE, 0))),
+    on_files("path_chmod", || errno(fs::set_permissions(FILE, Permissions::from_mode(0o444)))),
+    on_files("path_chown", || errno(unix::fs::chown(FILE, None, None))),
 ];
+
+const fn on_files(name: &'static str, attempt: Attempt) -> Check {
+    Check { name, attempt, denied: Errno::EACCES }
+}
 
 /// Proves each hook of the `lsm` layer: every attempt passes before the child is a member of a run that denies
 /// everything, and fails after.
@@ -154,6 +180,32 @@ fn code(result: Result<(), Errno>) -> i32 {
     result.err().map_or(0, |errno| errno as i32)
 }
 
+fn errno(result: io::Result<()>) -> i32 {
+    result.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Maps this program executable, from a file that is opened once: later it may not be.
+fn load_itself() -> i32 {
+    static FILE: OnceLock<Option<fs::File>> = OnceLock::new();
+    let Some(file) = FILE.get_or_init(|| fs::File::open("/proc/self/exe").ok()) else {
+        return libc::EIO;
+    };
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    // SAFETY: the kernel chooses the address, so that nothing is replaced.
+    let mapped =
+        unsafe { libc::mmap(std::ptr::null_mut(), 1, protection, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+    if mapped == libc::MAP_FAILED {
+        return Errno::last_raw();
+    }
+    // SAFETY: mapped above, and nobody looks at it.
+    unsafe { libc::munmap(mapped, 1) };
+    0
+}
+
+fn make_node() -> i32 {
+    code(nix::sys::stat::mknod(NO_NAME, SFlag::S_IFIFO, Mode::empty(), 0))
+}
+
 fn open_root() -> i32 {
     code(open("/", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map(drop))
 }
@@ -174,13 +226,12 @@ fn execute_nothing() -> i32 {
 }
 
 fn connect() -> i32 {
-    let socket = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.connect("127.0.0.1:9"));
-    socket.err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+    errno(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.connect("127.0.0.1:9")))
 }
 
 fn send() -> i32 {
     let sent = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"?", "127.0.0.1:9"));
-    sent.err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+    errno(sent.map(drop))
 }
 
 fn open_root_in_child() -> i32 {

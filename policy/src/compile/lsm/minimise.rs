@@ -89,6 +89,18 @@ impl Automaton {
         }
     }
 
+    /// How many classes of bytes there are.
+    pub fn class_count(&self) -> usize {
+        self.class_count
+    }
+
+    /// Where a class of bytes leads from a state.
+    pub fn step(&self, state: u32, class: u8) -> u32 {
+        let edges = &self.edges[state as usize];
+        let edge = edges.binary_search_by_key(&class, |(class, _)| *class);
+        edge.map_or(self.other[state as usize], |at| edges[at].1)
+    }
+
     /// Refuses an automaton that the kernel's tables cannot hold.
     pub fn check_size(self, nfa: &Nfa) -> Result<Self, CompileError> {
         if self.other.len() << self.row_shift <= MAX_TRANSITIONS {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use sandbox_ebpf::abi::policy::access;
+
 use crate::model::{Decision, Policy, RuleName, Section};
 use crate::pattern::{ByteSet, Element, Pattern};
 
@@ -98,7 +100,8 @@ impl Nfa {
             let bits = rule.accesses.path_bits();
             let (allow, deny) = match rule.effect {
                 Decision::Allow => (bits & self.default_deny, 0),
-                Decision::Deny => (0, bits & !(self.default_deny & !allowed)),
+                // What a rule keeps from being executed may not be loaded either, whatever the default is.
+                Decision::Deny => (0, bits & !(self.default_deny & !allowed & !access::RUN)),
             };
             if allow | deny == 0 || rule.objects.is_empty() {
                 continue;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use sandbox_ebpf::abi::policy::StateVerdict;
+use sandbox_ebpf::abi::policy::{StateVerdict, access};
 
 use super::nfa::{Loop, Nfa, Side};
 use crate::compile::CompileError;
@@ -208,7 +208,8 @@ impl<'a> Builder<'a> {
         (group, from + same)
     }
 
-    /// What the state says, without bits that the defaults say too.
+    /// What the state says, without bits that the defaults say too; a rule against executing stays, as it keeps the
+    /// file from being loaded as well.
     fn verdict(&self, set: &[u32]) -> StateVerdict {
         let (mut allow, mut deny) = (0, 0);
         let mut from = 0;
@@ -229,7 +230,7 @@ impl<'a> Builder<'a> {
         }
         let default = self.nfa.default_deny;
         let denied = deny | (default & !allow);
-        StateVerdict { allow: default & !denied, deny: denied & !default }
+        StateVerdict { allow: default & !denied, deny: denied & !default | deny & access::RUN }
     }
 
     /// Finds the targets of the state `at`.

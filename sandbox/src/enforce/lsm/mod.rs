@@ -8,8 +8,6 @@ mod tables;
 
 use std::io;
 
-use aya::Btf;
-
 pub use lease::Lease;
 pub use tables::{sizes, write_plan};
 
@@ -19,19 +17,52 @@ use crate::kernel::{
 };
 
 /// The hooks, in the order in which they are attached: births first, so that no member's child is missed.
-pub const HOOKS: &[&str] =
-    &["task_alloc", "file_open", "bprm_check_security", "socket_connect", "socket_sendmsg"];
+pub const HOOKS: &[&str] = &[
+    "task_alloc",
+    "file_open",
+    "bprm_check_security",
+    "mmap_file",
+    "path_mknod",
+    "path_mkdir",
+    "path_symlink",
+    "path_link",
+    "path_rename",
+    "path_unlink",
+    "path_rmdir",
+    "path_truncate",
+    "path_chmod",
+    "path_chown",
+    "socket_connect",
+    "socket_sendmsg",
+];
+
+/// Hooks that the newer kernels have split off from others: attached where the kernel has them.
+const NEWER_HOOKS: &[&str] = &["file_truncate"];
 
 /// Attaches the hooks.
 ///
 /// # Errors
 /// The kernel has no BTF, or refuses a program.
 pub fn attach(object: &mut Object) -> Result<(), ObjectError> {
-    let btf = Btf::from_sys_fs().map_err(|error| ObjectError::KernelBtf(Box::new(error)))?;
     for name in HOOKS {
-        object.attach_hook(name, &btf)?;
+        object.attach_hook(name)?;
+    }
+    for name in NEWER_HOOKS {
+        match object.attach_hook(name) {
+            Err(error) if is_unknown(&error) => {}
+            attached => attached?,
+        }
     }
     Ok(())
+}
+
+/// Whether the kernel has no such hook.
+fn is_unknown(error: &ObjectError) -> bool {
+    use aya::{BtfError, programs::ProgramError};
+    matches!(
+        error,
+        ObjectError::Program { error: ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }), .. }
+    )
 }
 
 /// Makes a process a member of the run in `slot`, by task storage. Its first thread must be the only one.

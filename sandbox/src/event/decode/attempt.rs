@@ -24,7 +24,15 @@ const DETAILS: usize = 20;
 
 /// Whether a kind is a hook's.
 pub fn is_check(kind: Kind) -> bool {
-    matches!(kind, Kind::OpenCheck | Kind::ExecCheck | Kind::ConnectCheck | Kind::SendCheck)
+    matches!(
+        kind,
+        Kind::OpenCheck
+            | Kind::ExecCheck
+            | Kind::LoadCheck
+            | Kind::ConnectCheck
+            | Kind::SendCheck
+            | Kind::PathCheck
+    )
 }
 
 /// The kind that an `Entry` record announces: one whose paths may be taken on entry.
@@ -116,6 +124,9 @@ pub fn reason(cause: Cause) -> Option<&'static str> {
         Cause::Family => Some("no rule can name this address family"),
         Cause::Tables => Some("the policy's tables are not whole"),
         Cause::Ended => Some("the run has been ended"),
+        Cause::Below => {
+            Some("something below the directory is denied where it is, and would not be where it goes")
+        }
     }
 }
 
@@ -179,7 +190,18 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::Listen => EventType::NetListen,
         Kind::Accept => EventType::NetAccept,
         Kind::IoUring => EventType::ProcIoUring,
+        Kind::PathCheck => checked_call(header),
+        Kind::LoadCheck => EventType::FileLoad,
         Kind::Unknown | Kind::Entry | Kind::Compat => EventType::ProcCompat,
+    }
+}
+
+/// The event of a call whose names a hook judged.
+fn checked_call(header: &Header) -> EventType {
+    let plain = Header { args: [0; 4], ..*header };
+    match u8::try_from(header.args[0]).map_or(Kind::Unknown, Kind::from_raw) {
+        Kind::PathCheck => EventType::ProcCompat,
+        call => event_type(&plain, call),
     }
 }
 
@@ -197,7 +219,7 @@ pub fn add_verdict(decoded: &mut Decoded, verdict: Decoded) {
         match key {
             // An exec's path is the name as it was called, a hook judges what that led to.
             Key::Path if exec => decoded.event.set(Key::Target, value),
-            Key::Path | Key::DstIp | Key::DstPort | Key::Family | Key::Layer | Key::Reason => {
+            Key::Path | Key::Path2 | Key::DstIp | Key::DstPort | Key::Family | Key::Layer | Key::Reason => {
                 decoded.event.set(key, value);
             }
             Key::PathTruncated => decoded.event.set(key, value),
@@ -227,7 +249,7 @@ impl Record<'_> {
         match self.kind {
             _ if self.entry => None,
             Kind::Fork | Kind::Exit => None,
-            Kind::OpenCheck | Kind::ExecCheck => denied(libc::EACCES),
+            Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::PathCheck => denied(libc::EACCES),
             Kind::ConnectCheck | Kind::SendCheck => denied(libc::EPERM),
             _ if ERESTART.contains(&self.header.ret) => Some(-i64::from(libc::EINTR)),
             _ => Some(self.header.ret),
@@ -241,7 +263,8 @@ impl Record<'_> {
             Kind::Exit => self.exit(to),
             Kind::Exec => self.exec(to),
             Kind::Open => self.open(to),
-            Kind::OpenCheck | Kind::ExecCheck => self.checked_path(to),
+            Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck => self.checked_path(to),
+            Kind::PathCheck => self.checked_names(to),
             Kind::Connect | Kind::Send | Kind::Bind | Kind::Listen | Kind::Accept => self.network(to),
             Kind::ConnectCheck | Kind::SendCheck => self.network(to),
             Kind::IoUring | Kind::Unknown | Kind::Entry => {}
@@ -345,6 +368,22 @@ impl Record<'_> {
         }
     }
 
+    /// One name or two, as a hook judged them.
+    fn checked_names(&self, to: &mut Builder) {
+        let [_, second, gained, flags] = self.header.args;
+        for (key, part) in [(Key::Path, 0), (Key::Path2, 1)] {
+            if !self.parts[part].is_empty() {
+                to.bytes(key, &self.parts[part]);
+            }
+        }
+        if flags != 0 {
+            to.number(Key::Flags, flags);
+        }
+        to.facts.access = self.header.access;
+        to.facts.access2 = second as u16;
+        to.facts.gained = Some(gained as u16);
+    }
+
     fn access_words(&self, bits: u16, to: &mut Builder) {
         let words = [(access::READ, "read"), (access::WRITE, "write"), (access::CREATE, "create")];
         let words: Vec<_> = words
@@ -372,12 +411,16 @@ impl Record<'_> {
                 (access::DELETE | access::CREATE, access::DELETE | access::CREATE)
             }
             Kind::Rename => (access::DELETE, access::CREATE),
+            // What the object gains by its new name is judged too: see `Facts::gained`.
             Kind::Link => (0, access::CREATE),
             Kind::Symlink | Kind::Mkdir | Kind::Mknod => (access::CREATE, 0),
             Kind::Truncate => (access::WRITE, 0),
             Kind::Chmod | Kind::Chown | Kind::Utimes | Kind::Xattr => (access::ATTRIBUTES, 0),
             _ => (0, 0),
         };
+        if matches!(self.kind, Kind::Rename | Kind::Link) {
+            to.facts.gained = None;
+        }
     }
 
     fn second_name(&self, to: &mut Builder) {

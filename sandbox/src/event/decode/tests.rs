@@ -445,6 +445,39 @@ fn entry(kseq: u64) -> RawEvent {
 }
 
 #[test]
+fn a_hooks_names_take_the_place_of_those_taken_on_entry() {
+    let mut decoder = Decoder::new();
+    told(&mut decoder, entry(7));
+    let judged = changed(raw(Kind::PathCheck, "rename", 0, [b"/real/x", b"/real/y", b"", b""]), |header| {
+        header.judgement = Judgement::Blocked as u8;
+        header.flags = flag::FOLLOWS_CHECK | flag::RESULT_FOLLOWS;
+        header.access = access::DELETE;
+        header.args =
+            [Kind::Rename as u64, access::CREATE.into(), access::READ.into(), libc::RENAME_EXCHANGE.into()];
+    });
+    assert!(told(&mut decoder, judged.clone()).is_empty());
+    let result = changed(raw(Kind::Rename, "rename", -13, [b""; 4]), |header| {
+        (header.flags, header.judgement) = (flag::FOLLOWS_CHECK, Judgement::Blocked as u8);
+        header.args[0] = libc::RENAME_EXCHANGE.into();
+    });
+    assert_eq!(
+        told(&mut decoder, result),
+        ["BLOCKED file_rename flags=2 layer=lsm path=/real/x path2=/real/y ret=-13"]
+    );
+    // Where nothing was taken on entry, and no result comes, the hook's word stands for itself.
+    let mut out = Vec::new();
+    decoder.decode(judged, 0, &mut out).unwrap();
+    decoder.finish(0, &mut out);
+    let [alone] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(details(alone), "file_rename flags=2 layer=lsm path=/real/x path2=/real/y ret=-13");
+    let facts = alone.facts;
+    assert_eq!(
+        (facts.access, facts.access2, facts.gained),
+        (access::DELETE, access::CREATE, Some(access::READ))
+    );
+}
+
+#[test]
 fn names_taken_on_entry_and_the_result_are_one_event() {
     let mut decoder = Decoder::new();
     assert!(told(&mut decoder, entry(7)).is_empty());

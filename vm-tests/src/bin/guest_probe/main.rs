@@ -5,6 +5,7 @@
 //! an errno. A step of [`places`] moves the rest of the steps elsewhere: another thread, another process.
 
 mod hold;
+mod names;
 mod net;
 mod places;
 mod race;
@@ -24,11 +25,15 @@ attempts
   reopen=PATH                            O_PATH, then /proc/self/fd/N for reading
   compat-read=PATH                       open(2) of the 32-bit table
   run=PATH                               fork and execve
+  load=PATH                              open, and map as code
   connect-tcp=ADDR:PORT  connect-mptcp=  connect-udp=  fastopen=  udp=  udp-msg=
   udp-unspec=  udp6-v4=                  see net.rs
   race-read=PATH                         see race.rs
   uring-read=PATH  uring-connect=ADDR:PORT
                                          the same by a worker of io_uring
+  create=PATH  mkdir=  mknod=  symlink=  unlink=  rmdir=  truncate=  chmod=  chown=  bind-path=
+  link=PATH,PATH  rename=  exchange=  tmpfile=DIR,PATH
+                                         see names.rs
 places, for all the steps after it
   dead-leader  exec-in-thread  daemon
 other
@@ -93,10 +98,14 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "compat-read" => raw::compat_open(&path, libc::O_RDONLY).map(drop),
         "reopen" => reopen(&path),
         "race-read" => race::read(&path),
+        "load" => raw::open(&path, libc::O_RDONLY).and_then(|file| raw::map_code(&file)),
         "run" => places::run(&path),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
-        _ => return net::attempt(word, object.parse().ok()?),
+        _ => match names::attempt(word, object) {
+            Some(result) => result,
+            None => return net::attempt(word, object.parse().ok()?),
+        },
     })
 }
 

@@ -26,7 +26,23 @@ fn own(returned: libc::c_long) -> Result<OwnedFd, Errno> {
 /// openat(2) from the current directory.
 pub fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: path ends with a NUL and lives through the call.
-    own(unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, 0) })
+    own(unsafe {
+        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, 0o600)
+    })
+}
+
+/// mmap(2) of a file's first byte as code; it is unmapped again.
+pub fn map_code(file: &OwnedFd) -> Result<(), Errno> {
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    let map = libc::MAP_PRIVATE;
+    // SAFETY: the kernel chooses the address, so that nothing is replaced.
+    let mapped = unsafe { libc::mmap(std::ptr::null_mut(), 1, protection, map, file.as_raw_fd(), 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(errno());
+    }
+    // SAFETY: mapped above, and nobody looks at it.
+    unsafe { libc::munmap(mapped, 1) };
+    Ok(())
 }
 
 /// openat2(2) from the current directory.

@@ -17,6 +17,7 @@ pub const TRIALS: &[Trial] = &[
     ("observed", observed),
     ("loopback by other names", loopback_by_other_names),
     ("defaults deny", defaults_deny),
+    ("loaded code", loaded_code),
 ];
 
 /// The policy of most trials.
@@ -244,7 +245,11 @@ fn expect_self_tests(finished: &Finished) -> Result<()> {
     let layers = meta["layers"].as_array().context("meta.json has no layers")?;
     let lsm = layers.iter().find(|layer| layer["name"] == "lsm").context("meta.json has no layer lsm")?;
     let tests = lsm["selftest"].as_array().context("the layer lsm has no self-tests")?;
-    for hook in ["file_open", "bprm_check_security", "socket_connect", "socket_sendmsg", "task_alloc"] {
+    let names =
+        ["mknod", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "truncate", "chmod", "chown"];
+    let names = names.map(|name| format!("path_{name}"));
+    let others = ["file_open", "bprm_check_security", "socket_connect", "socket_sendmsg", "task_alloc"];
+    for hook in others.into_iter().chain(["mmap_file"]).chain(names.iter().map(String::as_str)) {
         let test = tests.iter().find(|test| test["check"] == hook);
         ensure!(
             test.is_some_and(|test| test["result"] == "held"),
@@ -285,6 +290,37 @@ network:
     expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
     let arrived = peers.arrivals()?;
     ensure!(arrived == [(0, 0), (2, 1)], "arrived {arrived:?}");
+    expect_events(TABLE, Treatment::Enforced, &finished.log()?)
+}
+
+/// A file may not be loaded where a rule says so, and neither what a rule keeps from being executed.
+fn loaded_code() -> Result<()> {
+    const LIBRARY: (&str, &str) = ("path", "/tmp/trial/lib.so");
+    const PROGRAM: (&str, &str) = ("path", "/usr/bin/wget");
+    const TABLE: &[Attempt] = &[
+        denied("load=/tmp/trial/lib.so", "file_load", LIBRARY, ACCES, "code/no-library"),
+        denied("load=/usr/bin/wget", "file_load", PROGRAM, ACCES, "code/no-wget"),
+        allowed("load=/usr/bin/other", "file_open", ("path", "/usr/bin/other")),
+        allowed("run=/usr/bin/other", "exec", ("exe", "/usr/bin/other")),
+    ];
+    const POLICY: &str = r#"
+version: 1
+name: code
+files:
+  default: allow
+  rules:
+    - { name: no-library, deny: [load], path: ["**/lib.so"] }
+exec:
+  default: deny
+  rules:
+    - { name: some, allow: [run], path: ["/usr/bin/**"] }
+    - { name: no-wget, deny: [run], path: ["**/wget"] }
+"#;
+    let policy = write("code.yaml", POLICY)?;
+    std::fs::copy("/usr/bin/other", "/tmp/trial/lib.so").context("cannot make lib.so")?;
+    let finished = complete("code", &["--enforce", &policy], &steps(TABLE))?;
+    finished.expect_code(0)?;
+    expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
     expect_events(TABLE, Treatment::Enforced, &finished.log()?)
 }
 

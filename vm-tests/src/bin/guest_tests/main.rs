@@ -10,6 +10,7 @@ mod doctor;
 mod ends;
 mod log;
 mod membership;
+mod names;
 mod process;
 mod run;
 
@@ -26,6 +27,7 @@ pub const WORK: &str = "/tmp/trial";
 
 const SUITES: &[(&str, &[Trial])] = &[
     ("denials", denials::TRIALS),
+    ("names", names::TRIALS),
     ("membership", membership::TRIALS),
     ("ends", ends::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),

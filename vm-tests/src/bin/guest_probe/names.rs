@@ -1,0 +1,59 @@
+//! Calls on names: one path, or two with a comma between.
+
+use crate::raw::{self, Errno, check};
+use std::ffi::CString;
+
+/// The attempt behind a word; `None` when there is no such step.
+pub fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
+    let (first, second) = object.split_once(',').unwrap_or((object, ""));
+    let (first, second) = (CString::new(first).ok()?, CString::new(second).ok()?);
+    let (one, two) = (first.as_ptr(), second.as_ptr());
+    let at = libc::AT_FDCWD;
+    // SAFETY: in every call the names end with a NUL and live through it; no other argument is a pointer.
+    let returned = unsafe {
+        match word {
+            "create" => {
+                return Some(raw::open(&first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
+            }
+            "mkdir" => libc::syscall(libc::SYS_mkdirat, at, one, 0o755),
+            "mknod" => libc::syscall(libc::SYS_mknodat, at, one, libc::S_IFIFO | 0o644, 0),
+            "symlink" => libc::syscall(libc::SYS_symlinkat, c"elsewhere".as_ptr(), at, one),
+            "link" => libc::syscall(libc::SYS_linkat, at, one, at, two, 0),
+            "rename" => libc::syscall(libc::SYS_renameat2, at, one, at, two, 0),
+            "exchange" => libc::syscall(libc::SYS_renameat2, at, one, at, two, libc::RENAME_EXCHANGE),
+            "unlink" => libc::syscall(libc::SYS_unlinkat, at, one, 0),
+            "rmdir" => libc::syscall(libc::SYS_unlinkat, at, one, libc::AT_REMOVEDIR),
+            "truncate" => libc::syscall(libc::SYS_truncate, one, 0),
+            "chmod" => libc::syscall(libc::SYS_fchmodat, at, one, 0o600),
+            "chown" => libc::syscall(libc::SYS_fchownat, at, one, 1, 1, 0),
+            "bind-path" => return Some(bind(&first)),
+            "tmpfile" => return Some(tmpfile(&first, &second)),
+            _ => return None,
+        }
+    };
+    Some(check(returned).map(drop))
+}
+
+/// Binds a socket to a path.
+fn bind(path: &CString) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let socket = raw::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+    let family = u16::try_from(libc::AF_UNIX).unwrap_or_default().to_ne_bytes();
+    let address = [&family[..], path.as_bytes_with_nul()].concat();
+    // SAFETY: the address has the length given and lives through the call.
+    check(unsafe { libc::syscall(libc::SYS_bind, socket.as_raw_fd(), address.as_ptr(), address.len()) })
+        .map(drop)
+}
+
+/// Makes a file without a name in a directory, and gives it one.
+fn tmpfile(directory: &CString, name: &CString) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let file = raw::open(directory, libc::O_WRONLY | libc::O_TMPFILE)?;
+    let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| libc::EINVAL)?;
+    let at = libc::AT_FDCWD;
+    // SAFETY: both names end with a NUL and live through the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_linkat, at, path.as_ptr(), at, name.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+    })
+    .map(drop)
+}
