@@ -118,6 +118,14 @@ pub enum Problem {
         /// What belongs there.
         instead: &'static str,
     },
+    /// A key that means nothing beside the others.
+    #[error("`{key}` means nothing here: {instead}")]
+    Misplaced {
+        /// The key.
+        key: &'static str,
+        /// Why, and what to do.
+        instead: &'static str,
+    },
     /// A value of the wrong kind.
     #[error("{what} must be {wanted}, not {found}")]
     WrongKind {
@@ -185,8 +193,8 @@ pub enum Problem {
         /// Line of the first.
         first: u32,
     },
-    /// Neither or both of `allow` and `deny`.
-    #[error("a rule says either `allow` or `deny`; make two rules of it")]
+    /// Several of `allow`, `ask` and `deny`.
+    #[error("a rule says one of `allow`, `ask` and `deny`; make several rules of it")]
     TwoEffects,
     /// A list with nothing in it.
     #[error("{what} is empty; {instead}")]
@@ -196,7 +204,7 @@ pub enum Problem {
         /// What to do.
         instead: &'static str,
     },
-    /// A default that is neither.
+    /// A word or quantity that cannot stand there.
     #[error("`{}` is no {what}; write {wanted}", cut(.found))]
     BadWord {
         /// What stands there.

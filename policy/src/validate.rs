@@ -1,14 +1,18 @@
 //! What the file says to what it means: names, variables, patterns, targets, accesses, examples.
 
-use std::collections::HashMap;
+mod example;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Target;
+use crate::digest::Digest;
 use crate::error::{Problem, Report};
-use crate::model::{
-    Access, AccessSet, Attempt, Decision, Example, Policy, Rule, RuleName, Section, SectionKind, default_name,
-};
-use crate::parse::{Placed, RawExample, RawPolicy, RawRule, RawSection};
+use crate::model::{Decision, Policy, Rule, RuleName, Section, default_name};
+use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
 use crate::pattern::{Parsed, Pattern};
+use crate::subject::Who;
 use crate::variables::{Scope, Value, Variables};
 
 /// The policy, unless something that everything hangs on is missing. Only valid without errors reported.
@@ -57,6 +61,7 @@ pub(crate) fn policy(
         source: source.into(),
         name: policy_name,
         description: raw.description,
+        mode: raw.mode,
         present,
         files,
         exec,
@@ -168,10 +173,21 @@ impl Reading<'_> {
         };
         let objects = read(raw.objects.as_deref().unwrap_or_default());
         let except = read(&raw.except);
+        let mut executables = |texts: &Option<Vec<Placed<String>>>| -> Option<Vec<Pattern>> {
+            let texts = texts.as_ref()?;
+            Some(texts.iter().filter_map(|text| Pattern::read(text, &short_name, self)).collect())
+        };
+        let who = Who {
+            by: executables(&raw.by),
+            unless_by: executables(&raw.unless_by).unwrap_or_default(),
+            under: executables(&raw.under),
+        };
+        let sha256 = raw.sha256.iter().flatten().filter_map(|text| self.digest(text)).collect();
+        let timeout = raw.timeout.as_ref().and_then(|text| self.timeout(text));
         let (Some(name), Some(effect)) = (name, effect) else {
             // Something was wrong with it. A rule never goes missing without an error.
             if self.report.errors.is_empty() {
-                let (context, instead) = ("a rule".to_owned(), "a name, and `allow` or `deny`");
+                let (context, instead) = ("a rule".to_owned(), "a name, and `allow`, `ask` or `deny`");
                 self.report.error(raw.place, Problem::Missing { context, key: "name", instead });
             }
             return None;
@@ -183,8 +199,33 @@ impl Reading<'_> {
             accesses,
             objects,
             except,
+            sha256,
+            who,
+            mode: raw.mode,
+            timeout,
             because: raw.because,
         })
+    }
+
+    fn digest(&mut self, text: &Placed<String>) -> Option<Digest> {
+        let digest = Digest::parse(&text.value);
+        if digest.is_none() {
+            self.bad_word(text, "SHA-256", "its 64 hexadecimal digits, as `sha256sum` prints them");
+        }
+        digest
+    }
+
+    fn timeout(&mut self, text: &Placed<String>) -> Option<Duration> {
+        let timeout = crate::units::duration(&text.value);
+        if timeout.is_none() {
+            self.bad_word(text, "timeout", "a number with `s`, `m`, `h` or `d`, as in `5m`");
+        }
+        timeout
+    }
+
+    fn bad_word(&mut self, text: &Placed<String>, what: &'static str, wanted: &str) {
+        let problem = Problem::BadWord { found: text.value.clone(), what, wanted: wanted.to_owned() };
+        self.report.error(text.place, problem);
     }
 
     fn is_rule_name(&mut self, name: &Placed<String>) -> bool {
@@ -235,95 +276,6 @@ impl Reading<'_> {
             }
         }
         set
-    }
-
-    fn example(&mut self, raw: RawExample) -> Option<Example> {
-        let (key, object) = raw.object;
-        let attempt = match key {
-            "open" => {
-                let Some(words) = &raw.access else {
-                    let problem = Problem::Missing {
-                        context: "an `open` example".to_owned(),
-                        key: "access",
-                        instead: "say which, as in `access: read`",
-                    };
-                    self.report.error(raw.place, problem);
-                    return None;
-                };
-                let accesses = self.accesses(words, SectionKind::Files);
-                Attempt::Open { path: self.example_path(&object)?, accesses }
-            }
-            "run" => Attempt::Run { path: self.example_path(&object)? },
-            key => self.example_address(key, &object)?,
-        };
-        if let (Some(first), true) = (raw.access.iter().flatten().next(), key != "open") {
-            let problem = Problem::WrongKind {
-                what: format!("a `{key}` example"),
-                wanted: "one without `access`",
-                found: "one with it",
-            };
-            self.report.error(first.place, problem);
-        }
-        Some(Example {
-            place: raw.place,
-            attempt,
-            verdict: raw.verdict,
-            rule: raw.rule.map(|rule| rule.value),
-        })
-    }
-
-    /// One path: a pattern in which nothing is a wildcard.
-    fn example_path(&mut self, text: &Placed<String>) -> Option<Vec<u8>> {
-        let pattern = match Pattern::parse(&text.value, self.scope) {
-            Ok(Parsed::Pattern(pattern)) => pattern,
-            Ok(Parsed::Broken) => return None,
-            Ok(Parsed::None) => {
-                self.left_out(text, "example");
-                return None;
-            }
-            Err(fault) => {
-                self.report.error(text.place, Problem::Pattern { pattern: text.value.clone(), fault });
-                return None;
-            }
-        };
-        let path = pattern.literal();
-        if path.is_none() {
-            let problem = Problem::WrongKind {
-                what: "the path of an example".to_owned(),
-                wanted: "one path",
-                found: "a pattern (`\\` takes a character literally)",
-            };
-            self.report.error(text.place, problem);
-        }
-        path
-    }
-
-    /// `192.0.2.1:443`, `[::1]:80/udp`.
-    fn example_address(&mut self, key: &str, text: &Placed<String>) -> Option<Attempt> {
-        let literal = self.literal(text)??;
-        let access = Access::ALL.into_iter().find(|access| access.name() == key)?;
-        let target = match Target::parse(&String::from_utf8_lossy(&literal)) {
-            Ok(target) => target,
-            Err(fault) => {
-                self.report.error(text.place, Problem::Target { target: text.value.clone(), fault });
-                return None;
-            }
-        };
-        let attempt = target.one().map(|(address, port, protocol)| Attempt::Network {
-            access,
-            address,
-            port,
-            protocol,
-        });
-        if attempt.is_none() {
-            let problem = Problem::WrongKind {
-                what: format!("`{key}` of an example"),
-                wanted: "one address and port, as in `192.0.2.1:443`",
-                found: "more than one, or without a port",
-            };
-            self.report.error(text.place, problem);
-        }
-        attempt
     }
 }
 

@@ -98,7 +98,7 @@ impl Nfa {
             let bits = rule.accesses.path_bits();
             let (allow, deny) = match rule.effect {
                 Decision::Allow => (bits & self.default_deny, 0),
-                Decision::Deny => (0, bits & !(self.default_deny & !allowed)),
+                Decision::Ask | Decision::Deny => (0, bits & !(self.default_deny & !allowed)),
             };
             if allow | deny == 0 || rule.objects.is_empty() {
                 continue;

@@ -1,0 +1,58 @@
+//! The part of a policy that the tables can express.
+//!
+//! A rule that they cannot is left out and reported: never made wider, and never dropped in silence. Where it
+//! would have allowed, what it is about stays denied; where it would have denied, only a run that was told to
+//! go on without it starts at all.
+
+use crate::compile::{Unheld, Unsupported};
+use crate::model::{Decision, Mode, Policy, Rule, Section};
+
+/// The policy without the rules that the tables cannot express, and those. What is on trial is still in it.
+pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
+    let mut kept = policy.clone();
+    let mut unheld = Vec::new();
+    section(&mut kept.files, &mut unheld);
+    section(&mut kept.exec, &mut unheld);
+    section(&mut kept.network, &mut unheld);
+    (kept, unheld)
+}
+
+fn section<O>(section: &mut Section<O>, unheld: &mut Vec<Unheld>) {
+    section.rules.retain(|rule| {
+        let mut all = inexpressible(rule);
+        let kept = all.is_empty();
+        if rule.effect == Decision::Ask {
+            all.push(Unsupported::Ask);
+        }
+        unheld.extend(all.into_iter().map(|what| Unheld { rule: rule.name.clone(), what }));
+        kept
+    });
+}
+
+/// What keeps a rule out of the tables.
+fn inexpressible<O>(rule: &Rule<O>) -> Vec<Unsupported> {
+    if rule.is_void() {
+        return Vec::new();
+    }
+    let mut all: Vec<Unsupported> = rule.who.keys().map(Unsupported::Condition).collect();
+    if !rule.sha256.is_empty() {
+        all.push(Unsupported::Sha256);
+    }
+    all
+}
+
+/// The policy without what is on trial.
+pub(super) fn law(mut policy: Policy) -> Policy {
+    let mode = policy.mode;
+    enforced(&mut policy.files, mode);
+    enforced(&mut policy.exec, mode);
+    enforced(&mut policy.network, mode);
+    policy
+}
+
+fn enforced<O>(section: &mut Section<O>, mode: Mode) {
+    if mode == Mode::Audit {
+        section.default = Decision::Allow;
+    }
+    section.rules.retain(|rule| mode == Mode::Enforce && rule.mode == Mode::Enforce);
+}
