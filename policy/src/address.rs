@@ -131,7 +131,7 @@ impl fmt::Display for Prefix {
 }
 
 /// One entry of `to`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub(crate) text: String,
     pub(crate) prefixes: Vec<Prefix>,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::{Protocol, Target};
 use crate::digest::Digest;
-use crate::error::{Error, Errors, Note, Place};
+use crate::error::{Errors, Note, Place};
+use crate::extend::NoFiles;
 use crate::pattern::Pattern;
 use crate::subject::Who;
 use crate::variables::Variables;
@@ -65,7 +66,11 @@ impl Mode {
 pub struct RuleName(Arc<str>);
 
 impl RuleName {
+    /// A name that has a slash is one already: an inherited rule keeps its own.
     pub(crate) fn new(policy: &str, rule: &str) -> Self {
+        if rule.contains('/') {
+            return Self(rule.into());
+        }
         Self(format!("{policy}/{rule}").into())
     }
 
@@ -82,7 +87,7 @@ impl fmt::Display for RuleName {
 }
 
 /// One rule about objects of type `O` ([`Pattern`] or [`Target`]).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule<O> {
     pub(crate) short_name: String,
     pub(crate) name: RuleName,
@@ -254,24 +259,13 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a policy. `source_name` is what errors call the file.
+    /// Reads a policy that extends shipped policies at most. `source_name` is what errors call the file.
     ///
     /// # Errors
     ///
     /// All errors of the text at once; where it is not YAML, the first.
     pub fn parse(source_name: &str, text: &str, variables: &Variables) -> Result<Self, Errors> {
-        let fail = |errors: Vec<Error>| Errors::new(source_name, text, errors);
-        let document = crate::document::read(text).map_err(fail)?;
-        let mut report = crate::error::Report::default();
-        let raw = crate::parse::policy(&document, &mut report);
-        let policy = crate::validate::policy(raw, variables, source_name, text, &mut report);
-        match policy {
-            Some(mut policy) if report.errors.is_empty() => {
-                policy.notes = report.notes;
-                Ok(policy)
-            }
-            _ => Err(fail(report.errors)),
-        }
+        Self::parse_with(source_name, text.as_bytes(), variables, &NoFiles)
     }
 
     /// The same from a file's bytes, which need not be UTF-8 (and are refused then).
@@ -280,13 +274,7 @@ impl Policy {
     ///
     /// As [`Policy::parse`].
     pub fn parse_bytes(source_name: &str, bytes: &[u8], variables: &Variables) -> Result<Self, Errors> {
-        match crate::document::decode(bytes) {
-            Ok(text) => Self::parse(source_name, text, variables),
-            Err(error) => {
-                let shown = &bytes[..bytes.len().min(crate::document::MAX_BYTES)];
-                Err(Errors::new(source_name, &String::from_utf8_lossy(shown), vec![error]))
-            }
-        }
+        Self::parse_with(source_name, bytes, variables, &NoFiles)
     }
 
     /// The policy's name.

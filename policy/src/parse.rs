@@ -26,6 +26,7 @@ pub(crate) struct RawPolicy {
     pub name: Option<Placed<String>>,
     pub description: Option<String>,
     pub mode: Mode,
+    pub extends: Vec<Placed<String>>,
     pub vars: Vec<(Placed<String>, Placed<String>)>,
     pub sections: Vec<RawSection>,
     pub examples: Vec<RawExample>,
@@ -35,8 +36,20 @@ pub(crate) struct RawPolicy {
 #[derive(Debug)]
 pub(crate) struct RawSection {
     pub kind: SectionKind,
+    pub place: Place,
     pub default: Option<Decision>,
+    /// True without a `default`, which may be inherited.
+    pub lacks_default: bool,
     pub rules: Vec<RawRule>,
+    pub amends: Vec<RawAmend>,
+}
+
+impl RawSection {
+    /// A section that the file leaves out.
+    pub fn empty(kind: SectionKind) -> Self {
+        let (rules, amends) = (Vec::new(), Vec::new());
+        Self { kind, place: Place::default(), default: None, lacks_default: false, rules, amends }
+    }
 }
 
 /// A rule as written.
@@ -54,6 +67,14 @@ pub(crate) struct RawRule {
     pub mode: Mode,
     pub timeout: Option<Placed<String>>,
     pub because: Option<String>,
+}
+
+/// An `amend` as written.
+#[derive(Debug)]
+pub(crate) struct RawAmend {
+    pub rule: Placed<String>,
+    pub except: Vec<Placed<String>>,
+    pub disable: bool,
 }
 
 /// An example as written.
@@ -79,10 +100,19 @@ struct Keys {
 
 const POLICY: Keys = Keys {
     context: "a policy",
-    read: &["version", "name", "description", "mode", "vars", "files", "exec", "network", "examples"],
-    later: &[
-        "extends", "groups", "labels", "flow", "kernel", "syscalls", "landlock", "limits", "env", "observe",
+    read: &[
+        "version",
+        "name",
+        "description",
+        "mode",
+        "extends",
+        "vars",
+        "files",
+        "exec",
+        "network",
+        "examples",
     ],
+    later: &["groups", "labels", "flow", "kernel", "syscalls", "landlock", "limits", "env", "observe"],
 };
 const SECTION: Keys = Keys { context: "a section", read: &["default", "rules"], later: &["mode"] };
 /// Reads the whole document.
@@ -96,6 +126,10 @@ pub(crate) fn policy(document: &Node, report: &mut Report) -> RawPolicy {
             "name" => raw.name = text(&entry.value, "`name`", report),
             "description" => raw.description = text(&entry.value, "`description`", report).map(|t| t.value),
             "mode" => raw.mode = mode(&entry.value, "`mode` of the policy", report),
+            "extends" => {
+                let wanted = "a list of policies, as in `extends: [no-credentials@1]`";
+                raw.extends = texts(&entry.value, "`extends`", wanted, report).unwrap_or_default();
+            }
             "vars" => raw.vars = vars(&entry.value, report),
             "files" => raw.sections.extend(section(SectionKind::Files, entry, report)),
             "exec" => raw.sections.extend(section(SectionKind::Exec, entry, report)),
@@ -250,7 +284,8 @@ fn vars(node: &Node, report: &mut Report) -> Vec<(Placed<String>, Placed<String>
 
 fn section(kind: SectionKind, entry: &Entry, report: &mut Report) -> Option<RawSection> {
     let entries = mapping(&entry.value, &format!("`{}`", kind.name()), report)?;
-    let mut section = RawSection { kind, default: None, rules: Vec::new() };
+    let lacks_default = !has(entries, &["default"]);
+    let mut section = RawSection { place: entry.place, lacks_default, ..RawSection::empty(kind) };
     for entry in known(entries, &SECTION, report) {
         match entry.key.as_str() {
             "default" => {
@@ -261,18 +296,14 @@ fn section(kind: SectionKind, entry: &Entry, report: &mut Report) -> Option<RawS
                 let what = format!("`rules` of `{}`", kind.name());
                 let rules =
                     sequence(&entry.value, &what, "a list of rules, each beginning with `- name:`", report);
-                section.rules = rules
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(|node| rule::rule(kind, node, report))
-                    .collect();
+                for node in rules.unwrap_or_default() {
+                    match rule::amend(kind, node, report) {
+                        Some(amend) => section.amends.extend(amend),
+                        None => section.rules.extend(rule::rule(kind, node, report)),
+                    }
+                }
             }
         }
-    }
-    if !has(entries, &["default"]) {
-        let context = format!("`{}`", kind.name());
-        let instead = "say `default: allow` or `default: deny` for what no rule matches";
-        missing(report, entry.place, &context, "default", instead);
     }
     Some(section)
 }

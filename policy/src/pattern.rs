@@ -74,7 +74,7 @@ pub(crate) enum Element {
 }
 
 /// A glob, braces resolved into alternatives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
     globs: Vec<Vec<Element>>,

@@ -21,7 +21,7 @@ impl Subject<'_> {
 }
 
 /// What a rule demands of the process; without conditions it is about everyone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Who {
     pub(crate) by: Option<Vec<Pattern>>,
     pub(crate) unless_by: Vec<Pattern>,

@@ -9,7 +9,8 @@ use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Target;
 use crate::digest::Digest;
 use crate::error::{Problem, Report};
-use crate::model::{Decision, Policy, Rule, RuleName, Section, default_name};
+use crate::extend::{self, Amend, Parent};
+use crate::model::{Policy, Rule, RuleName, Section};
 use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
 use crate::pattern::{Parsed, Pattern};
 use crate::subject::Who;
@@ -18,9 +19,9 @@ use crate::variables::{Scope, Value, Variables};
 /// The policy, unless something that everything hangs on is missing. Only valid without errors reported.
 pub(crate) fn policy(
     raw: RawPolicy,
+    parents: &[Parent],
     variables: &Variables,
-    source_name: &str,
-    source: &str,
+    (source_name, source): (&str, &str),
     report: &mut Report,
 ) -> Option<Policy> {
     let name = raw.name.filter(|name| is_name(name, "the policy's name", report));
@@ -47,12 +48,16 @@ pub(crate) fn policy(
     let mut files = Section::absent(&policy_name, SectionKind::Files);
     let mut exec = Section::absent(&policy_name, SectionKind::Exec);
     let mut network = Section::absent(&policy_name, SectionKind::Network);
-    let present = raw.sections.iter().map(|section| section.kind).collect();
-    for section in raw.sections {
+    let own: Vec<SectionKind> = raw.sections.iter().map(|section| section.kind).collect();
+    let inherited = |kind| parents.iter().any(|parent| parent.policy.present.contains(&kind));
+    let present =
+        SectionKind::ALL.into_iter().filter(|kind| own.contains(kind) || inherited(*kind)).collect();
+    let silent = SectionKind::ALL.into_iter().filter(|kind| !own.contains(kind)).map(RawSection::empty);
+    for section in raw.sections.into_iter().chain(silent) {
         match section.kind {
-            SectionKind::Files => files = reading.section(section),
-            SectionKind::Exec => exec = reading.section(section),
-            SectionKind::Network => network = reading.section(section),
+            SectionKind::Files => files = reading.section(section, files, parents, Policy::files),
+            SectionKind::Exec => exec = reading.section(section, exec, parents, Policy::exec),
+            SectionKind::Network => network = reading.section(section, network, parents, Policy::network),
         }
     }
     let examples = raw.examples.into_iter().filter_map(|example| reading.example(example)).collect();
@@ -72,7 +77,7 @@ pub(crate) fn policy(
 }
 
 /// What a section's rules are about.
-trait Object: Sized {
+trait Object: Sized + Clone + PartialEq {
     /// Reads one entry of `path` or `to`; reports what is wrong with it.
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self>;
 }
@@ -152,13 +157,37 @@ impl Reading<'_> {
         }
     }
 
-    fn section<O: Object>(&mut self, raw: RawSection) -> Section<O> {
+    /// A section with what it inherits; `section` is as if the file left it out.
+    fn section<O: Object>(
+        &mut self,
+        raw: RawSection,
+        mut section: Section<O>,
+        parents: &[Parent],
+        of: fn(&Policy) -> &Section<O>,
+    ) -> Section<O> {
         let kind = raw.kind;
-        let mut rules: Vec<Rule<O>> =
-            raw.rules.into_iter().filter_map(|rule| self.rule(kind, rule)).collect();
-        rules.sort_by(|a, b| a.name.cmp(&b.name));
-        let default = raw.default.unwrap_or(Decision::Deny);
-        Section { default, default_name: default_name(self.policy, kind), rules }
+        section.rules.extend(raw.rules.into_iter().filter_map(|rule| self.rule(kind, rule)));
+        let inherited = parents.iter().any(|parent| parent.policy.present.contains(&kind));
+        if raw.lacks_default && !inherited {
+            let problem = Problem::Missing {
+                context: format!("`{}`", kind.name()),
+                key: "default",
+                instead: "say `default: allow` or `default: deny` for what no rule matches",
+            };
+            self.report.error(raw.place, problem);
+        }
+        if let Some(default) = raw.default {
+            section.default = default;
+        }
+        let amends = raw.amends.into_iter().map(|amend| Amend {
+            place: amend.rule.place,
+            except: amend.except.iter().filter_map(|text| O::read(text, &amend.rule.value, self)).collect(),
+            rule: amend.rule.value,
+            disable: amend.disable,
+        });
+        let amends = amends.collect();
+        let own = extend::Own { section, kind, default: raw.default, amends };
+        extend::section(own, parents, of, self.report)
     }
 
     fn rule<O: Object>(&mut self, kind: SectionKind, raw: RawRule) -> Option<Rule<O>> {
@@ -229,20 +258,25 @@ impl Reading<'_> {
     }
 
     fn is_rule_name(&mut self, name: &Placed<String>) -> bool {
-        if !is_name(name, "the rule's name", self.report) {
+        // With a slash it is an inherited rule's, as it stands beside a record.
+        let (policy, rule) = name.value.split_once('/').unwrap_or(("policy", &name.value));
+        let good = could_be_name(policy) && could_be_name(rule);
+        if !good && !is_name(name, "the rule's name", self.report) {
             return false;
         }
-        let reserved = SectionKind::ALL.iter().any(|kind| name.value == format!("{}.default", kind.name()));
+        let full = RuleName::new(self.policy, &name.value);
+        let short = full.as_str().rsplit('/').next().unwrap_or_default();
+        let reserved = SectionKind::ALL.iter().any(|kind| short == format!("{}.default", kind.name()));
         if reserved {
             self.report.error(name.place, Problem::ReservedName { name: name.value.clone() });
             return false;
         }
-        if let Some(first) = self.rule_lines.get(&name.value) {
+        if let Some(first) = self.rule_lines.get(full.as_str()) {
             let problem = Problem::DuplicateRule { name: name.value.clone(), first: *first };
             self.report.error(name.place, problem);
             return false;
         }
-        self.rule_lines.insert(name.value.clone(), name.place.line);
+        self.rule_lines.insert(full.to_string(), name.place.line);
         true
     }
 
@@ -281,12 +315,14 @@ impl Reading<'_> {
 
 /// True for a word that can stand in `policy/rule`.
 fn is_name(name: &Placed<String>, what: &'static str, report: &mut Report) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let good = name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.value.len() <= 128
-        && name.value.chars().all(fits);
+    let good = could_be_name(&name.value);
     if !good {
         report.error(name.place, Problem::BadName { what, name: name.value.clone() });
     }
     good
+}
+
+fn could_be_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 128 && name.chars().all(fits)
 }

@@ -1,6 +1,6 @@
 //! One rule as written: its keys, and what it cannot do without.
 
-use super::{Keys, Placed, RawRule, has, known, mapping, missing, mode, text, texts};
+use super::{Keys, Placed, RawAmend, RawRule, has, known, mapping, missing, mode, text, texts};
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node};
 use crate::error::{Problem, Report};
@@ -24,12 +24,48 @@ const RULE: Keys = Keys {
         "timeout",
         "because",
     ],
-    later: &["amend", "disable", "when"],
+    later: &["when"],
 };
+const AMEND: Keys =
+    Keys { context: "an `amend`", read: &["amend", "except", "disable", "because"], later: &[] };
 
 /// What a list of executables looks like.
 const EXECUTABLES: &str = "a list of patterns of executables, as in `by: [\"/usr/bin/ssh\"]`";
 
+/// An `amend`; `None` for what is a rule.
+pub(super) fn amend(kind: SectionKind, node: &Node, report: &mut Report) -> Option<Option<RawAmend>> {
+    let Kind::Mapping(entries) = &node.kind else { return None };
+    let target = entries.iter().find(|entry| entry.key == "amend")?;
+    let rule = text(&target.value, "`amend`", report);
+    let (mut except, mut disable) = (Vec::new(), false);
+    for entry in known(entries, &AMEND, report) {
+        let value = &entry.value;
+        match entry.key.as_str() {
+            "except" => {
+                let instead = "say what the rule shall leave out";
+                except = some(value, "`except`", objects_of(kind), instead, report).unwrap_or_default();
+            }
+            "because" => _ = text(value, "`because`", report),
+            "disable" => match &value.kind {
+                Kind::Scalar { text, plain: true } if text == "true" => disable = true,
+                _ => {
+                    let (found, what) = (value.kind_name().to_owned(), "value of `disable`");
+                    let problem =
+                        Problem::BadWord { found, what, wanted: "`true`, or leave it out".to_owned() };
+                    report.error(value.place, problem);
+                }
+            },
+            _ => {}
+        }
+    }
+    if !has(entries, &["except", "disable"]) {
+        let instead = "say what it leaves out, or `disable: true`";
+        missing(report, node.place, "an `amend`", "except", instead);
+    }
+    Some(rule.map(|rule| RawAmend { rule, except, disable }))
+}
+
+/// One rule.
 pub(super) fn rule(kind: SectionKind, node: &Node, report: &mut Report) -> Option<RawRule> {
     let entries = mapping(node, "a rule", report)?;
     let mut rule = RawRule { place: node.place, ..RawRule::default() };
@@ -37,10 +73,7 @@ pub(super) fn rule(kind: SectionKind, node: &Node, report: &mut Report) -> Optio
         SectionKind::Network => "to",
         SectionKind::Files | SectionKind::Exec => "path",
     };
-    let objects = match kind {
-        SectionKind::Network => "a list of targets, as in `to: [\"192.0.2.0/24:443\"]`",
-        SectionKind::Files | SectionKind::Exec => "a list of patterns, as in `path: [\"/etc/**\"]`",
-    };
+    let objects = objects_of(kind);
     let mut effects: Vec<(Decision, &Entry)> = Vec::new();
     for entry in known(entries, &RULE, report) {
         let value = &entry.value;
@@ -90,6 +123,14 @@ pub(super) fn rule(kind: SectionKind, node: &Node, report: &mut Report) -> Optio
     Some(rule)
 }
 
+/// What the objects of a section look like.
+fn objects_of(kind: SectionKind) -> &'static str {
+    match kind {
+        SectionKind::Network => "a list of targets, as in `to: [\"192.0.2.0/24:443\"]`",
+        SectionKind::Files | SectionKind::Exec => "a list of patterns, as in `path: [\"/etc/**\"]`",
+    }
+}
+
 const NOBODY: &str = "leave it out where the rule is about everyone";
 const NOTHING: &str = "a rule without an object would match nothing";
 
@@ -128,9 +169,6 @@ fn misplaced(entries: &[Entry], rule: &RawRule, effect: Option<Decision>, report
 /// What a rule cannot do without. A rule of a kind that is not supported yet needs other things.
 fn rule_needs(entries: &[Entry], node: &Node, wanted: &'static str, report: &mut Report) {
     let has = |keys: &[&'static str]| has(entries, keys);
-    if has(&["amend"]) {
-        return;
-    }
     let name = entries.iter().find(|entry| entry.key == "name").map(|entry| &entry.value.kind);
     let context = match name {
         Some(Kind::Scalar { text, .. }) => format!("rule `{text}`"),
