@@ -239,6 +239,20 @@ pub enum Problem {
         /// What could be amended.
         known: Vec<String>,
     },
+    /// A group that gives nothing.
+    #[error("`{}` {fault}", cut(.name))]
+    Group {
+        /// As written, with its `@`.
+        name: String,
+        /// What is wrong.
+        fault: crate::groups::GroupFault,
+    },
+    /// A group that ships already.
+    #[error("a group `@{name}` ships already; choose another name")]
+    ShippedGroup {
+        /// Its name.
+        name: String,
+    },
     /// A list with nothing in it.
     #[error("{what} is empty; {instead}")]
     EmptyList {

@@ -18,6 +18,7 @@ pub mod error;
 pub mod evaluate;
 mod examples;
 pub mod extend;
+pub mod groups;
 mod intersect;
 mod model;
 mod nearest;

@@ -9,6 +9,7 @@ mod rule;
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node, surprise};
 use crate::error::{Place, Problem, Report};
+use crate::groups::RawGroup;
 use crate::model::{Decision, Mode};
 use crate::nearest::nearest;
 
@@ -28,6 +29,7 @@ pub(crate) struct RawPolicy {
     pub mode: Mode,
     pub extends: Vec<Placed<String>>,
     pub vars: Vec<(Placed<String>, Placed<String>)>,
+    pub groups: Vec<RawGroup>,
     pub sections: Vec<RawSection>,
     pub examples: Vec<RawExample>,
 }
@@ -107,12 +109,13 @@ const POLICY: Keys = Keys {
         "mode",
         "extends",
         "vars",
+        "groups",
         "files",
         "exec",
         "network",
         "examples",
     ],
-    later: &["groups", "labels", "flow", "kernel", "syscalls", "landlock", "limits", "env", "observe"],
+    later: &["labels", "flow", "kernel", "syscalls", "landlock", "limits", "env", "observe"],
 };
 const SECTION: Keys = Keys { context: "a section", read: &["default", "rules"], later: &["mode"] };
 /// Reads the whole document.
@@ -131,6 +134,7 @@ pub(crate) fn policy(document: &Node, report: &mut Report) -> RawPolicy {
                 raw.extends = texts(&entry.value, "`extends`", wanted, report).unwrap_or_default();
             }
             "vars" => raw.vars = vars(&entry.value, report),
+            "groups" => raw.groups = groups(&entry.value, report),
             "files" => raw.sections.extend(section(SectionKind::Files, entry, report)),
             "exec" => raw.sections.extend(section(SectionKind::Exec, entry, report)),
             "network" => raw.sections.extend(section(SectionKind::Network, entry, report)),
@@ -278,6 +282,21 @@ fn vars(node: &Node, report: &mut Report) -> Vec<(Placed<String>, Placed<String>
         let what = format!("variable `{}`", entry.key);
         let unread = Placed { value: String::new(), place: entry.value.place };
         (name, text(&entry.value, &what, report).unwrap_or(unread))
+    });
+    read.collect()
+}
+
+fn groups(node: &Node, report: &mut Report) -> Vec<RawGroup> {
+    let entries = mapping(node, "`groups`", report).unwrap_or_default();
+    let read = entries.iter().map(|entry| {
+        let name = Placed { value: entry.key.clone(), place: entry.place };
+        let what = format!("group `{}`", entry.key);
+        let wanted = "a list of paths or targets";
+        if matches!(&entry.value.kind, Kind::Sequence(items) if items.is_empty()) {
+            let instead = "name at least one path or target";
+            report.error(entry.value.place, Problem::EmptyList { what: what.clone(), instead });
+        }
+        (name, texts(&entry.value, &what, wanted, report).unwrap_or_default())
     });
     read.collect()
 }

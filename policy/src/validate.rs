@@ -10,6 +10,7 @@ use crate::address::Target;
 use crate::digest::Digest;
 use crate::error::{Problem, Report};
 use crate::extend::{self, Amend, Parent};
+use crate::groups::{Groups, Of};
 use crate::model::{Policy, Rule, RuleName, Section};
 use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
 use crate::pattern::{Parsed, Pattern};
@@ -44,7 +45,12 @@ pub(crate) fn policy(
             report.note(text.place, note);
         }
     }
-    let mut reading = Reading { policy: &policy_name, scope: &scope, rule_lines: HashMap::new(), report };
+    for (name, _) in &raw.groups {
+        is_name(name, "the group's name", report);
+    }
+    let groups = Groups::new(raw.groups, report);
+    let mut reading =
+        Reading { policy: &policy_name, scope: &scope, groups, rule_lines: HashMap::new(), report };
     let mut files = Section::absent(&policy_name, SectionKind::Files);
     let mut exec = Section::absent(&policy_name, SectionKind::Exec);
     let mut network = Section::absent(&policy_name, SectionKind::Network);
@@ -60,6 +66,7 @@ pub(crate) fn policy(
             SectionKind::Network => network = reading.section(section, network, parents, Policy::network),
         }
     }
+    reading.groups.note_unused(reading.report);
     let examples = raw.examples.into_iter().filter_map(|example| reading.example(example)).collect();
     Some(Policy {
         source_name: source_name.into(),
@@ -78,11 +85,15 @@ pub(crate) fn policy(
 
 /// What a section's rules are about.
 trait Object: Sized + Clone + PartialEq {
+    const OF: Of;
+
     /// Reads one entry of `path` or `to`; reports what is wrong with it.
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self>;
 }
 
 impl Object for Pattern {
+    const OF: Of = Of::Paths;
+
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
         match Pattern::parse(&text.value, reading.scope) {
             Ok(Parsed::Pattern(pattern)) => {
@@ -108,6 +119,8 @@ impl Object for Pattern {
 }
 
 impl Object for Target {
+    const OF: Of = Of::Targets;
+
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
         let literal = reading.literal(text)?;
         let Some(literal) = literal else {
@@ -134,6 +147,7 @@ impl Object for Target {
 struct Reading<'a> {
     policy: &'a str,
     scope: &'a Scope<'a>,
+    groups: Groups,
     rule_lines: HashMap<String, u32>,
     report: &'a mut Report,
 }
@@ -181,7 +195,7 @@ impl Reading<'_> {
         }
         let amends = raw.amends.into_iter().map(|amend| Amend {
             place: amend.rule.place,
-            except: amend.except.iter().filter_map(|text| O::read(text, &amend.rule.value, self)).collect(),
+            except: self.list(&amend.except, &amend.rule.value),
             rule: amend.rule.value,
             disable: amend.disable,
         });
@@ -197,14 +211,12 @@ impl Reading<'_> {
             Some((effect, words)) => (Some(effect), self.accesses(&words, kind)),
             None => (None, AccessSet::EMPTY),
         };
-        let mut read = |texts: &[Placed<String>]| -> Vec<O> {
-            texts.iter().filter_map(|text| O::read(text, &short_name, self)).collect()
-        };
+        let mut read = |texts: &[Placed<String>]| -> Vec<O> { self.list(texts, &short_name) };
         let objects = read(raw.objects.as_deref().unwrap_or_default());
         let except = read(&raw.except);
         let mut executables = |texts: &Option<Vec<Placed<String>>>| -> Option<Vec<Pattern>> {
             let texts = texts.as_ref()?;
-            Some(texts.iter().filter_map(|text| Pattern::read(text, &short_name, self)).collect())
+            Some(self.list(texts, &short_name))
         };
         let who = Who {
             by: executables(&raw.by),
@@ -234,6 +246,12 @@ impl Reading<'_> {
             timeout,
             because: raw.because,
         })
+    }
+
+    /// Patterns or targets, with those of the groups among them.
+    fn list<O: Object>(&mut self, texts: &[Placed<String>], rule: &str) -> Vec<O> {
+        let texts = self.groups.expand(texts, O::OF, self.report);
+        texts.iter().filter_map(|text| O::read(text, rule, self)).collect()
     }
 
     fn digest(&mut self, text: &Placed<String>) -> Option<Digest> {
