@@ -13,8 +13,9 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use crate::access::{Access, AccessSet, SectionKind};
-use crate::address::{self, Protocol, Target};
+use crate::address::{Protocol, Target};
 use crate::digest::Digest;
+use crate::ends::{End, Owner};
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 use crate::pattern::Pattern;
 use crate::subject::Subject;
@@ -37,17 +38,12 @@ pub enum Act<'a> {
         /// The digest of what it holds, where it is known.
         sha256: Option<&'a Digest>,
     },
-    /// Network accesses to an address. IPv4-mapped addresses are IPv4; for connecting and sending the
-    /// unspecified address is this machine's loopback.
+    /// Network accesses.
     Network {
         /// Which; those of other sections are not judged.
         accesses: AccessSet,
-        /// The address.
-        address: IpAddr,
-        /// The port.
-        port: u16,
-        /// The protocol.
-        protocol: Protocol,
+        /// The other end.
+        end: End<'a>,
     },
 }
 
@@ -94,17 +90,10 @@ pub fn judge<'a>(policy: &'a Policy, subject: &Subject<'_>, act: &Act<'_>) -> Ve
                 contents && !rule.except.iter().any(matches)
             })
         }
-        Act::Network { accesses, address, port, protocol } => {
+        Act::Network { accesses, end } => {
             let accesses = accesses.intersection(SectionKind::Network.accesses());
-            Court { mode: policy.mode, section: &policy.network, subject, accesses }.judge(
-                |rule, access, _| {
-                    let address = match access {
-                        Access::Connect | Access::Send => address::reached(address),
-                        _ => address::unmapped(address),
-                    };
-                    covers(rule, |target: &Target| target.matches(address, port, protocol))
-                },
-            )
+            Court { mode: policy.mode, section: &policy.network, subject, accesses }
+                .judge(|rule, access, _| covers(rule, |target: &Target| target.matches_end(access, &end)))
         }
     }
 }
@@ -119,7 +108,8 @@ pub fn exec<'a>(policy: &'a Policy, path: &[u8]) -> Verdict<'a> {
     judge(policy, &Subject::UNKNOWN, &Act::Exec { path, sha256: None })
 }
 
-/// Judges network accesses of a process of which nothing is known; as [`Act::Network`].
+/// Judges network accesses of a process of which nothing is known, to an address that has no known name and
+/// where nothing of the run listens; as [`Act::Network`].
 pub fn network<'a>(
     policy: &'a Policy,
     accesses: AccessSet,
@@ -127,7 +117,8 @@ pub fn network<'a>(
     port: u16,
     protocol: Protocol,
 ) -> Verdict<'a> {
-    judge(policy, &Subject::UNKNOWN, &Act::Network { accesses, address, port, protocol })
+    let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
+    judge(policy, &Subject::UNKNOWN, &Act::Network { accesses, end })
 }
 
 /// Whether one of the rule's objects is meant, and none of its exceptions.

@@ -1,6 +1,7 @@
 //! The examples of a policy, put to the oracle.
 
 use crate::digest::Digest;
+use crate::ends::End;
 use crate::error::{Error, Errors, Problem};
 use crate::evaluate::{self, Act, Verdict};
 use crate::model::{Attempt, Example, Policy};
@@ -26,17 +27,29 @@ impl Policy {
     }
 
     fn failure(&self, example: &Example) -> Option<Error> {
+        let names: Vec<&str> = match &example.attempt {
+            Attempt::Network { host, .. } => host.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        };
         let act = match &example.attempt {
             Attempt::Open { path, accesses } => Act::File { accesses: *accesses, path },
             Attempt::Run { path, sha256 } => {
                 Act::Exec { path, sha256: Some(sha256.as_ref().unwrap_or(&UNNAMED)) }
             }
-            Attempt::Network { access, address, port, protocol } => Act::Network {
-                accesses: (*access).into(),
-                address: *address,
-                port: *port,
-                protocol: *protocol,
-            },
+            Attempt::Network { access, address, port, protocol, owner, .. } => {
+                let end = End::Address {
+                    address: *address,
+                    port: *port,
+                    protocol: *protocol,
+                    names: &names,
+                    owner: *owner,
+                };
+                Act::Network { accesses: (*access).into(), end }
+            }
+            Attempt::Unix { access, socket } => {
+                let end = socket.strip_prefix(b"@").map_or(End::Path(socket), End::Abstract);
+                Act::Network { accesses: (*access).into(), end }
+            }
         };
         let unknown = Subject::UNKNOWN;
         let ancestors: Option<Vec<&[u8]>> =

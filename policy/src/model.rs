@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::{Protocol, Target};
 use crate::digest::Digest;
+use crate::ends::Owner;
 use crate::error::{Errors, Note, Place};
 use crate::extend::NoFiles;
 use crate::pattern::Pattern;
@@ -227,6 +228,17 @@ pub enum Attempt {
         port: u16,
         /// The protocol; TCP where the example says none.
         protocol: Protocol,
+        /// The name by which the process knows it.
+        host: Option<String>,
+        /// Whose socket it is.
+        owner: Owner,
+    },
+    /// The same, to a unix socket.
+    Unix {
+        /// Which access.
+        access: Access,
+        /// Its path; after a `@`, its abstract name.
+        socket: Vec<u8>,
     },
 }
 

@@ -87,6 +87,7 @@ pub(crate) struct RawExample {
     pub object: (&'static str, Placed<String>),
     pub access: Option<Vec<Placed<String>>>,
     pub sha256: Option<Placed<String>>,
+    pub host: Option<Placed<String>>,
     pub by: Option<Placed<String>>,
     pub under: Option<Vec<Placed<String>>>,
     pub verdict: Decision,

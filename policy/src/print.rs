@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::access::SectionKind;
 use crate::address::{Protocol, Target};
+use crate::ends::Owner;
 use crate::model::{Attempt, Example, Mode, Policy, Rule, Section};
 use crate::pattern::{Pattern, escape};
 use crate::units::write_duration;
@@ -107,13 +108,19 @@ fn example(out: &mut String, example: &Example) {
             let sha256 = sha256.map(|digest| format!(", sha256: \"{digest}\"")).unwrap_or_default();
             format!("run: {}{sha256}", quoted(&escape(path)))
         }
-        Attempt::Network { access, address, port, protocol } => {
+        Attempt::Network { access, address, port, protocol, host: name, owner } => {
             let host = match address {
                 IpAddr::V4(v4) => v4.to_string(),
                 IpAddr::V6(v6) => format!("[{v6}]"),
             };
+            let host = if *owner == Owner::Run { "own".to_owned() } else { host };
+            let name = name.as_ref().map(|name| format!(", host: {}", quoted(name))).unwrap_or_default();
             let suffix = if *protocol == Protocol::Udp { "/udp" } else { "/tcp" };
-            format!("{access}: {}", quoted(&format!("{host}:{port}{suffix}")))
+            format!("{access}: {}", quoted(&format!("{host}:{port}{suffix}"))) + &name
+        }
+        Attempt::Unix { access, socket } => {
+            let (sign, name) = socket.strip_prefix(b"@").map_or(("", socket.as_slice()), |name| ("@", name));
+            format!("{access}: {}", quoted(&format!("unix:{sign}{}", escape(name))))
         }
     };
     let rule = example.rule.as_ref().map(|rule| format!(", rule: {}", quoted(rule))).unwrap_or_default();

@@ -96,7 +96,7 @@ impl Object for Pattern {
 
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
         match Pattern::parse(&text.value, reading.scope) {
-            Ok(Parsed::Pattern(pattern)) => {
+            Ok(Parsed::Read(pattern)) => {
                 if let Some(word) = pattern.word_in_set() {
                     let note = format!(
                         "`[{word}]` is one of these bytes; a directory of that name is `\\[{word}\\]`"
@@ -122,13 +122,20 @@ impl Object for Target {
     const OF: Of = Of::Targets;
 
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
-        let literal = reading.literal(text)?;
-        let Some(literal) = literal else {
-            reading.left_out(text, rule);
-            return None;
+        let parsed = match text.value.strip_prefix("unix:") {
+            Some(rest) => Target::parse_unix(rest, reading.scope),
+            None => match reading.literal(text)? {
+                Some(literal) => Target::parse(&String::from_utf8_lossy(&literal)).map(Parsed::Read),
+                None => Ok(Parsed::None),
+            },
         };
-        match Target::parse(&String::from_utf8_lossy(&literal)) {
-            Ok(target) => {
+        match parsed {
+            Ok(Parsed::None) => {
+                reading.left_out(text, rule);
+                None
+            }
+            Ok(Parsed::Broken) => None,
+            Ok(Parsed::Read(target)) => {
                 if let Some(instead) = target.port_in_address() {
                     let note =
                         format!("`{}` is an address without a port; with one it is `{instead}`", text.value);

@@ -59,6 +59,10 @@ pub enum Unsupported {
     Condition(&'static str),
     /// It names contents. The rule is not in the plan.
     Sha256,
+    /// A target that is no address: a host name, `own`, a unix socket. The plan has the rule's addresses only.
+    Target(&'static str),
+    /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
+    Exception(&'static str),
     /// It asks, and nobody can be asked: the plan denies.
     Ask,
 }
@@ -70,6 +74,8 @@ impl std::fmt::Display for Unheld {
             Unsupported::Access(access) => write!(f, "rule `{rule}` denies `{access}`"),
             Unsupported::Condition(key) => write!(f, "rule `{rule}` is bound to a process by `{key}`"),
             Unsupported::Sha256 => write!(f, "rule `{rule}` names contents by `sha256`"),
+            Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
+            Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
             Unsupported::Ask => write!(f, "rule `{rule}` asks"),
         }?;
         f.write_str(", which nothing on this machine can hold yet")

@@ -9,8 +9,8 @@ const OBJECTS: [&str; 6] = ["open", "run", "connect", "send", "bind", "listen"];
 const EXAMPLE: Keys = Keys {
     context: "an example",
     read: &[
-        "open", "run", "connect", "send", "bind", "listen", "access", "sha256", "by", "under", "verdict",
-        "rule",
+        "open", "run", "connect", "send", "bind", "listen", "access", "sha256", "host", "by", "under",
+        "verdict", "rule",
     ],
     later: &["layers"],
 };
@@ -26,7 +26,7 @@ fn example(node: &Node, report: &mut Report) -> Option<RawExample> {
     let entries = mapping(node, "an example", report)?;
     let mut objects = Vec::new();
     let (mut access, mut verdict, mut rule) = (None, None, None);
-    let (mut sha256, mut by, mut under) = (None, None, None);
+    let (mut sha256, mut host, mut by, mut under) = (None, None, None, None);
     for entry in known(entries, &EXAMPLE, report) {
         match entry.key.as_str() {
             "access" => {
@@ -34,6 +34,7 @@ fn example(node: &Node, report: &mut Report) -> Option<RawExample> {
                 access = one_or_more(&entry.value, "`access`", wanted, report);
             }
             "sha256" => sha256 = text(&entry.value, "`sha256`", report),
+            "host" => host = text(&entry.value, "`host`", report),
             "by" => by = text(&entry.value, "`by` of an example", report),
             "under" => {
                 let wanted = "an executable, or a list of them";
@@ -60,7 +61,7 @@ fn example(node: &Node, report: &mut Report) -> Option<RawExample> {
     }
     let (key, value) = objects.pop()?;
     let object = (key, value?);
-    Some(RawExample { place: node.place, object, access, sha256, by, under, verdict: verdict?, rule })
+    Some(RawExample { place: node.place, object, access, sha256, host, by, under, verdict: verdict?, rule })
 }
 
 /// One text, or a list of them.

@@ -4,6 +4,9 @@
 //! would have allowed, what it is about stays denied; where it would have denied, only a run that was told to
 //! go on without it starts at all.
 
+use std::collections::BTreeSet;
+
+use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
 use crate::model::{Decision, Mode, Policy, Rule, Section};
 
@@ -13,6 +16,7 @@ pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     let mut unheld = Vec::new();
     section(&mut kept.files, &mut unheld);
     section(&mut kept.exec, &mut unheld);
+    addresses(&mut kept.network, &mut unheld);
     section(&mut kept.network, &mut unheld);
     (kept, unheld)
 }
@@ -26,6 +30,27 @@ fn section<O>(section: &mut Section<O>, unheld: &mut Vec<Unheld>) {
         }
         unheld.extend(all.into_iter().map(|what| Unheld { rule: rule.name.clone(), what }));
         kept
+    });
+}
+
+/// Leaves addresses only. An exception that cannot be made makes a rule that denies wider, and takes away one
+/// that allows.
+fn addresses(section: &mut Section<Target>, unheld: &mut Vec<Unheld>) {
+    section.rules.retain_mut(|rule| {
+        if rule.is_void() {
+            return true;
+        }
+        let mut add = |what| unheld.push(Unheld { rule: rule.name.clone(), what });
+        let kinds = |targets: &[Target]| -> BTreeSet<&'static str> {
+            targets.iter().filter_map(|target| target.meaning.inexpressible()).collect()
+        };
+        let (objects, except) = (kinds(&rule.objects), kinds(&rule.except));
+        objects.iter().for_each(|what| add(Unsupported::Target(what)));
+        except.iter().for_each(|what| add(Unsupported::Exception(what)));
+        let is_address = |target: &Target| target.meaning.inexpressible().is_none();
+        rule.objects.retain(is_address);
+        rule.except.retain(is_address);
+        !rule.objects.is_empty() && (except.is_empty() || rule.effect != Decision::Allow)
     });
 }
 
