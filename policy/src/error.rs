@@ -226,6 +226,16 @@ pub enum Problem {
         /// What is extended after it.
         second: String,
     },
+    /// Two inherited settings.
+    #[error("`{second}` and `{first}` differ in `{section}`; say your own")]
+    SettingsDiffer {
+        /// The section.
+        section: &'static str,
+        /// What is extended first.
+        first: String,
+        /// What is extended after it.
+        second: String,
+    },
     /// `amend` of a rule that is not inherited.
     #[error(
         "no rule named `{}` is inherited in `{section}`{}", cut(.name),

@@ -8,6 +8,7 @@ use crate::access::SectionKind;
 use crate::error::{Errors, Place, Problem, Report};
 use crate::model::{Decision, Policy, Rule, Section};
 use crate::parse::Placed;
+use crate::settings::Settings;
 use crate::variables::Variables;
 
 /// Most policies that extend one another in a row.
@@ -185,6 +186,40 @@ pub(crate) fn section<O: Clone + PartialEq>(
         own.default = inherited;
     }
     own
+}
+
+/// The settings with those inherited: where the file says nothing, what all that is extended agrees on.
+pub(crate) fn settings(mut own: Settings, parents: &[Parent], report: &mut Report) -> Settings {
+    inherit(&mut own, "kernel", parents, |all| &mut all.kernel, report);
+    inherit(&mut own, "syscalls", parents, |all| &mut all.syscalls, report);
+    inherit(&mut own, "landlock", parents, |all| &mut all.landlock, report);
+    inherit(&mut own, "limits", parents, |all| &mut all.limits, report);
+    inherit(&mut own, "env", parents, |all| &mut all.env, report);
+    inherit(&mut own, "observe", parents, |all| &mut all.fold, report);
+    own
+}
+
+fn inherit<T: PartialEq>(
+    own: &mut Settings,
+    section: &'static str,
+    parents: &[Parent],
+    of: fn(&mut Settings) -> &mut Option<T>,
+    report: &mut Report,
+) {
+    let mut found: Option<(&Parent, T)> = None;
+    for parent in parents.iter().filter(|_| of(own).is_none()) {
+        match (of(&mut parent.policy.settings.clone()).take(), &found) {
+            (Some(said), Some((first, other))) if said != *other => {
+                let (first, second) = (first.reference.value.clone(), parent.reference.value.clone());
+                report.error(parent.reference.place, Problem::SettingsDiffer { section, first, second });
+            }
+            (Some(said), None) => found = Some((parent, said)),
+            _ => {}
+        }
+    }
+    if let Some((_, said)) = found {
+        *of(own) = Some(said);
+    }
 }
 
 fn amend<O>(inherited: &mut Vec<Rule<O>>, amends: Vec<Amend<O>>, kind: SectionKind, report: &mut Report) {

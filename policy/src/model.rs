@@ -11,6 +11,7 @@ use crate::ends::Owner;
 use crate::error::{Errors, Note, Place};
 use crate::extend::NoFiles;
 use crate::pattern::Pattern;
+use crate::settings::Settings;
 use crate::subject::Who;
 use crate::variables::Variables;
 
@@ -266,6 +267,7 @@ pub struct Policy {
     pub(crate) files: Section<Pattern>,
     pub(crate) exec: Section<Pattern>,
     pub(crate) network: Section<Target>,
+    pub(crate) settings: Settings,
     pub(crate) examples: Vec<Example>,
     pub(crate) notes: Vec<Note>,
 }
@@ -317,6 +319,11 @@ impl Policy {
     /// The rules about addresses.
     pub fn network(&self) -> &Section<Target> {
         &self.network
+    }
+
+    /// What the sections say that are no rules.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What is valid, but may not be what was meant; each fits on a line.

@@ -5,6 +5,7 @@
 
 mod example;
 mod rule;
+mod settings;
 
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node, surprise};
@@ -12,6 +13,7 @@ use crate::error::{Place, Problem, Report};
 use crate::groups::RawGroup;
 use crate::model::{Decision, Mode};
 use crate::nearest::nearest;
+use crate::settings::Settings;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct RawPolicy {
     pub vars: Vec<(Placed<String>, Placed<String>)>,
     pub groups: Vec<RawGroup>,
     pub sections: Vec<RawSection>,
+    pub settings: Settings,
     pub examples: Vec<RawExample>,
 }
 
@@ -114,9 +117,15 @@ const POLICY: Keys = Keys {
         "files",
         "exec",
         "network",
+        "kernel",
+        "syscalls",
+        "landlock",
+        "limits",
+        "env",
+        "observe",
         "examples",
     ],
-    later: &["labels", "flow", "kernel", "syscalls", "landlock", "limits", "env", "observe"],
+    later: &["labels", "flow"],
 };
 const SECTION: Keys = Keys { context: "a section", read: &["default", "rules"], later: &["mode"] };
 /// Reads the whole document.
@@ -139,6 +148,7 @@ pub(crate) fn policy(document: &Node, report: &mut Report) -> RawPolicy {
             "files" => raw.sections.extend(section(SectionKind::Files, entry, report)),
             "exec" => raw.sections.extend(section(SectionKind::Exec, entry, report)),
             "network" => raw.sections.extend(section(SectionKind::Network, entry, report)),
+            key if settings::READ.contains(&key) => settings::setting(&mut raw.settings, entry, report),
             "examples" => raw.examples = example::examples(&entry.value, report),
             _ => {}
         }
@@ -244,6 +254,20 @@ fn texts(node: &Node, what: &str, wanted: &'static str, report: &mut Report) -> 
     let items = sequence(node, what, wanted, report)?;
     let item = format!("an entry of {what}");
     Some(items.iter().filter_map(|node| text(node, &item, report)).collect())
+}
+
+/// A list that is not empty.
+fn some(
+    value: &Node,
+    what: &str,
+    wanted: &'static str,
+    instead: &'static str,
+    report: &mut Report,
+) -> Option<Vec<Placed<String>>> {
+    if matches!(&value.kind, Kind::Sequence(items) if items.is_empty()) {
+        report.error(value.place, Problem::EmptyList { what: what.to_owned(), instead });
+    }
+    texts(value, what, wanted, report)
 }
 
 /// One of a few words.

@@ -10,7 +10,8 @@ use crate::address::{Protocol, Target};
 use crate::ends::Owner;
 use crate::model::{Attempt, Example, Mode, Policy, Rule, Section};
 use crate::pattern::{Pattern, escape};
-use crate::units::write_duration;
+use crate::settings::{Fold, Landlock, Settings, Syscalls};
+use crate::units::{write_bytes, write_duration};
 
 /// What a section's rules are about, in the language's words.
 trait Written {
@@ -51,11 +52,54 @@ impl Policy {
                 SectionKind::Network => section(&mut out, kind, &self.network),
             }
         }
+        settings(&mut out, &self.settings);
         if !self.examples.is_empty() {
             out.push_str("examples:\n");
             self.examples.iter().for_each(|entry| example(&mut out, entry));
         }
         out
+    }
+}
+
+fn settings(out: &mut String, settings: &Settings) {
+    let quote = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+    if let Some(allowed) = &settings.kernel {
+        let _ = writeln!(out, "kernel: {{ allow: [{}] }}", allowed.join(", "));
+    }
+    match &settings.syscalls {
+        None => {}
+        Some(Syscalls::Default) => out.push_str("syscalls: default\n"),
+        Some(Syscalls::Strict) => out.push_str("syscalls: strict\n"),
+        Some(Syscalls::Off) => out.push_str("syscalls: off\n"),
+        Some(Syscalls::Deny(names)) => _ = writeln!(out, "syscalls: {{ deny: [{}] }}", quote(names)),
+    }
+    match settings.landlock {
+        None => {}
+        Some(Landlock::Auto) => out.push_str("landlock: auto\n"),
+        Some(Landlock::Off) => out.push_str("landlock: off\n"),
+    }
+    if let Some(limits) = &settings.limits {
+        let all = [
+            limits.memory.map(|bytes| format!("memory: {}", write_bytes(bytes))),
+            limits.processes.map(|count| format!("processes: {count}")),
+            limits.cpu.map(|percent| format!("cpu: {percent}%")),
+            limits.time.map(|time| format!("time: {}", write_duration(time))),
+        ];
+        let _ = writeln!(out, "limits: {{ {} }}", all.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    }
+    if let Some(env) = &settings.env {
+        let set: Vec<String> =
+            env.set.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value))).collect();
+        let lists = [("drop", &env.drop), ("keep", &env.keep)];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let lists = lists.map(|(key, names)| format!("{key}: [{}]", quote(names)));
+        let set = (!set.is_empty()).then(|| format!("set: {{ {} }}", set.join(", ")));
+        let _ = writeln!(out, "env: {{ {} }}", lists.chain(set).collect::<Vec<_>>().join(", "));
+    }
+    match settings.fold {
+        None => {}
+        Some(Fold::On) => out.push_str("observe: { fold: true }\n"),
+        Some(Fold::Off) => out.push_str("observe: { fold: false }\n"),
     }
 }
 

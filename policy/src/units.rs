@@ -1,4 +1,4 @@
-//! Quantities as people write them: `90s`, `5m`, `2h`.
+//! Quantities as people write them: `90s`, `5m`, `2h`, `4GiB`, `200%`.
 
 use std::time::Duration;
 
@@ -29,4 +29,26 @@ pub(crate) fn write_duration(duration: Duration) -> String {
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     Some((text[..end].parse().ok()?, &text[end..]))
+}
+
+/// Bytes with a binary unit; at least one.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let (_, shift) = BINARY.into_iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+}
+
+/// The same quantity in the largest unit that holds it without a rest.
+pub(crate) fn write_bytes(bytes: u64) -> String {
+    let fits = |(_, shift): &(&str, u32)| bytes.is_multiple_of(1 << shift);
+    let (name, shift) = BINARY.into_iter().find(fits).unwrap_or(("KiB", 10));
+    format!("{}{name}", bytes >> shift)
+}
+
+const BINARY: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+
+/// Percent, at least one.
+pub(crate) fn percent(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    (unit == "%" && (1..=u64::from(u32::MAX)).contains(&number)).then_some(number)
 }

@@ -49,8 +49,8 @@ pub(crate) fn policy(
         is_name(name, "the group's name", report);
     }
     let groups = Groups::new(raw.groups, report);
-    let mut reading =
-        Reading { policy: &policy_name, scope: &scope, groups, rule_lines: HashMap::new(), report };
+    let rule_lines = HashMap::new();
+    let mut reading = Reading { policy: &policy_name, scope: &scope, groups, rule_lines, report };
     let mut files = Section::absent(&policy_name, SectionKind::Files);
     let mut exec = Section::absent(&policy_name, SectionKind::Exec);
     let mut network = Section::absent(&policy_name, SectionKind::Network);
@@ -78,6 +78,7 @@ pub(crate) fn policy(
         files,
         exec,
         network,
+        settings: extend::settings(raw.settings, parents, report),
         examples,
         notes: Vec::new(),
     })

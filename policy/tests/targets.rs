@@ -27,7 +27,13 @@ fn judge(policy: &Policy, access: Access, end: End<'_>) -> Decision {
 }
 
 fn at<'a>(address: &str, port: u16, names: &'a [&'a str], owner: Owner) -> End<'a> {
-    End::Address { address: address.parse().expect("an address"), port, protocol: Protocol::Tcp, names, owner }
+    End::Address {
+        address: address.parse().expect("an address"),
+        port,
+        protocol: Protocol::Tcp,
+        names,
+        owner,
+    }
 }
 
 #[test]

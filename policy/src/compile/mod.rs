@@ -43,7 +43,7 @@ pub enum CompileError {
 /// Something that a policy says and that no layer of this run can hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Unheld {
-    /// The rule, or the section's default.
+    /// The rule, the section's default, or `policy/section` for a section of settings.
     pub rule: RuleName,
     /// What of it.
     pub what: Unsupported,
@@ -63,6 +63,8 @@ pub enum Unsupported {
     Target(&'static str),
     /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
     Exception(&'static str),
+    /// It is a section of settings (`kernel`, `limits`, …).
+    Setting,
     /// It asks, and nobody can be asked: the plan denies.
     Ask,
 }
@@ -76,6 +78,7 @@ impl std::fmt::Display for Unheld {
             Unsupported::Sha256 => write!(f, "rule `{rule}` names contents by `sha256`"),
             Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
+            Unsupported::Setting => write!(f, "section `{rule}` sets something"),
             Unsupported::Ask => write!(f, "rule `{rule}` asks"),
         }?;
         f.write_str(", which nothing on this machine can hold yet")

@@ -1,6 +1,6 @@
 //! One rule as written: its keys, and what it cannot do without.
 
-use super::{Keys, Placed, RawAmend, RawRule, has, known, mapping, missing, mode, text, texts};
+use super::{Keys, RawAmend, RawRule, has, known, mapping, missing, mode, some, text, texts};
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node};
 use crate::error::{Problem, Report};
@@ -133,20 +133,6 @@ fn objects_of(kind: SectionKind) -> &'static str {
 
 const NOBODY: &str = "leave it out where the rule is about everyone";
 const NOTHING: &str = "a rule without an object would match nothing";
-
-/// A list that is not empty.
-fn some(
-    value: &Node,
-    what: &str,
-    wanted: &'static str,
-    instead: &'static str,
-    report: &mut Report,
-) -> Option<Vec<Placed<String>>> {
-    if matches!(&value.kind, Kind::Sequence(items) if items.is_empty()) {
-        report.error(value.place, Problem::EmptyList { what: what.to_owned(), instead });
-    }
-    texts(value, what, wanted, report)
-}
 
 /// Keys that mean nothing beside the others.
 fn misplaced(entries: &[Entry], rule: &RawRule, effect: Option<Decision>, report: &mut Report) {

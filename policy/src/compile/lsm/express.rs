@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 
 use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
-use crate::model::{Decision, Mode, Policy, Rule, Section};
+use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 
 /// The policy without the rules that the tables cannot express, and those. What is on trial is still in it.
 pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     let mut kept = policy.clone();
     let mut unheld = Vec::new();
+    let setting = |key| Unheld { rule: RuleName::new(&policy.name, key), what: Unsupported::Setting };
+    unheld.extend(policy.settings.keys().map(setting));
     section(&mut kept.files, &mut unheld);
     section(&mut kept.exec, &mut unheld);
     addresses(&mut kept.network, &mut unheld);
