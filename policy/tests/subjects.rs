@@ -61,6 +61,8 @@ fn a_condition_that_is_left_out_means_nobody() {
     let policy = parse(text);
     assert_eq!(read(&policy, subject("/usr/bin/ssh", &[])), Deny);
     assert!(!policy.effective_yaml().contains("allow"), "such a rule cannot be written down");
+    let plan = lsm::compile(&policy, 0).unwrap();
+    assert!(plan.denied_at(Access::Read.into(), b"/x").contains(Access::Read), "nor is it for everyone");
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
 
 fn section<O>(section: &mut Section<O>, unheld: &mut Vec<Unheld>) {
     section.rules.retain(|rule| {
+        // It matches nobody or nothing; without its conditions it would match.
+        if rule.is_void() {
+            return false;
+        }
         let mut all = inexpressible(rule);
         let kept = all.is_empty();
         if rule.effect == Decision::Ask {
@@ -58,9 +62,6 @@ fn addresses(section: &mut Section<Target>, unheld: &mut Vec<Unheld>) {
 
 /// What keeps a rule out of the tables.
 fn inexpressible<O>(rule: &Rule<O>) -> Vec<Unsupported> {
-    if rule.is_void() {
-        return Vec::new();
-    }
     let mut all: Vec<Unsupported> = rule.who.keys().map(Unsupported::Condition).collect();
     if !rule.sha256.is_empty() {
         all.push(Unsupported::Sha256);
