@@ -1,11 +1,15 @@
 //! What a network rule is about: addresses, prefixes, ports and protocols.
 //!
-//! Host names, `own`, path sockets and groups are recognised and refused: nothing holds them yet.
+//! What else a target can be is [`crate::ends`]'s.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sandbox_ebpf::abi::policy::proto;
+
+use crate::ends::{ABSTRACT, Meaning};
+use crate::pattern::{Parsed, Pattern};
+use crate::variables::Scope;
 
 /// A protocol as rules tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,19 +49,25 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetFault {
-    /// A target of the language that this version cannot hold yet.
-    #[error("{what} are not supported yet; write an address, a CIDR, `localhost` or `any`")]
-    NotYet {
-        /// Which kind.
-        what: &'static str,
-    },
+    /// `a.*.b`.
+    #[error("`*` stands for whole labels at the beginning of a host name only, as in `*.example.com`")]
+    HostStar,
+    /// Letters that DNS does not have.
+    #[error("a host name is written in ASCII; write its `xn--…` form")]
+    HostNotAscii,
+    /// `unix:x`.
+    #[error("a unix socket is `unix:` and an absolute path, or `unix:@` and an abstract name")]
+    Unix,
+    /// A path of a unix socket that cannot be.
+    #[error("{0}")]
+    UnixPath(crate::pattern::PatternFault),
     /// Nothing that could be a target.
     #[error(
-        "is not a target; write an address, a CIDR, `localhost` or `any`, then `:port` and `/tcp` or `/udp`"
+        "is not a target; write an address, a CIDR, a host name, `localhost`, `own` or `any`, then `:port` and `/tcp` or `/udp`"
     )]
     Unknown,
     /// `http://…`.
-    #[error("is a URL; write only its address, as in `192.0.2.1:443`")]
+    #[error("is a URL; write only its host, as in `example.com:443`")]
     Url,
     /// `*`.
     #[error("write `any` for every address")]
@@ -131,9 +141,11 @@ impl fmt::Display for Prefix {
 }
 
 /// One entry of `to`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub(crate) text: String,
+    pub(crate) meaning: Meaning,
+    /// Of a target that is an address.
     pub(crate) prefixes: Vec<Prefix>,
     /// First and last port, or every one.
     pub(crate) ports: Option<(u16, u16)>,
@@ -151,11 +163,20 @@ impl Target {
                 break;
             }
         }
-        if let Some(fault) = other_kind(rest) {
+        if let Some(fault) = mistake(rest) {
             return Err(fault);
         }
         let (host, ports) = split_port(rest)?;
         let ports = ports.map(read_ports).transpose()?;
+        if let Some(meaning) = crate::ends::named(host) {
+            return Ok(Self {
+                text: text.to_owned(),
+                meaning: meaning?,
+                prefixes: Vec::new(),
+                ports,
+                protocol,
+            });
+        }
         let prefixes = match host {
             "any" => vec![Prefix::V4 { bits: 0, length: 0 }, Prefix::V6 { bits: 0, length: 0 }],
             "localhost" => vec![
@@ -164,7 +185,29 @@ impl Target {
             ],
             host => vec![read_prefix(host)?],
         };
-        Ok(Self { text: text.to_owned(), prefixes, ports, protocol })
+        Ok(Self { text: text.to_owned(), meaning: Meaning::Addresses, prefixes, ports, protocol })
+    }
+
+    /// A path socket or an abstract one, from what follows `unix:`. `None`: a variable in it has no value, or is
+    /// wrong and reported.
+    pub(crate) fn parse_unix(rest: &str, scope: &Scope<'_>) -> Result<Parsed<Self>, TargetFault> {
+        let abstract_name = rest.strip_prefix('@');
+        let text = match abstract_name {
+            Some("") => return Err(TargetFault::Unix),
+            Some(name) => format!("{ABSTRACT}{name}"),
+            None => rest.to_owned(),
+        };
+        let pattern = match Pattern::parse(&text, scope).map_err(TargetFault::UnixPath)? {
+            Parsed::Read(pattern) => pattern,
+            Parsed::None => return Ok(Parsed::None),
+            Parsed::Broken => return Ok(Parsed::Broken),
+        };
+        let written = pattern.text();
+        let (text, meaning) = match abstract_name {
+            Some(_) => (format!("unix:{}", &written[1..]), Meaning::Abstract(pattern)),
+            None => (format!("unix:{written}"), Meaning::Path(pattern)),
+        };
+        Ok(Parsed::Read(Self { text, meaning, prefixes: Vec::new(), ports: None, protocol: None }))
     }
 
     /// The target as the language writes it, variables replaced.
@@ -174,9 +217,13 @@ impl Target {
 
     /// True when the address (no longer IPv4-mapped), port and protocol are meant.
     pub fn matches(&self, address: IpAddr, port: u16, protocol: Protocol) -> bool {
+        self.is_at(port, protocol) && self.prefixes.iter().any(|prefix| prefix.contains(address))
+    }
+
+    /// True when port and protocol are meant.
+    pub(crate) fn is_at(&self, port: u16, protocol: Protocol) -> bool {
         self.protocol.is_none_or(|wanted| wanted == protocol)
             && self.ports.is_none_or(|(low, high)| (low..=high).contains(&port))
-            && self.prefixes.iter().any(|prefix| prefix.contains(address))
     }
 
     /// True for a target that means every address, port and protocol.
@@ -208,34 +255,12 @@ impl Target {
     }
 }
 
-/// What is a target of the language, or a usual mistake, but no address.
-fn other_kind(text: &str) -> Option<TargetFault> {
-    let not_yet = |what| Some(TargetFault::NotYet { what });
+/// A usual mistake.
+fn mistake(text: &str) -> Option<TargetFault> {
     if text.contains("://") {
         return Some(TargetFault::Url);
     }
-    if text.starts_with("unix:") {
-        return not_yet("unix sockets");
-    }
-    if text.starts_with('@') {
-        return not_yet("groups");
-    }
-    let host = text.split(':').next().unwrap_or_default();
-    match host {
-        "*" => return Some(TargetFault::Star),
-        "own" => return not_yet("own listeners"),
-        "any" | "localhost" | "" => return None,
-        _ => {}
-    }
-    let label = |label: &str| {
-        !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
-    };
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let named = name.strip_suffix('.').unwrap_or(name).split('.').all(label);
-    // `2001:db8::1` begins like a host name with a port; only one colon, or none, can be one.
-    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
-    (named && !numeric && text.matches(':').count() <= 1)
-        .then_some(TargetFault::NotYet { what: "host names" })
+    (text.split(':').next() == Some("*")).then_some(TargetFault::Star)
 }
 
 /// The host, and what follows its `:`.

@@ -118,6 +118,14 @@ pub enum Problem {
         /// What belongs there.
         instead: &'static str,
     },
+    /// A key that means nothing beside the others.
+    #[error("`{key}` means nothing here: {instead}")]
+    Misplaced {
+        /// The key.
+        key: &'static str,
+        /// Why, and what to do.
+        instead: &'static str,
+    },
     /// A value of the wrong kind.
     #[error("{what} must be {wanted}, not {found}")]
     WrongKind {
@@ -185,9 +193,76 @@ pub enum Problem {
         /// Line of the first.
         first: u32,
     },
-    /// Neither or both of `allow` and `deny`.
-    #[error("a rule says either `allow` or `deny`; make two rules of it")]
+    /// Several of `allow`, `ask` and `deny`.
+    #[error("a rule says one of `allow`, `ask` and `deny`; make several rules of it")]
     TwoEffects,
+    /// Something to extend that cannot be had.
+    #[error("`{}` {reason}", cut(.reference))]
+    Extends {
+        /// As written.
+        reference: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The same twice.
+    #[error("`{}` is extended twice; keep one", cut(.reference))]
+    ExtendedTwice {
+        /// As written.
+        reference: String,
+    },
+    /// Two inherited rules of one name.
+    #[error("two different rules named `{name}` are inherited; rename or amend one where it comes from")]
+    InheritedTwice {
+        /// `policy/rule`.
+        name: String,
+    },
+    /// Two inherited defaults.
+    #[error("`{second}` and `{first}` differ in their `default` of `{section}`; say your own")]
+    DefaultsDiffer {
+        /// The section.
+        section: &'static str,
+        /// What is extended first.
+        first: String,
+        /// What is extended after it.
+        second: String,
+    },
+    /// Two inherited settings.
+    #[error("`{second}` and `{first}` differ in `{section}`; say your own")]
+    SettingsDiffer {
+        /// The section.
+        section: &'static str,
+        /// What is extended first.
+        first: String,
+        /// What is extended after it.
+        second: String,
+    },
+    /// `amend` of a rule that is not inherited.
+    #[error(
+        "no rule named `{}` is inherited in `{section}`{}", cut(.name),
+        if .known.is_empty() { String::new() } else { format!("; there are {}", listed(.known)) }
+    )]
+    AmendsNothing {
+        /// As written.
+        name: String,
+        /// The section.
+        section: &'static str,
+        /// What could be amended.
+        known: Vec<String>,
+    },
+    /// A group that gives nothing.
+    #[error("`{}` {fault}", cut(.name))]
+    Group {
+        /// As written, with its `@`.
+        name: String,
+        /// What is wrong.
+        fault: crate::groups::GroupFault,
+    },
+    /// A group that ships already.
+    #[error("a group `@{name}` ships already; choose another name")]
+    ShippedGroup {
+        /// Its name.
+        name: String,
+    },
     /// A list with nothing in it.
     #[error("{what} is empty; {instead}")]
     EmptyList {
@@ -196,7 +271,7 @@ pub enum Problem {
         /// What to do.
         instead: &'static str,
     },
-    /// A default that is neither.
+    /// A word or quantity that cannot stand there.
     #[error("`{}` is no {what}; write {wanted}", cut(.found))]
     BadWord {
         /// What stands there.
@@ -258,6 +333,15 @@ pub(crate) fn cut(text: &str) -> String {
     }
 }
 
+/// Some of the names, quoted.
+fn listed(names: &[String]) -> String {
+    let mut shown: Vec<String> = names.iter().take(6).map(|name| format!("`{name}`")).collect();
+    if names.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}
+
 /// "; did you mean …?" or a list of what there is.
 struct Suggestion<'a>(&'a [&'static str]);
 
@@ -286,11 +370,11 @@ pub struct Note {
     pub text: String,
 }
 
-/// All errors of one file, in the order of their places.
+/// All errors of a file in the order of their places, then those of the files that it extends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
-    source_name: String,
-    shown: Vec<(Error, String)>,
+    /// The file's name, the error, the snippet.
+    shown: Vec<(String, Error, String)>,
     more: usize,
 }
 
@@ -322,15 +406,26 @@ impl Errors {
                 }
                 let line = current.filter(|(at, _)| *at == wanted).map_or("", |(_, line)| line);
                 let snippet = snippet(line, error.place);
-                (error, snippet)
+                (source_name.to_owned(), error, snippet)
             })
             .collect();
-        Self { source_name: source_name.to_owned(), shown, more }
+        Self { shown, more }
+    }
+
+    /// Adds those of another file; what is there already is not said again.
+    pub(crate) fn join(&mut self, other: Self) {
+        for one in other.shown {
+            if !self.shown.contains(&one) {
+                self.shown.push(one);
+            }
+        }
+        self.more += other.more + self.shown.len().saturating_sub(MAX_ERRORS);
+        self.shown.truncate(MAX_ERRORS);
     }
 
     /// The errors that are kept (the first hundred).
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
-        self.shown.iter().map(|(error, _)| error)
+        self.shown.iter().map(|(_, error, _)| error)
     }
 
     /// How many errors were found; a thousand may stand for more.
@@ -343,13 +438,13 @@ impl std::error::Error for Errors {}
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (error, snippet)) in self.shown.iter().enumerate() {
+        for (i, (source_name, error, snippet)) in self.shown.iter().enumerate() {
             if i > 0 {
                 f.write_str("\n\n")?;
             }
             let Place { line, column, .. } = error.place;
             let problem = visible(&error.problem.to_string());
-            write!(f, "{}:{line}:{column}: {problem}", visible(&self.source_name))?;
+            write!(f, "{}:{line}:{column}: {problem}", visible(source_name))?;
             if !snippet.is_empty() {
                 write!(f, "\n{snippet}")?;
             }
@@ -406,6 +501,8 @@ fn visible(text: &str) -> String {
 pub(crate) struct Report {
     pub errors: Vec<Error>,
     pub notes: Vec<Note>,
+    /// Errors of files that this one extends.
+    foreign: Vec<Errors>,
 }
 
 impl Report {
@@ -413,6 +510,22 @@ impl Report {
         if !self.is_full() {
             self.errors.push(Error { place, problem });
         }
+    }
+
+    pub fn foreign(&mut self, errors: Errors) {
+        self.foreign.push(errors);
+    }
+
+    /// True without any error.
+    pub fn is_clean(&self) -> bool {
+        self.errors.is_empty() && self.foreign.is_empty()
+    }
+
+    /// All of them.
+    pub fn errors(self, source_name: &str, text: &str) -> Errors {
+        let mut all = Errors::new(source_name, text, self.errors);
+        self.foreign.into_iter().for_each(|errors| all.join(errors));
+        all
     }
 
     /// True when there are so many errors that no more are taken.

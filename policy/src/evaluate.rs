@@ -1,43 +1,115 @@
 //! What a policy says about one attempt, rule by rule: the oracle that compiled plans are compared with,
 //! and the source of the rule's name in records.
 //!
-//! Deny beats allow; where no rule matches, the section's default holds; a section that the file leaves out
-//! allows everything. Of several accesses tried at once all must be allowed.
+//! Deny beats ask beats allow; where no rule matches, the section's default holds; a section that the file
+//! leaves out allows everything. Of several accesses tried at once all must be allowed. Rules on trial
+//! (`mode: audit`) are judged apart: they never change the decision.
 //!
 //! Reads no file system: paths are resolved, absolute and without a slash at their end. What does not begin
-//! with a slash (a pipe, a socket, a path outside the mount namespace) matches no pattern.
+//! with a slash (a pipe, a socket, a path outside the mount namespace) matches no pattern. What is not known
+//! of a process or a file makes no rule allow, and every rule deny or ask that it could.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use crate::address::{self, Protocol, Target};
-use crate::model::{Access, AccessSet, Decision, Policy, Rule, RuleName, Section, SectionKind};
+use crate::access::{Access, AccessSet, SectionKind};
+use crate::address::{Protocol, Target};
+use crate::digest::Digest;
+use crate::ends::{End, Owner};
+use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 use crate::pattern::Pattern;
+use crate::subject::Subject;
+
+/// One attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act<'a> {
+    /// Accesses to a file. Those of other sections in the set are not judged; where none is left (an open
+    /// with O_PATH, for example) nothing is denied.
+    File {
+        /// Which.
+        accesses: AccessSet,
+        /// The file.
+        path: &'a [u8],
+    },
+    /// The execution of a file.
+    Exec {
+        /// The file.
+        path: &'a [u8],
+        /// The digest of what it holds, where it is known.
+        sha256: Option<&'a Digest>,
+    },
+    /// Network accesses.
+    Network {
+        /// Which; those of other sections are not judged.
+        accesses: AccessSet,
+        /// The other end.
+        end: End<'a>,
+    },
+}
 
 /// What the policy says, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict<'a> {
-    /// Allowed or denied.
+    /// What becomes of the attempt.
     pub decision: Decision,
     /// The first rule by name among those that decide; a section's default where no rule does.
     pub rule: &'a RuleName,
     /// The rule's own explanation.
     pub because: Option<&'a str>,
+    /// What would become of it if everything on trial were law, where that is stricter.
+    pub audited: Option<Audited<'a>>,
 }
 
-/// Judges file accesses at `path`. Accesses of other sections in the set are not judged; where none is left
-/// (an open with O_PATH, for example) nothing is denied.
+/// What something on trial (`mode: audit`) would make of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audited<'a> {
+    /// The decision: deny or ask.
+    pub decision: Decision,
+    /// The rule or default behind it.
+    pub rule: &'a RuleName,
+    /// The rule's own explanation.
+    pub because: Option<&'a str>,
+}
+
+/// Judges an attempt of `subject`.
+pub fn judge<'a>(policy: &'a Policy, subject: &Subject<'_>, act: &Act<'_>) -> Verdict<'a> {
+    match *act {
+        Act::File { accesses, path } => {
+            let accesses = accesses.intersection(SectionKind::Files.accesses());
+            Court { mode: policy.mode, section: &policy.files, subject, accesses }
+                .judge(|rule, _, _| covers(rule, |pattern: &Pattern| pattern.matches(path)))
+        }
+        Act::Exec { path, sha256 } => {
+            let accesses = Access::Run.into();
+            Court { mode: policy.mode, section: &policy.exec, subject, accesses }.judge(|rule, _, unknown| {
+                let matches = |pattern: &Pattern| pattern.matches(path);
+                if rule.sha256.is_empty() {
+                    return covers(rule, matches);
+                }
+                let contents = sha256.map_or(unknown, |found| rule.sha256.contains(found));
+                contents && !rule.except.iter().any(matches)
+            })
+        }
+        Act::Network { accesses, end } => {
+            let accesses = accesses.intersection(SectionKind::Network.accesses());
+            Court { mode: policy.mode, section: &policy.network, subject, accesses }
+                .judge(|rule, access, _| covers(rule, |target: &Target| target.matches_end(access, &end)))
+        }
+    }
+}
+
+/// Judges file accesses of a process of which nothing is known; as [`Act::File`].
 pub fn file<'a>(policy: &'a Policy, accesses: AccessSet, path: &[u8]) -> Verdict<'a> {
-    let accesses = accesses.intersection(SectionKind::Files.accesses());
-    judge(&policy.files, accesses, |pattern: &Pattern, _| pattern.matches(path))
+    judge(policy, &Subject::UNKNOWN, &Act::File { accesses, path })
 }
 
-/// Judges the execution of `path`.
+/// Judges the execution of `path`, of whose contents, as of the process, nothing is known.
 pub fn exec<'a>(policy: &'a Policy, path: &[u8]) -> Verdict<'a> {
-    judge(&policy.exec, Access::Run.into(), |pattern: &Pattern, _| pattern.matches(path))
+    judge(policy, &Subject::UNKNOWN, &Act::Exec { path, sha256: None })
 }
 
-/// Judges network accesses to an address. IPv4-mapped addresses are IPv4; for connecting and sending the
-/// unspecified address is this machine's loopback.
+/// Judges network accesses of a process of which nothing is known, to an address that has no known name and
+/// where nothing of the run listens; as [`Act::Network`].
 pub fn network<'a>(
     policy: &'a Policy,
     accesses: AccessSet,
@@ -45,57 +117,84 @@ pub fn network<'a>(
     port: u16,
     protocol: Protocol,
 ) -> Verdict<'a> {
-    let accesses = accesses.intersection(SectionKind::Network.accesses());
-    judge(&policy.network, accesses, |target: &Target, access| {
-        let address = match access {
-            Access::Connect | Access::Send => address::reached(address),
-            _ => address::unmapped(address),
+    let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
+    judge(policy, &Subject::UNKNOWN, &Act::Network { accesses, end })
+}
+
+/// Whether one of the rule's objects is meant, and none of its exceptions.
+fn covers<O>(rule: &Rule<O>, matches: impl Fn(&O) -> bool) -> bool {
+    rule.objects.iter().any(&matches) && !rule.except.iter().any(&matches)
+}
+
+/// One section and one attempt.
+struct Court<'a, 's, O> {
+    mode: Mode,
+    section: &'a Section<O>,
+    subject: &'s Subject<'s>,
+    accesses: AccessSet,
+}
+
+/// A decision and the rule behind it; without one it is the section's default.
+type Found<'a, O> = (Decision, Option<&'a Rule<O>>);
+
+impl<'a, O> Court<'a, '_, O> {
+    /// `hits` says whether a rule's objects are meant; its last argument stands in for what is not known.
+    fn judge(&self, hits: impl Fn(&Rule<O>, Access, bool) -> bool) -> Verdict<'a> {
+        let strict = self.decide(&hits);
+        let trial =
+            self.mode == Mode::Audit || self.section.rules.iter().any(|rule| rule.mode == Mode::Audit);
+        let law = match self.mode {
+            _ if !trial => strict,
+            Mode::Enforce => self.decide(&|rule: &Rule<O>, access, unknown| {
+                rule.mode == Mode::Enforce && hits(rule, access, unknown)
+            }),
+            Mode::Audit if strict.0 == Decision::Allow => strict,
+            Mode::Audit => (Decision::Allow, None),
         };
-        target.matches(address, port, protocol)
-    })
-}
-
-/// Each access by itself, then all together.
-fn judge<O>(section: &Section<O>, accesses: AccessSet, matches: impl Fn(&O, Access) -> bool) -> Verdict<'_> {
-    let mut denying = None;
-    let mut allowing = None;
-    let mut by_default = false;
-    for access in accesses.iter() {
-        let hits = section.rules.iter().filter(|rule| {
-            rule.accesses.contains(access)
-                && rule.objects.iter().any(|object| matches(object, access))
-                && !rule.except.iter().any(|object| matches(object, access))
+        let (decision, rule, because) = self.ruling(law);
+        let audited = (strict.0 > decision).then(|| {
+            let (decision, rule, because) = self.ruling(strict);
+            Audited { decision, rule, because }
         });
-        let (mut deny, mut allow) = (None, None);
-        for rule in hits {
-            match rule.effect {
-                Decision::Deny => deny = deny.or(Some(rule)),
-                Decision::Allow => allow = allow.or(Some(rule)),
-            }
-            if deny.is_some() {
-                break;
-            }
-        }
-        denying = first(denying, deny);
-        allowing = first(allowing, allow);
-        by_default |= deny.is_none() && allow.is_none() && section.default == Decision::Deny;
+        Verdict { decision, rule, because, audited }
     }
-    match (denying, by_default, allowing) {
-        (Some(rule), ..) => Verdict { decision: Decision::Deny, rule: &rule.name, because: rule.because() },
-        (None, true, _) => Verdict { decision: Decision::Deny, rule: &section.default_name, because: None },
-        (None, false, Some(rule)) => {
-            Verdict { decision: Decision::Allow, rule: &rule.name, because: rule.because() }
+
+    fn ruling(&self, (decision, rule): Found<'a, O>) -> (Decision, &'a RuleName, Option<&'a str>) {
+        match rule {
+            Some(rule) => (decision, &rule.name, rule.because()),
+            None => (decision, &self.section.default_name, None),
         }
-        (None, false, None) => {
-            Verdict { decision: Decision::Allow, rule: &section.default_name, because: None }
-        }
+    }
+
+    /// Each access by itself, then the strictest of all; of equal ones a rule, the first by name.
+    fn decide(&self, hits: &impl Fn(&Rule<O>, Access, bool) -> bool) -> Found<'a, O> {
+        let of_access = |access| {
+            let matching = |effect: Decision, unknown: bool| {
+                let rules = self.section.rules.iter().filter(move |rule| {
+                    rule.effect == effect
+                        && rule.accesses.contains(access)
+                        && hits(rule, access, unknown)
+                        && rule.who.holds(self.subject, unknown)
+                });
+                rules.map(|rule| (rule.effect, Some(rule))).min_by(stricter)
+            };
+            let surely = matching(Decision::Deny, true)
+                .or_else(|| matching(Decision::Ask, false))
+                .or_else(|| matching(Decision::Allow, false))
+                .unwrap_or((self.section.default, None));
+            // A rule that may ask never opens what is closed without it.
+            let may_ask = matching(Decision::Ask, true).unwrap_or(surely);
+            std::cmp::min_by(surely, may_ask, stricter)
+        };
+        self.accesses.iter().map(of_access).min_by(stricter).unwrap_or((Decision::Allow, None))
     }
 }
 
-/// The first by name.
-fn first<'a, O>(a: Option<&'a Rule<O>>, b: Option<&'a Rule<O>>) -> Option<&'a Rule<O>> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if b.name < a.name { b } else { a }),
-        (a, b) => a.or(b),
-    }
+/// The stricter comes first; then rules by name, then the default.
+fn stricter<O>(a: &Found<'_, O>, b: &Found<'_, O>) -> Ordering {
+    let by_name = match (a.1, b.1) {
+        (Some(a), Some(b)) => a.name.cmp(&b.name),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    };
+    b.0.cmp(&a.0).then(by_name)
 }

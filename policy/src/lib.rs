@@ -4,26 +4,42 @@
 //! one attempt; [`compile`] makes what a layer enforces of it. Everything here is pure: no file, no
 //! environment, no privilege.
 //!
-//! What this version reads: `version`, `name`, `description`, `vars`, `files`, `exec`, `network` and
-//! `examples`, with rules of `allow` or `deny`, on `path` or `to`, minus `except`. The rest of the language is
-//! recognised and refused, so that a policy never holds less than it says.
+//! The language is larger than what a kernel holds today. What the tables of a layer cannot express is left out
+//! of its plan and reported as [`compile::Unheld`], so that a run never holds less than it says; words whose
+//! meaning is not implemented at all are errors.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod address;
 pub mod compile;
+mod digest;
 pub mod document;
+pub mod ends;
 pub mod error;
 pub mod evaluate;
 mod examples;
+pub mod extend;
+pub mod groups;
+mod intersect;
 mod model;
+mod nearest;
 mod parse;
 pub mod pattern;
 mod print;
+pub mod settings;
+mod subject;
+mod units;
 mod validate;
 pub mod variables;
 
+pub use access::{Access, AccessSet, SectionKind};
 pub use address::Protocol;
+pub use digest::Digest;
+pub use ends::{End, Owner};
 pub use error::{Error, Errors, Note, Place, Problem};
-pub use evaluate::Verdict;
-pub use model::{Access, AccessSet, Attempt, Decision, Policy, Rule, RuleName, Section, SectionKind};
+pub use evaluate::{Act, Audited, Verdict};
+pub use intersect::Policies;
+pub use model::{Attempt, Decision, Mode, Policy, Rule, RuleName, Section};
+pub use settings::Settings;
+pub use subject::{Subject, Who};
 pub use variables::Variables;

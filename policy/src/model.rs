@@ -1,238 +1,27 @@
-//! A policy as it is meant: sections, rules and accesses, variables replaced, everything checked.
+//! A policy as it is meant: sections and rules, variables replaced, everything checked.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sandbox_ebpf::abi::policy::{access, net_access};
-
+use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::{Protocol, Target};
-use crate::error::{Error, Errors, Note, Place};
+use crate::digest::Digest;
+use crate::ends::Owner;
+use crate::error::{Errors, Note, Place};
+use crate::extend::NoFiles;
 use crate::pattern::Pattern;
+use crate::settings::Settings;
+use crate::subject::Who;
 use crate::variables::Variables;
 
-/// The part of a policy that a rule or an access belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SectionKind {
-    /// `files`.
-    Files,
-    /// `exec`.
-    Exec,
-    /// `network`.
-    Network,
-}
-
-impl SectionKind {
-    /// Every one, in the order in which they are written.
-    pub const ALL: [Self; 3] = [Self::Files, Self::Exec, Self::Network];
-
-    /// The key of the section.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-            Self::Exec => "exec",
-            Self::Network => "network",
-        }
-    }
-
-    /// Every access of the section.
-    pub fn accesses(self) -> AccessSet {
-        Access::ALL.into_iter().filter(|access| access.section() == self).collect()
-    }
-}
-
-/// What a process may want to do with an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Access {
-    /// Open for reading, list a directory.
-    Read,
-    /// Open for writing, truncate.
-    Write,
-    /// Make a new name.
-    Create,
-    /// Remove a name.
-    Delete,
-    /// Change mode, owner, times, extended attributes.
-    Attributes,
-    /// Map executable.
-    Load,
-    /// Execute.
-    Run,
-    /// connect(2).
-    Connect,
-    /// Send with an address.
-    Send,
-    /// bind(2).
-    Bind,
-    /// listen(2).
-    Listen,
-}
-
-impl Access {
-    /// Every one, in the order in which they are written.
-    pub const ALL: [Self; 11] = [
-        Self::Read,
-        Self::Write,
-        Self::Create,
-        Self::Delete,
-        Self::Attributes,
-        Self::Load,
-        Self::Run,
-        Self::Connect,
-        Self::Send,
-        Self::Bind,
-        Self::Listen,
-    ];
-
-    /// The word of the language.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Create => "create",
-            Self::Delete => "delete",
-            Self::Attributes => "attributes",
-            Self::Load => "load",
-            Self::Run => "run",
-            Self::Connect => "connect",
-            Self::Send => "send",
-            Self::Bind => "bind",
-            Self::Listen => "listen",
-        }
-    }
-
-    /// The section whose rules judge it.
-    pub fn section(self) -> SectionKind {
-        match self {
-            Self::Read | Self::Write | Self::Create | Self::Delete | Self::Attributes | Self::Load => {
-                SectionKind::Files
-            }
-            Self::Run => SectionKind::Exec,
-            Self::Connect | Self::Send | Self::Bind | Self::Listen => SectionKind::Network,
-        }
-    }
-
-    /// The bit of the set: those of the kernel side, the network's shifted behind them.
-    fn bit(self) -> u16 {
-        match self {
-            Self::Read => access::READ,
-            Self::Write => access::WRITE,
-            Self::Create => access::CREATE,
-            Self::Delete => access::DELETE,
-            Self::Attributes => access::ATTRIBUTES,
-            Self::Load => access::LOAD,
-            Self::Run => access::RUN,
-            Self::Connect => u16::from(net_access::CONNECT) << NET_SHIFT,
-            Self::Send => u16::from(net_access::SEND) << NET_SHIFT,
-            Self::Bind => u16::from(net_access::BIND) << NET_SHIFT,
-            Self::Listen => u16::from(net_access::LISTEN) << NET_SHIFT,
-        }
-    }
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-const NET_SHIFT: u32 = 8;
-
-/// Some accesses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AccessSet(u16);
-
-impl AccessSet {
-    /// None at all.
-    pub const EMPTY: Self = Self(0);
-
-    /// Those whose bits ([`sandbox_ebpf::abi::policy::access`]) are set; unknown bits are left out.
-    pub fn from_path_bits(bits: u16) -> Self {
-        let known = SectionKind::Files.accesses().0 | SectionKind::Exec.accesses().0;
-        Self(bits & known)
-    }
-
-    /// Those whose bits ([`sandbox_ebpf::abi::policy::net_access`]) are set; unknown bits are left out.
-    pub fn from_net_bits(bits: u8) -> Self {
-        Self((u16::from(bits) << NET_SHIFT) & SectionKind::Network.accesses().0)
-    }
-
-    /// The file and exec accesses as bits of [`sandbox_ebpf::abi::policy::access`].
-    pub fn path_bits(self) -> u16 {
-        self.0 & ((1 << NET_SHIFT) - 1)
-    }
-
-    /// The network accesses as bits of [`sandbox_ebpf::abi::policy::net_access`].
-    pub fn net_bits(self) -> u8 {
-        self.0.to_be_bytes()[0]
-    }
-
-    /// True when `access` is among them.
-    pub fn contains(self, access: Access) -> bool {
-        self.0 & access.bit() != 0
-    }
-
-    /// Adds one.
-    pub fn insert(&mut self, access: Access) {
-        self.0 |= access.bit();
-    }
-
-    /// Those in both.
-    #[must_use]
-    pub fn intersection(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// Those in either.
-    #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Those that are not in `other`.
-    #[must_use]
-    pub fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// True when there is none.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Each of them, in the order of [`Access::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Access> {
-        Access::ALL.into_iter().filter(move |access| self.contains(*access))
-    }
-}
-
-impl FromIterator<Access> for AccessSet {
-    fn from_iter<I: IntoIterator<Item = Access>>(iter: I) -> Self {
-        let mut set = Self::EMPTY;
-        iter.into_iter().for_each(|access| set.insert(access));
-        set
-    }
-}
-
-impl From<Access> for AccessSet {
-    fn from(access: Access) -> Self {
-        Self(access.bit())
-    }
-}
-
-impl fmt::Display for AccessSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, access) in self.iter().enumerate() {
-            write!(f, "{}{access}", if i == 0 { "" } else { ", " })?;
-        }
-        Ok(())
-    }
-}
-
-/// What becomes of an access.
+/// What becomes of an access; the later ones beat the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Decision {
     /// It goes ahead.
     Allow,
+    /// A person is asked; without an answer it fails.
+    Ask,
     /// It fails.
     Deny,
 }
@@ -242,6 +31,7 @@ impl Decision {
     pub fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::Ask => "ask",
             Self::Deny => "deny",
         }
     }
@@ -253,12 +43,36 @@ impl fmt::Display for Decision {
     }
 }
 
+/// Whether a rule, or a policy, is law or on trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Its verdicts hold.
+    #[default]
+    Enforce,
+    /// Its verdicts are recorded as what would be blocked, and nothing is.
+    Audit,
+}
+
+impl Mode {
+    /// The word of the language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
 /// The name of a rule as records show it: `policy/rule`, or `policy/files.default`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleName(Arc<str>);
 
 impl RuleName {
+    /// A name that has a slash is one already: an inherited rule keeps its own.
     pub(crate) fn new(policy: &str, rule: &str) -> Self {
+        if rule.contains('/') {
+            return Self(rule.into());
+        }
         Self(format!("{policy}/{rule}").into())
     }
 
@@ -275,7 +89,7 @@ impl fmt::Display for RuleName {
 }
 
 /// One rule about objects of type `O` ([`Pattern`] or [`Target`]).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule<O> {
     pub(crate) short_name: String,
     pub(crate) name: RuleName,
@@ -283,6 +97,10 @@ pub struct Rule<O> {
     pub(crate) accesses: AccessSet,
     pub(crate) objects: Vec<O>,
     pub(crate) except: Vec<O>,
+    pub(crate) sha256: Vec<Digest>,
+    pub(crate) who: Who,
+    pub(crate) mode: Mode,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) because: Option<String>,
 }
 
@@ -292,7 +110,7 @@ impl<O> Rule<O> {
         &self.name
     }
 
-    /// Whether it allows or denies.
+    /// Whether it allows, asks or denies.
     pub fn effect(&self) -> Decision {
         self.effect
     }
@@ -310,6 +128,31 @@ impl<O> Rule<O> {
     /// What it leaves out.
     pub fn except(&self) -> &[O] {
         &self.except
+    }
+
+    /// The contents that it is about, in rules of `exec`; such a rule has no other objects.
+    pub fn sha256(&self) -> &[Digest] {
+        &self.sha256
+    }
+
+    /// Whom it is about.
+    pub fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Whether it is law or on trial.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How long an `ask` waits for an answer; `None` where the rule does not say.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// True for a rule that never matches, because every variable that it needs has no value.
+    pub(crate) fn is_void(&self) -> bool {
+        (self.objects.is_empty() && self.sha256.is_empty()) || self.who.is_nobody()
     }
 
     /// The reason that its author gives.
@@ -373,6 +216,8 @@ pub enum Attempt {
     Run {
         /// The executable.
         path: Vec<u8>,
+        /// What it holds; none that a rule names where the example does not say.
+        sha256: Option<Digest>,
     },
     /// `connect`, `send`, `bind` or `listen`.
     Network {
@@ -384,6 +229,17 @@ pub enum Attempt {
         port: u16,
         /// The protocol; TCP where the example says none.
         protocol: Protocol,
+        /// The name by which the process knows it.
+        host: Option<String>,
+        /// Whose socket it is.
+        owner: Owner,
+    },
+    /// The same, to a unix socket.
+    Unix {
+        /// Which access.
+        access: Access,
+        /// Its path; after a `@`, its abstract name.
+        socket: Vec<u8>,
     },
 }
 
@@ -392,6 +248,8 @@ pub enum Attempt {
 pub struct Example {
     pub(crate) place: Place,
     pub(crate) attempt: Attempt,
+    pub(crate) by: Option<Vec<u8>>,
+    pub(crate) under: Option<Vec<Vec<u8>>>,
     pub(crate) verdict: Decision,
     pub(crate) rule: Option<String>,
 }
@@ -403,34 +261,25 @@ pub struct Policy {
     pub(crate) source: Arc<str>,
     pub(crate) name: String,
     pub(crate) description: Option<String>,
+    pub(crate) mode: Mode,
     /// The sections that the file has; the others judge nothing.
     pub(crate) present: Vec<SectionKind>,
     pub(crate) files: Section<Pattern>,
     pub(crate) exec: Section<Pattern>,
     pub(crate) network: Section<Target>,
+    pub(crate) settings: Settings,
     pub(crate) examples: Vec<Example>,
     pub(crate) notes: Vec<Note>,
 }
 
 impl Policy {
-    /// Reads a policy. `source_name` is what errors call the file.
+    /// Reads a policy that extends shipped policies at most. `source_name` is what errors call the file.
     ///
     /// # Errors
     ///
     /// All errors of the text at once; where it is not YAML, the first.
     pub fn parse(source_name: &str, text: &str, variables: &Variables) -> Result<Self, Errors> {
-        let fail = |errors: Vec<Error>| Errors::new(source_name, text, errors);
-        let document = crate::document::read(text).map_err(fail)?;
-        let mut report = crate::error::Report::default();
-        let raw = crate::parse::policy(&document, &mut report);
-        let policy = crate::validate::policy(raw, variables, source_name, text, &mut report);
-        match policy {
-            Some(mut policy) if report.errors.is_empty() => {
-                policy.notes = report.notes;
-                Ok(policy)
-            }
-            _ => Err(fail(report.errors)),
-        }
+        Self::parse_with(source_name, text.as_bytes(), variables, &NoFiles)
     }
 
     /// The same from a file's bytes, which need not be UTF-8 (and are refused then).
@@ -439,14 +288,12 @@ impl Policy {
     ///
     /// As [`Policy::parse`].
     pub fn parse_bytes(source_name: &str, bytes: &[u8], variables: &Variables) -> Result<Self, Errors> {
-        match crate::document::decode(bytes) {
-            Ok(text) => Self::parse(source_name, text, variables),
-            Err(error) => {
-                // What is too long may be no text at all.
-                let shown = if bytes.len() > crate::document::MAX_BYTES { &[] } else { bytes };
-                Err(Errors::new(source_name, &String::from_utf8_lossy(shown), vec![error]))
-            }
-        }
+        Self::parse_with(source_name, bytes, variables, &NoFiles)
+    }
+
+    /// `policy/kernel.default`: what denies that which the section `kernel` does not allow.
+    pub fn kernel_default(&self) -> RuleName {
+        RuleName::new(&self.name, "kernel.default")
     }
 
     /// The policy's name.
@@ -457,6 +304,11 @@ impl Policy {
     /// What its author says it is for.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
+    }
+
+    /// Whether it is law or on trial.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The rules about files. A section that the file leaves out allows everything.
@@ -472,6 +324,11 @@ impl Policy {
     /// The rules about addresses.
     pub fn network(&self) -> &Section<Target> {
         &self.network
+    }
+
+    /// What the sections say that are no rules.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What is valid, but may not be what was meant; each fits on a line.

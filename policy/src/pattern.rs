@@ -74,7 +74,7 @@ pub(crate) enum Element {
 }
 
 /// A glob, braces resolved into alternatives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
     globs: Vec<Vec<Element>>,
@@ -131,8 +131,8 @@ impl Pattern {
 }
 
 /// What reading a pattern gives.
-pub(crate) enum Parsed {
-    Pattern(Pattern),
+pub(crate) enum Parsed<T = Pattern> {
+    Read(T),
     /// A variable with `:-none` has no value.
     None,
     /// A variable is wrong, and reported where it is defined.

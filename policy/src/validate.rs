@@ -1,22 +1,28 @@
 //! What the file says to what it means: names, variables, patterns, targets, accesses, examples.
 
-use std::collections::HashMap;
+mod example;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Target;
+use crate::digest::Digest;
 use crate::error::{Problem, Report};
-use crate::model::{
-    Access, AccessSet, Attempt, Decision, Example, Policy, Rule, RuleName, Section, SectionKind, default_name,
-};
-use crate::parse::{Placed, RawExample, RawPolicy, RawRule, RawSection};
+use crate::extend::{self, Amend, Parent};
+use crate::groups::{Groups, Of};
+use crate::model::{Policy, Rule, RuleName, Section};
+use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
 use crate::pattern::{Parsed, Pattern};
+use crate::subject::Who;
 use crate::variables::{Scope, Value, Variables};
 
 /// The policy, unless something that everything hangs on is missing. Only valid without errors reported.
 pub(crate) fn policy(
     raw: RawPolicy,
+    parents: &[Parent],
     variables: &Variables,
-    source_name: &str,
-    source: &str,
+    (source_name, source): (&str, &str),
     report: &mut Report,
 ) -> Option<Policy> {
     let name = raw.name.filter(|name| is_name(name, "the policy's name", report));
@@ -39,43 +45,59 @@ pub(crate) fn policy(
             report.note(text.place, note);
         }
     }
-    let mut reading = Reading { policy: &policy_name, scope: &scope, rule_lines: HashMap::new(), report };
+    for (name, _) in &raw.groups {
+        is_name(name, "the group's name", report);
+    }
+    let groups = Groups::new(raw.groups, report);
+    let rule_lines = HashMap::new();
+    let mut reading = Reading { policy: &policy_name, scope: &scope, groups, rule_lines, report };
     let mut files = Section::absent(&policy_name, SectionKind::Files);
     let mut exec = Section::absent(&policy_name, SectionKind::Exec);
     let mut network = Section::absent(&policy_name, SectionKind::Network);
-    let present = raw.sections.iter().map(|section| section.kind).collect();
-    for section in raw.sections {
+    let own: Vec<SectionKind> = raw.sections.iter().map(|section| section.kind).collect();
+    let inherited = |kind| parents.iter().any(|parent| parent.policy.present.contains(&kind));
+    let present =
+        SectionKind::ALL.into_iter().filter(|kind| own.contains(kind) || inherited(*kind)).collect();
+    let silent = SectionKind::ALL.into_iter().filter(|kind| !own.contains(kind)).map(RawSection::empty);
+    for section in raw.sections.into_iter().chain(silent) {
         match section.kind {
-            SectionKind::Files => files = reading.section(section),
-            SectionKind::Exec => exec = reading.section(section),
-            SectionKind::Network => network = reading.section(section),
+            SectionKind::Files => files = reading.section(section, files, parents, Policy::files),
+            SectionKind::Exec => exec = reading.section(section, exec, parents, Policy::exec),
+            SectionKind::Network => network = reading.section(section, network, parents, Policy::network),
         }
     }
+    reading.groups.note_unused(reading.report);
     let examples = raw.examples.into_iter().filter_map(|example| reading.example(example)).collect();
     Some(Policy {
         source_name: source_name.into(),
         source: source.into(),
         name: policy_name,
         description: raw.description,
+        mode: raw.mode,
         present,
         files,
         exec,
         network,
+        settings: extend::settings(raw.settings, parents, report),
         examples,
         notes: Vec::new(),
     })
 }
 
 /// What a section's rules are about.
-trait Object: Sized {
+trait Object: Sized + Clone + PartialEq {
+    const OF: Of;
+
     /// Reads one entry of `path` or `to`; reports what is wrong with it.
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self>;
 }
 
 impl Object for Pattern {
+    const OF: Of = Of::Paths;
+
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
         match Pattern::parse(&text.value, reading.scope) {
-            Ok(Parsed::Pattern(pattern)) => {
+            Ok(Parsed::Read(pattern)) => {
                 if let Some(word) = pattern.word_in_set() {
                     let note = format!(
                         "`[{word}]` is one of these bytes; a directory of that name is `\\[{word}\\]`"
@@ -98,14 +120,23 @@ impl Object for Pattern {
 }
 
 impl Object for Target {
+    const OF: Of = Of::Targets;
+
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self> {
-        let literal = reading.literal(text)?;
-        let Some(literal) = literal else {
-            reading.left_out(text, rule);
-            return None;
+        let parsed = match text.value.strip_prefix("unix:") {
+            Some(rest) => Target::parse_unix(rest, reading.scope),
+            None => match reading.literal(text)? {
+                Some(literal) => Target::parse(&String::from_utf8_lossy(&literal)).map(Parsed::Read),
+                None => Ok(Parsed::None),
+            },
         };
-        match Target::parse(&String::from_utf8_lossy(&literal)) {
-            Ok(target) => {
+        match parsed {
+            Ok(Parsed::None) => {
+                reading.left_out(text, rule);
+                None
+            }
+            Ok(Parsed::Broken) => None,
+            Ok(Parsed::Read(target)) => {
                 if let Some(instead) = target.port_in_address() {
                     let note =
                         format!("`{}` is an address without a port; with one it is `{instead}`", text.value);
@@ -124,6 +155,7 @@ impl Object for Target {
 struct Reading<'a> {
     policy: &'a str,
     scope: &'a Scope<'a>,
+    groups: Groups,
     rule_lines: HashMap<String, u32>,
     report: &'a mut Report,
 }
@@ -147,13 +179,37 @@ impl Reading<'_> {
         }
     }
 
-    fn section<O: Object>(&mut self, raw: RawSection) -> Section<O> {
+    /// A section with what it inherits; `section` is as if the file left it out.
+    fn section<O: Object>(
+        &mut self,
+        raw: RawSection,
+        mut section: Section<O>,
+        parents: &[Parent],
+        of: fn(&Policy) -> &Section<O>,
+    ) -> Section<O> {
         let kind = raw.kind;
-        let mut rules: Vec<Rule<O>> =
-            raw.rules.into_iter().filter_map(|rule| self.rule(kind, rule)).collect();
-        rules.sort_by(|a, b| a.name.cmp(&b.name));
-        let default = raw.default.unwrap_or(Decision::Deny);
-        Section { default, default_name: default_name(self.policy, kind), rules }
+        section.rules.extend(raw.rules.into_iter().filter_map(|rule| self.rule(kind, rule)));
+        let inherited = parents.iter().any(|parent| parent.policy.present.contains(&kind));
+        if raw.lacks_default && !inherited {
+            let problem = Problem::Missing {
+                context: format!("`{}`", kind.name()),
+                key: "default",
+                instead: "say `default: allow` or `default: deny` for what no rule matches",
+            };
+            self.report.error(raw.place, problem);
+        }
+        if let Some(default) = raw.default {
+            section.default = default;
+        }
+        let amends = raw.amends.into_iter().map(|amend| Amend {
+            place: amend.rule.place,
+            except: self.list(&amend.except, &amend.rule.value),
+            rule: amend.rule.value,
+            disable: amend.disable,
+        });
+        let amends = amends.collect();
+        let own = extend::Own { section, kind, default: raw.default, amends };
+        extend::section(own, parents, of, self.report)
     }
 
     fn rule<O: Object>(&mut self, kind: SectionKind, raw: RawRule) -> Option<Rule<O>> {
@@ -163,15 +219,24 @@ impl Reading<'_> {
             Some((effect, words)) => (Some(effect), self.accesses(&words, kind)),
             None => (None, AccessSet::EMPTY),
         };
-        let mut read = |texts: &[Placed<String>]| -> Vec<O> {
-            texts.iter().filter_map(|text| O::read(text, &short_name, self)).collect()
-        };
+        let mut read = |texts: &[Placed<String>]| -> Vec<O> { self.list(texts, &short_name) };
         let objects = read(raw.objects.as_deref().unwrap_or_default());
         let except = read(&raw.except);
+        let mut executables = |texts: &Option<Vec<Placed<String>>>| -> Option<Vec<Pattern>> {
+            let texts = texts.as_ref()?;
+            Some(self.list(texts, &short_name))
+        };
+        let who = Who {
+            by: executables(&raw.by),
+            unless_by: executables(&raw.unless_by).unwrap_or_default(),
+            under: executables(&raw.under),
+        };
+        let sha256 = raw.sha256.iter().flatten().filter_map(|text| self.digest(text)).collect();
+        let timeout = raw.timeout.as_ref().and_then(|text| self.timeout(text));
         let (Some(name), Some(effect)) = (name, effect) else {
             // Something was wrong with it. A rule never goes missing without an error.
             if self.report.errors.is_empty() {
-                let (context, instead) = ("a rule".to_owned(), "a name, and `allow` or `deny`");
+                let (context, instead) = ("a rule".to_owned(), "a name, and `allow`, `ask` or `deny`");
                 self.report.error(raw.place, Problem::Missing { context, key: "name", instead });
             }
             return None;
@@ -183,25 +248,61 @@ impl Reading<'_> {
             accesses,
             objects,
             except,
+            sha256,
+            who,
+            mode: raw.mode,
+            timeout,
             because: raw.because,
         })
     }
 
+    /// Patterns or targets, with those of the groups among them.
+    fn list<O: Object>(&mut self, texts: &[Placed<String>], rule: &str) -> Vec<O> {
+        let texts = self.groups.expand(texts, O::OF, self.report);
+        texts.iter().filter_map(|text| O::read(text, rule, self)).collect()
+    }
+
+    fn digest(&mut self, text: &Placed<String>) -> Option<Digest> {
+        let digest = Digest::parse(&text.value);
+        if digest.is_none() {
+            self.bad_word(text, "SHA-256", "its 64 hexadecimal digits, as `sha256sum` prints them");
+        }
+        digest
+    }
+
+    fn timeout(&mut self, text: &Placed<String>) -> Option<Duration> {
+        let timeout = crate::units::duration(&text.value);
+        if timeout.is_none() {
+            self.bad_word(text, "timeout", "a number with `s`, `m`, `h` or `d`, as in `5m`");
+        }
+        timeout
+    }
+
+    fn bad_word(&mut self, text: &Placed<String>, what: &'static str, wanted: &str) {
+        let problem = Problem::BadWord { found: text.value.clone(), what, wanted: wanted.to_owned() };
+        self.report.error(text.place, problem);
+    }
+
     fn is_rule_name(&mut self, name: &Placed<String>) -> bool {
-        if !is_name(name, "the rule's name", self.report) {
+        // With a slash it is an inherited rule's, as it stands beside a record.
+        let (policy, rule) = name.value.split_once('/').unwrap_or(("policy", &name.value));
+        let good = could_be_name(policy) && could_be_name(rule);
+        if !good && !is_name(name, "the rule's name", self.report) {
             return false;
         }
-        let reserved = SectionKind::ALL.iter().any(|kind| name.value == format!("{}.default", kind.name()));
+        let full = RuleName::new(self.policy, &name.value);
+        let short = full.as_str().rsplit('/').next().unwrap_or_default();
+        let reserved = SectionKind::ALL.iter().any(|kind| short == format!("{}.default", kind.name()));
         if reserved {
             self.report.error(name.place, Problem::ReservedName { name: name.value.clone() });
             return false;
         }
-        if let Some(first) = self.rule_lines.get(&name.value) {
+        if let Some(first) = self.rule_lines.get(full.as_str()) {
             let problem = Problem::DuplicateRule { name: name.value.clone(), first: *first };
             self.report.error(name.place, problem);
             return false;
         }
-        self.rule_lines.insert(name.value.clone(), name.place.line);
+        self.rule_lines.insert(full.to_string(), name.place.line);
         true
     }
 
@@ -236,105 +337,18 @@ impl Reading<'_> {
         }
         set
     }
-
-    fn example(&mut self, raw: RawExample) -> Option<Example> {
-        let (key, object) = raw.object;
-        let attempt = match key {
-            "open" => {
-                let Some(words) = &raw.access else {
-                    let problem = Problem::Missing {
-                        context: "an `open` example".to_owned(),
-                        key: "access",
-                        instead: "say which, as in `access: read`",
-                    };
-                    self.report.error(raw.place, problem);
-                    return None;
-                };
-                let accesses = self.accesses(words, SectionKind::Files);
-                Attempt::Open { path: self.example_path(&object)?, accesses }
-            }
-            "run" => Attempt::Run { path: self.example_path(&object)? },
-            key => self.example_address(key, &object)?,
-        };
-        if let (Some(first), true) = (raw.access.iter().flatten().next(), key != "open") {
-            let problem = Problem::WrongKind {
-                what: format!("a `{key}` example"),
-                wanted: "one without `access`",
-                found: "one with it",
-            };
-            self.report.error(first.place, problem);
-        }
-        Some(Example {
-            place: raw.place,
-            attempt,
-            verdict: raw.verdict,
-            rule: raw.rule.map(|rule| rule.value),
-        })
-    }
-
-    /// One path: a pattern in which nothing is a wildcard.
-    fn example_path(&mut self, text: &Placed<String>) -> Option<Vec<u8>> {
-        let pattern = match Pattern::parse(&text.value, self.scope) {
-            Ok(Parsed::Pattern(pattern)) => pattern,
-            Ok(Parsed::Broken) => return None,
-            Ok(Parsed::None) => {
-                self.left_out(text, "example");
-                return None;
-            }
-            Err(fault) => {
-                self.report.error(text.place, Problem::Pattern { pattern: text.value.clone(), fault });
-                return None;
-            }
-        };
-        let path = pattern.literal();
-        if path.is_none() {
-            let problem = Problem::WrongKind {
-                what: "the path of an example".to_owned(),
-                wanted: "one path",
-                found: "a pattern (`\\` takes a character literally)",
-            };
-            self.report.error(text.place, problem);
-        }
-        path
-    }
-
-    /// `192.0.2.1:443`, `[::1]:80/udp`.
-    fn example_address(&mut self, key: &str, text: &Placed<String>) -> Option<Attempt> {
-        let literal = self.literal(text)??;
-        let access = Access::ALL.into_iter().find(|access| access.name() == key)?;
-        let target = match Target::parse(&String::from_utf8_lossy(&literal)) {
-            Ok(target) => target,
-            Err(fault) => {
-                self.report.error(text.place, Problem::Target { target: text.value.clone(), fault });
-                return None;
-            }
-        };
-        let attempt = target.one().map(|(address, port, protocol)| Attempt::Network {
-            access,
-            address,
-            port,
-            protocol,
-        });
-        if attempt.is_none() {
-            let problem = Problem::WrongKind {
-                what: format!("`{key}` of an example"),
-                wanted: "one address and port, as in `192.0.2.1:443`",
-                found: "more than one, or without a port",
-            };
-            self.report.error(text.place, problem);
-        }
-        attempt
-    }
 }
 
 /// True for a word that can stand in `policy/rule`.
 fn is_name(name: &Placed<String>, what: &'static str, report: &mut Report) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let good = name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.value.len() <= 128
-        && name.value.chars().all(fits);
+    let good = could_be_name(&name.value);
     if !good {
         report.error(name.place, Problem::BadName { what, name: name.value.clone() });
     }
     good
+}
+
+fn could_be_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 128 && name.chars().all(fits)
 }

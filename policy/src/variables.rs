@@ -286,7 +286,7 @@ impl<'a> Scope<'a> {
                 Some(Own::Value(None)) => return Ok(Value::None),
                 Some(Own::Broken) => return Ok(Value::Broken),
                 None => {
-                    let nearest = crate::parse::nearest(name, GIVEN.iter().copied());
+                    let nearest = crate::nearest::nearest(name, GIVEN.iter().copied());
                     return Err(VariableFault::Unknown { name: name.to_owned(), nearest });
                 }
             }

@@ -382,6 +382,7 @@ fn configure(object: &Object, mode: Mode, plan: Option<&LsmPlan>) -> Result<(), 
         config.row_shift = plan.row_shift;
         config.default_deny = plan.default_deny;
         config.net_default_deny = plan.net_default_deny;
+        config.kernel_allow = plan.kernel_allow;
     }
     object.configure(SLOT, config)
 }

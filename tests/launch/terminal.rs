@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
+use sandbox_tests::scene::usual_signals;
 
 /// How long to wait for something to appear.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +50,7 @@ impl Terminal {
                 Ok(())
             });
         }
+        usual_signals(&mut shell);
         let shell = shell.spawn().expect("bash starts");
         drop(slave);
         let mut terminal = Terminal { master, shell, seen: String::new(), at: 0 };

@@ -105,6 +105,7 @@ impl Scene {
         // Cargo's own, which makes every program look for its libraries in a dozen places first.
         command.env_remove("LD_LIBRARY_PATH");
         command.env("NO_COLOR", "1");
+        usual_signals(&mut command);
         command
     }
 
@@ -197,4 +198,20 @@ fn read(file: &mut File) -> String {
     let mut bytes = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("what a command wrote");
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Starts a program with the signals that a terminal sends as they usually are: whoever started the tests in the
+/// background may have had them ignored, and that is inherited.
+pub fn usual_signals(command: &mut Command) {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    use std::os::unix::process::CommandExt;
+    let reset = || {
+        for number in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+            // SAFETY: the default handler is no function of this program.
+            unsafe { signal(number, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: sigaction is async-signal-safe.
+    unsafe { command.pre_exec(reset) };
 }

@@ -31,6 +31,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { name: "denials", cmdline: "", then: None },
     Suite { name: "names", cmdline: "", then: None },
+    Suite { name: "acts", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },
     Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },

@@ -2,12 +2,14 @@
 //!
 //! One automaton judges files and executables together, since the access bits tell them apart; one prefix
 //! trie judges addresses. Bits that cannot change a decision (an allow under a default that allows, a deny
-//! that a default implies everywhere) are left out, so that states merge.
+//! that a default implies everywhere) are left out, so that states merge. What the tables have no words for
+//! ([`expressible`]) is left out too, and reported.
 //!
 //! [`LsmPlan::walk`] and [`LsmPlan::lookup`] read the tables exactly as the kernel side does.
 
 mod addresses;
 mod below;
+mod express;
 mod held;
 mod minimise;
 mod nfa;
@@ -17,9 +19,12 @@ use std::net::IpAddr;
 
 use sandbox_ebpf::abi::policy::{self as abi, AddressKey, AddressNode, PortRange, StateVerdict};
 
-use super::CompileError;
+use super::{CompileError, Unheld, Unsupported};
+use crate::access::{AccessSet, SectionKind};
 use crate::address::{self, Protocol};
-use crate::model::{AccessSet, Decision, Policy, SectionKind};
+use crate::model::{Decision, Mode, Policy};
+
+pub use express::expressible;
 
 /// One entry of the address trie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +54,15 @@ pub struct LsmPlan {
     pub default_deny: u16,
     /// Network accesses that the default denies.
     pub net_default_deny: u8,
+    /// [`abi::kernel`] bits that the policy allows.
+    pub kernel_allow: u32,
     /// The address trie, ascending by prefix length, then address.
     pub addresses: Vec<AddressEntry>,
     /// Port ranges that its nodes name.
     pub ports: Vec<PortRange>,
     slot: u32,
-    denials: Vec<super::Unheld>,
+    inexpressible: Vec<Unheld>,
+    denials: Vec<Unheld>,
 }
 
 /// Compiles `policy` for the run in `slot`.
@@ -64,9 +72,12 @@ pub struct LsmPlan {
 /// The policy does not fit the tables' limits; the error names the rules that make it large.
 pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
     let denied = |kind: SectionKind, default| match default {
-        Decision::Deny => kind.accesses(),
         Decision::Allow => AccessSet::EMPTY,
+        // Where nobody can be asked, nothing is allowed.
+        Decision::Ask | Decision::Deny => kind.accesses(),
     };
+    let (kept, inexpressible) = expressible(policy);
+    let policy = &express::law(kept);
     let files = denied(SectionKind::Files, policy.files.default);
     let exec = denied(SectionKind::Exec, policy.exec.default);
     let network = denied(SectionKind::Network, policy.network.default);
@@ -84,11 +95,31 @@ pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
         verdicts: automaton.verdicts,
         default_deny,
         net_default_deny: network.net_bits(),
+        kernel_allow: kernel_allow(policy),
         addresses,
         ports,
         slot,
+        inexpressible,
         denials: held::denials(policy),
     })
+}
+
+/// What the hooks let pass beyond files and addresses; everything where the policy is on trial.
+fn kernel_allow(policy: &Policy) -> u32 {
+    if policy.mode == Mode::Audit {
+        return u32::MAX;
+    }
+    let bits = policy.settings.kernel_allowed().iter().map(|act| match *act {
+        "mount" => abi::kernel::MOUNT,
+        "userns" => abi::kernel::USERNS,
+        "chroot" => abi::kernel::CHROOT,
+        "ptrace-own" => abi::kernel::PTRACE_OWN,
+        "ptrace-any" => abi::kernel::PTRACE_ANY | abi::kernel::PTRACE_OWN,
+        "bpf" => abi::kernel::BPF,
+        "signal-outside" => abi::kernel::SIGNAL_OUTSIDE,
+        _ => 0,
+    });
+    bits.fold(0, std::ops::BitOr::bitor)
 }
 
 impl LsmPlan {
@@ -162,12 +193,16 @@ impl LsmPlan {
         AccessSet::from_net_bits(bits)
     }
 
-    /// Which (rule, access) pairs deny something that is not among the accesses `held`. With any of them,
-    /// enforcing the policy would be a promise that nothing keeps.
+    /// What the policy says and a layer that judges only the accesses `held` does not hold: accesses that a
+    /// rule denies and nothing judges, and rules that the tables cannot express. With any of them, enforcing
+    /// the policy would be a promise that nothing keeps.
     ///
     /// A default is left out for accesses that some rule allows everywhere without exception.
-    pub fn unheld(&self, held: AccessSet) -> Vec<super::Unheld> {
-        self.denials.iter().filter(|denial| !held.contains(denial.access)).cloned().collect()
+    pub fn unheld(&self, held: AccessSet) -> Vec<Unheld> {
+        let is_held =
+            |unheld: &&Unheld| matches!(unheld.what, Unsupported::Access(access) if held.contains(access));
+        let denials = self.denials.iter().filter(|unheld| !is_held(unheld));
+        denials.chain(&self.inexpressible).cloned().collect()
     }
 }
 

@@ -2,7 +2,8 @@
 
 pub mod lsm;
 
-use crate::model::{Access, RuleName};
+use crate::access::Access;
+use crate::model::RuleName;
 
 /// Why a policy does not become a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,18 +40,51 @@ pub enum CompileError {
     },
 }
 
-/// An access that a rule or a default denies and that no layer of this run can hold.
+/// Something that a policy says and that no layer of this run can hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Unheld {
-    /// The rule, or the section's default.
+    /// The rule, the section's default, or `policy/section` for a section of settings.
     pub rule: RuleName,
-    /// The access.
-    pub access: Access,
+    /// What of it.
+    pub what: Unsupported,
+}
+
+/// What of a rule cannot be held.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// It denies this access, and nothing judges such accesses.
+    Access(Access),
+    /// A condition on the process: `by`, `unless_by` or `under`. The rule is not in the plan.
+    Condition(&'static str),
+    /// It names contents. The rule is not in the plan.
+    Sha256,
+    /// A target that is no address: a host name, `own`, a unix socket. The plan has the rule's addresses only.
+    Target(&'static str),
+    /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
+    Exception(&'static str),
+    /// `kernel` closes this, and nothing does.
+    Kernel(&'static str),
+    /// It is a section of settings (`kernel`, `limits`, …).
+    Setting,
+    /// It asks, and nobody can be asked: the plan denies.
+    Ask,
 }
 
 impl std::fmt::Display for Unheld {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "rule `{}` denies `{}`, which no layer of this run holds", self.rule, self.access)
+        let rule = &self.rule;
+        match &self.what {
+            Unsupported::Access(access) => write!(f, "rule `{rule}` denies `{access}`"),
+            Unsupported::Condition(key) => write!(f, "rule `{rule}` is bound to a process by `{key}`"),
+            Unsupported::Sha256 => write!(f, "rule `{rule}` names contents by `sha256`"),
+            Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
+            Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
+            Unsupported::Kernel(act) => write!(f, "rule `{rule}` denies `{act}`"),
+            Unsupported::Setting => write!(f, "section `{rule}` sets something"),
+            Unsupported::Ask => write!(f, "rule `{rule}` asks"),
+        }?;
+        f.write_str(", which no layer of this run holds")
     }
 }
 

@@ -38,7 +38,9 @@ pub struct RunConfig {
     /// [`super::policy::net_access`] bits that the network default denies.
     pub net_default_deny: u8,
     /// Zero.
-    pub _pad: [u8; 5],
+    pub _pad: u8,
+    /// [`super::policy::kernel`] bits that the policy allows.
+    pub kernel_allow: u32,
 }
 
 /// Counters of one run, written by the programs.

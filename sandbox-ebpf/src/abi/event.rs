@@ -10,6 +10,7 @@
 //! | network calls | the socket address as the kernel got it | working directory, for a relative unix name ¹ | – | – |
 //! | `OpenCheck`, `ExecCheck`, `LoadCheck` | path as d_path gives it | – | – | – |
 //! | `ConnectCheck`, `SendCheck` | the socket address | – | – | – |
+//! | `KernelCheck` | the path that it is about, if any | – | – | – |
 //! | `PathCheck` | the first name's absolute path | the second name's | – | – |
 //!
 //! ¹ component names, leaf first, each ended by NUL; none is `/`. ² without its NUL.
@@ -91,13 +92,16 @@ pub enum Kind {
     PathCheck = 29,
     /// A hook's verdict on mapping a file executable. `args`: flags of the open file.
     LoadCheck = 30,
+    /// A hook's verdict on one of [`super::policy::kernel`]'s acts. `args`: which, the process it is about, a
+    /// number (mount flags, ptrace mode, signal, bpf command).
+    KernelCheck = 31,
 }
 
 impl Kind {
     /// The kind behind a raw number; what is not known is `Unknown`.
     pub fn from_raw(raw: u8) -> Kind {
         use Kind::*;
-        const KINDS: [Kind; 31] = [
+        const KINDS: [Kind; 32] = [
             Unknown,
             Fork,
             Exec,
@@ -129,6 +133,7 @@ impl Kind {
             Compat,
             PathCheck,
             LoadCheck,
+            KernelCheck,
         ];
         KINDS.get(raw as usize).copied().unwrap_or(Unknown)
     }

@@ -71,6 +71,24 @@ pub mod net_access {
     pub const LISTEN: u8 = 1 << 3;
 }
 
+/// What reaches past files and addresses, as bits of [`super::config::RunConfig::kernel_allow`].
+pub mod kernel {
+    /// mount(2), move_mount(2), umount(2).
+    pub const MOUNT: u32 = 1 << 0;
+    /// A user namespace.
+    pub const USERNS: u32 = 1 << 1;
+    /// chroot(2), pivot_root(2).
+    pub const CHROOT: u32 = 1 << 2;
+    /// Attaching to a process of the run.
+    pub const PTRACE_OWN: u32 = 1 << 3;
+    /// Looking into a process outside the run, or attaching to it.
+    pub const PTRACE_ANY: u32 = 1 << 4;
+    /// bpf(2).
+    pub const BPF: u32 = 1 << 5;
+    /// A signal to a process outside the run.
+    pub const SIGNAL_OUTSIDE: u32 = 1 << 6;
+}
+
 /// Protocols as [`PortRange::proto`] names them.
 pub mod proto {
     /// Every protocol that is neither TCP nor UDP.

@@ -6,6 +6,7 @@
 
 pub mod exec;
 pub mod file;
+pub mod kernel;
 pub mod names;
 pub mod net;
 pub mod path;

@@ -139,6 +139,12 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     if let Some(policy) = mode.policy() {
         notes.extend(policy.notes().iter().map(|note| format!("policy {}: {}", policy.name(), note.text)));
     }
+    if let Mode::Audit(policy) = &mode {
+        // An enforced run refuses these.
+        let (_, unjudged) = ::policy::compile::lsm::expressible(policy);
+        let unjudged = unjudged.iter().filter(|unheld| unheld.what != ::policy::compile::Unsupported::Ask);
+        notes.extend(unjudged.map(|unheld| format!("not judged in this run: {unheld}")));
+    }
     let cgroup = match Cgroup::create(run_dir.id()) {
         Ok(cgroup) => Some(cgroup),
         Err(error) => {

@@ -16,12 +16,43 @@ use seccompiler::{
 
 /// Calls that no enforced run may make.
 const DENIED: &[libc::c_long] = &[
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
     // Opens a file as execve does, so `file_open` leaves it to `bprm_check_security`, which is not asked.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_uselib,
+];
+
+/// Calls that no enforced run may make unless its policy's section `kernel` allows them, by the words there. What
+/// has hooks (mount(2), ptrace(2), bpf(2), …) is theirs.
+const CLOSED: &[(&str, &[libc::c_long])] = &[
+    ("io-uring", &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register]),
+    (
+        "mount",
+        &[
+            libc::SYS_open_tree,
+            libc::SYS_fsopen,
+            libc::SYS_fsconfig,
+            libc::SYS_fsmount,
+            libc::SYS_fspick,
+            libc::SYS_mount_setattr,
+        ],
+    ),
+    ("setns", &[libc::SYS_setns]),
+    ("perf", &[libc::SYS_perf_event_open]),
+    (
+        "modules",
+        &[
+            libc::SYS_init_module,
+            libc::SYS_finit_module,
+            libc::SYS_delete_module,
+            libc::SYS_kexec_load,
+            libc::SYS_kexec_file_load,
+        ],
+    ),
+    ("keyrings", &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl]),
+    (
+        "clock",
+        &[libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_adjtimex, libc::SYS_clock_adjtime],
+    ),
 ];
 
 /// AF_SMC; libc has no name for it.
@@ -62,9 +93,10 @@ const NATIVE: (TargetArch, u32) = (TargetArch::x86_64, 0xC000_003E);
 const NATIVE: (TargetArch, u32) = (TargetArch::aarch64, 0xC000_00B7);
 
 /// Installs the filter on the calling thread, for good, with no_new_privs. What it executes inherits it.
-/// Nothing else can be installed afterwards that makes it weaker; call it last before exec.
-pub fn install() -> io::Result<()> {
-    let program = program().map_err(io::Error::other)?;
+/// Nothing else can be installed afterwards that makes it weaker; call it last before exec. `allowed` are the words
+/// of the policy's section `kernel`.
+pub fn install(allowed: &[&str]) -> io::Result<()> {
+    let program = program(allowed).map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(|error| match error {
         seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
         other => io::Error::other(other),
@@ -72,11 +104,12 @@ pub fn install() -> io::Result<()> {
 }
 
 /// The filter: the guard against other architectures, then what seccompiler makes of the denials.
-fn program() -> Result<BpfProgram, BackendError> {
+fn program(allowed: &[&str]) -> Result<BpfProgram, BackendError> {
     let (architecture, _) = NATIVE;
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
     // No conditions: the call is denied whatever its arguments are.
-    let mut rules: BTreeMap<i64, _> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    let closed = CLOSED.iter().filter(|(word, _)| !allowed.contains(word)).flat_map(|(_, calls)| *calls);
+    let mut rules: BTreeMap<i64, _> = DENIED.iter().chain(closed).map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_socket, sockets()?);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), architecture)?;
     let denials: BpfProgram = filter.try_into()?;
@@ -199,7 +232,7 @@ mod tests {
         if filtered {
             // SAFETY: between fork and exec only allocations and system calls happen; the test process's
             // other threads hold no lock that they need (glibc's allocator is safe after fork).
-            unsafe { command.pre_exec(install) };
+            unsafe { command.pre_exec(|| install(&[])) };
         }
         command.output().unwrap()
     }
@@ -219,7 +252,7 @@ mod tests {
     #[test]
     #[ignore = "run by the_filter_denies_what_it_should_and_nothing_else"]
     fn inside_the_filter() {
-        for number in DENIED {
+        for number in DENIED.iter().chain(CLOSED.iter().flat_map(|(_, calls)| *calls)) {
             assert_eq!(errno(*number), Some(libc::EPERM), "call {number}");
         }
         for (family, kind, protocol) in DENIED_SOCKETS {
@@ -257,7 +290,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn x32_numbers_do_not_reach_the_rest() {
-        let program = program().unwrap();
+        let program = program(&[]).unwrap();
         let refused = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
         assert_eq!(evaluate(&program, 0xC000_003E, 0x4000_0000), refused);
         assert_eq!(evaluate(&program, 0xC000_003E, u32::MAX), refused);

@@ -59,6 +59,8 @@ pub struct Facts {
     /// The accesses denied at `path` that the object has at `path2`, its new name, by the kernel's word; none
     /// where no object gets a name; `None` where the kernel was not asked.
     pub gained: Option<u16>,
+    /// One of [`sandbox_ebpf::abi::policy::kernel`].
+    pub kernel: u32,
     /// Bits of [`sandbox_ebpf::abi::policy::net_access`].
     pub net_access: u8,
     /// The protocol, one of [`sandbox_ebpf::abi::policy::proto`].
@@ -81,6 +83,7 @@ impl Default for Facts {
             access: 0,
             access2: 0,
             gained: Some(0),
+            kernel: 0,
             net_access: 0,
             proto: 0,
             detached: false,

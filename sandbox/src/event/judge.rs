@@ -11,9 +11,9 @@
 //! this says what a policy would deny, and enforces nothing. What a hook holds in this run is never judged
 //! this way.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
-use policy::{AccessSet, Decision, Policy, Protocol, RuleName, Verdict, evaluate};
+use policy::{AccessSet, Decision, Mode, Policy, Protocol, RuleName, Verdict, compile::lsm, evaluate};
 use sandbox_ebpf::abi::{
     event::{Cause, Judgement},
     policy::access,
@@ -76,8 +76,10 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// For a run; without a policy it does nothing.
+    /// For a run; without a policy it does nothing. Rules that the kernel's tables cannot express are no part
+    /// of what is judged here either.
     pub fn new(policy: Option<Policy>, judging: Judging) -> Self {
+        let policy = policy.map(|policy| lsm::expressible(&policy).0);
         Self { policy, judging, remembered: Remembered::default() }
     }
 
@@ -85,7 +87,7 @@ impl Judge {
     pub fn judge(&mut self, decoded: &mut Decoded) {
         let Some(policy) = &self.policy else { return };
         let Decoded { event, facts } = decoded;
-        if facts.access | facts.access2 == 0 && facts.net_access == 0 {
+        if facts.access | facts.access2 == 0 && facts.net_access == 0 && facts.kernel == 0 {
             return;
         }
         let mut court = Court { policy, remembered: &mut self.remembered };
@@ -116,27 +118,33 @@ struct Said {
     /// None where the run's own objects are allowed by no rule.
     rule: Option<RuleName>,
     because: Option<Arc<str>>,
+    /// Something on trial would block it: that is what rule and reason are about.
+    on_trial: bool,
 }
 
 impl Said {
     fn of(verdict: &Verdict<'_>) -> Self {
-        Said {
-            decision: verdict.decision,
-            rule: Some(verdict.rule.clone()),
-            because: verdict.because.map(Arc::from),
-        }
+        let (rule, because, on_trial) = match &verdict.audited {
+            Some(audited) if verdict.decision == Decision::Allow => (audited.rule, audited.because, true),
+            _ => (verdict.rule, verdict.because, false),
+        };
+        let (rule, because) = (Some(rule.clone()), because.map(Arc::from));
+        Said { decision: verdict.decision, rule, because, on_trial }
     }
 
     /// Allowed by the language itself.
-    const OWN: Said = Said { decision: Decision::Allow, rule: None, because: None };
+    const OWN: Said = Said { decision: Decision::Allow, rule: None, because: None, on_trial: false };
 
     /// Both must be allowed; of two rules that decide the first by name is told.
     fn and(self, other: Said) -> Said {
-        match (self.decision, other.decision) {
-            (Decision::Deny, Decision::Allow) => self,
-            (Decision::Allow, Decision::Deny) => other,
-            _ if self.rule.is_some() && (other.rule.is_none() || self.rule <= other.rule) => self,
-            _ => other,
+        let strictness = |said: &Said| (said.decision, said.on_trial);
+        match strictness(&self).cmp(&strictness(&other)) {
+            Ordering::Greater => self,
+            Ordering::Less => other,
+            Ordering::Equal if self.rule.is_some() && (other.rule.is_none() || self.rule <= other.rule) => {
+                self
+            }
+            Ordering::Equal => other,
         }
     }
 }
@@ -171,12 +179,22 @@ struct Court<'a> {
 impl Court<'_> {
     /// Finds the rule behind the kernel's verdict.
     fn name_rule(&mut self, event: &mut Event, facts: &Facts, judgement: Judgement) {
-        let decided = match judgement {
-            Judgement::Allowed => Decision::Allow,
-            _ => Decision::Deny,
-        };
+        let allowed = judgement == Judgement::Allowed;
+        if facts.kernel != 0 {
+            // What is allowed is so by the section's own words.
+            if !allowed {
+                event.set(Key::PolicyRule, Value::Bytes(self.policy.kernel_default().as_str().into()));
+            }
+            return;
+        }
         match self.decide(event, facts) {
-            Some(said) if said.decision == decided => name(event, &said),
+            // What asks is denied where nobody can be asked.
+            Some(said) if (said.decision == Decision::Allow) == allowed => {
+                if said.on_trial {
+                    event.action = Action::WouldBlock;
+                }
+                name(event, &said);
+            }
             _ => event.set(Key::Reason, Value::Bytes(b"unattributed".to_vec())),
         }
     }
@@ -188,8 +206,8 @@ impl Court<'_> {
         match said {
             Some(said) => {
                 event.action = match said.decision {
-                    Decision::Allow => Action::Allowed,
-                    Decision::Deny => Action::WouldBlock,
+                    Decision::Allow if !said.on_trial => Action::Allowed,
+                    _ => Action::WouldBlock,
                 };
                 name(event, &said);
             }
@@ -295,7 +313,12 @@ impl Court<'_> {
             _ => {
                 let section = self.policy.network();
                 let rule = Some(section.default_name().clone());
-                Some(Said { decision: section.default(), rule, because: None })
+                let decision = match self.policy.mode() {
+                    Mode::Enforce => section.default(),
+                    Mode::Audit => Decision::Allow,
+                };
+                let on_trial = decision != section.default();
+                Some(Said { decision, rule, because: None, on_trial })
             }
         }
     }

@@ -210,3 +210,20 @@ fn memory_is_bounded() {
     }
     assert_eq!(judge.remembered.count, 10);
 }
+
+#[test]
+fn what_is_on_trial_and_what_asks_are_told() {
+    let text = "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
+        - { name: trial, deny: [read], path: [\"/t\"], mode: audit, because: soon }\n    \
+        - { name: asks, ask: [read], path: [\"/q\"] }\n    \
+        - { name: bound, deny: [read], path: [\"/b\"], by: [\"**/curl\"] }\n";
+    let policy = || Policy::parse("p.yaml", text, &Variables::new()).unwrap();
+    let judged = |judgement| Facts { judgement, ..asks(access::READ) };
+    let mut enforced = Judge::new(Some(policy()), Judging::Enforced);
+    let mut see = |path, ret, judgement| outcome(&mut enforced, open(path, ret, judged(judgement)));
+    assert_eq!(see("/t", 3, Judgement::Allowed), "WOULD_BLOCK p/trial - -");
+    assert_eq!(see("/q", -13, Judgement::Blocked), "BLOCKED p/asks - -");
+    assert_eq!(see("/b", 3, Judgement::Allowed), "ALLOWED p/files.default - -", "not in the tables");
+    let mut observed = Judge::new(Some(policy()), Judging::Observed);
+    assert_eq!(outcome(&mut observed, open("/t", 3, asks(access::READ))), "WOULD_BLOCK p/trial trace -");
+}

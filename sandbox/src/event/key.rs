@@ -121,6 +121,8 @@ pub enum Key {
     Syscall,
     /// Target of the act.
     Target,
+    /// Process id of the process that an act is about.
+    TargetPid,
     /// User id.
     Uid,
     /// Rules that no layer of this run holds.
@@ -193,6 +195,7 @@ impl Key {
         Key::Store,
         Key::Syscall,
         Key::Target,
+        Key::TargetPid,
         Key::Uid,
         Key::Unheld,
         Key::User,
@@ -261,6 +264,7 @@ impl Key {
             Key::Store => "store",
             Key::Syscall => "syscall",
             Key::Target => "target",
+            Key::TargetPid => "target_pid",
             Key::Uid => "uid",
             Key::Unheld => "unheld",
             Key::User => "user",

@@ -64,6 +64,18 @@ pub enum EventType {
     NetBind,
     /// listen(2).
     NetListen,
+    /// bpf(2).
+    ProcBpf,
+    /// chroot(2), pivot_root(2).
+    ProcChroot,
+    /// mount(2), move_mount(2), umount(2).
+    ProcMount,
+    /// Attaching to a process, or looking into one outside the run.
+    ProcPtrace,
+    /// A signal to a process outside the run.
+    ProcSignal,
+    /// A user namespace was asked for.
+    ProcUserns,
     /// An io_uring was set up: what it does is not seen by the `trace` layer.
     ProcIoUring,
     /// A process made 32-bit system calls.
@@ -98,6 +110,12 @@ impl EventType {
         EventType::NetAccept,
         EventType::NetBind,
         EventType::NetListen,
+        EventType::ProcBpf,
+        EventType::ProcChroot,
+        EventType::ProcMount,
+        EventType::ProcPtrace,
+        EventType::ProcSignal,
+        EventType::ProcUserns,
         EventType::ProcIoUring,
         EventType::ProcCompat,
     ];
@@ -130,6 +148,12 @@ impl EventType {
             EventType::NetAccept => "net_accept",
             EventType::NetBind => "net_bind",
             EventType::NetListen => "net_listen",
+            EventType::ProcBpf => "proc_bpf",
+            EventType::ProcChroot => "proc_chroot",
+            EventType::ProcMount => "proc_mount",
+            EventType::ProcPtrace => "proc_ptrace",
+            EventType::ProcSignal => "proc_signal",
+            EventType::ProcUserns => "proc_userns",
             EventType::ProcIoUring => "proc_io_uring",
             EventType::ProcCompat => "proc_compat",
         }

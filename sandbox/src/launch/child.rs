@@ -46,6 +46,8 @@ pub struct ChildPlan<'a> {
     pub target: &'a Target,
     /// What holds it.
     pub confinement: Confinement,
+    /// What the policy's section `kernel` allows, where it is held.
+    pub allowed: &'a [&'static str],
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
 }
@@ -104,7 +106,7 @@ fn execute(plan: ChildPlan<'_>) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
-        if let Err(error) = crate::enforce::seccomp::install() {
+        if let Err(error) = crate::enforce::seccomp::install(plan.allowed) {
             return failed(ChildStep::Seccomp, &error);
         }
     }

@@ -77,6 +77,7 @@ impl RunPlan {
             OnFailure::LetGo => Confinement::None,
             OnFailure::EndTree => Confinement::Enforced,
         };
-        ChildPlan { program: &self.program, target: &self.target, confinement, mask }
+        let allowed = self.mode.policy().map(|policy| policy.settings().kernel_allowed()).unwrap_or_default();
+        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, mask }
     }
 }

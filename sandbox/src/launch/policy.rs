@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use policy::extend::{Resolver, Source};
 use policy::variables::GivenFault;
 use policy::{Policy, Variables};
 
@@ -58,14 +59,7 @@ pub struct Surroundings<'a> {
 
 /// Reads the policy in `file` for a run.
 pub fn load(file: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
-    let failed = |source| PolicyError::Read { path: file.to_owned(), source };
-    let found = fs::metadata(file).map_err(failed)?;
-    if found.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
-    }
-    let mut bytes = Vec::new();
-    let mut reader = io::Read::take(fs::File::open(file).map_err(failed)?, LONGEST);
-    io::Read::read_to_end(&mut reader, &mut bytes).map_err(failed)?;
+    let bytes = read(file).map_err(|source| PolicyError::Read { path: file.to_owned(), source })?;
 
     let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
     let (workspace, why_not) = match found {
@@ -75,10 +69,32 @@ pub fn load(file: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
         Err(error) => (None, Some(error.to_string())),
     };
     let variables = variables(surroundings, workspace.as_ref())?;
-    Policy::parse_bytes(&file.display().to_string(), &bytes, &variables).map_err(|errors| {
+    Policy::parse_with(&file.display().to_string(), &bytes, &variables, &Beside).map_err(|errors| {
         let about_it = errors.to_string().contains("${WORKSPACE}");
         PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
     })
+}
+
+/// A policy file's bytes.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(file)?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(fs::File::open(file)?, LONGEST), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Files that a policy extends lie relative to it.
+struct Beside;
+
+impl Resolver for Beside {
+    fn resolve(&self, path: &str, from: &str) -> Result<Source, String> {
+        let folder = Path::new(from).parent().unwrap_or(Path::new(""));
+        let file = folder.join(path);
+        let bytes = read(&file).map_err(|error| format!("cannot be read: {error}"))?;
+        Ok(Source { name: file.display().to_string(), bytes })
+    }
 }
 
 fn variables(surroundings: Surroundings<'_>, workspace: Option<&Workspace>) -> Result<Variables, GivenFault> {
@@ -144,6 +160,19 @@ mod tests {
             try_load(&other, home.path(), home.path(), Some(home.path())),
             Err(PolicyError::Workspace(_))
         ));
+    }
+
+    #[test]
+    fn what_is_extended_lies_beside_the_file() {
+        let place = tempfile::tempdir().unwrap();
+        let base = "version: 1\nname: base\nfiles: { default: deny }\n";
+        fs::write(place.path().join("base.yaml"), base).unwrap();
+        let text = format!("version: 1\nname: p\nextends: [\"{}/base.yaml\"]\n", place.path().display());
+        let policy = try_load(&text, Path::new("/root"), place.path(), None).unwrap();
+        assert_eq!(policy.files().default(), policy::Decision::Deny);
+        let missing =
+            try_load("version: 1\nname: p\nextends: [./x.yaml]\n", Path::new("/root"), place.path(), None);
+        assert!(missing.unwrap_err().to_string().contains("p.yaml:3:11: `./x.yaml` cannot be read"));
     }
 
     #[test]

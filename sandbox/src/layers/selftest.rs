@@ -18,6 +18,8 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
+    mount::MsFlags,
+    sched::{CloneFlags, unshare},
     sys::{
         memfd::{MFdFlags, memfd_create},
         stat::{Mode, SFlag},
@@ -64,6 +66,8 @@ struct Check {
     name: &'static str,
     attempt: Attempt,
     denied: Errno,
+    /// The errno with which a machine refuses it to everybody; then there is nothing to hold.
+    closed: Option<Errno>,
 }
 
 /// Things of the kernel's own that nobody can make, move or remove: there an attempt that passes the hooks
@@ -72,12 +76,12 @@ const FILE: &str = "/sys/kernel/btf/vmlinux";
 const DIRECTORY: &str = "/sys/kernel/btf";
 const NO_NAME: &str = "/sys/kernel/btf/no-such-name";
 
-const CHECKS: [Check; 16] = [
-    Check { name: "file_open", attempt: open_root, denied: Errno::EACCES },
-    Check { name: "bprm_check_security", attempt: execute_nothing, denied: Errno::EACCES },
-    Check { name: "socket_connect", attempt: connect, denied: Errno::EPERM },
-    Check { name: "socket_sendmsg", attempt: send, denied: Errno::EPERM },
-    Check { name: "task_alloc", attempt: open_root_in_child, denied: Errno::EACCES },
+const CHECKS: [Check; 25] = [
+    on_files("file_open", open_root),
+    on_files("bprm_check_security", execute_nothing),
+    on_acts("socket_connect", connect, None),
+    on_acts("socket_sendmsg", send, None),
+    on_files("task_alloc", open_root_in_child),
     on_files("mmap_file", load_itself),
     on_files("path_mknod", make_node),
     on_files("path_mkdir", || errno(fs::create_dir(NO_NAME))),
@@ -89,10 +93,25 @@ const CHECKS: [Check; 16] = [
     on_files("path_truncate", || code(nix::unistd::truncate(FILE, 0))),
     on_files("path_chmod", || errno(fs::set_permissions(FILE, Permissions::from_mode(0o444)))),
     on_files("path_chown", || errno(unix::fs::chown(FILE, None, None))),
+    on_acts("sb_mount", mount_nothing, None),
+    on_acts("move_mount", move_nothing, None),
+    on_acts("sb_pivotroot", || code(nix::unistd::pivot_root(DIRECTORY, DIRECTORY)), None),
+    on_acts("path_chroot", || code(nix::unistd::chroot("/")), None),
+    // The machine's limit on user namespaces may be none.
+    on_acts("userns_create", || apart(|| code(unshare(CloneFlags::CLONE_NEWUSER))), Some(Errno::ENOSPC)),
+    // Yama may have switched attaching off.
+    on_acts("ptrace_access_check", reach_out, Some(Errno::EPERM)),
+    on_acts("ptrace_traceme", || apart(|| code(nix::sys::ptrace::traceme())), Some(Errno::EPERM)),
+    on_acts("task_kill", || code(nix::sys::signal::kill(nix::unistd::getppid(), None)), None),
+    on_acts("bpf", no_command, None),
 ];
 
 const fn on_files(name: &'static str, attempt: Attempt) -> Check {
-    Check { name, attempt, denied: Errno::EACCES }
+    Check { name, attempt, denied: Errno::EACCES, closed: None }
+}
+
+const fn on_acts(name: &'static str, attempt: Attempt, closed: Option<Errno>) -> Check {
+    Check { name, attempt, denied: Errno::EPERM, closed }
 }
 
 /// Proves each hook of the `lsm` layer: every attempt passes before the child is a member of a run that denies
@@ -114,14 +133,17 @@ pub fn lsm(object: &Object) -> Result<Vec<SelfTest>, SelfTestError> {
     let (before, after) = results?;
     let found = CHECKS.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
-        result: judge(before, after, check.denied),
+        result: judge(before, after, check),
     });
     Ok(found.collect())
 }
 
-fn judge(before: i32, after: i32, denied: Errno) -> String {
+fn judge(before: i32, after: i32, check: &Check) -> String {
+    let denied = check.denied;
     let denied_code = denied as i32;
+    let closed = check.closed.map(|errno| errno as i32);
     match (before, after) {
+        (before, after) if before == after && Some(before) == closed => HELD.to_owned(),
         (before, after) if after == denied_code && before != denied_code => HELD.to_owned(),
         (before, _) if before == denied_code => {
             format!("inconclusive: the attempt fails with {denied} anyhow")
@@ -202,6 +224,61 @@ fn load_itself() -> i32 {
     0
 }
 
+fn raw(returned: libc::c_long) -> i32 {
+    if returned < 0 { Errno::last_raw() } else { 0 }
+}
+
+/// mount(2) of a file system that no kernel has.
+fn mount_nothing() -> i32 {
+    code(nix::mount::mount(None::<&str>, DIRECTORY, Some("no-such-type"), MsFlags::empty(), None::<&str>))
+}
+
+/// move_mount(2) of a directory that is no mount.
+fn move_nothing() -> i32 {
+    let directory = CString::new(DIRECTORY).unwrap_or_default();
+    let (at, path) = (libc::AT_FDCWD, directory.as_ptr());
+    // SAFETY: the path ends with a NUL and lives through the call.
+    raw(unsafe { libc::syscall(libc::SYS_move_mount, at, path, at, path, 0) })
+}
+
+/// An unknown command of bpf(2).
+fn no_command() -> i32 {
+    let attributes = [0u64; 16];
+    // SAFETY: the attributes have the size given and live through the call.
+    raw(unsafe { libc::syscall(libc::SYS_bpf, 9999, attributes.as_ptr(), size_of_val(&attributes)) })
+}
+
+/// Takes a descriptor out of the process that tests.
+fn reach_out() -> i32 {
+    // SAFETY: no pointers.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getppid(), 0) };
+    if process < 0 {
+        return Errno::last_raw();
+    }
+    // SAFETY: no pointers.
+    let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, 1, 0) };
+    let result = raw(taken);
+    for fd in [taken, process].into_iter().filter(|fd| *fd >= 0) {
+        // SAFETY: made above, and nobody else's.
+        unsafe { libc::close(fd as i32) };
+    }
+    result
+}
+
+/// Makes the attempt in a child of its own, which it may change.
+fn apart(attempt: fn() -> i32) -> i32 {
+    // SAFETY: the child makes its attempt and leaves by _exit.
+    match unsafe { fork() } {
+        // SAFETY: ends the child at once.
+        Ok(ForkResult::Child) => unsafe { libc::_exit(attempt()) },
+        Ok(ForkResult::Parent { child }) => match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => status,
+            _ => Errno::EIO as i32,
+        },
+        Err(errno) => errno as i32,
+    }
+}
+
 fn make_node() -> i32 {
     code(nix::sys::stat::mknod(NO_NAME, SFlag::S_IFIFO, Mode::empty(), 0))
 }
@@ -235,16 +312,7 @@ fn send() -> i32 {
 }
 
 fn open_root_in_child() -> i32 {
-    // SAFETY: the child makes one call and leaves by _exit.
-    match unsafe { fork() } {
-        // SAFETY: ends the child at once.
-        Ok(ForkResult::Child) => unsafe { libc::_exit(open_root()) },
-        Ok(ForkResult::Parent { child }) => match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => status,
-            _ => Errno::EIO as i32,
-        },
-        Err(errno) => errno as i32,
-    }
+    apart(open_root)
 }
 
 /// What the observer's self-test must see, by tracepoint.

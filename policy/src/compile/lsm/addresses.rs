@@ -186,7 +186,7 @@ impl Plan<'_> {
                 let rule = &self.rules[*rule];
                 match rule.effect {
                     Decision::Allow => allow |= rule.accesses.net_bits(),
-                    Decision::Deny => deny |= rule.accesses.net_bits(),
+                    Decision::Ask | Decision::Deny => deny |= rule.accesses.net_bits(),
                 }
             }
             allow &= !deny;

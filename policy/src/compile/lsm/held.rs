@@ -1,14 +1,15 @@
 //! What a policy denies, rule by rule: the list that a layer's abilities are compared with.
 
-use crate::compile::Unheld;
-use crate::model::{AccessSet, Decision, Policy, Rule, RuleName, Section};
+use crate::access::{AccessSet, SectionKind};
+use crate::compile::{Unheld, Unsupported};
+use crate::model::{Decision, Policy, Rule, RuleName, Section};
 
 /// Every (rule or default, access) that denies something.
 pub(super) fn denials(policy: &Policy) -> Vec<Unheld> {
     let mut all = Vec::new();
-    section(&policy.files, crate::model::SectionKind::Files.accesses(), |p| p.is_everything(), &mut all);
-    section(&policy.exec, crate::model::SectionKind::Exec.accesses(), |p| p.is_everything(), &mut all);
-    section(&policy.network, crate::model::SectionKind::Network.accesses(), |t| t.is_everything(), &mut all);
+    section(&policy.files, SectionKind::Files.accesses(), |p| p.is_everything(), &mut all);
+    section(&policy.exec, SectionKind::Exec.accesses(), |p| p.is_everything(), &mut all);
+    section(&policy.network, SectionKind::Network.accesses(), |t| t.is_everything(), &mut all);
     all
 }
 
@@ -20,10 +21,13 @@ fn section<O>(
 ) {
     let everywhere = |rule: &&Rule<O>| rule.except.is_empty() && rule.objects.iter().any(&is_everything);
     let mut add = |name: &RuleName, accesses: AccessSet| {
-        all.extend(accesses.iter().map(|access| Unheld { rule: name.clone(), access }));
+        all.extend(
+            accesses.iter().map(|access| Unheld { rule: name.clone(), what: Unsupported::Access(access) }),
+        );
     };
     let by_effect = |effect| section.rules.iter().filter(move |rule| rule.effect == effect);
-    for rule in by_effect(Decision::Deny).filter(|rule| !rule.objects.is_empty()) {
+    let strict = section.rules.iter().filter(|rule| rule.effect != Decision::Allow);
+    for rule in strict.filter(|rule| !rule.is_void()) {
         add(&rule.name, rule.accesses);
     }
     if section.default == Decision::Deny {

@@ -101,7 +101,7 @@ impl Nfa {
             let (allow, deny) = match rule.effect {
                 Decision::Allow => (bits & self.default_deny, 0),
                 // What a rule keeps from being executed may not be loaded either, whatever the default is.
-                Decision::Deny => (0, bits & !(self.default_deny & !allowed & !access::RUN)),
+                Decision::Ask | Decision::Deny => (0, bits & !(self.default_deny & !allowed & !access::RUN)),
             };
             if allow | deny == 0 || rule.objects.is_empty() {
                 continue;

@@ -34,6 +34,16 @@ pub const HOOKS: &[&str] = &[
     "path_chown",
     "socket_connect",
     "socket_sendmsg",
+    "sb_mount",
+    "move_mount",
+    "sb_umount",
+    "sb_pivotroot",
+    "path_chroot",
+    "userns_create",
+    "ptrace_access_check",
+    "ptrace_traceme",
+    "task_kill",
+    "bpf",
 ];
 
 /// Hooks that the newer kernels have split off from others: attached where the kernel has them.

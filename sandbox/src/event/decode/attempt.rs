@@ -4,7 +4,7 @@ use std::io::Write;
 
 use sandbox_ebpf::abi::{
     event::{Cause, Header, Judgement, Kind, flag},
-    policy::{access, net_access},
+    policy::{access, kernel, net_access},
 };
 
 use super::{Decoded, Facts, address, path};
@@ -32,6 +32,7 @@ pub fn is_check(kind: Kind) -> bool {
             | Kind::ConnectCheck
             | Kind::SendCheck
             | Kind::PathCheck
+            | Kind::KernelCheck
     )
 }
 
@@ -192,6 +193,7 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::IoUring => EventType::ProcIoUring,
         Kind::PathCheck => checked_call(header),
         Kind::LoadCheck => EventType::FileLoad,
+        Kind::KernelCheck => kernel_act(header),
         Kind::Unknown | Kind::Entry | Kind::Compat => EventType::ProcCompat,
     }
 }
@@ -202,6 +204,18 @@ fn checked_call(header: &Header) -> EventType {
     match u8::try_from(header.args[0]).map_or(Kind::Unknown, Kind::from_raw) {
         Kind::PathCheck => EventType::ProcCompat,
         call => event_type(&plain, call),
+    }
+}
+
+/// The event of an act beyond files and addresses.
+fn kernel_act(header: &Header) -> EventType {
+    match header.args[0] as u32 {
+        kernel::MOUNT => EventType::ProcMount,
+        kernel::USERNS => EventType::ProcUserns,
+        kernel::CHROOT => EventType::ProcChroot,
+        kernel::BPF => EventType::ProcBpf,
+        kernel::SIGNAL_OUTSIDE => EventType::ProcSignal,
+        _ => EventType::ProcPtrace,
     }
 }
 
@@ -250,7 +264,7 @@ impl Record<'_> {
             _ if self.entry => None,
             Kind::Fork | Kind::Exit => None,
             Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::PathCheck => denied(libc::EACCES),
-            Kind::ConnectCheck | Kind::SendCheck => denied(libc::EPERM),
+            Kind::ConnectCheck | Kind::SendCheck | Kind::KernelCheck => denied(libc::EPERM),
             _ if ERESTART.contains(&self.header.ret) => Some(-i64::from(libc::EINTR)),
             _ => Some(self.header.ret),
         }
@@ -265,6 +279,7 @@ impl Record<'_> {
             Kind::Open => self.open(to),
             Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck => self.checked_path(to),
             Kind::PathCheck => self.checked_names(to),
+            Kind::KernelCheck => self.kernel(to),
             Kind::Connect | Kind::Send | Kind::Bind | Kind::Listen | Kind::Accept => self.network(to),
             Kind::ConnectCheck | Kind::SendCheck => self.network(to),
             Kind::IoUring | Kind::Unknown | Kind::Entry => {}
@@ -382,6 +397,23 @@ impl Record<'_> {
         to.facts.access = self.header.access;
         to.facts.access2 = second as u16;
         to.facts.gained = Some(gained as u16);
+    }
+
+    /// An act beyond files and addresses.
+    fn kernel(&self, to: &mut Builder) {
+        let [act, pid, number, _] = self.header.args;
+        to.facts.kernel = act as u32;
+        if !self.parts[0].is_empty() {
+            to.bytes(Key::Path, &self.parts[0]);
+        }
+        if pid != 0 {
+            to.put(Key::TargetPid, Value::Int(pid as i64));
+        }
+        if to.facts.kernel == kernel::SIGNAL_OUTSIDE {
+            to.put(Key::Signal, Value::Int(number as i64));
+        } else if number != 0 {
+            to.number(Key::Flags, number);
+        }
     }
 
     fn access_words(&self, bits: u16, to: &mut Builder) {

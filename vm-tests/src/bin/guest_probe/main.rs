@@ -4,6 +4,7 @@
 //! is 0 or `-errno`. Every attempt is the bare system call: no library retries it or puts its own reading on
 //! an errno. A step of [`places`] moves the rest of the steps elsewhere: another thread, another process.
 
+mod acts;
 mod hold;
 mod names;
 mod net;
@@ -34,6 +35,8 @@ attempts
   create=PATH  mkdir=  mknod=  symlink=  unlink=  rmdir=  truncate=  chmod=  chown=  bind-path=
   link=PATH,PATH  rename=  exchange=  tmpfile=DIR,PATH
                                          see names.rs
+  mount=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
+                                         see acts.rs
 places, for all the steps after it
   dead-leader  exec-in-thread  daemon
 other
@@ -102,7 +105,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "run" => places::run(&path),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
-        _ => match names::attempt(word, object) {
+        _ => match names::attempt(word, object).or_else(|| acts::attempt(word, &path)) {
             Some(result) => result,
             None => return net::attempt(word, object.parse().ok()?),
         },

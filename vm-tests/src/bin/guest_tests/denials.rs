@@ -249,7 +249,11 @@ fn expect_self_tests(finished: &Finished) -> Result<()> {
         ["mknod", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "truncate", "chmod", "chown"];
     let names = names.map(|name| format!("path_{name}"));
     let others = ["file_open", "bprm_check_security", "socket_connect", "socket_sendmsg", "task_alloc"];
-    for hook in others.into_iter().chain(["mmap_file"]).chain(names.iter().map(String::as_str)) {
+    for hook in others
+        .into_iter()
+        .chain(["mmap_file", "sb_mount", "userns_create", "bpf"])
+        .chain(names.iter().map(String::as_str))
+    {
         let test = tests.iter().find(|test| test["check"] == hook);
         ensure!(
             test.is_some_and(|test| test["result"] == "held"),

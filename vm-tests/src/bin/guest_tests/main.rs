@@ -4,6 +4,7 @@
 //! compares what the kernel answered and what the log says with a table. The last line is
 //! `N trials, M failed`; the exit status says the same.
 
+mod acts;
 mod attempt;
 mod denials;
 mod doctor;
@@ -28,6 +29,7 @@ pub const WORK: &str = "/tmp/trial";
 const SUITES: &[(&str, &[Trial])] = &[
     ("denials", denials::TRIALS),
     ("names", names::TRIALS),
+    ("acts", acts::TRIALS),
     ("membership", membership::TRIALS),
     ("ends", ends::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),

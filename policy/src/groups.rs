@@ -1,0 +1,159 @@
+//! Named lists of paths or targets: those of a policy, and those that ship.
+//!
+//! `@name` stands for the entries of the group, wherever a pattern or a target can stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::document::{Kind, Node};
+use crate::error::{Place, Problem, Report};
+use crate::parse::Placed;
+
+/// The groups of paths that ship, as YAML.
+const SHIPPED: &str = include_str!("groups.yaml");
+/// The groups of hosts that ship, which nothing reads yet.
+const HOSTS: [&str; 6] = ["npm", "pypi", "crates", "github", "debian", "model-apis"];
+/// The names of [`shipped`], for suggestions.
+const PATHS: [&str; 4] = ["libraries", "toolchains", "credentials", "persistence"];
+/// Most groups inside groups.
+const MAX_DEPTH: usize = 16;
+/// Most entries that one reference may stand for.
+const MAX_ENTRIES: usize = 4096;
+
+/// The version of the groups that ship; it rises when what they mean changes.
+pub const VERSION: u32 = 1;
+
+/// Why a reference to a group gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupFault {
+    /// No group of that name.
+    #[error("is not a group{}", .nearest.map(|name| format!("; did you mean `@{name}`?")).unwrap_or_else(|| "; define it in `groups`".to_owned()))]
+    Unknown {
+        /// A shipped group of a similar name.
+        nearest: Option<&'static str>,
+    },
+    /// Hosts that ship.
+    #[error("is a group of host names that is not supported yet; list the hosts in `groups`")]
+    NotYet,
+    /// Contains itself.
+    #[error("contains itself")]
+    Cycle,
+    /// Stands for too much.
+    #[error("stands for more than {MAX_ENTRIES} entries")]
+    TooLarge,
+    /// A group of paths where targets are meant.
+    #[error("is a group of paths; here stand targets")]
+    Paths,
+}
+
+/// The groups of paths that ship, by name, as the language writes them.
+pub fn shipped() -> BTreeMap<String, Vec<String>> {
+    let Ok(Node { kind: Kind::Mapping(entries), .. }) = crate::document::read(SHIPPED) else {
+        return BTreeMap::new();
+    };
+    let groups = entries.into_iter().find(|entry| entry.key == "groups").map(|entry| entry.value.kind);
+    let Some(Kind::Mapping(groups)) = groups else { return BTreeMap::new() };
+    let text = |node: Node| match node.kind {
+        Kind::Scalar { text, .. } => Some(text),
+        _ => None,
+    };
+    let group = |node: Node| match node.kind {
+        Kind::Sequence(items) => items.into_iter().filter_map(text).collect(),
+        _ => Vec::new(),
+    };
+    groups.into_iter().map(|entry| (entry.key, group(entry.value))).collect()
+}
+
+/// What a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Paths,
+    Targets,
+}
+
+/// A group as written: its name, and its entries.
+pub(crate) type RawGroup = (Placed<String>, Vec<Placed<String>>);
+
+/// The groups that a policy can name.
+pub(crate) struct Groups {
+    own: BTreeMap<String, (Place, Vec<Placed<String>>)>,
+    shipped: BTreeMap<String, Vec<String>>,
+    used: BTreeSet<String>,
+}
+
+impl Groups {
+    pub fn new(raw: Vec<RawGroup>, report: &mut Report) -> Self {
+        let shipped = shipped();
+        let mut own = BTreeMap::new();
+        for (name, entries) in raw {
+            if HOSTS.contains(&name.value.as_str()) || shipped.contains_key(&name.value) {
+                report.error(name.place, Problem::ShippedGroup { name: name.value });
+                continue;
+            }
+            own.insert(name.value, (name.place, entries));
+        }
+        Self { own, shipped, used: BTreeSet::new() }
+    }
+
+    /// The entries of a list, with groups replaced by theirs.
+    pub fn expand(&mut self, texts: &[Placed<String>], of: Of, report: &mut Report) -> Vec<Placed<String>> {
+        let mut out = Vec::new();
+        for text in texts {
+            match text.value.strip_prefix('@') {
+                None => out.push(text.clone()),
+                Some(name) => {
+                    let from = out.len();
+                    if let Err(fault) = self.add(name, text.place, of, from, &mut Vec::new(), &mut out) {
+                        out.truncate(from);
+                        report.error(text.place, Problem::Group { name: text.value.clone(), fault });
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        place: Place,
+        of: Of,
+        from: usize,
+        path: &mut Vec<String>,
+        out: &mut Vec<Placed<String>>,
+    ) -> Result<(), GroupFault> {
+        if path.iter().any(|outer| outer == name) || path.len() >= MAX_DEPTH {
+            return Err(GroupFault::Cycle);
+        }
+        let entries = match (self.own.get(name), self.shipped.get(name)) {
+            (Some((_, entries)), _) => entries.clone(),
+            (None, Some(_)) if of == Of::Targets => return Err(GroupFault::Paths),
+            (None, Some(texts)) => texts.iter().map(|text| Placed { value: text.clone(), place }).collect(),
+            (None, None) if HOSTS.contains(&name) => return Err(GroupFault::NotYet),
+            (None, None) => {
+                let nearest = crate::nearest::nearest(name, HOSTS.into_iter().chain(PATHS));
+                return Err(GroupFault::Unknown { nearest });
+            }
+        };
+        self.used.insert(name.to_owned());
+        path.push(name.to_owned());
+        for entry in entries {
+            match entry.value.strip_prefix('@') {
+                Some(inner) => self.add(inner, entry.place, of, from, path, out)?,
+                None => out.push(entry),
+            }
+            if out.len() - from > MAX_ENTRIES {
+                return Err(GroupFault::TooLarge);
+            }
+        }
+        path.pop();
+        Ok(())
+    }
+
+    /// Says which groups nothing names.
+    pub fn note_unused(&self, report: &mut Report) {
+        for (name, (place, _)) in self.own.iter().filter(|(name, _)| !self.used.contains(*name)) {
+            report.note(*place, format!("group `{name}` is named by no rule"));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The sections that are no rules, as written, and at once as meant: they have no variables.
+
+use super::{Keys, Placed, choice, known, mapping, some, text, texts};
+use crate::document::{Entry, Kind, Node};
+use crate::error::{Problem, Report};
+use crate::settings::{Env, Fold, KERNEL, Landlock, Limits, Settings, Syscalls};
+use crate::units;
+
+const NOTHING: &str = "leave it out";
+const KERNEL_KEYS: Keys = Keys { context: "`kernel`", read: &["allow"], later: &[] };
+const SYSCALLS: Keys = Keys { context: "`syscalls`", read: &["deny"], later: &[] };
+const LIMITS: Keys = Keys { context: "`limits`", read: &["memory", "processes", "cpu", "time"], later: &[] };
+const ENV: Keys = Keys { context: "`env`", read: &["drop", "keep", "set"], later: &[] };
+const OBSERVE: Keys = Keys { context: "`observe`", read: &["fold"], later: &[] };
+
+/// The keys of the top that are read here.
+pub(super) const READ: [&str; 6] = ["kernel", "syscalls", "landlock", "limits", "env", "observe"];
+
+/// Reads one of [`READ`].
+pub(super) fn setting(settings: &mut Settings, entry: &Entry, report: &mut Report) {
+    let value = &entry.value;
+    match entry.key.as_str() {
+        "kernel" => settings.kernel = kernel(value, report),
+        "syscalls" => settings.syscalls = syscalls(value, report),
+        "landlock" => {
+            let words = [("auto", Landlock::Auto), ("off", Landlock::Off)];
+            settings.landlock = choice(value, "`landlock`", (&words, "`auto` or `off`"), report);
+        }
+        "limits" => settings.limits = limits(value, report),
+        "env" => settings.env = env(value, report),
+        _ => {
+            let entries = mapping(value, "`observe`", report).unwrap_or_default();
+            for entry in known(entries, &OBSERVE, report) {
+                let words = [("true", Fold::On), ("false", Fold::Off)];
+                settings.fold = choice(&entry.value, "`fold`", (&words, "`true` or `false`"), report);
+            }
+        }
+    }
+}
+
+fn kernel(node: &Node, report: &mut Report) -> Option<Vec<&'static str>> {
+    let mut allowed = Vec::new();
+    for entry in known(mapping(node, "`kernel`", report)?, &KERNEL_KEYS, report) {
+        let wanted = "a list, as in `allow: [ptrace-own]`";
+        for word in texts(&entry.value, "`allow` of `kernel`", wanted, report).unwrap_or_default() {
+            match KERNEL.into_iter().find(|known| *known == word.value) {
+                Some(known) => allowed.push(known),
+                None => {
+                    bad(&word, "kernel feature", KERNEL.map(|word| format!("`{word}`")).join(", "), report)
+                }
+            }
+        }
+    }
+    allowed.sort_unstable();
+    allowed.dedup();
+    Some(allowed)
+}
+
+fn syscalls(node: &Node, report: &mut Report) -> Option<Syscalls> {
+    let Kind::Mapping(entries) = &node.kind else {
+        let words = [("default", 0), ("strict", 1), ("off", 2)];
+        let wanted = "`default`, `strict`, `off` or `{ deny: [...] }`";
+        return Some(match choice(node, "`syscalls`", (&words, wanted), report)? {
+            0 => Syscalls::Default,
+            1 => Syscalls::Strict,
+            _ => Syscalls::Off,
+        });
+    };
+    let mut denied = Vec::new();
+    for entry in known(entries, &SYSCALLS, report) {
+        let wanted = "a list of system calls, as in `deny: [bpf]`";
+        for name in some(&entry.value, "`deny` of `syscalls`", wanted, NOTHING, report).unwrap_or_default() {
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            if name.value.is_empty() || name.value.len() > 64 || !name.value.bytes().all(fits) {
+                bad(&name, "system call", "its name, as in `bpf`".to_owned(), report);
+            }
+            denied.push(name.value);
+        }
+    }
+    denied.sort();
+    denied.dedup();
+    Some(Syscalls::Deny(denied))
+}
+
+fn limits(node: &Node, report: &mut Report) -> Option<Limits> {
+    let mut limits = Limits::default();
+    for entry in known(mapping(node, "`limits`", report)?, &LIMITS, report) {
+        let Kind::Scalar { text: value, .. } = &entry.value.kind else {
+            text(&entry.value, &format!("`{}`", entry.key), report);
+            continue;
+        };
+        let word = Placed { value: value.clone(), place: entry.value.place };
+        let (read, wanted) = match entry.key.as_str() {
+            "memory" => {
+                limits.memory = units::bytes(value);
+                (limits.memory.is_some(), "a number with `KiB`, `MiB`, `GiB` or `TiB`, as in `4GiB`")
+            }
+            "processes" => {
+                limits.processes = value.parse().ok().filter(|count| *count > 0);
+                (limits.processes.is_some(), "a number from 1, as in `512`")
+            }
+            "cpu" => {
+                limits.cpu = units::percent(value);
+                (limits.cpu.is_some(), "percent of one processor, as in `200%`")
+            }
+            _ => {
+                limits.time = units::duration(value);
+                (limits.time.is_some(), "a number with `s`, `m`, `h` or `d`, as in `2h`")
+            }
+        };
+        if !read {
+            bad(&word, "limit", wanted.to_owned(), report);
+        }
+    }
+    Some(limits)
+}
+
+fn env(node: &Node, report: &mut Report) -> Option<Env> {
+    let mut env = Env::default();
+    let wanted = "a list of names, as in `[\"AWS_*\"]`";
+    for entry in known(mapping(node, "`env`", report)?, &ENV, report) {
+        let value = &entry.value;
+        let names = match entry.key.as_str() {
+            "drop" => &mut env.drop,
+            "keep" => &mut env.keep,
+            _ => {
+                for entry in mapping(value, "`set` of `env`", report).unwrap_or_default() {
+                    let name = Placed { value: entry.key.clone(), place: entry.place };
+                    variable(&name, &name.value, report);
+                    let value = text(&entry.value, &format!("`{}`", entry.key), report);
+                    env.set.extend(value.map(|value| (name.value, value.value)));
+                }
+                continue;
+            }
+        };
+        for name in
+            some(value, &format!("`{}` of `env`", entry.key), wanted, NOTHING, report).unwrap_or_default()
+        {
+            let inside = name.value.strip_prefix('*').unwrap_or(&name.value);
+            variable(&name, inside.strip_suffix('*').unwrap_or(inside), report);
+            names.push(name.value);
+        }
+    }
+    env.set.sort();
+    Some(env)
+}
+
+/// Refuses what is no name of a variable.
+fn variable(name: &Placed<String>, inside: &str, report: &mut Report) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if inside.is_empty() || !inside.chars().all(fits) {
+        bad(
+            name,
+            "variable",
+            "letters, digits and `_`; in lists a `*` may stand at either end".to_owned(),
+            report,
+        );
+    }
+}
+
+fn bad(word: &Placed<String>, what: &'static str, wanted: String, report: &mut Report) {
+    report.error(word.place, Problem::BadWord { found: word.value.clone(), what, wanted });
+}

@@ -1,0 +1,83 @@
+//! Who acts: the process behind an attempt, and the conditions that a rule puts on it.
+//!
+//! `by` and `unless_by` speak of the acting executable, `under` of it or of any ancestor inside the run. All
+//! conditions of a rule must hold. Of what is not known (an empty path), a condition is taken to hold in rules
+//! that deny or ask, and to fail in rules that allow.
+
+use crate::pattern::Pattern;
+
+/// The process behind an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// Its executable, an absolute path; empty where it is not known.
+    pub exe: &'a [u8],
+    /// The executables of its ancestors inside the run, in any order; an empty one is not known.
+    pub ancestors: &'a [&'a [u8]],
+}
+
+impl Subject<'_> {
+    /// A process of which nothing is known.
+    pub const UNKNOWN: Subject<'static> = Subject { exe: b"", ancestors: &[b""] };
+}
+
+/// What a rule demands of the process; without conditions it is about everyone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    pub(crate) by: Option<Vec<Pattern>>,
+    pub(crate) unless_by: Vec<Pattern>,
+    pub(crate) under: Option<Vec<Pattern>>,
+}
+
+impl Who {
+    /// Globs of which one must match the executable.
+    pub fn by(&self) -> Option<&[Pattern]> {
+        self.by.as_deref()
+    }
+
+    /// Globs of which none may match the executable.
+    pub fn unless_by(&self) -> &[Pattern] {
+        &self.unless_by
+    }
+
+    /// Globs of which one must match the executable, or that of an ancestor inside the run.
+    pub fn under(&self) -> Option<&[Pattern]> {
+        self.under.as_deref()
+    }
+
+    /// True without any condition.
+    pub fn is_anyone(&self) -> bool {
+        self.by.is_none() && self.unless_by.is_empty() && self.under.is_none()
+    }
+
+    /// True where no process can be meant: every pattern of a condition was left out.
+    pub(crate) fn is_nobody(&self) -> bool {
+        [&self.by, &self.under].into_iter().flatten().any(Vec::is_empty)
+    }
+
+    /// The keys of the conditions that it has.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let has = [
+            ("by", self.by.is_some()),
+            ("unless_by", !self.unless_by.is_empty()),
+            ("under", self.under.is_some()),
+        ];
+        has.into_iter().filter(|(_, has)| *has).map(|(key, _)| key)
+    }
+
+    /// Whether the conditions hold for `subject`; `unknown` stands in for those on what is not known.
+    pub(crate) fn holds(&self, subject: &Subject<'_>, unknown: bool) -> bool {
+        let exe = |patterns: &[Pattern]| (!subject.exe.is_empty()).then(|| any(patterns, subject.exe));
+        let by = self.by.as_deref().is_none_or(|by| !by.is_empty() && exe(by).unwrap_or(unknown));
+        let unless = self.unless_by.is_empty() || exe(&self.unless_by).map_or(unknown, |matches| !matches);
+        let under = self.under.as_deref().is_none_or(|under| {
+            let mut chain = std::iter::once(&subject.exe).chain(subject.ancestors);
+            let matches = chain.clone().any(|path| any(under, path));
+            matches || (unknown && !under.is_empty() && chain.any(|path| path.is_empty()))
+        });
+        by && unless && under
+    }
+}
+
+fn any(patterns: &[Pattern], path: &[u8]) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(path))
+}

@@ -1,0 +1,56 @@
+//! Groups of paths and targets: those of a policy, and those that ship.
+
+use policy::{Access, Decision, Policy, Variables, evaluate, groups};
+
+fn parse(text: &str) -> Policy {
+    let mut variables = Variables::new();
+    variables.set("HOME", "/home/me").expect("a given variable");
+    Policy::parse("test.yaml", &format!("version: 1\nname: p\n{text}"), &variables)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn a_group_stands_for_its_entries() {
+    let policy = parse(
+        "vars: { BUILD: \"/srv/build\" }
+groups: { caches: [\"${BUILD}/cache/**\", \"@more\"], more: [\"/var/cache/**\"], hosts: [\"10.2.0.0/16:443\"], idle: [\"/x\"] }
+files: { default: allow, rules: [{ name: a, deny: [write], path: [\"@caches\", \"/y\"], except: [\"@more\"] }] }
+network: { default: deny, rules: [{ name: b, allow: [connect], to: [\"@hosts\"] }] }
+",
+    );
+    let denied = |path: &str| {
+        evaluate::file(&policy, Access::Write.into(), path.as_bytes()).decision == Decision::Deny
+    };
+    assert!(denied("/srv/build/cache/x") && denied("/y") && !denied("/var/cache/x") && !denied("/srv/x"));
+    let notes: Vec<&str> = policy.notes().iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(notes, ["group `idle` is named by no rule"]);
+    // What is stored beside the record holds the entries, not the names.
+    let again = Policy::parse("stored", &policy.effective_yaml(), &Variables::new()).unwrap();
+    assert_eq!(again.effective_yaml(), policy.effective_yaml());
+    assert!(!again.effective_yaml().contains('@'));
+}
+
+#[test]
+fn every_shipped_group_is_a_list_of_patterns() {
+    let shipped = groups::shipped();
+    let names: Vec<&str> = shipped.keys().map(String::as_str).collect();
+    assert_eq!(names, ["credentials", "libraries", "persistence", "toolchains"]);
+    assert!(include_str!("../src/groups.yaml").contains(&format!("\nversion: {}\n", groups::VERSION)));
+    for name in names {
+        let rule = format!("{{ name: a, deny: [read], path: [\"@{name}\"], unless_by: [\"@toolchains\"] }}");
+        let policy = parse(&format!("files: {{ default: allow, rules: [{rule}] }}\n"));
+        assert_eq!(policy.files().rules()[0].objects().len(), shipped[name].len(), "{name}");
+    }
+    let keys =
+        parse("files: { default: allow, rules: [{ name: a, deny: [read], path: [\"@credentials\"] }] }\n");
+    for path in
+        ["/home/me/.ssh/id_ed25519", "/etc/shadow", "/home/me/.npmrc", "/home/me/.config/gh/hosts.yml"]
+    {
+        let verdict = evaluate::file(&keys, Access::Read.into(), path.as_bytes());
+        assert_eq!(verdict.decision, Decision::Deny, "{path}");
+    }
+    // Without a home, what needs one is left out.
+    let text = "version: 1\nname: p\nfiles: { default: allow, rules: [{ name: a, deny: [read], path: [\"@credentials\"] }] }\n";
+    let homeless = Policy::parse("test.yaml", text, &Variables::new()).unwrap();
+    assert_eq!(homeless.files().rules()[0].objects().len(), 3);
+}

@@ -1,0 +1,54 @@
+//! The sections that are no rules: read, printed, inherited, and named where nothing holds them.
+
+use policy::compile::lsm;
+use policy::settings::{Fold, Landlock, Syscalls};
+use policy::{AccessSet, Policy, Variables};
+
+const ALL: &str = "version: 1
+name: p
+kernel: { allow: [ptrace-own, clock] }
+syscalls: { deny: [bpf, perf_event_open] }
+landlock: auto
+limits: { memory: 4GiB, processes: 512, cpu: 200%, time: 90m }
+env: { drop: [\"*_TOKEN\", \"AWS_*\"], keep: [\"MY_TOKEN\"], set: { CI: \"1\", NAME: \"a \\\"b\\\"\" } }
+observe: { fold: true }
+";
+
+fn parse(text: &str) -> Policy {
+    Policy::parse("test.yaml", text, &Variables::new()).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
+
+#[test]
+fn they_are_read_and_printed() {
+    let policy = parse(ALL);
+    let settings = policy.settings();
+    assert_eq!(settings.kernel.as_deref(), Some(["clock", "ptrace-own"].as_slice()));
+    assert_eq!(settings.syscalls, Some(Syscalls::Deny(vec!["bpf".into(), "perf_event_open".into()])));
+    assert_eq!((settings.landlock, settings.fold), (Some(Landlock::Auto), Some(Fold::On)));
+    let limits = settings.limits.as_ref().expect("limits");
+    assert_eq!((limits.memory, limits.processes, limits.cpu), (Some(4 << 30), Some(512), Some(200)));
+    assert_eq!(limits.time.map(|time| time.as_secs()), Some(5400));
+    let again = parse(&policy.effective_yaml());
+    assert_eq!(again.settings(), settings);
+    assert_eq!(again.effective_yaml(), policy.effective_yaml());
+    for other in [
+        "syscalls: strict\n",
+        "syscalls: off\n",
+        "syscalls: default\nlandlock: off\nobserve: { fold: false }\n",
+    ] {
+        let policy = parse(&format!("version: 1\nname: p\n{other}"));
+        assert_eq!(parse(&policy.effective_yaml()).settings(), policy.settings(), "{other}");
+    }
+}
+
+#[test]
+fn what_nothing_holds_is_named() {
+    let plan = lsm::compile(&parse(ALL), 0).unwrap();
+    let named: Vec<String> = plan.unheld(AccessSet::EMPTY).iter().map(ToString::to_string).collect();
+    let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
+    assert_eq!(named[..5], ["syscalls", "landlock", "limits", "env", "observe"].map(text));
+    let act = |act: &str| format!("rule `p/kernel.default` denies `{act}`, which no layer of this run holds");
+    assert_eq!(named[5..], ["raw-devices", "sysctl-write"].map(act));
+    let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");
+    assert_eq!(lsm::compile(&off, 0).unwrap().unheld(AccessSet::EMPTY), []);
+}

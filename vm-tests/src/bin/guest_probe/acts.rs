@@ -1,0 +1,71 @@
+//! Acts that reach past files and addresses.
+
+use crate::places;
+use crate::raw::{Errno, check};
+use std::ffi::CStr;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// The attempt behind a word; `None` when there is no such step.
+pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
+    let name = path.as_ptr() as libc::c_long;
+    Some(match word {
+        // Onto itself, so that nothing changes.
+        "mount" => call(libc::SYS_mount, [name, name, 0, libc::MS_BIND as libc::c_long]),
+        "chroot" => call(libc::SYS_chroot, [name, 0, 0, 0]),
+        "userns" => apart(|| call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0])),
+        "traceme" => apart(|| call(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0])),
+        // A descriptor of the parent: of a process outside the run.
+        "attach-parent" => attach(),
+        "signal-parent" => call(libc::SYS_kill, [parent().into(), 0, 0, 0]),
+        "bpf" => map(),
+        _ => return None,
+    })
+}
+
+/// A system call of four arguments and a fifth that is 0.
+fn call(number: libc::c_long, [a, b, c, d]: [libc::c_long; 4]) -> Result<(), Errno> {
+    // SAFETY: what the callers pass as a pointer is a string that ends with a NUL and outlives the call.
+    check(unsafe { libc::syscall(number, a, b, c, d, 0) }).map(drop)
+}
+
+fn parent() -> libc::pid_t {
+    // SAFETY: no pointers.
+    unsafe { libc::getppid() }
+}
+
+/// Makes the attempt in a child; the result comes by its exit status.
+fn apart(attempt: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    let child = places::fork()?;
+    if child == 0 {
+        std::process::exit(attempt().err().unwrap_or(0));
+    }
+    let mut status = 0;
+    // SAFETY: status lives through the call.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    match libc::WEXITSTATUS(status) {
+        0 if libc::WIFEXITED(status) => Ok(()),
+        0 => Err(libc::EIO),
+        errno => Err(errno),
+    }
+}
+
+fn own(returned: libc::c_long) -> Result<OwnedFd, Errno> {
+    let fd = i32::try_from(check(returned)?).map_err(|_| libc::EOVERFLOW)?;
+    // SAFETY: the kernel has just made this descriptor for the caller alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn attach() -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: no pointers.
+    let parent = own(unsafe { libc::syscall(libc::SYS_pidfd_open, parent(), 0) })?;
+    // SAFETY: no pointers.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, parent.as_raw_fd(), 1, 0) }).map(drop)
+}
+
+/// A map of bpf(2): BPF_MAP_CREATE of an array of one word.
+fn map() -> Result<(), Errno> {
+    let attributes: [u32; 16] = [2, 4, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: the attributes have the size given and live through the call.
+    own(unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) }).map(drop)
+}
