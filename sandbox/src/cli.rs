@@ -28,6 +28,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what a run did
     View(ViewArgs),
+    /// Check a policy, show it in full, ask what it would decide
+    Policy(PolicyArgs),
     /// Say which layers work on this machine, and what would give the others
     Doctor(DoctorArgs),
 }
@@ -72,6 +74,95 @@ pub struct ViewArgs {
     /// Show at most N lines; 0 for all [default: 200, with --json all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  sandbox policy check agent.yaml
+  sandbox policy show agent.yaml
+  sandbox policy eval agent.yaml --open ~/.ssh/id_ed25519
+  sandbox policy eval agent.yaml --open out.txt --access write,create
+  sandbox policy eval agent.yaml --connect 169.254.169.254:80
+
+Exit status: 0 when the policy is right, or allows; 1 when it is wrong, or
+denies or asks; 2 when it could not be judged.";
+
+/// `sandbox policy`.
+#[derive(Debug, Args)]
+#[command(after_help = POLICY_EXAMPLES)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// The subcommands of `sandbox policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Report all errors of policies, and what could not be enforced
+    Check {
+        /// The policies
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// What ${WORKSPACE} means
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+    /// Print a policy as it holds: inherited rules, groups and variables in place
+    Show {
+        /// The policy
+        file: PathBuf,
+        /// What ${WORKSPACE} means
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+    /// Say what a policy decides about one attempt, and by which rule
+    Eval(PolicyEvalArgs),
+}
+
+/// `sandbox policy eval`.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct PolicyEvalArgs {
+    /// The policy
+    pub file: PathBuf,
+
+    /// Open this file
+    #[arg(long, value_name = "PATH", group = "act")]
+    pub open: Option<PathBuf>,
+
+    /// How to open it: some of read,write,create,delete,attributes,load
+    #[arg(long, value_name = "ACCESS", value_delimiter = ',', default_value = "read", requires = "open")]
+    pub access: Vec<String>,
+
+    /// Execute this file
+    #[arg(long, value_name = "PATH", group = "act")]
+    pub run: Option<PathBuf>,
+
+    /// Connect to ADDRESS:PORT, with /udp for UDP
+    #[arg(long, value_name = "END", group = "act")]
+    pub connect: Option<String>,
+
+    /// Send to it
+    #[arg(long, value_name = "END", group = "act")]
+    pub send: Option<String>,
+
+    /// Bind to it
+    #[arg(long, value_name = "END", group = "act")]
+    pub bind: Option<String>,
+
+    /// Listen on it
+    #[arg(long, value_name = "END", group = "act")]
+    pub listen: Option<String>,
+
+    /// The program that tries it (default: unknown, so that what only one
+    /// program may do is denied)
+    #[arg(long, value_name = "EXE")]
+    pub by: Option<PathBuf>,
+
+    /// What ${WORKSPACE} means
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
 }
 
 const DOCTOR_EXAMPLES: &str = "\

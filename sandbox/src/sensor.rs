@@ -33,7 +33,7 @@ use crate::{
 pub const SLOT: u32 = 0;
 
 /// What the hooks of the `lsm` layer can hold.
-const HELD_BY_LSM: [Access; 8] = [
+pub const HELD_BY_LSM: [Access; 8] = [
     Access::Read,
     Access::Write,
     Access::Create,

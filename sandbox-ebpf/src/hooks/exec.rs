@@ -9,14 +9,10 @@ use crate::offsets::{self, value};
 /// bprm_check_security(bprm): `bprm->file` is the file of this level.
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(1);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.ended() {
-        return EACCES;
-    }
+    let subject = match Subject::of_hook(ctx.arg(1), EACCES) {
+        Ok(subject) => subject,
+        Err(answer) => return answer,
+    };
     let bprm: *const u8 = ctx.arg(0);
     // SAFETY: the verifier knows the hook's argument and follows the member to a `struct file`.
     let file = unsafe { *bprm.add(value(&offsets::BPRM_FILE)).cast::<*const u8>() };

@@ -34,14 +34,10 @@ const DELETED: [u8; 10] = *b" (deleted)";
 /// file_open(file): after O_CREAT has made the file, before O_TRUNC has cut it.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(1);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.ended() {
-        return EACCES;
-    }
+    let subject = match Subject::of_hook(ctx.arg(1), EACCES) {
+        Ok(subject) => subject,
+        Err(answer) => return answer,
+    };
     let file: *const u8 = ctx.arg(0);
     let flags: u32 = field(file as u64, &offsets::FILE_F_FLAGS);
     if flags & FMODE_EXEC != 0 {
@@ -69,20 +65,13 @@ pub fn file_open(ctx: LsmContext) -> i32 {
 /// as that; what it maps of other files is loaded.
 #[lsm(hook = "mmap_file")]
 pub fn mmap_file(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(4);
-    if previous != 0 {
-        return previous;
-    }
+    let subject = match Subject::of_hook(ctx.arg(4), EACCES) {
+        Ok(subject) => subject,
+        Err(answer) => return answer,
+    };
     let file: *const u8 = ctx.arg(0);
     let protection: u64 = ctx.arg(2);
-    if file.is_null() || protection & PROT_EXEC == 0 {
-        return 0;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.ended() {
-        return EACCES;
-    }
-    if !subject.judged() || file as u64 == executable() {
+    if file.is_null() || protection & PROT_EXEC == 0 || !subject.judged() || file as u64 == executable() {
         return 0;
     }
     let matter = Matter {

@@ -29,7 +29,7 @@ const PTRACE_MODE_NOAUDIT: u32 = 4;
 pub fn sb_mount(ctx: LsmContext) -> i32 {
     let path: *const u8 = ctx.arg(1);
     let flags: u64 = ctx.arg(3);
-    match subject(ctx.arg(5)) {
+    match Subject::of_hook(ctx.arg(5), EPERM) {
         Ok(subject) => judge(&subject, kernel::MOUNT, Some(place(path as u64)), [0, flags]),
         Err(answer) => answer,
     }
@@ -39,7 +39,7 @@ pub fn sb_mount(ctx: LsmContext) -> i32 {
 #[lsm(hook = "move_mount")]
 pub fn move_mount(ctx: LsmContext) -> i32 {
     let to: *const u8 = ctx.arg(1);
-    match subject(ctx.arg(2)) {
+    match Subject::of_hook(ctx.arg(2), EPERM) {
         Ok(subject) => judge(&subject, kernel::MOUNT, Some(place(to as u64)), [0; 2]),
         Err(answer) => answer,
     }
@@ -50,7 +50,7 @@ pub fn move_mount(ctx: LsmContext) -> i32 {
 pub fn sb_umount(ctx: LsmContext) -> i32 {
     let mnt: *const u8 = ctx.arg(0);
     let root = field(mnt as u64, &offsets::VFSMOUNT_ROOT);
-    match subject(ctx.arg(2)) {
+    match Subject::of_hook(ctx.arg(2), EPERM) {
         Ok(subject) => judge(&subject, kernel::MOUNT, Some((mnt as u64, root)), [0; 2]),
         Err(answer) => answer,
     }
@@ -60,7 +60,7 @@ pub fn sb_umount(ctx: LsmContext) -> i32 {
 #[lsm(hook = "sb_pivotroot")]
 pub fn sb_pivotroot(ctx: LsmContext) -> i32 {
     let new: *const u8 = ctx.arg(1);
-    match subject(ctx.arg(2)) {
+    match Subject::of_hook(ctx.arg(2), EPERM) {
         Ok(subject) => judge(&subject, kernel::CHROOT, Some(place(new as u64)), [0; 2]),
         Err(answer) => answer,
     }
@@ -70,7 +70,7 @@ pub fn sb_pivotroot(ctx: LsmContext) -> i32 {
 #[lsm(hook = "path_chroot")]
 pub fn path_chroot(ctx: LsmContext) -> i32 {
     let path: *const u8 = ctx.arg(0);
-    match subject(ctx.arg(1)) {
+    match Subject::of_hook(ctx.arg(1), EPERM) {
         Ok(subject) => judge(&subject, kernel::CHROOT, Some(place(path as u64)), [0; 2]),
         Err(answer) => answer,
     }
@@ -79,7 +79,7 @@ pub fn path_chroot(ctx: LsmContext) -> i32 {
 /// userns_create(cred)
 #[lsm(hook = "userns_create")]
 pub fn userns_create(ctx: LsmContext) -> i32 {
-    match subject(ctx.arg(1)) {
+    match Subject::of_hook(ctx.arg(1), EPERM) {
         Ok(subject) => judge(&subject, kernel::USERNS, None, [0; 2]),
         Err(answer) => answer,
     }
@@ -91,7 +91,7 @@ pub fn userns_create(ctx: LsmContext) -> i32 {
 pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let child: *mut u8 = ctx.arg(0);
     let mode: u32 = ctx.arg(1);
-    let subject = match subject(ctx.arg(2)) {
+    let subject = match Subject::of_hook(ctx.arg(2), EPERM) {
         Ok(subject) => subject,
         Err(answer) => return answer,
     };
@@ -112,7 +112,7 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
 #[lsm(hook = "ptrace_traceme")]
 pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
     let parent: *mut u8 = ctx.arg(0);
-    match subject(ctx.arg(1)) {
+    match Subject::of_hook(ctx.arg(1), EPERM) {
         Ok(subject) => judge(&subject, kernel::PTRACE_OWN, None, [pid(parent), 0]),
         Err(answer) => answer,
     }
@@ -123,7 +123,7 @@ pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
 pub fn task_kill(ctx: LsmContext) -> i32 {
     let target: *mut u8 = ctx.arg(0);
     let signal: u32 = ctx.arg(2);
-    match subject(ctx.arg(4)) {
+    match Subject::of_hook(ctx.arg(4), EPERM) {
         Ok(subject) if !is_member(&subject, target) => {
             judge(&subject, kernel::SIGNAL_OUTSIDE, None, [pid(target), signal as u64])
         }
@@ -137,20 +137,10 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
 #[lsm(hook = "bpf")]
 pub fn bpf(ctx: LsmContext) -> i32 {
     let command: u32 = ctx.arg(0);
-    match subject(0) {
+    match Subject::of_hook(0, EPERM) {
         Ok(subject) => judge(&subject, kernel::BPF, None, [0, command as u64]),
         Err(answer) => answer,
     }
-}
-
-/// The task's run; else what the hook answers.
-#[inline(always)]
-fn subject(previous: i32) -> Result<Subject, i32> {
-    if previous != 0 {
-        return Err(previous);
-    }
-    let Some(subject) = Subject::current() else { return Err(0) };
-    if subject.ended() { Err(EPERM) } else { Ok(subject) }
 }
 
 /// Whether a task belongs to the run. One whose storage cannot be looked at does not.

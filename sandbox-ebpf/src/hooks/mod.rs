@@ -49,7 +49,7 @@ pub struct Subject {
 impl Subject {
     /// The current task's run; `None` for every task of the machine that is in none.
     #[inline(always)]
-    pub fn current() -> Option<Subject> {
+    fn current() -> Option<Subject> {
         // SAFETY: the helper takes no argument and the map is task storage of `Member`.
         let member = unsafe {
             bpf_task_storage_get(
@@ -70,9 +70,23 @@ impl Subject {
         if config.mode == Mode::Idle as u32 { None } else { Some(Subject { slot, config }) }
     }
 
+    /// The current task's run, as a hook begins: else what the hook answers, which is another program's denial,
+    /// nothing where the task is in no run, and `refusal` where its run has been ended.
+    #[inline(always)]
+    pub fn of_hook(previous: i32, refusal: i32) -> Result<Subject, i32> {
+        if previous != 0 {
+            return Err(previous);
+        }
+        match Subject::current() {
+            None => Err(0),
+            Some(subject) if subject.ended() => Err(refusal),
+            Some(subject) => Ok(subject),
+        }
+    }
+
     /// Whether the run has been ended; then the task is killed too.
     #[inline(always)]
-    pub fn ended(&self) -> bool {
+    fn ended(&self) -> bool {
         let ended = self.config.mode == Mode::Ended as u32;
         if ended {
             // SAFETY: the helper takes no pointer. Should it fail, the next hook tries again.

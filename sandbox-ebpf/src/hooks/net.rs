@@ -36,14 +36,10 @@ const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 /// socket_connect(sock, address, addrlen): the address is the kernel's copy.
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(3);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.ended() {
-        return EPERM;
-    }
+    let subject = match Subject::of_hook(ctx.arg(3), EPERM) {
+        Ok(subject) => subject,
+        Err(answer) => return answer,
+    };
     let socket: *const u8 = ctx.arg(0);
     let address: *const u8 = ctx.arg(1);
     let length: i32 = ctx.arg(2);
@@ -53,14 +49,10 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
 /// socket_sendmsg(sock, msg, size): a message without a name goes where the connection goes.
 #[lsm(hook = "socket_sendmsg")]
 pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(3);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.ended() {
-        return EPERM;
-    }
+    let subject = match Subject::of_hook(ctx.arg(3), EPERM) {
+        Ok(subject) => subject,
+        Err(answer) => return answer,
+    };
     let socket: *const u8 = ctx.arg(0);
     let message: *const u8 = ctx.arg(1);
     let name: u64 = field(message as u64, &offsets::MSG_NAME);

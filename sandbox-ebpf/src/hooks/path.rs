@@ -183,13 +183,7 @@ fn removal(kind: Kind) -> (Kind, Matter) {
 /// The task's run, if there is a policy to judge by; else what the hook answers.
 #[inline(always)]
 fn subject(previous: i32) -> Result<Subject, i32> {
-    if previous != 0 {
-        return Err(previous);
-    }
-    let Some(subject) = Subject::current() else { return Err(0) };
-    if subject.ended() {
-        return Err(EACCES);
-    }
+    let subject = Subject::of_hook(previous, EACCES)?;
     if subject.judged() { Ok(subject) } else { Err(0) }
 }
 

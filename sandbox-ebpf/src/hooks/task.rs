@@ -13,14 +13,10 @@ use crate::{
 /// kept is not made in an enforced run; in an audited one it is counted.
 #[lsm(hook = "task_alloc")]
 pub fn task_alloc(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(2);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.ended() {
-        return EAGAIN;
-    }
+    let subject = match Subject::of_hook(ctx.arg(2), EAGAIN) {
+        Ok(subject) => subject,
+        Err(answer) => return answer,
+    };
     let child: *mut u8 = ctx.arg(0);
     // SAFETY: the child is the hook's argument; the map is task storage of `Member`.
     let member =

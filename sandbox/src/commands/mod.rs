@@ -4,6 +4,7 @@
 //! in [`execute`].
 
 pub mod doctor;
+pub mod policy;
 pub mod run;
 pub mod runs;
 pub mod view;
@@ -38,6 +39,9 @@ fn execute(command: Command) -> Exit {
     match command {
         Command::Doctor(args) => {
             doctor::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Policy(args) => {
+            policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))
         }
         Command::Run(args) => {
             run::execute(args).unwrap_or_else(|error| error::report(&error, Exit::CANNOT_START))
