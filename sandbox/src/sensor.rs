@@ -241,9 +241,6 @@ impl Sensor {
     }
 }
 
-/// The role of a layer that does not work.
-pub const OFF: &str = "off";
-
 /// Tries every layer and says what was found. This process must have one thread.
 pub fn survey() -> Vec<LayerReport> {
     let obstacle = probe::lsm_obstacle();
@@ -391,7 +388,9 @@ fn configure(object: &Object, mode: Mode, plan: Option<&LsmPlan>) -> Result<(), 
 fn report(layer: Layer, role: &str, tried: Option<Tried>) -> Option<LayerReport> {
     let (role, selftest) = match tried? {
         Ok(checks) => (role.to_owned(), checks),
-        Err(reason) => (OFF.to_owned(), vec![SelfTest { check: "available".to_owned(), result: reason }]),
+        Err(reason) => {
+            (LayerReport::OFF.to_owned(), vec![SelfTest { check: "available".to_owned(), result: reason }])
+        }
     };
     Some(LayerReport { name: layer.name().to_owned(), role, selftest })
 }

@@ -41,14 +41,14 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     };
     text.push('\n');
     std::io::stdout().write_all(text.as_bytes()).context("cannot print the report")?;
-    let complete = diagnosis.layers.iter().all(|layer| layer.role != sensor::OFF);
+    let complete = diagnosis.layers.iter().all(|layer| !layer.is_off());
     Ok(if complete { Exit::SUCCESS } else { Exit::FAILURE })
 }
 
 fn table(diagnosis: &Diagnosis) -> String {
     let mut text = format!("kernel {} {}\n", diagnosis.kernel, diagnosis.machine);
     for layer in &diagnosis.layers {
-        let works = layer.role != sensor::OFF;
+        let works = !layer.is_off();
         let state = match works {
             true => "works",
             false if diagnosis.root => "missing",
@@ -64,7 +64,7 @@ fn table(diagnosis: &Diagnosis) -> String {
         }
         text.push('\n');
     }
-    if !diagnosis.root && diagnosis.layers.iter().all(|layer| layer.role == sensor::OFF) {
+    if !diagnosis.root && diagnosis.layers.iter().all(LayerReport::is_off) {
         // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
         let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
@@ -81,7 +81,7 @@ fn table(diagnosis: &Diagnosis) -> String {
 }
 
 fn missing(diagnosis: &Diagnosis, layer: Layer) -> bool {
-    diagnosis.layers.iter().any(|report| report.name == layer.name() && report.role == sensor::OFF)
+    diagnosis.layers.iter().any(|report| report.name == layer.name() && report.is_off())
 }
 
 fn purpose(layer: &str) -> &'static str {

@@ -42,6 +42,16 @@ pub struct LayerReport {
     pub selftest: Vec<SelfTest>,
 }
 
+impl LayerReport {
+    /// The role of a layer that does not work.
+    pub const OFF: &str = "off";
+
+    /// Whether the layer does not work.
+    pub fn is_off(&self) -> bool {
+        self.role == Self::OFF
+    }
+}
+
 /// One check of a layer's self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfTest {

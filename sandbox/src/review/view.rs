@@ -148,6 +148,7 @@ fn layers(meta: &Meta) -> String {
     let layers = meta.layers.iter().map(|layer| {
         let held = layer.selftest.iter().filter(|test| test.result == "held").count();
         let proven = match layer.selftest.len() {
+            _ if layer.is_off() => String::new(),
             0 => String::new(),
             all => format!(", {held} of {all} checks held"),
         };
