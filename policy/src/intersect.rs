@@ -1,8 +1,15 @@
 //! Several policies at once: each must allow.
 
+use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
-use crate::model::{Decision, Policy, RuleName};
+use crate::model::{Decision, Mode, Policy, RuleName};
+use crate::settings::KERNEL;
 use crate::subject::Subject;
+use crate::variables::Variables;
+
+/// The line between two policies of [`Policies::effective_yaml`]: YAML's own between documents. No line within one
+/// is like it, since every text stands quoted on one line.
+const BETWEEN: &str = "---\n";
 
 /// Policies that hold together. Their order has no meaning, and a policy given twice is there once.
 #[derive(Clone, Debug)]
@@ -28,6 +35,53 @@ impl Policies {
             Err(at) => self.policies.insert(at, (text, policy)),
         }
         self
+    }
+
+    /// All of them as YAML without variables, documents of one stream. Equal policies give equal text.
+    pub fn effective_yaml(&self) -> String {
+        let texts: Vec<&str> = self.policies.iter().map(|(text, _)| text.as_str()).collect();
+        texts.join(BETWEEN)
+    }
+
+    /// Reads what [`Policies::effective_yaml`] wrote. `source_name` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the first document that is no policy; lines count from its beginning.
+    pub fn parse_effective(source_name: &str, text: &str) -> Result<Self, Errors> {
+        let parse = |document: &str| Policy::parse(source_name, document, &Variables::new());
+        let separator = format!("\n{BETWEEN}");
+        let mut documents = text.split(separator.as_str());
+        let first = Policies::from(parse(documents.next().unwrap_or_default())?);
+        documents.try_fold(first, |policies, document| Ok(policies.and(parse(document)?)))
+    }
+
+    /// The same with another policy made of each.
+    #[must_use]
+    pub fn map(&self, change: impl Fn(&Policy) -> Policy) -> Self {
+        let mut changed = self.iter().map(change);
+        let first = changed.next().map(Self::from);
+        // There is always one.
+        first.map_or_else(|| self.clone(), |first| changed.fold(first, Self::and))
+    }
+
+    /// Their names, ascending, in one line.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.iter().map(Policy::name).collect();
+        names.join(", ")
+    }
+
+    /// The words of the section `kernel` that none of them closes. One that is on trial closes nothing.
+    pub fn kernel_allowed(&self) -> Vec<&'static str> {
+        KERNEL.into_iter().filter(|word| self.kernel_closing(&[word]).is_none()).collect()
+    }
+
+    /// What denies an act that any of `words` of the section `kernel` opens: the default of the first policy by name
+    /// that has none of them.
+    pub fn kernel_closing(&self, words: &[&str]) -> Option<RuleName> {
+        let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
+        let closes = |policy: &&Policy| !policy.settings().kernel_allowed().iter().any(|w| words.contains(w));
+        law.filter(closes).map(Policy::kernel_default).next()
     }
 
     /// Each of them, by name.

@@ -311,6 +311,13 @@ impl Policy {
         self.mode
     }
 
+    /// The policy on trial: nothing of it is law, and verdicts say what would be denied.
+    #[must_use]
+    pub fn on_trial(mut self) -> Self {
+        self.mode = Mode::Audit;
+        self
+    }
+
     /// The rules about files. A section that the file leaves out allows everything.
     pub fn files(&self) -> &Section<Pattern> {
         &self.files

@@ -212,3 +212,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn several_policies_are_written_down_and_read_back() {
+    let text = |name: &str, kernel: &str| {
+        format!(
+            "version: 1\nname: {name}\nextends: [no-credentials@1]\nfiles:\n  default: allow\n  rules:\n    \
+             - {{ name: r, deny: [read], path: [\"/a\\\\x0a---\\\\x0ab\", \"${{HOME}}/x\"], because: \"a\\n---\\nb\" }}\n\
+             kernel: {{ allow: [{kernel}] }}\n"
+        )
+    };
+    let mut variables = Variables::new();
+    for (name, value) in [("HOME", "/home/a"), ("USER", "a"), ("UID", "1"), ("TMP", "/tmp")] {
+        variables.set(name, value).unwrap();
+    }
+    let policy = |name: &str, kernel: &str| {
+        Policy::parse(name, &text(name, kernel), &variables).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    let (a, b) = (policy("a", "mount, bpf"), policy("b", "bpf, clock"));
+    let all = Policies::from(b.clone()).and(a.clone()).and(policy("c", "").on_trial());
+    assert_eq!(all.names(), "a, b, c");
+    assert_eq!(all.kernel_allowed(), ["bpf"]);
+    assert_eq!(all.kernel_closing(&["mount"]).unwrap().as_str(), "b/kernel.default");
+    assert_eq!(all.kernel_closing(&["mount", "clock"]), None);
+
+    let written = all.effective_yaml();
+    assert!(!written.contains("${"), "{written}");
+    let again = Policies::parse_effective("effective", &written).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(again.effective_yaml(), written);
+    let act = Act::File { accesses: Access::Read.into(), path: b"/a\n---\nb" };
+    let verdict = again.judge(&Subject::UNKNOWN, &act);
+    assert_eq!((verdict.rule.as_str(), verdict.because), ("a/r", Some("a\n---\nb")));
+    let act = Act::File { accesses: Access::Read.into(), path: b"/home/a/.ssh/id_rsa" };
+    assert_eq!(
+        again.judge(&Subject::UNKNOWN, &act),
+        all.judge(&Subject::UNKNOWN, &act),
+        "inherited names stay"
+    );
+    assert!(Policies::parse_effective("effective", &written.replace("allow: [bpf", "alow: [bpf")).is_err());
+    assert_eq!(Policies::from(a.clone()).effective_yaml(), a.effective_yaml(), "one is written as ever");
+}
