@@ -81,14 +81,8 @@ pub fn judge<'a>(policy: &'a Policy, subject: &Subject<'_>, act: &Act<'_>) -> Ve
         }
         Act::Exec { path, sha256 } => {
             let accesses = Access::Run.into();
-            Court { mode: policy.mode, section: &policy.exec, subject, accesses }.judge(|rule, _, unknown| {
-                let matches = |pattern: &Pattern| pattern.matches(path);
-                if rule.sha256.is_empty() {
-                    return covers(rule, matches);
-                }
-                let contents = sha256.map_or(unknown, |found| rule.sha256.contains(found));
-                contents && !rule.except.iter().any(matches)
-            })
+            Court { mode: policy.mode, section: &policy.exec, subject, accesses }
+                .judge(|rule, _, unknown| executes(rule, path, sha256, unknown))
         }
         Act::Network { accesses, end } => {
             let accesses = accesses.intersection(SectionKind::Network.accesses());
@@ -122,8 +116,18 @@ pub fn network<'a>(
 }
 
 /// Whether one of the rule's objects is meant, and none of its exceptions.
-fn covers<O>(rule: &Rule<O>, matches: impl Fn(&O) -> bool) -> bool {
+pub(crate) fn covers<O>(rule: &Rule<O>, matches: impl Fn(&O) -> bool) -> bool {
     rule.objects.iter().any(&matches) && !rule.except.iter().any(&matches)
+}
+
+/// The same for a rule about executables; `unknown` stands in where the contents are not known.
+pub(crate) fn executes(rule: &Rule<Pattern>, path: &[u8], sha256: Option<&Digest>, unknown: bool) -> bool {
+    let matches = |pattern: &Pattern| pattern.matches(path);
+    if rule.sha256.is_empty() {
+        return covers(rule, matches);
+    }
+    let contents = sha256.map_or(unknown, |found| rule.sha256.contains(found));
+    contents && !rule.except.iter().any(matches)
 }
 
 /// One section and one attempt.

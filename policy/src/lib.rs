@@ -28,6 +28,7 @@ pub mod pattern;
 mod print;
 pub mod settings;
 mod subject;
+pub mod suggest;
 mod units;
 mod validate;
 pub mod variables;

@@ -1,0 +1,401 @@
+//! The narrowest lines that would allow what a policy denies.
+//!
+//! A default that denies is answered by a rule about the one object; a rule of the file itself by an `except`,
+//! an inherited one by an `amend`; the section `kernel` by the word that it lacks. Where several rules deny, each
+//! needs its line. The lines open one object and nothing else. An `except` is about all accesses of its rule:
+//! [`Suggestion::also`] names those that it loosens besides (one that was asked about may fall to a default that
+//! denies).
+//!
+//! Whether an attempt should be allowed is not judged here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::access::{Access, AccessSet, SectionKind};
+use crate::address::{self, Protocol, Target};
+use crate::ends::End;
+use crate::evaluate::{Act, covers, executes, judge};
+use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
+use crate::pattern::{Parsed, Pattern, escape};
+use crate::print::quoted;
+use crate::settings::KERNEL;
+use crate::subject::Subject;
+use crate::variables::{Scope, Variables};
+
+/// The given variables that paths are written with, where they begin so.
+const WRITTEN: [&str; 3] = ["WORKSPACE", "GIT_COMMON_DIR", "HOME"];
+/// Most bytes of an object's part of a suggested rule's name.
+const MAX_SLUG: usize = 40;
+
+/// What would allow an attempt: all of the edits together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The rule or default that decided.
+    pub rule: RuleName,
+    /// The lines, at least one; each is needed.
+    pub edits: Vec<Edit>,
+    /// The other accesses that the lines loosen, at the object that they name.
+    pub also: AccessSet,
+}
+
+/// One line, and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// Where.
+    pub site: Site,
+    /// The line: YAML, without indentation.
+    pub line: String,
+}
+
+/// Where a line goes in the policy's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// Into the section's `rules`, as one more entry.
+    Rules(SectionKind),
+    /// Into this rule of the file, or its entries behind those of the `except` that is there.
+    Rule {
+        /// The rule's section.
+        section: SectionKind,
+        /// Its name as the file has it.
+        rule: String,
+    },
+    /// To the top, instead of the section `kernel` if there is one.
+    Kernel,
+}
+
+impl Site {
+    /// The section: `files`, `exec`, `network` or `kernel`.
+    pub fn section(&self) -> &'static str {
+        match self {
+            Self::Rules(section) | Self::Rule { section, .. } => section.name(),
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rules(section) => write!(f, "in {}", section.name()),
+            Self::Rule { rule, .. } => write!(f, "in rule {rule}"),
+            Self::Kernel => f.write_str("at the top"),
+        }
+    }
+}
+
+/// The line, and as a comment of YAML where it goes.
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  # {}", self.line, self.site)
+    }
+}
+
+/// One line for each edit.
+impl fmt::Display for Suggestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, edit) in self.edits.iter().enumerate() {
+            write!(f, "{}{edit}", if at == 0 { "" } else { "\n" })?;
+        }
+        if !self.also.is_empty() {
+            write!(f, "; opens {} too", self.also)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no suggestion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoSuggestion {
+    /// Nothing denies it.
+    #[error("nothing denies it")]
+    Allowed,
+    /// A pipe, a path outside the mount namespace, one that is too long.
+    #[error("no pattern can name it")]
+    Path,
+    /// An address family without words in the language.
+    #[error("no target can name it")]
+    Family,
+    /// Not one of [`KERNEL`].
+    #[error("the section `kernel` has no word for it")]
+    Kernel,
+}
+
+/// The narrowest lines that make `policy` allow `act` of `subject`. Paths are written with `${WORKSPACE}`,
+/// `${GIT_COMMON_DIR}` and `${HOME}` where `variables` has values for them.
+///
+/// Where the policy allows it and something on trial does not, the lines are those that would end that.
+///
+/// # Errors
+///
+/// Why there are none.
+pub fn narrowest(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    act: &Act<'_>,
+    variables: &Variables,
+) -> Result<Suggestion, NoSuggestion> {
+    Suggester::new(policy, variables).narrowest(subject, act)
+}
+
+/// The line that allows `act`, one of [`KERNEL`], in the section `kernel`.
+///
+/// # Errors
+///
+/// It is allowed already, or no such act.
+pub fn kernel(policy: &Policy, act: &str) -> Result<Suggestion, NoSuggestion> {
+    let act = KERNEL.into_iter().find(|known| *known == act).ok_or(NoSuggestion::Kernel)?;
+    let mut allowed = policy.settings.kernel_allowed().to_vec();
+    if allowed.contains(&act) {
+        return Err(NoSuggestion::Allowed);
+    }
+    allowed.push(act);
+    allowed.sort_unstable();
+    let line = format!("kernel: {{ allow: [{}] }}", allowed.join(", "));
+    let edits = vec![Edit { site: Site::Kernel, line }];
+    Ok(Suggestion { rule: policy.kernel_default(), edits, also: AccessSet::EMPTY })
+}
+
+/// Makes suggestions that can all be put into the same file: no two name their rules alike.
+#[derive(Debug)]
+pub struct Suggester<'a> {
+    policy: &'a Policy,
+    scope: Scope<'a>,
+    /// Values of [`WRITTEN`], the longest first.
+    prefixes: Vec<(&'static str, &'a [u8])>,
+    taken: BTreeSet<String>,
+}
+
+impl<'a> Suggester<'a> {
+    /// For one policy; `variables` are those that paths are written with.
+    pub fn new(policy: &'a Policy, variables: &'a Variables) -> Self {
+        let values = WRITTEN.into_iter().filter_map(|name| Some((name, variables.get(name)?)));
+        let mut prefixes: Vec<_> = values.filter(|(_, value)| value.len() > 1 && value[0] == b'/').collect();
+        prefixes.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+        let mut taken: BTreeSet<String> = BTreeSet::new();
+        let paths = policy.files.rules.iter().chain(&policy.exec.rules);
+        taken.extend(paths.map(|rule| own_name(&rule.name).to_owned()));
+        taken.extend(policy.network.rules.iter().map(|rule| own_name(&rule.name).to_owned()));
+        Self { policy, scope: Scope::new(variables, &[]).0, prefixes, taken }
+    }
+
+    /// As [`narrowest`].
+    ///
+    /// # Errors
+    ///
+    /// As [`narrowest`].
+    pub fn narrowest(&mut self, subject: &Subject<'_>, act: &Act<'_>) -> Result<Suggestion, NoSuggestion> {
+        let policy = self.policy;
+        let verdict = judge(policy, subject, act);
+        let (rule, law) = match (verdict.decision, verdict.audited) {
+            (Decision::Allow, None) => return Err(NoSuggestion::Allowed),
+            (Decision::Allow, Some(audited)) => (audited.rule.clone(), Mode::Audit),
+            _ => (verdict.rule.clone(), Mode::Enforce),
+        };
+        let case = |kind: SectionKind, accesses: AccessSet| Case { kind, accesses, subject, law, rule };
+        match *act {
+            Act::File { accesses, path } => {
+                let object = self.path(path)?;
+                let matches = |pattern: &Pattern| pattern.matches(path);
+                let case = case(SectionKind::Files, accesses);
+                Ok(self.section(case, &policy.files, &object, |rule, _, _| covers(rule, matches)))
+            }
+            Act::Exec { path, sha256 } => {
+                let object = self.path(path)?;
+                let hits = |rule: &Rule<Pattern>, _, unknown| executes(rule, path, sha256, unknown);
+                Ok(self.section(case(SectionKind::Exec, Access::Run.into()), &policy.exec, &object, hits))
+            }
+            Act::Network { accesses, end } => {
+                let object = self.end(accesses, &end)?;
+                let hits = |rule: &Rule<Target>, access, _| {
+                    covers(rule, |target: &Target| target.matches_end(access, &end))
+                };
+                Ok(self.section(case(SectionKind::Network, accesses), &policy.network, &object, hits))
+            }
+        }
+    }
+
+    /// `hits` as in the evaluator.
+    fn section<O>(
+        &mut self,
+        case: Case<'_>,
+        section: &Section<O>,
+        object: &Object,
+        hits: impl Fn(&Rule<O>, Access, bool) -> bool,
+    ) -> Suggestion {
+        let tried = case.accesses.intersection(case.kind.accesses());
+        let holds = |rule: &Rule<O>, access: Access, unknown: bool| {
+            (rule.effect == Decision::Allow || case.law == Mode::Audit || rule.mode == Mode::Enforce)
+                && rule.accesses.contains(access)
+                && hits(rule, access, unknown)
+                && rule.who.holds(case.subject, unknown)
+        };
+        let closes = |rule: &Rule<O>, access| rule.effect != Decision::Allow && holds(rule, access, true);
+        let opens = |rule: &Rule<O>, access| rule.effect == Decision::Allow && holds(rule, access, false);
+        let allowed = |access| {
+            section.default == Decision::Allow || section.rules.iter().any(|rule| opens(rule, access))
+        };
+        // As the evaluator, with some of the rules that deny or ask.
+        let decide = |rules: &[&Rule<O>], access| {
+            let some = |effect, unknown| {
+                rules.iter().any(|rule| rule.effect == effect && holds(rule, access, unknown))
+            };
+            let silent = if allowed(access) { Decision::Allow } else { Decision::Deny };
+            match (some(Decision::Deny, true), some(Decision::Ask, false), some(Decision::Ask, true)) {
+                (true, _, _) => Decision::Deny,
+                (_, true, _) => Decision::Ask,
+                (_, _, true) => silent.max(Decision::Ask),
+                _ => silent,
+            }
+        };
+        let all: Vec<&Rule<O>> = section.rules.iter().collect();
+        let (closing, other): (Vec<&Rule<O>>, Vec<&Rule<O>>) =
+            all.iter().partition(|rule| tried.iter().any(|access| closes(rule, access)));
+
+        let list = object.texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+        let mut edits: Vec<Edit> =
+            closing.iter().map(|rule| self.except(case.kind, &rule.name, &list)).collect();
+        let missing: AccessSet = tried.iter().filter(|access| !allowed(*access)).collect();
+        if !missing.is_empty() {
+            let name = self.name(missing, &object.slug);
+            let key = if case.kind == SectionKind::Network { "to" } else { "path" };
+            let line = format!("- {{ name: {name}, allow: [{missing}], {key}: [{list}] }}");
+            edits.push(Edit { site: Site::Rules(case.kind), line });
+        }
+        let also = |access: &Access| decide(&other, *access) < decide(&all, *access);
+        let also = case.kind.accesses().without(tried).iter().filter(also).collect();
+        Suggestion { rule: case.rule, edits, also }
+    }
+
+    fn except(&self, section: SectionKind, name: &RuleName, list: &str) -> Edit {
+        let own = name.as_str().strip_prefix(self.policy.name()).and_then(|rest| rest.strip_prefix('/'));
+        match own {
+            Some(rule) => {
+                let site = Site::Rule { section, rule: rule.to_owned() };
+                Edit { site, line: format!("except: [{list}]") }
+            }
+            None => {
+                let line = format!("- {{ amend: {name}, except: [{list}] }}");
+                Edit { site: Site::Rules(section), line }
+            }
+        }
+    }
+
+    /// The path as a pattern that means it alone.
+    fn path(&self, path: &[u8]) -> Result<Object, NoSuggestion> {
+        let text = self.written(path);
+        match Pattern::parse(&text, &self.scope) {
+            Ok(Parsed::Read(pattern)) if pattern.literal().as_deref() == Some(path) => {
+                let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                Ok(Object { texts: vec![text], slug: slug(last) })
+            }
+            _ => Err(NoSuggestion::Path),
+        }
+    }
+
+    fn written(&self, path: &[u8]) -> String {
+        let below = |value: &[u8]| {
+            path.strip_prefix(value).filter(|rest| rest.first().is_none_or(|first| *first == b'/'))
+        };
+        let found = self.prefixes.iter().find_map(|(name, value)| Some((name, below(value)?)));
+        match found {
+            Some((name, rest)) => format!("${{{name}}}{}", escape(rest)),
+            None => escape(path),
+        }
+    }
+
+    /// The other end as the target that means nothing else. A protocol that is neither TCP nor UDP has no word:
+    /// its target means every protocol at that address and port.
+    fn end(&self, accesses: AccessSet, end: &End<'_>) -> Result<Object, NoSuggestion> {
+        match *end {
+            End::Address { address, port, protocol, .. } => {
+                let suffix = match protocol {
+                    Protocol::Tcp => "/tcp",
+                    Protocol::Udp => "/udp",
+                    Protocol::Other => "",
+                };
+                // What is reached at the unspecified address is not what is bound there.
+                let meant = |access| match access {
+                    Access::Connect | Access::Send => address::reached(address),
+                    _ => address::unmapped(address),
+                };
+                let mut meant: Vec<IpAddr> = accesses.iter().map(meant).collect();
+                meant.dedup();
+                let host = |address: &IpAddr| match address {
+                    IpAddr::V4(v4) => v4.to_string(),
+                    IpAddr::V6(v6) => format!("[{v6}]"),
+                };
+                let texts = meant.iter().map(|address| format!("{}:{port}{suffix}", host(address)));
+                let slug = slug(format!("{address}-{port}").as_bytes());
+                Ok(Object { texts: texts.collect(), slug })
+            }
+            End::Path(path) => {
+                let Object { texts, slug } = self.path(path)?;
+                Ok(Object { texts: texts.iter().map(|text| format!("unix:{text}")).collect(), slug })
+            }
+            End::Abstract(name) => {
+                let text = escape(name);
+                match Target::parse_unix(&format!("@{text}"), &self.scope) {
+                    Ok(Parsed::Read(target)) if target.matches_end(Access::Connect, end) => {}
+                    _ => return Err(NoSuggestion::Path),
+                }
+                Ok(Object { texts: vec![format!("unix:@{text}")], slug: slug(name) })
+            }
+            End::Other => Err(NoSuggestion::Family),
+        }
+    }
+
+    /// A name that no rule has: `read-hosts`, `connect-10.2.3.4-443`.
+    fn name(&mut self, accesses: AccessSet, slug: &str) -> String {
+        let access = accesses.iter().next().map_or("allow", Access::name);
+        let plain = if slug.is_empty() { access.to_owned() } else { format!("{access}-{slug}") };
+        let mut name = plain.clone();
+        let mut count = 1;
+        while !self.taken.insert(name.clone()) {
+            count += 1;
+            name = format!("{plain}-{count}");
+        }
+        name
+    }
+}
+
+/// One attempt at one section.
+struct Case<'s> {
+    kind: SectionKind,
+    accesses: AccessSet,
+    subject: &'s Subject<'s>,
+    /// With `Audit` what is on trial counts as law.
+    law: Mode,
+    rule: RuleName,
+}
+
+/// What an attempt is about.
+struct Object {
+    /// As patterns or targets, not quoted.
+    texts: Vec<String>,
+    /// For the rule's name.
+    slug: String,
+}
+
+/// What stands behind the policy's name.
+fn own_name(name: &RuleName) -> &str {
+    name.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// The bytes as a part of a name: what a name cannot have becomes `-`.
+fn slug(bytes: &[u8]) -> String {
+    let kept = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_');
+    let mut slug = String::new();
+    for byte in bytes {
+        match kept(byte) {
+            true => slug.push(char::from(*byte)),
+            false if slug.ends_with('-') || slug.is_empty() => {}
+            false => slug.push('-'),
+        }
+        if slug.len() == MAX_SLUG {
+            break;
+        }
+    }
+    slug.trim_matches(['-', '.']).to_owned()
+}
