@@ -28,6 +28,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what a run did
     View(ViewArgs),
+    /// Say what was denied and by which rule, and the line that would allow it
+    Why(WhyArgs),
     /// Check a policy, show it in full, ask what it would decide
     Policy(PolicyArgs),
     /// Say which layers work on this machine, and what would give the others
@@ -74,6 +76,33 @@ pub struct ViewArgs {
     /// Show at most N lines; 0 for all [default: 200, with --json all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  sandbox why
+  sandbox why --rule no-keys --path ~/.ssh
+  sandbox why 20261121-093000-make --json | jq -r '.allow[]'";
+
+/// `sandbox why`.
+#[derive(Debug, Args)]
+#[command(after_help = WHY_EXAMPLES)]
+pub struct WhyArgs {
+    /// A run's id, its directory or log [default: last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+
+    /// Only what this rule denied: its name, or POLICY/NAME
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+
+    /// Only what was denied at this path, or below it
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<PathBuf>,
+
+    /// Print one JSON object a line (docs/why.md)
+    #[arg(long)]
+    pub json: bool,
 }
 
 const POLICY_EXAMPLES: &str = "\
@@ -186,6 +215,7 @@ Examples:
   sudo sandbox run -- make -j4
   sudo sandbox run --policy agent.yaml -- claude     what would be blocked?
   sudo sandbox run --enforce agent.yaml -- claude    block it
+  sudo sandbox run --enforce no-credentials --audit agent.yaml -- claude
 
 Exit status: the command's own, 128+n when signal n ended it; 122 when the
 runner ended the run, 125 when it could not start, 126 when the command could
@@ -199,13 +229,20 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "enforce")]
     pub audit_only: bool,
 
-    /// Also record what this policy would block
-    #[arg(long, value_name = "FILE", conflicts_with = "enforce")]
-    pub policy: Option<PathBuf>,
+    /// Also record what this policy would block (may be given again: what any
+    /// of them denies)
+    #[arg(long, value_name = "POLICY", conflicts_with = "enforce")]
+    pub policy: Vec<PathBuf>,
 
-    /// Record, and block what this policy denies
-    #[arg(long, value_name = "FILE")]
-    pub enforce: Option<PathBuf>,
+    /// Record, and block what this policy denies: a file, or the name of one that
+    /// ships (may be given again: each must allow)
+    #[arg(long, value_name = "POLICY")]
+    pub enforce: Vec<PathBuf>,
+
+    /// Beside the enforced policies, record what this one would block (may be
+    /// given again)
+    #[arg(long, value_name = "POLICY", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
+    pub audit: Vec<PathBuf>,
 
     /// Layers to use: auto, or some of lsm,trace
     #[arg(long, value_name = "LAYERS", default_value = "auto")]

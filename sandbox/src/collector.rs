@@ -18,6 +18,7 @@ use sandbox_ebpf::abi::ABI_VERSION;
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
 use crate::exit::{CommandStatus, Exit};
+use crate::explain::{self, Remedies};
 use crate::kernel::{bpf, object::ObjectError};
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
@@ -28,10 +29,12 @@ use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background};
+use crate::layers::probe;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart, Sealed};
 use crate::sensor::{self, Judging, Sensor, SensorError};
+use crate::settings::Layer;
 
 /// What the processes of a run do in this program.
 pub const ROLES: Roles = Roles { arm, collect, lease_from };
@@ -46,9 +49,6 @@ const BATCHES_A_TURN: usize = 16;
 /// How long the end of an enforced run may take before its log is closed. Enforcement goes on after it, held
 /// by the guardian, until the last process is dead.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The policy's file name in the run directory.
-const EFFECTIVE_POLICY: &str = "policy.effective.yaml";
 
 /// In the child: become a member of the run.
 fn arm(program: BorrowedFd<'_>) -> io::Result<()> {
@@ -74,6 +74,8 @@ enum StartError {
     Peer { peer: &'static str, source: io::Error },
     #[error("cannot {step}")]
     System { step: &'static str, source: io::Error },
+    #[error("the kernel's tables hold one policy, and these are several: {0}; write one that extends them")]
+    Several(String),
     #[error(transparent)]
     Sensor(#[from] SensorError),
     #[error(transparent)]
@@ -157,11 +159,7 @@ fn start(
     guardian: Channel<ToGuardian, FromGuardian>,
     child_process: &Process,
 ) -> Result<(Collector, Vec<String>), StartError> {
-    let judging = match &plan.mode {
-        Mode::Observe => Judging::Nothing,
-        Mode::Audit(policy) => Judging::Audit(policy),
-        Mode::Enforce(policy, choice) => Judging::Enforce(policy, *choice),
-    };
+    let judging = judging(plan)?;
     let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging };
     let sensor = Sensor::start(request)?;
     let notes = sensor.notes();
@@ -185,6 +183,23 @@ fn start(
     let started = Instant::now();
     let guardian_failed = None;
     Ok((Collector { recorder, pipeline, lease, guardian, guardian_failed, process, started }, notes))
+}
+
+/// What the hooks are to do with the policies. Their tables hold one: with several nothing starts whose hooks would
+/// judge by less than all of them. Where no hook can judge, several are judged from what is observed.
+fn judging(plan: &RunPlan) -> Result<Judging<'_>, StartError> {
+    let Some(policies) = plan.mode.policies() else { return Ok(Judging::Nothing) };
+    let mut all = policies.iter();
+    let (first, others) = (all.next(), all.count());
+    let hooks = plan.layers.includes(Layer::Lsm) && probe::lsm_obstacle().is_none();
+    match (&plan.mode, first) {
+        (Mode::Audit(_), Some(policy)) if others == 0 => Ok(Judging::Audit(policy)),
+        (Mode::Enforce(_, on_unheld), Some(policy)) if others == 0 => {
+            Ok(Judging::Enforce(policy, *on_unheld))
+        }
+        (Mode::Audit(_), _) if !hooks => Ok(Judging::Nothing),
+        _ => Err(StartError::Several(policies.names())),
+    }
 }
 
 /// An enforced run ends with its record; one that only audits changes nothing about the command, so it goes on
@@ -222,15 +237,15 @@ fn beat(guardian: &Arc<Channel<ToGuardian, FromGuardian>>) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the policy as it holds, without variables, beside the log.
+/// Puts the policies as they hold, without variables, beside the log.
 fn store_policy(plan: &RunPlan) -> Result<Option<MetaPolicy>, StartError> {
-    let Some(policy) = plan.mode.policy() else { return Ok(None) };
-    let text = policy.effective_yaml();
+    let Some(policies) = plan.mode.policies() else { return Ok(None) };
+    let text = policies.effective_yaml();
     plan.run_dir
-        .replace_file(EFFECTIVE_POLICY, text.as_bytes())
+        .replace_file(record::EFFECTIVE_POLICY, text.as_bytes())
         .map_err(|source| StartError::System { step: "write policy.effective.yaml", source })?;
     let sha256 = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Some(MetaPolicy { name: policy.name().to_owned(), sha256 }))
+    Ok(Some(MetaPolicy { name: policies.names(), sha256 }))
 }
 
 fn run_start(plan: &RunPlan, process: ProcId, policy: Option<MetaPolicy>, sensor: &Sensor) -> RunStart {
@@ -421,7 +436,18 @@ impl Collector {
         summary.lost = counts.lost;
         summary.blocked = counts.blocked;
         summary.would_block = counts.would_block;
+        summary.denials = self.explain(plan);
         summary
+    }
+}
+
+impl Collector {
+    /// What was denied, for the end of the run.
+    fn explain(&self, plan: &RunPlan) -> Vec<String> {
+        let Some(policies) = plan.mode.policies() else { return Vec::new() };
+        let mut remedies = Remedies::new(policies);
+        let mut denials = self.pipeline.denials().denials();
+        explain::summary::lines(&mut denials, |group| remedies.of(group))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod enforce;
 pub mod error;
 pub mod event;
 pub mod exit;
+pub mod explain;
 pub mod kernel;
 pub mod launch;
 pub mod layers;

@@ -6,6 +6,8 @@
 //!
 //! It also keeps the account: every attempt of the run is an event, or counted as lost in a `gap`.
 
+use std::sync::Arc;
+
 use sandbox_ebpf::abi::{config::RunCounters, event::flag};
 
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
         judge::{Judge, Judging},
         living::Living,
     },
+    explain::live::Live,
     kernel::object::ObjectError,
     launch::plan::Mode,
     observe::RawEvent,
@@ -43,6 +46,7 @@ pub struct Pipeline {
     decoder: Decoder,
     enricher: Enricher,
     judge: Judge,
+    denials: Arc<Live>,
     living: Living,
     /// Whose events the pipeline's own are.
     process: ProcId,
@@ -75,7 +79,8 @@ impl Pipeline {
             sensor,
             decoder: Decoder::new(),
             enricher: Enricher::new(),
-            judge: Judge::new(mode.policy().cloned(), judging),
+            judge: Judge::new(mode.policies(), judging),
+            denials: Arc::default(),
             living: Living::default(),
             process,
             account: Account::default(),
@@ -86,6 +91,11 @@ impl Pipeline {
     /// Where the records come from.
     pub fn sensor(&self) -> &Sensor {
         &self.sensor
+    }
+
+    /// What was denied so far, shared with who explains it.
+    pub fn denials(&self) -> &Arc<Live> {
+        &self.denials
     }
 
     /// Processes of the run whose end was not seen yet.
@@ -117,6 +127,9 @@ impl Pipeline {
             self.decoder.expire(time::mono_now_ns(), offset, &mut self.decoded);
         }
         self.forward(recorder)?;
+        if count < BATCH {
+            self.denials.looked();
+        }
         Ok(count)
     }
 
@@ -161,6 +174,7 @@ impl Pipeline {
         for mut decoded in self.decoded.drain(..) {
             self.enricher.enrich(&mut decoded);
             self.judge.judge(&mut decoded);
+            self.denials.add(&decoded.event);
             self.living.learn(&decoded);
             events.push(decoded.event);
         }

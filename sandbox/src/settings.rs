@@ -46,6 +46,16 @@ pub enum LayerChoice {
     Only(Vec<Layer>),
 }
 
+impl LayerChoice {
+    /// Whether the layer may be used.
+    pub fn includes(&self, layer: Layer) -> bool {
+        match self {
+            LayerChoice::Auto => true,
+            LayerChoice::Only(layers) => layers.contains(&layer),
+        }
+    }
+}
+
 /// What to do about a rule that no layer can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUnheld {
@@ -60,10 +70,17 @@ pub enum OnUnheld {
 pub enum ModeSetting {
     /// Record only.
     Observe,
-    /// Record, and say what the policy in this file would block.
-    Audit(PathBuf),
-    /// Record, and block what the policy in this file denies.
-    Enforce(PathBuf, OnUnheld),
+    /// Record, and say what one of these policies would block; at least one.
+    Audit(Vec<PathBuf>),
+    /// Record, and block what a policy denies.
+    Enforce {
+        /// Which must all allow; at least one.
+        law: Vec<PathBuf>,
+        /// Which are only judged by.
+        trial: Vec<PathBuf>,
+        /// What to do about rules that nothing holds.
+        on_unheld: OnUnheld,
+    },
 }
 
 /// How much the runner says on stderr.
@@ -101,11 +118,11 @@ pub struct RunSettings {
 impl RunSettings {
     /// Understands the arguments.
     pub fn new(args: RunArgs) -> Result<RunSettings, Refusal> {
+        let on_unheld = if args.best_effort { OnUnheld::Record } else { OnUnheld::Refuse };
         let mode = match (args.enforce, args.policy) {
-            (Some(file), _) if args.best_effort => ModeSetting::Enforce(file, OnUnheld::Record),
-            (Some(file), _) => ModeSetting::Enforce(file, OnUnheld::Refuse),
-            (None, Some(file)) => ModeSetting::Audit(file),
-            (None, None) => ModeSetting::Observe,
+            (law, _) if !law.is_empty() => ModeSetting::Enforce { law, trial: args.audit, on_unheld },
+            (_, policies) if !policies.is_empty() => ModeSetting::Audit(policies),
+            _ => ModeSetting::Observe,
         };
         let layers = layer_choice(&args.layers)?;
         let required = args.require.iter().map(|name| Layer::parse(name)).collect::<Result<Vec<_>, _>>()?;
@@ -198,7 +215,23 @@ mod tests {
         assert!(parse("run --audit-only --best-effort -- x").is_err());
         assert!(parse("run --").is_err());
         assert!(parse("run --bogus -- x").is_err());
+        assert!(parse("run --audit p -- x").is_err());
+        assert!(parse("run --audit p --policy q -- x").is_err());
         let enforced = settings("run --enforce p --best-effort -- x").unwrap().mode;
-        assert_eq!(enforced, ModeSetting::Enforce("p".into(), OnUnheld::Record));
+        let on_unheld = OnUnheld::Record;
+        assert_eq!(enforced, ModeSetting::Enforce { law: vec!["p".into()], trial: Vec::new(), on_unheld });
+    }
+
+    #[test]
+    fn policies_add_up() {
+        let enforced = settings("run --enforce p --audit r --enforce q --audit s -- x").unwrap().mode;
+        let files = |names: [&str; 2]| names.map(PathBuf::from).to_vec();
+        let on_unheld = OnUnheld::Refuse;
+        assert_eq!(
+            enforced,
+            ModeSetting::Enforce { law: files(["p", "q"]), trial: files(["r", "s"]), on_unheld }
+        );
+        let audited = settings("run --policy p --policy q -- x").unwrap().mode;
+        assert_eq!(audited, ModeSetting::Audit(files(["p", "q"])));
     }
 }

@@ -8,6 +8,7 @@ pub mod policy;
 pub mod run;
 pub mod runs;
 pub mod view;
+pub mod why;
 
 use std::ffi::OsString;
 
@@ -51,6 +52,9 @@ fn execute(command: Command) -> Exit {
         }
         Command::View(args) => {
             view::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Why(args) => {
+            why::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
     }
 }

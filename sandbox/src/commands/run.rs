@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -136,14 +136,17 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         mode = load_policy(&settings.mode, surroundings(run_dir.path()))?;
     }
     let mut notes: Vec<String> = Vec::new();
-    if let Some(policy) = mode.policy() {
+    for policy in mode.policies().into_iter().flat_map(|policies| policies.iter()) {
         notes.extend(policy.notes().iter().map(|note| format!("policy {}: {}", policy.name(), note.text)));
     }
-    if let Mode::Audit(policy) = &mode {
+    if let Mode::Audit(policies) = &mode {
         // An enforced run refuses these.
-        let (_, unjudged) = ::policy::compile::lsm::expressible(policy);
-        let unjudged = unjudged.iter().filter(|unheld| unheld.what != ::policy::compile::Unsupported::Ask);
-        notes.extend(unjudged.map(|unheld| format!("not judged in this run: {unheld}")));
+        for policy in policies.iter() {
+            let (_, unjudged) = ::policy::compile::lsm::expressible(policy);
+            let unjudged =
+                unjudged.iter().filter(|unheld| unheld.what != ::policy::compile::Unsupported::Ask);
+            notes.extend(unjudged.map(|unheld| format!("not judged in this run: {unheld}")));
+        }
     }
     let cgroup = match Cgroup::create(run_dir.id()) {
         Ok(cgroup) => Some(cgroup),
@@ -173,14 +176,18 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
 }
 
 fn load_policy(setting: &ModeSetting, surroundings: policy::Surroundings<'_>) -> Result<Mode, Refusal> {
-    let load = |file: &Path| {
+    let load = |law: &[PathBuf], trial: &[PathBuf]| {
         let refusal = |error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error)));
-        policy::load(file, surroundings).map(Box::new).map_err(refusal)
+        policy::load_all(law, trial, surroundings).map_err(refusal)
     };
     Ok(match setting {
         ModeSetting::Observe => Mode::Observe,
-        ModeSetting::Audit(file) => Mode::Audit(load(file)?),
-        ModeSetting::Enforce(file, on_unheld) => Mode::Enforce(load(file)?, *on_unheld),
+        ModeSetting::Audit(policies) => load(policies, &[])?.map_or(Mode::Observe, Mode::Audit),
+        ModeSetting::Enforce { law, trial, on_unheld } => match load(law, trial)? {
+            Some(policies) => Mode::Enforce(policies, *on_unheld),
+            // The command line gives at least one.
+            None => return Err(Refusal::cannot_start("--enforce names no policy")),
+        },
     })
 }
 
@@ -281,6 +288,9 @@ fn say_record(plan: &RunPlan, record: RecordEnd, settings: &RunSettings) -> Opti
             if let Some(why) = &summary.ended_by_runner {
                 say(&format!("the run was ended: {why}"));
             }
+            if settings.verbosity == Verbosity::Normal && !summary.denials.is_empty() {
+                say(&denials_text(&summary, &why_line(plan.run_dir.path(), settings.run_dir.is_none())));
+            }
             match &summary.unsealed {
                 Some(why) => say(&format!("the record is incomplete: {why}\n{place}")),
                 None if settings.verbosity == Verbosity::Normal => say(&summary_text(&summary, &place)),
@@ -296,6 +306,23 @@ fn place_line(directory: &Path, in_store: bool) -> String {
     let word = shell_word(directory.as_os_str());
     let which = if in_store { "last" } else { &word };
     format!("record {} (sandbox view {which})", directory.display())
+}
+
+/// The command that tells everything that was denied.
+fn why_line(directory: &Path, in_store: bool) -> String {
+    if in_store {
+        "sandbox why".to_owned()
+    } else {
+        format!("sandbox why {}", shell_word(directory.as_os_str()))
+    }
+}
+
+/// What was denied, under its heading.
+fn denials_text(summary: &Summary, why: &str) -> String {
+    let counts = [(summary.blocked, "blocked"), (summary.would_block, "would be blocked")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+    format!("{} (all of it: {why})\n{}", counts.join(", "), summary.denials.join("\n"))
 }
 
 fn summary_text(summary: &Summary, place: &str) -> String {

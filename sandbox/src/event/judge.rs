@@ -13,10 +13,13 @@
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
-use policy::{AccessSet, Decision, Mode, Policy, Protocol, RuleName, Verdict, compile::lsm, evaluate};
+use policy::{
+    AccessSet, Act, Decision, End, Mode, Owner, Policies, Policy, Protocol, RuleName, Subject, Verdict,
+    compile::lsm,
+};
 use sandbox_ebpf::abi::{
     event::{Cause, Judgement},
-    policy::access,
+    policy::{access, kernel},
 };
 
 use super::{
@@ -70,7 +73,7 @@ impl Judging {
 /// Adds verdicts and rules to events.
 #[derive(Debug)]
 pub struct Judge {
-    policy: Option<Policy>,
+    policies: Option<Policies>,
     judging: Judging,
     remembered: Remembered,
 }
@@ -78,19 +81,19 @@ pub struct Judge {
 impl Judge {
     /// For a run; without a policy it does nothing. Rules that the kernel's tables cannot express are no part
     /// of what is judged here either.
-    pub fn new(policy: Option<Policy>, judging: Judging) -> Self {
-        let policy = policy.map(|policy| lsm::expressible(&policy).0);
-        Self { policy, judging, remembered: Remembered::default() }
+    pub fn new(policies: Option<&Policies>, judging: Judging) -> Self {
+        let policies = policies.map(|policies| policies.map(|policy| lsm::expressible(policy).0));
+        Self { policies, judging, remembered: Remembered::default() }
     }
 
     /// Judges an event that was enriched.
     pub fn judge(&mut self, decoded: &mut Decoded) {
-        let Some(policy) = &self.policy else { return };
+        let Some(policies) = &self.policies else { return };
         let Decoded { event, facts } = decoded;
         if facts.access | facts.access2 == 0 && facts.net_access == 0 && facts.kernel == 0 {
             return;
         }
-        let mut court = Court { policy, remembered: &mut self.remembered };
+        let mut court = Court { policies, remembered: &mut self.remembered };
         match facts.judgement {
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
                 court.judge_observed(event, facts);
@@ -170,9 +173,9 @@ impl Remembered {
     }
 }
 
-/// The policy, and what it said before.
+/// The policies, and what they said before.
 struct Court<'a> {
-    policy: &'a Policy,
+    policies: &'a Policies,
     remembered: &'a mut Remembered,
 }
 
@@ -183,7 +186,11 @@ impl Court<'_> {
         if facts.kernel != 0 {
             // What is allowed is so by the section's own words.
             if !allowed {
-                event.set(Key::PolicyRule, Value::Bytes(self.policy.kernel_default().as_str().into()));
+                let (key, value) = match self.policies.kernel_closing(words(facts.kernel)) {
+                    Some(rule) => (Key::PolicyRule, rule.as_str().into()),
+                    None => (Key::Reason, b"unattributed".to_vec()),
+                };
+                event.set(key, Value::Bytes(value));
             }
             return;
         }
@@ -288,12 +295,12 @@ impl Court<'_> {
         if let Some(said) = self.remembered.get(accesses, path) {
             return said.clone();
         }
-        let verdict = if accesses == access::RUN {
-            evaluate::exec(self.policy, path)
+        let act = if accesses == access::RUN {
+            Act::Exec { path, sha256: None }
         } else {
-            evaluate::file(self.policy, AccessSet::from_path_bits(accesses), path)
+            Act::File { accesses: AccessSet::from_path_bits(accesses), path }
         };
-        let said = Said::of(&verdict);
+        let said = Said::of(&self.policies.judge(&Subject::UNKNOWN, &act));
         self.remembered.insert(accesses, path, said.clone());
         said
     }
@@ -303,24 +310,42 @@ impl Court<'_> {
         if let Some((address, port)) = facts.end {
             let accesses = AccessSet::from_net_bits(facts.net_access);
             let protocol = Protocol::from_abi(facts.proto);
-            return Some(Said::of(&evaluate::network(self.policy, accesses, address, port, protocol)));
+            let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
+            return Some(Said::of(&self.policies.judge(&Subject::UNKNOWN, &Act::Network { accesses, end })));
         }
         match bytes(event, Key::Family) {
             // Dissolving a connection.
             Some(b"unspec") => Some(Said::OWN),
             // Too short to be an address, or none that the record has.
             Some(b"inet" | b"inet6") => None,
-            _ => {
-                let section = self.policy.network();
-                let rule = Some(section.default_name().clone());
-                let decision = match self.policy.mode() {
-                    Mode::Enforce => section.default(),
-                    Mode::Audit => Decision::Allow,
-                };
-                let on_trial = decision != section.default();
-                Some(Said { decision, rule, because: None, on_trial })
-            }
+            _ => self.policies.iter().map(unnamed_family).reduce(Said::and),
         }
+    }
+}
+
+/// What a policy says about a family that no rule can name.
+fn unnamed_family(policy: &Policy) -> Said {
+    let section = policy.network();
+    let rule = Some(section.default_name().clone());
+    let decision = match policy.mode() {
+        Mode::Enforce => section.default(),
+        Mode::Audit => Decision::Allow,
+    };
+    let on_trial = decision != section.default();
+    Said { decision, rule, because: None, on_trial }
+}
+
+/// The words of the section `kernel` of which any opens this act.
+fn words(act: u32) -> &'static [&'static str] {
+    match act {
+        kernel::MOUNT => &["mount"],
+        kernel::USERNS => &["userns"],
+        kernel::CHROOT => &["chroot"],
+        kernel::PTRACE_OWN => &["ptrace-own", "ptrace-any"],
+        kernel::PTRACE_ANY => &["ptrace-any"],
+        kernel::BPF => &["bpf"],
+        kernel::SIGNAL_OUTSIDE => &["signal-outside"],
+        _ => &[],
     }
 }
 

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use policy::Variables;
-use sandbox_ebpf::abi::policy::{net_access, proto};
+use sandbox_ebpf::abi::policy::{kernel, net_access, proto};
 
 use super::*;
 use crate::event::ProcId;
@@ -26,8 +26,11 @@ network:
 "#;
 
 fn judge(judging: Judging) -> Judge {
-    let policy = Policy::parse("p.yaml", POLICY, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
-    Judge::new(Some(policy), judging)
+    Judge::new(Some(&Policies::from(parse(POLICY))), judging)
+}
+
+fn parse(text: &str) -> Policy {
+    Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn event(event_type: EventType, ret: Option<i64>, details: &[(Key, &str)], facts: Facts) -> Decoded {
@@ -217,13 +220,56 @@ fn what_is_on_trial_and_what_asks_are_told() {
         - { name: trial, deny: [read], path: [\"/t\"], mode: audit, because: soon }\n    \
         - { name: asks, ask: [read], path: [\"/q\"] }\n    \
         - { name: bound, deny: [read], path: [\"/b\"], by: [\"**/curl\"] }\n";
-    let policy = || Policy::parse("p.yaml", text, &Variables::new()).unwrap();
+    let policy = Policies::from(parse(text));
     let judged = |judgement| Facts { judgement, ..asks(access::READ) };
-    let mut enforced = Judge::new(Some(policy()), Judging::Enforced);
+    let mut enforced = Judge::new(Some(&policy), Judging::Enforced);
     let mut see = |path, ret, judgement| outcome(&mut enforced, open(path, ret, judged(judgement)));
     assert_eq!(see("/t", 3, Judgement::Allowed), "WOULD_BLOCK p/trial - -");
     assert_eq!(see("/q", -13, Judgement::Blocked), "BLOCKED p/asks - -");
     assert_eq!(see("/b", 3, Judgement::Allowed), "ALLOWED p/files.default - -", "not in the tables");
-    let mut observed = Judge::new(Some(policy()), Judging::Observed);
+    let mut observed = Judge::new(Some(&policy), Judging::Observed);
     assert_eq!(outcome(&mut observed, open("/t", 3, asks(access::READ))), "WOULD_BLOCK p/trial trace -");
+}
+
+#[test]
+fn of_several_policies_the_one_that_denies_is_named() {
+    let policy = |name: &str, rules: &str| {
+        parse(&format!("version: 1\nname: {name}\nfiles:\n  default: allow\n  rules:\n    {rules}\n"))
+    };
+    let a = policy("a", r#"- { name: z, deny: [read], path: ["/x", "/both"], because: of a }"#);
+    let b = policy("b", r#"- { name: v, deny: [read], path: ["/y", "/both"], because: of b }"#);
+    let c = policy("c", r#"- { name: w, deny: [read], path: ["/x", "/z"], because: of c }"#);
+    let all = Policies::from(b).and(c.on_trial()).and(a);
+    let mut enforced = Judge::new(Some(&all), Judging::Enforced);
+    let mut see = |path, judgement, ret| {
+        let facts = Facts { judgement, ..asks(access::READ) };
+        let mut decoded = open(path, ret, facts);
+        enforced.judge(&mut decoded);
+        let because =
+            bytes(&decoded.event, Key::Because).map_or("-", |text| std::str::from_utf8(text).unwrap());
+        format!("{} {because}", outcome(&mut enforced, open(path, ret, facts)))
+    };
+    assert_eq!(see("/x", Judgement::Blocked, -13), "BLOCKED a/z - - of a");
+    assert_eq!(see("/y", Judgement::Blocked, -13), "BLOCKED b/v - - of b");
+    assert_eq!(see("/both", Judgement::Blocked, -13), "BLOCKED a/z - - of a");
+    assert_eq!(see("/z", Judgement::Allowed, 3), "WOULD_BLOCK c/w - - of c");
+    assert_eq!(see("/free", Judgement::Allowed, 3), "ALLOWED a/files.default - - -");
+}
+
+#[test]
+fn of_several_policies_the_one_that_closes_is_named() {
+    let policy = |name: &str, allowed: &str| {
+        parse(&format!("version: 1\nname: {name}\nkernel: {{ allow: [{allowed}] }}\n"))
+    };
+    let all = Policies::from(policy("a", "mount, ptrace-any")).and(policy("b", "bpf, ptrace-own"));
+    let mut judge = Judge::new(Some(&all), Judging::Enforced);
+    let mut see = |act| {
+        let facts = Facts { judgement: Judgement::Blocked, kernel: act, ..Facts::default() };
+        outcome(&mut judge, event(EventType::ProcMount, Some(-1), &[], facts))
+    };
+    assert_eq!(see(kernel::MOUNT), "BLOCKED b/kernel.default - -");
+    assert_eq!(see(kernel::BPF), "BLOCKED a/kernel.default - -");
+    assert_eq!(see(kernel::USERNS), "BLOCKED a/kernel.default - -");
+    assert_eq!(see(kernel::PTRACE_ANY), "BLOCKED b/kernel.default - -");
+    assert_eq!(see(kernel::PTRACE_OWN), "BLOCKED - - unattributed", "both open it");
 }

@@ -38,7 +38,7 @@ pub struct ChildLinks {
 }
 
 /// What the child executes, and as whom.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ChildPlan<'a> {
     /// The command.
     pub program: &'a Program,
@@ -46,8 +46,8 @@ pub struct ChildPlan<'a> {
     pub target: &'a Target,
     /// What holds it.
     pub confinement: Confinement,
-    /// What the policy's section `kernel` allows, where it is held.
-    pub allowed: &'a [&'static str],
+    /// What the section `kernel` of every policy allows, where it is held.
+    pub allowed: Vec<&'static str>,
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
 }
@@ -64,7 +64,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     }
     // The collector must be able to tell a command from a child that still waits.
     drop(links.collector);
-    let failure = execute(plan);
+    let failure = execute(&plan);
     let exit = match (failure.step, Errno::from_raw(failure.errno)) {
         // A file that is there and "not found" names an interpreter that is not.
         (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
@@ -88,7 +88,7 @@ fn become_member(links: &ChildLinks, arm: Arm) -> bool {
 }
 
 /// Everything up to exec; comes back with what failed.
-fn execute(plan: ChildPlan<'_>) -> ChildFailure {
+fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
     let failed =
         |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
     if let Identity::Switch = plan.target.identity
@@ -106,7 +106,7 @@ fn execute(plan: ChildPlan<'_>) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
-        if let Err(error) = crate::enforce::seccomp::install(plan.allowed) {
+        if let Err(error) = crate::enforce::seccomp::install(&plan.allowed) {
             return failed(ChildStep::Seccomp, &error);
         }
     }

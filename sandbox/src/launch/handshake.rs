@@ -66,6 +66,8 @@ pub struct Summary {
     pub unsealed: Option<String>,
     /// Why the runner ended the run, if it did.
     pub ended_by_runner: Option<String>,
+    /// What was denied, by rule: lines for people.
+    pub denials: Vec<String>,
     /// What else the user should know.
     pub notes: Vec<String>,
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
-use policy::Policy;
+use policy::Policies;
 
 use super::cgroup::Cgroup;
 use super::child::{ChildPlan, Confinement};
@@ -19,10 +19,10 @@ use crate::settings::{Layer, LayerChoice, OnUnheld};
 pub enum Mode {
     /// There is none: record only.
     Observe,
-    /// Judge by it without blocking.
-    Audit(Box<Policy>),
-    /// Hold it.
-    Enforce(Box<Policy>, OnUnheld),
+    /// Judge by them without blocking.
+    Audit(Policies),
+    /// Hold them; those on trial are only judged by.
+    Enforce(Policies, OnUnheld),
 }
 
 /// A run, before its processes exist.
@@ -53,11 +53,11 @@ pub struct RunPlan {
 }
 
 impl Mode {
-    /// The policy, where there is one.
-    pub fn policy(&self) -> Option<&Policy> {
+    /// The policies, where there are any.
+    pub fn policies(&self) -> Option<&Policies> {
         match self {
             Mode::Observe => None,
-            Mode::Audit(policy) | Mode::Enforce(policy, _) => Some(policy),
+            Mode::Audit(policies) | Mode::Enforce(policies, _) => Some(policies),
         }
     }
 }
@@ -77,7 +77,7 @@ impl RunPlan {
             OnFailure::LetGo => Confinement::None,
             OnFailure::EndTree => Confinement::Enforced,
         };
-        let allowed = self.mode.policy().map(|policy| policy.settings().kernel_allowed()).unwrap_or_default();
+        let allowed = self.mode.policies().map(|policies| policies.kernel_allowed()).unwrap_or_default();
         ChildPlan { program: &self.program, target: &self.target, confinement, allowed, mask }
     }
 }

@@ -7,9 +7,9 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use policy::extend::{Resolver, Source};
+use policy::extend::{Resolver, SHIPPED, Source};
 use policy::variables::GivenFault;
-use policy::{Policy, Variables};
+use policy::{Policies, Policy, Variables};
 
 use super::identity::Target;
 use super::workspace::{self, Workspace, WorkspaceError};
@@ -27,6 +27,12 @@ pub enum PolicyError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// Neither a file nor the name of a policy that ships.
+    #[error("no policy {name}: there is no such file, and those that ship are {}", shipped_names())]
+    Unknown {
+        /// What was asked for.
+        name: String,
     },
     /// The file is no policy; the text has file, line and column.
     #[error("{errors}{}", .workspace.as_ref().map(|why| format!("\n{why}")).unwrap_or_default())]
@@ -57,10 +63,38 @@ pub struct Surroundings<'a> {
     pub run_dir: &'a Path,
 }
 
-/// Reads the policy in `file` for a run.
-pub fn load(file: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
-    let bytes = read(file).map_err(|source| PolicyError::Read { path: file.to_owned(), source })?;
+/// Reads policies that hold together; those in `trial` are only judged by. `None` where there are none.
+///
+/// # Errors
+/// One of them is not to be had, or wrong.
+pub fn load_all(
+    law: &[PathBuf],
+    trial: &[PathBuf],
+    surroundings: Surroundings<'_>,
+) -> Result<Option<Policies>, PolicyError> {
+    let law = law.iter().map(|name| load(name, surroundings));
+    let trial = trial.iter().map(|name| Ok(load(name, surroundings)?.on_trial()));
+    law.chain(trial).try_fold(None, |all: Option<Policies>, policy| {
+        let policy = policy?;
+        Ok(Some(match all {
+            Some(policies) => policies.and(policy),
+            None => policy.into(),
+        }))
+    })
+}
 
+/// Reads a policy for a run: a file, or one that ships by its name or as `NAME@VERSION`.
+///
+/// A word without a slash that is the name of one that ships means that one, whatever lies in the current
+/// directory: who may write there does not choose the policy. `./NAME` means the file.
+///
+/// # Errors
+/// It is not to be had, or wrong.
+pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
+    let (source, bytes) = match shipped(name) {
+        Some((source, text)) => (source.to_owned(), text.as_bytes().to_vec()),
+        None => (name.display().to_string(), from_file(name)?),
+    };
     let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
     let (workspace, why_not) = match found {
         Ok(workspace) => (Some(workspace), None),
@@ -69,9 +103,35 @@ pub fn load(file: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
         Err(error) => (None, Some(error.to_string())),
     };
     let variables = variables(surroundings, workspace.as_ref())?;
-    Policy::parse_with(&file.display().to_string(), &bytes, &variables, &Beside).map_err(|errors| {
+    Policy::parse_with(&source, &bytes, &variables, &Beside).map_err(|errors| {
         let about_it = errors.to_string().contains("${WORKSPACE}");
         PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
+    })
+}
+
+/// The policy that ships by this name, as `NAME@VERSION`, and its text: without a version the newest.
+fn shipped(name: &Path) -> Option<(&'static str, &'static str)> {
+    let name = name.to_str()?;
+    let version = |found: &str| found.rsplit_once('@').and_then(|(_, version)| version.parse::<u32>().ok());
+    let named = SHIPPED.iter().filter(|(found, _)| {
+        *found == name || found.rsplit_once('@').is_some_and(|(without, _)| without == name)
+    });
+    named.max_by_key(|(found, _)| version(found)).copied()
+}
+
+fn shipped_names() -> String {
+    SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn from_file(file: &Path) -> Result<Vec<u8>, PolicyError> {
+    read(file).map_err(|source| {
+        // A bare word was meant as a name.
+        let is_word = !file.as_os_str().as_bytes().iter().any(|byte| b"/.".contains(byte))
+            || file.as_os_str().as_bytes().contains(&b'@');
+        match source.kind() {
+            io::ErrorKind::NotFound if is_word => PolicyError::Unknown { name: file.display().to_string() },
+            _ => PolicyError::Read { path: file.to_owned(), source },
+        }
     })
 }
 
@@ -173,6 +233,53 @@ mod tests {
         let missing =
             try_load("version: 1\nname: p\nextends: [./x.yaml]\n", Path::new("/root"), place.path(), None);
         assert!(missing.unwrap_err().to_string().contains("p.yaml:3:11: `./x.yaml` cannot be read"));
+    }
+
+    #[test]
+    fn policies_that_ship_have_names() {
+        let target = Target::own().unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let surroundings = Surroundings {
+            target: &target,
+            current: place.path(),
+            workspace: Some(place.path()),
+            run_dir: Path::new("/run/x"),
+        };
+        for name in ["no-credentials", "no-credentials@1"] {
+            assert_eq!(load(Path::new(name), surroundings).unwrap().name(), "no-credentials");
+        }
+        for name in ["no-credential", "no-credentials@9"] {
+            let unknown = load(Path::new(name), surroundings).unwrap_err().to_string();
+            assert!(unknown.starts_with(&format!("no policy {name}: ")), "{unknown}");
+            assert!(unknown.contains("no-credentials@1"), "{unknown}");
+        }
+        let missing = load(Path::new("./no-credentials"), surroundings).unwrap_err();
+        assert!(matches!(missing, PolicyError::Read { .. }), "{missing}");
+    }
+
+    #[test]
+    fn several_policies_are_one_whole() {
+        let target = Target::own().unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = place.path().join(format!("{name}.yaml"));
+            let text = format!("version: 1\nname: {name}\nfiles: {{ default: deny }}\n");
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let surroundings = Surroundings {
+            target: &target,
+            current: place.path(),
+            workspace: None,
+            run_dir: Path::new("/r"),
+        };
+        let (b, a, c) = (file("b"), file("a"), file("c"));
+        let all = load_all(&[b, a], &[c], surroundings).unwrap().unwrap();
+        let modes: Vec<_> = all.iter().map(|policy| (policy.name(), policy.mode())).collect();
+        use policy::Mode::{Audit, Enforce};
+        assert_eq!(modes, [("a", Enforce), ("b", Enforce), ("c", Audit)]);
+        assert!(load_all(&[], &[], surroundings).unwrap().is_none());
+        assert!(load_all(&["/nonexistent".into()], &[], surroundings).is_err());
     }
 
     #[test]

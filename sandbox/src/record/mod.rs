@@ -27,6 +27,11 @@ pub use log::{Counts, RunEnd, Sealed, runner_event};
 pub use recorder::{BATCH_MAX, Durability, LOG, OnLogError, RecordSettings, Recorder};
 pub use start::{LayerReport, Mode, RunStart, SelfTest};
 
+/// The name of the run's policies in its directory: as they hold, without variables.
+pub const EFFECTIVE_POLICY: &str = "policy.effective.yaml";
+
+#[cfg(test)]
+pub(crate) use line::LineWriter;
 /// Made-up runs for the tests of other stages.
 #[cfg(test)]
 pub(crate) use recorder::tests as made_up;

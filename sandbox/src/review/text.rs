@@ -47,6 +47,11 @@ fn is_unsafe(character: char) -> bool {
     character.is_control() || is_unseen
 }
 
+/// Whether a text can be printed as it is: nothing in it that [`safe`] would escape, but backslashes.
+pub fn is_plain(text: &str) -> bool {
+    !text.contains(is_unsafe)
+}
+
 /// A command as one line: words as [`safe`] shows them, quoted where a space or a quote would mislead.
 pub fn command<W: AsRef<[u8]>>(words: &[W]) -> String {
     const SPECIAL: &str = " '\"|&;<>()$`*?";

@@ -1,0 +1,91 @@
+//! `sandbox why`: what was denied, by which rule and for what reason, and the line that would allow it.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::cli::WhyArgs;
+use crate::error::say;
+use crate::exit::Exit;
+use crate::explain::{Group, Remedies, lines, page};
+use crate::review::{denials, stores};
+
+/// How long lines that would allow something are looked for.
+const SEARCH: Duration = Duration::from_secs(10);
+
+/// Denials of one run.
+struct Told {
+    title: String,
+    groups: Vec<Group>,
+    more: u64,
+}
+
+/// Runs `sandbox why`.
+///
+/// # Errors
+/// There is no such run, its log cannot be read, or output cannot be written.
+pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
+    let wanted = Wanted::new(args)?;
+    let told = recorded(args.run.as_deref().unwrap_or("last"), &wanted)?;
+    let mut out = Vec::new();
+    if args.json {
+        told.groups.iter().for_each(|group| lines::write(group, &mut out));
+        lines::write_more(told.more, &mut out);
+    } else {
+        out = page::page(&told.title, &told.groups, told.more).into_bytes();
+    }
+    match std::io::stdout().write_all(&out) {
+        // `sandbox why | head` has what it wanted.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
+        written => Ok(written.map(|()| Exit::SUCCESS).context("cannot print the denials")?),
+    }
+}
+
+/// From the record of a run.
+fn recorded(which: &str, wanted: &Wanted<'_>) -> anyhow::Result<Told> {
+    let run = stores().find(which)?;
+    let mut found = denials::read(&run)?;
+    found.notes.iter().for_each(|note| say(note));
+    if !found.judged {
+        say(&format!("no policy judged the run {}", run.id));
+    }
+    found.groups.retain(|group| wanted.includes(group));
+    if let Some(policies) = &found.policies {
+        let left = Remedies::new(policies).fill(&mut found.groups, Instant::now() + SEARCH);
+        if left > 0 {
+            say(&format!(
+                "no line was looked for in {left} groups: it takes long; choose by --rule or --path"
+            ));
+        }
+    }
+    let title = format!("run {}", crate::review::text::safe(run.id.as_bytes()));
+    Ok(Told { title, groups: found.groups, more: found.more })
+}
+
+/// Which groups were asked for.
+struct Wanted<'a> {
+    rule: Option<&'a str>,
+    path: Option<PathBuf>,
+}
+
+impl Wanted<'_> {
+    fn new(args: &WhyArgs) -> anyhow::Result<Wanted<'_>> {
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).context("cannot read the current directory");
+        Ok(Wanted { rule: args.rule.as_deref(), path: args.path.as_ref().map(absolute).transpose()? })
+    }
+
+    fn includes(&self, group: &Group) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let matter = &group.matter;
+        let rule = self.rule.is_none_or(|wanted| {
+            let rule = matter.rule.as_deref().unwrap_or_default();
+            rule == wanted || rule.split_once('/').is_some_and(|(_, name)| name == wanted)
+        });
+        let paths = [&matter.path, &matter.path2].into_iter().flatten();
+        let mut paths = paths.map(|path| Path::new(std::ffi::OsStr::from_bytes(path)));
+        rule && self.path.as_ref().is_none_or(|wanted| paths.any(|path| path.starts_with(wanted)))
+    }
+}
