@@ -198,8 +198,10 @@ const DOCTOR_EXAMPLES: &str = "\
 Examples:
   sudo sandbox doctor
   sudo sandbox doctor --json | jq '.layers[].role'
+  sudo sandbox doctor --policy agent.yaml
 
-Exit status: 0 when every layer works, 1 when one is missing.";
+Exit status: 0 when every layer works and holds all of the policies, 1 when one
+is missing or something is not held.";
 
 /// `sandbox doctor`.
 #[derive(Debug, Args)]
@@ -208,6 +210,14 @@ pub struct DoctorArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Say of each rule of this policy what holds it here (may be given again)
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Vec<PathBuf>,
+
+    /// What ${WORKSPACE} means in the policies
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -1,17 +1,21 @@
 //! `sandbox doctor`: which layers this machine has, each proven now, and what would give the others.
 
+mod coverage;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Context;
 use serde::Serialize;
 
+use super::policy::read;
 use super::run::shell_word;
 use crate::cli::DoctorArgs;
 use crate::exit::Exit;
 use crate::record::LayerReport;
 use crate::sensor;
 use crate::settings::Layer;
+use coverage::Coverage;
 
 /// What is known of this machine.
 #[derive(Serialize)]
@@ -21,19 +25,30 @@ struct Diagnosis {
     /// Whether root asked, without whom no layer can be tried.
     root: bool,
     layers: Vec<LayerReport>,
+    /// What would hold the policies that were asked about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<Coverage>,
 }
 
-/// Runs the self-tests and prints what they found: status 0 when every layer works, 1 otherwise.
+/// Runs the self-tests and prints what they found: status 0 when every layer works and holds all of the policies
+/// asked about, 1 otherwise.
 ///
 /// # Errors
-/// The report cannot be written.
+/// A policy is wrong, or the report cannot be written.
 pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    // Mistakes first: the self-tests take a moment.
+    let policies = args.policy.iter().map(|name| read(name, args.workspace.as_deref()));
+    let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
     let uname = rustix::system::uname();
+    let layers = sensor::survey();
+    let policies = policies.iter().map(|policy| Coverage::of(policy, &layers));
+    let policies = policies.collect::<Result<Vec<_>, _>>()?;
     let diagnosis = Diagnosis {
         kernel: uname.release().to_string_lossy().into_owned(),
         machine: uname.machine().to_string_lossy().into_owned(),
         root: nix::unistd::geteuid().is_root(),
-        layers: sensor::survey(),
+        layers,
+        policies,
     };
     let mut text = match args.json {
         true => serde_json::to_string_pretty(&diagnosis).context("cannot print the report")?,
@@ -41,7 +56,8 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     };
     text.push('\n');
     std::io::stdout().write_all(text.as_bytes()).context("cannot print the report")?;
-    let complete = diagnosis.layers.iter().all(|layer| !layer.is_off());
+    let complete = diagnosis.layers.iter().all(|layer| !layer.is_off())
+        && diagnosis.policies.iter().all(Coverage::is_complete);
     Ok(if complete { Exit::SUCCESS } else { Exit::FAILURE })
 }
 
@@ -76,6 +92,9 @@ fn table(diagnosis: &Diagnosis) -> String {
     });
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
         text.push_str("\nRuns cannot be recorded here.");
+    }
+    for policy in &diagnosis.policies {
+        let _ = write!(text, "\n\n{}", policy.table());
     }
     text
 }

@@ -53,7 +53,7 @@ pub fn execute(command: &PolicyCommand) -> anyhow::Result<Exit> {
 }
 
 /// The policy with the variables that a run from here would have.
-fn read(file: &Path, workspace: Option<&Path>) -> anyhow::Result<Policy> {
+pub(super) fn read(file: &Path, workspace: Option<&Path>) -> anyhow::Result<Policy> {
     let target = Target::resolve(None, &Sudo::from_environment())?;
     let current = std::env::current_dir().context("cannot read the current directory")?;
     // No run is made, so its directory has a name that no run gets.

@@ -1,0 +1,117 @@
+//! Rule by rule, what of a policy this machine holds.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use policy::compile::{CompileError, Unheld, lsm};
+use policy::{AccessSet, Decision, Policy, RuleName, Section};
+use serde::Serialize;
+
+use crate::record::LayerReport;
+use crate::sensor::HELD_BY_LSM;
+use crate::settings::Layer;
+
+/// A policy, and what an enforced run here would hold of it.
+#[derive(Debug, Serialize)]
+pub struct Coverage {
+    /// The policy's name.
+    policy: String,
+    rules: Vec<Covered>,
+}
+
+/// A rule, a default or a section, and what holds it.
+#[derive(Debug, Serialize)]
+struct Covered {
+    rule: String,
+    /// The layer; none where something of it is not held.
+    held_by: Option<&'static str>,
+    /// What of it is not held.
+    unheld: Vec<String>,
+}
+
+impl Coverage {
+    /// Compares a policy with the layers that were proven.
+    ///
+    /// # Errors
+    /// The policy does not fit the kernel's tables.
+    pub fn of(policy: &Policy, layers: &[LayerReport]) -> Result<Coverage, CompileError> {
+        let works = |report: &LayerReport| report.name == Layer::Lsm.name() && !report.is_off();
+        let held: AccessSet = HELD_BY_LSM.into_iter().filter(|_| layers.iter().any(works)).collect();
+        let unheld = lsm::compile(policy, 0)?.unheld(held);
+        let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();
+        add(&mut names, policy.files());
+        add(&mut names, policy.exec());
+        add(&mut names, policy.network());
+        let kernel = policy.kernel_default();
+        names.insert(&kernel);
+        let lsm = layers.iter().any(works);
+        let rules = names.into_iter().map(|name| {
+            let unheld: Vec<String> = unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
+            let held_by = (lsm && unheld.is_empty()).then_some(Layer::Lsm.name());
+            Covered { rule: name.to_string(), held_by, unheld }
+        });
+        Ok(Coverage { policy: policy.name().to_owned(), rules: rules.collect() })
+    }
+
+    /// Whether an enforced run would hold all of it.
+    pub fn is_complete(&self) -> bool {
+        self.rules.iter().all(|rule| rule.held_by.is_some())
+    }
+
+    /// For people: a line for each rule, and one for each thing that is not held.
+    pub fn table(&self) -> String {
+        let mut text = format!("policy {}", self.policy);
+        for rule in &self.rules {
+            // Writing to a String does not fail.
+            let _ = match rule.held_by {
+                Some(layer) => write!(text, "\n  held by {layer}  {}", rule.rule),
+                None => write!(text, "\n  NOT HELD     {}", rule.rule),
+            };
+            for what in &rule.unheld {
+                let _ = write!(text, "\n               {what}");
+            }
+        }
+        text
+    }
+}
+
+/// The rules that say something, and the default where it denies.
+fn add<'p, O>(names: &mut BTreeSet<&'p RuleName>, section: &'p Section<O>) {
+    names.extend(section.rules().iter().map(policy::Rule::name));
+    if section.default() != Decision::Allow {
+        names.insert(section.default_name());
+    }
+}
+
+/// The fact without the rule's name, which stands above it.
+fn what(unheld: &Unheld) -> String {
+    let text = unheld.to_string();
+    let without = text.strip_suffix(", which no layer of this run holds").unwrap_or(&text);
+    let name = format!(" `{}` ", unheld.rule);
+    without.split_once(&name).map_or(without, |(_, what)| what).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::Variables;
+
+    #[test]
+    fn each_rule_has_its_line() {
+        let text = "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
+                    - { name: keys, deny: [read], path: [\"/k\"] }\nlimits: { processes: 5 }\n";
+        let policy = Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
+        let report =
+            |role: &str| [LayerReport { name: "lsm".into(), role: role.into(), selftest: Vec::new() }];
+        let here = Coverage::of(&policy, &report("observes and enforces")).unwrap();
+        let table = here.table();
+        assert!(
+            table.contains("\n  held by lsm  p/keys") && table.contains("\n  held by lsm  p/kernel.default")
+        );
+        assert!(table.contains("\n  NOT HELD     p/limits\n               sets something"), "{table}");
+        assert!(!here.is_complete());
+        let nowhere = Coverage::of(&policy, &report(LayerReport::OFF)).unwrap().table();
+        assert!(nowhere.contains("\n  NOT HELD     p/keys\n               denies `read`"), "{nowhere}");
+        assert!(!nowhere.contains("held by"), "{nowhere}");
+    }
+}
