@@ -82,13 +82,16 @@ const WHY_EXAMPLES: &str = "\
 Examples:
   sandbox why
   sandbox why --rule no-keys --path ~/.ssh
-  sandbox why 20261121-093000-make --json | jq -r '.allow[]'";
+  sandbox why 20261121-093000-make --json | jq -r '.allow[]'
+
+Inside an enforced run it tells what was denied in that run so far.";
 
 /// `sandbox why`.
 #[derive(Debug, Args)]
 #[command(after_help = WHY_EXAMPLES)]
 pub struct WhyArgs {
-    /// A run's id, its directory or log [default: last]
+    /// A run's id, its directory or log [default: the run that this is called
+    /// in, else the last one]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
 

@@ -19,6 +19,7 @@ use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
 use crate::exit::{CommandStatus, Exit};
 use crate::explain::{self, Remedies};
+use crate::inside::answer;
 use crate::kernel::{bpf, object::ObjectError};
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
@@ -162,8 +163,8 @@ fn start(
     let judging = judging(plan)?;
     let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging };
     let sensor = Sensor::start(request)?;
-    let notes = sensor.notes();
-    arm_child(child, sensor.arm_program()?)?;
+    let mut notes = sensor.notes();
+    let listener = arm_child(child, sensor.arm_program()?)?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
@@ -180,6 +181,15 @@ fn start(
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
     let pipeline = Pipeline::new(sensor, &plan.mode, process);
+    if let Mode::Enforce(policies, _) = &plan.mode {
+        let answering = match listener {
+            Some(listener) => answer::start(listener, Arc::clone(pipeline.denials()), policies.clone()),
+            None => Err(io::Error::other("the kernel gives no listener; it gives one only")),
+        };
+        if let Err(error) = answering {
+            notes.push(format!("`sandbox why` will not answer inside this run: {error}"));
+        }
+    }
     let started = Instant::now();
     let guardian_failed = None;
     Ok((Collector { recorder, pipeline, lease, guardian, guardian_failed, process, started }, notes))
@@ -212,12 +222,16 @@ fn record_settings(plan: &RunPlan) -> RecordSettings {
     RecordSettings { on_log_error, ..RecordSettings::default() }
 }
 
-/// Makes the child a member of the run, by the program that it runs for that.
-fn arm_child(child: &Channel<ToChild, Armed>, program: BorrowedFd<'_>) -> Result<(), StartError> {
+/// Makes the child a member of the run, by the program that it runs for that; gives what the run asks its runner by,
+/// where it is enforced and there could be one.
+fn arm_child(
+    child: &Channel<ToChild, Armed>,
+    program: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>, StartError> {
     let peer = |source| StartError::Peer { peer: "command's process", source };
     child.send_with(&ToChild::Arm, &[program]).map_err(peer)?;
     match child.receive().map_err(peer)? {
-        Received::Message(Armed::Yes, _) => Ok(()),
+        Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
         Received::Message(Armed::Failed { errno }, _) => {
             Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
         }

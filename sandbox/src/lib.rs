@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod exit;
 pub mod explain;
+pub mod inside;
 pub mod kernel;
 pub mod launch;
 pub mod layers;

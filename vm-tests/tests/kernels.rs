@@ -32,6 +32,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "denials", cmdline: "", then: None },
     Suite { name: "names", cmdline: "", then: None },
     Suite { name: "acts", cmdline: "", then: None },
+    Suite { name: "why", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },
     Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },

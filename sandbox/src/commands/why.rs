@@ -10,6 +10,7 @@ use crate::cli::WhyArgs;
 use crate::error::say;
 use crate::exit::Exit;
 use crate::explain::{Group, Remedies, lines, page};
+use crate::inside::ask::ask;
 use crate::review::{denials, stores};
 
 /// How long lines that would allow something are looked for.
@@ -28,7 +29,13 @@ struct Told {
 /// There is no such run, its log cannot be read, or output cannot be written.
 pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
     let wanted = Wanted::new(args)?;
-    let told = recorded(args.run.as_deref().unwrap_or("last"), &wanted)?;
+    let told = match &args.run {
+        Some(run) => recorded(run, &wanted)?,
+        None => match from_inside(&wanted)? {
+            Some(told) => told,
+            None => recorded("last", &wanted)?,
+        },
+    };
     let mut out = Vec::new();
     if args.json {
         told.groups.iter().for_each(|group| lines::write(group, &mut out));
@@ -41,6 +48,16 @@ pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
         written => Ok(written.map(|()| Exit::SUCCESS).context("cannot print the denials")?),
     }
+}
+
+/// From the runner, where this process is in an enforced run.
+fn from_inside(wanted: &Wanted<'_>) -> anyhow::Result<Option<Told>> {
+    let answer = ask().context("the runner of this run did not answer; try again")?;
+    let title = "this run, so far".to_owned();
+    Ok(answer.map(|mut answer| {
+        answer.groups.retain(|group| wanted.includes(group));
+        Told { title, groups: answer.groups, more: answer.more }
+    }))
 }
 
 /// From the record of a run.

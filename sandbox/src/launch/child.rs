@@ -15,6 +15,7 @@ use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
 use crate::exit::Exit;
+use crate::inside::filter;
 
 /// Makes the calling task a member of the run, with the descriptor that the collector sent.
 pub type Arm = fn(BorrowedFd<'_>) -> io::Result<()>;
@@ -54,7 +55,7 @@ pub struct ChildPlan<'a> {
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
 pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
-    if !become_member(&links, arm) {
+    if !become_member(&links, plan.confinement, arm) {
         return Exit::CANNOT_START;
     }
     match links.front.receive() {
@@ -75,8 +76,13 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     exit
 }
 
-fn become_member(links: &ChildLinks, arm: Arm) -> bool {
+fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool {
     let Ok(Received::Message(ToChild::Arm, fds)) = links.collector.receive() else { return false };
+    let listener = match confinement {
+        Confinement::None => None,
+        // Without one the run is as safe; the collector says that it will not answer.
+        Confinement::Enforced => filter::listen().ok(),
+    };
     let armed = match fds.first() {
         None => Armed::Yes,
         Some(fd) => match arm(fd.as_fd()) {
@@ -84,7 +90,8 @@ fn become_member(links: &ChildLinks, arm: Arm) -> bool {
             Err(error) => Armed::Failed { errno: error.raw_os_error().unwrap_or(libc::EIO) },
         },
     };
-    links.collector.send(&armed).is_ok() && armed == Armed::Yes
+    let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+    links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
 }
 
 /// Everything up to exec; comes back with what failed.

@@ -89,7 +89,7 @@ pub enum ToChild {
 /// Child to collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Armed {
-    /// The child is a member.
+    /// The child is a member. What the run asks its runner by travels along, where it is enforced.
     Yes,
     /// It could not become one.
     Failed {

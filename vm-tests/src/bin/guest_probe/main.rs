@@ -12,6 +12,7 @@ mod places;
 mod race;
 mod raw;
 mod uring;
+mod why;
 
 use raw::Errno;
 use std::ffi::CString;
@@ -37,11 +38,16 @@ attempts
                                          see names.rs
   mount=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
                                          see acts.rs
+  why-write                              write to the runner's answer about denials
+  why-flood=THREADS                      ask for it without end, for a while
+                                         see why.rs
 places, for all the steps after it
   dead-leader  exec-in-thread  daemon
 other
   touch=PATH  wait=PATH                  make a file; wait until there is one
   hold=DIR,PATH                          see hold.rs
+  become=PROGRAM,ARGUMENT,...            execute it with nothing open but the standard streams, and no
+                                         environment
   exit=CODE";
 
 /// How long `wait` waits.
@@ -66,6 +72,7 @@ pub fn take(steps: &[String]) -> i32 {
             "exec-in-thread" => return places::exec_in_thread(rest),
             "daemon" => return places::daemon(rest),
             "hold" => return hold::hold(object),
+            "become" => return places::become_program(object),
             "touch" => {
                 if let Err(error) = std::fs::write(object, "") {
                     return usage(&format!("cannot make {object}: {error}"));
@@ -103,6 +110,8 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "race-read" => race::read(&path),
         "load" => raw::open(&path, libc::O_RDONLY).and_then(|file| raw::map_code(&file)),
         "run" => places::run(&path),
+        "why-write" => why::write(),
+        "why-flood" => why::flood(object.parse().ok()?),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
         _ => match names::attempt(word, object).or_else(|| acts::attempt(word, &path)) {

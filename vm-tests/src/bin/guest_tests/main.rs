@@ -14,6 +14,7 @@ mod membership;
 mod names;
 mod process;
 mod run;
+mod why;
 
 use anyhow::Result;
 use std::path::Path;
@@ -30,6 +31,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("denials", denials::TRIALS),
     ("names", names::TRIALS),
     ("acts", acts::TRIALS),
+    ("why", why::TRIALS),
     ("membership", membership::TRIALS),
     ("ends", ends::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),
