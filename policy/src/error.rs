@@ -361,13 +361,47 @@ impl fmt::Display for Suggestion<'_> {
     }
 }
 
-/// Something a person should know about a policy that is nevertheless valid.
+/// How much a [`Note`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing, and as the author asked: an entry with `:-none` that is left out.
+    Remark,
+    /// Most likely not what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word before the text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Remark => "note",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// Something a person should know about a policy that is nevertheless valid. Shown as an error is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What the file is called that it is about.
+    pub source_name: std::sync::Arc<str>,
     /// Where.
     pub place: Place,
     /// What.
     pub text: String,
+    /// The line and a caret below it; empty where there is no such line.
+    pub snippet: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { severity, source_name, place, text, snippet } = self;
+        let (name, text) = (visible(source_name), visible(text));
+        write!(f, "{name}:{}:{}: {}: {text}", place.line, place.column, severity.name())?;
+        if snippet.is_empty() { Ok(()) } else { write!(f, "\n{snippet}") }
+    }
 }
 
 /// All errors of a file in the order of their places, then those of the files that it extends.
@@ -392,20 +426,11 @@ impl Errors {
         errors.dedup();
         let more = errors.len().saturating_sub(MAX_ERRORS);
         errors.truncate(MAX_ERRORS);
-        let mut lines = text.lines().enumerate();
-        let mut current: Option<(usize, &str)> = None;
+        let mut snippets = Snippets::new(text);
         let shown = errors
             .into_iter()
             .map(|error| {
-                let wanted = error.place.line.saturating_sub(1) as usize;
-                while current.is_none_or(|(at, _)| at < wanted) {
-                    match lines.next() {
-                        Some(next) => current = Some(next),
-                        None => break,
-                    }
-                }
-                let line = current.filter(|(at, _)| *at == wanted).map_or("", |(_, line)| line);
-                let snippet = snippet(line, error.place);
+                let snippet = snippets.at(error.place);
                 (source_name.to_owned(), error, snippet)
             })
             .collect();
@@ -456,6 +481,29 @@ impl fmt::Display for Errors {
     }
 }
 
+/// The snippets of a text, asked for in the order of their places.
+struct Snippets<'a> {
+    lines: std::iter::Enumerate<std::str::Lines<'a>>,
+    current: Option<(usize, &'a str)>,
+}
+
+impl<'a> Snippets<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { lines: text.lines().enumerate(), current: None }
+    }
+
+    fn at(&mut self, place: Place) -> String {
+        let wanted = place.line.saturating_sub(1) as usize;
+        while self.current.is_none_or(|(at, _)| at < wanted) {
+            match self.lines.next() {
+                Some(next) => self.current = Some(next),
+                None => break,
+            }
+        }
+        snippet(self.current.filter(|(at, _)| *at == wanted).map_or("", |(_, line)| line), place)
+    }
+}
+
 /// The line and a caret below it; empty where the line is.
 fn snippet(line: &str, place: Place) -> String {
     let chars: Vec<char> = line.chars().map(plain).collect();
@@ -496,13 +544,18 @@ fn visible(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
+/// How many notes are kept.
+const MAX_NOTES: usize = 1000;
+
 /// Collects errors and notes while a file is read.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub errors: Vec<Error>,
-    pub notes: Vec<Note>,
+    notes: Vec<(Place, Severity, String)>,
     /// Errors of files that this one extends.
     foreign: Vec<Errors>,
+    /// Notes of files that this one extends.
+    pub foreign_notes: Vec<Note>,
 }
 
 impl Report {
@@ -528,12 +581,48 @@ impl Report {
         all
     }
 
+    /// All notes: those of the file `source_name`, whose text is `text`, in the order of their places, then those
+    /// of the files that it extends.
+    pub fn notes(mut self, source_name: &str, text: &str) -> Vec<Note> {
+        self.notes.sort();
+        self.notes.dedup();
+        let source_name: std::sync::Arc<str> = source_name.into();
+        let mut snippets = Snippets::new(text);
+        let own = self.notes.into_iter().map(|(place, severity, text)| Note {
+            severity,
+            source_name: source_name.clone(),
+            place,
+            text,
+            snippet: snippets.at(place),
+        });
+        let mut all: Vec<Note> = own.collect();
+        for note in self.foreign_notes {
+            if !all.contains(&note) {
+                all.push(note);
+            }
+        }
+        all.truncate(MAX_NOTES);
+        all
+    }
+
     /// True when there are so many errors that no more are taken.
     pub fn is_full(&self) -> bool {
         self.errors.len() >= ENOUGH
     }
 
-    pub fn note(&mut self, place: Place, text: String) {
-        self.notes.push(Note { place, text });
+    /// Something worth knowing.
+    pub fn remark(&mut self, place: Place, text: String) {
+        self.note(place, Severity::Remark, text);
+    }
+
+    /// Something that was most likely not meant.
+    pub fn warn(&mut self, place: Place, text: String) {
+        self.note(place, Severity::Warning, text);
+    }
+
+    fn note(&mut self, place: Place, severity: Severity, text: String) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push((place, severity, text));
+        }
     }
 }

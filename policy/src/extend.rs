@@ -50,7 +50,8 @@ macro_rules! shipped {
 }
 
 /// The policies that ship, by name and version, with their text.
-pub const SHIPPED: &[(&str, &str)] = shipped!["local-network", "no-credentials", "read-only-system"];
+pub const SHIPPED: &[(&str, &str)] =
+    shipped!["base", "ci-job", "coding-agent", "offline", "readonly", "strict"];
 
 /// What reading a policy needs besides its text.
 pub(crate) struct Loading<'a> {
@@ -79,8 +80,9 @@ impl Loading<'_> {
             };
             match Policy::read(&source.name, &source.bytes, self) {
                 Ok(policy) => {
-                    for note in &policy.notes {
-                        report.note(reference.place, format!("{}: {}", reference.value, note.text));
+                    // Of what ships, the author of this policy can change nothing.
+                    if !is_shipped(&reference.value) {
+                        report.foreign_notes.extend(policy.notes.iter().cloned());
                     }
                     parents.push(Parent { reference: reference.clone(), policy });
                 }
@@ -92,7 +94,7 @@ impl Loading<'_> {
 
     fn source(&self, reference: &str) -> Result<Source, String> {
         let from = self.open.last().map(String::as_str).unwrap_or_default();
-        let source = if reference.contains('@') && !reference.contains('/') {
+        let source = if is_shipped(reference) {
             let found = SHIPPED.iter().find(|(name, _)| *name == reference);
             let (name, text) = found.ok_or_else(|| {
                 let names: Vec<String> = SHIPPED.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -115,6 +117,11 @@ impl Loading<'_> {
         }
         Ok(source)
     }
+}
+
+/// `name@version`; everything else is a path.
+fn is_shipped(reference: &str) -> bool {
+    reference.contains('@') && !reference.contains('/')
 }
 
 /// A policy that another one extends.
@@ -275,7 +282,7 @@ impl Policy {
             crate::validate::policy(raw, &parents, loading.variables, (source_name, text), &mut report);
         match policy {
             Some(mut policy) if report.is_clean() => {
-                policy.notes = report.notes;
+                policy.notes = report.notes(source_name, text);
                 Ok(policy)
             }
             _ => Err(report.errors(source_name, text)),

@@ -8,11 +8,11 @@ use crate::document::{Kind, Node};
 use crate::error::{Place, Problem, Report};
 use crate::parse::Placed;
 
-/// The groups of paths that ship, as YAML.
+/// The groups that ship, as YAML.
 const SHIPPED: &str = include_str!("groups.yaml");
-/// The groups of hosts that ship, which nothing reads yet.
+/// Those of [`shipped`] that are of hosts.
 const HOSTS: [&str; 6] = ["npm", "pypi", "crates", "github", "debian", "model-apis"];
-/// The names of [`shipped`], for suggestions.
+/// Those of [`shipped`] that are of paths.
 const PATHS: [&str; 4] = ["libraries", "toolchains", "credentials", "persistence"];
 /// Most groups inside groups.
 const MAX_DEPTH: usize = 16;
@@ -32,9 +32,9 @@ pub enum GroupFault {
         /// A shipped group of a similar name.
         nearest: Option<&'static str>,
     },
-    /// Hosts that ship.
-    #[error("is a group of host names that is not supported yet; list the hosts in `groups`")]
-    NotYet,
+    /// A group of hosts where patterns are meant.
+    #[error("is a group of hosts; here stand paths")]
+    Hosts,
     /// Contains itself.
     #[error("contains itself")]
     Cycle,
@@ -46,7 +46,7 @@ pub enum GroupFault {
     Paths,
 }
 
-/// The groups of paths that ship, by name, as the language writes them.
+/// The groups that ship, by name, as the language writes them: patterns or targets.
 pub fn shipped() -> BTreeMap<String, Vec<String>> {
     let Ok(Node { kind: Kind::Mapping(entries), .. }) = crate::document::read(SHIPPED) else {
         return BTreeMap::new();
@@ -86,7 +86,7 @@ impl Groups {
         let shipped = shipped();
         let mut own = BTreeMap::new();
         for (name, entries) in raw {
-            if HOSTS.contains(&name.value.as_str()) || shipped.contains_key(&name.value) {
+            if shipped.contains_key(&name.value) {
                 report.error(name.place, Problem::ShippedGroup { name: name.value });
                 continue;
             }
@@ -127,9 +127,9 @@ impl Groups {
         }
         let entries = match (self.own.get(name), self.shipped.get(name)) {
             (Some((_, entries)), _) => entries.clone(),
-            (None, Some(_)) if of == Of::Targets => return Err(GroupFault::Paths),
+            (None, Some(_)) if of == Of::Targets && PATHS.contains(&name) => return Err(GroupFault::Paths),
+            (None, Some(_)) if of == Of::Paths && HOSTS.contains(&name) => return Err(GroupFault::Hosts),
             (None, Some(texts)) => texts.iter().map(|text| Placed { value: text.clone(), place }).collect(),
-            (None, None) if HOSTS.contains(&name) => return Err(GroupFault::NotYet),
             (None, None) => {
                 let nearest = crate::nearest::nearest(name, HOSTS.into_iter().chain(PATHS));
                 return Err(GroupFault::Unknown { nearest });
@@ -153,7 +153,7 @@ impl Groups {
     /// Says which groups nothing names.
     pub fn note_unused(&self, report: &mut Report) {
         for (name, (place, _)) in self.own.iter().filter(|(name, _)| !self.used.contains(*name)) {
-            report.note(*place, format!("group `{name}` is named by no rule"));
+            report.warn(*place, format!("group `{name}` is named by no rule"));
         }
     }
 }

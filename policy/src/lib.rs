@@ -37,7 +37,7 @@ pub use access::{Access, AccessSet, SectionKind};
 pub use address::Protocol;
 pub use digest::Digest;
 pub use ends::{End, Owner};
-pub use error::{Error, Errors, Note, Place, Problem};
+pub use error::{Error, Errors, Note, Place, Problem, Severity};
 pub use evaluate::{Act, Audited, Verdict};
 pub use intersect::Policies;
 pub use model::{Attempt, Decision, Mode, Policy, Rule, RuleName, Section};

@@ -140,7 +140,7 @@ pub(crate) fn policy(document: &Node, report: &mut Report) -> RawPolicy {
             "description" => raw.description = text(&entry.value, "`description`", report).map(|t| t.value),
             "mode" => raw.mode = mode(&entry.value, "`mode` of the policy", report),
             "extends" => {
-                let wanted = "a list of policies, as in `extends: [no-credentials@1]`";
+                let wanted = "a list of policies, as in `extends: [base@1]`";
                 raw.extends = texts(&entry.value, "`extends`", wanted, report).unwrap_or_default();
             }
             "vars" => raw.vars = vars(&entry.value, report),

@@ -42,7 +42,7 @@ pub(crate) fn policy(
         if text.value.contains(['*', '?']) {
             let note =
                 format!("variable `{}` is literal text: its `*` and `?` match themselves only", name.value);
-            report.note(text.place, note);
+            report.warn(text.place, note);
         }
     }
     for (name, _) in &raw.groups {
@@ -102,7 +102,7 @@ impl Object for Pattern {
                     let note = format!(
                         "`[{word}]` is one of these bytes; a directory of that name is `\\[{word}\\]`"
                     );
-                    reading.report.note(text.place, note);
+                    reading.report.warn(text.place, note);
                 }
                 Some(pattern)
             }
@@ -140,7 +140,7 @@ impl Object for Target {
                 if let Some(instead) = target.port_in_address() {
                     let note =
                         format!("`{}` is an address without a port; with one it is `{instead}`", text.value);
-                    reading.report.note(text.place, note);
+                    reading.report.warn(text.place, note);
                 }
                 Some(target)
             }
@@ -163,7 +163,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn left_out(&mut self, text: &Placed<String>, rule: &str) {
         let note = format!("rule `{rule}`: `{}` is left out, a variable in it has no value", text.value);
-        self.report.note(text.place, note);
+        self.report.remark(text.place, note);
     }
 
     /// `None`: an error, reported. `Some(None)`: a variable with `:-none` has no value.

@@ -9,6 +9,7 @@ fn each_wrong_policy_is_answered_as_expected() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wrong");
     let mut variables = Variables::new();
     variables.set("HOME", "/home/someone").unwrap();
+    variables.set("TMP", "/tmp").unwrap();
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));

@@ -5,6 +5,7 @@ use policy::{Access, Decision, Policy, Variables, evaluate, groups};
 fn parse(text: &str) -> Policy {
     let mut variables = Variables::new();
     variables.set("HOME", "/home/me").expect("a given variable");
+    variables.set("GIT_COMMON_DIR", "/home/me/work/.git").expect("a given variable");
     Policy::parse("test.yaml", &format!("version: 1\nname: p\n{text}"), &variables)
         .unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -31,12 +32,20 @@ network: { default: deny, rules: [{ name: b, allow: [connect], to: [\"@hosts\"] 
 }
 
 #[test]
-fn every_shipped_group_is_a_list_of_patterns() {
+fn every_shipped_group_is_a_list_of_patterns_or_of_hosts() {
     let shipped = groups::shipped();
     let names: Vec<&str> = shipped.keys().map(String::as_str).collect();
-    assert_eq!(names, ["credentials", "libraries", "persistence", "toolchains"]);
+    let hosts = ["crates", "debian", "github", "model-apis", "npm", "pypi"];
+    let paths = ["credentials", "libraries", "persistence", "toolchains"];
+    assert!(names.iter().all(|name| hosts.contains(name) || paths.contains(name)));
+    assert_eq!(names.len(), hosts.len() + paths.len());
     assert!(include_str!("../src/groups.yaml").contains(&format!("\nversion: {}\n", groups::VERSION)));
-    for name in names {
+    for name in hosts {
+        let rule = format!("{{ name: a, allow: [connect], to: [\"@{name}\"] }}");
+        let policy = parse(&format!("network: {{ default: deny, rules: [{rule}] }}\n"));
+        assert_eq!(policy.network().rules()[0].objects().len(), shipped[name].len(), "{name}");
+    }
+    for name in paths {
         let rule = format!("{{ name: a, deny: [read], path: [\"@{name}\"], unless_by: [\"@toolchains\"] }}");
         let policy = parse(&format!("files: {{ default: allow, rules: [{rule}] }}\n"));
         assert_eq!(policy.files().rules()[0].objects().len(), shipped[name].len(), "{name}");

@@ -1,42 +1,80 @@
-//! The policies that ship: each is read, its examples hold, and it asks only for what the `lsm` layer holds.
+//! The policies that ship: each is read without a warning, inside and outside of a repository, its examples hold,
+//! and those that name no hosts ask only for what the `lsm` layer holds.
 
 use policy::compile::lsm;
-use policy::{Access, AccessSet, Policy, Variables};
+use policy::extend::SHIPPED;
+use policy::{Access, AccessSet, Policy, Severity, Variables};
 
-fn variables() -> Variables {
-    let mut variables = Variables::new();
-    let given = [("HOME", "/home/someone"), ("USER", "someone"), ("UID", "1000"), ("TMP", "/tmp")];
-    for (name, value) in given {
-        variables.set(name, value).expect("a given variable");
-    }
-    variables.set_workspace("/home/someone/work").expect("a workspace");
-    variables
+/// A run in a plain directory, in a repository, and in a linked worktree of another one.
+fn surroundings() -> [Variables; 3] {
+    [None, Some(("/home/someone/work/.git", "/home/someone/work/.git")), Some(LINKED)].map(|git| {
+        let mut variables = Variables::new();
+        let given = [("HOME", "/home/someone"), ("USER", "someone"), ("UID", "1000"), ("TMP", "/tmp")];
+        for (name, value) in given {
+            variables.set(name, value).expect("a given variable");
+        }
+        variables.set_workspace("/home/someone/work").expect("a workspace");
+        if let Some((dir, common)) = git {
+            variables.set("GIT_DIR", dir).expect("a given variable");
+            variables.set("GIT_COMMON_DIR", common).expect("a given variable");
+        }
+        variables
+    })
 }
+
+const LINKED: (&str, &str) = ("/srv/main/.git/worktrees/work", "/srv/main/.git");
+
+/// Those that an enforced run starts with.
+const STARTS: [&str; 4] = ["base", "readonly", "offline", "strict"];
 
 #[test]
 fn every_shipped_policy_is_what_it_says() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
-    let mut count = 0;
+    let mut names: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let bytes = std::fs::read(&path).unwrap();
-        let policy = Policy::parse_bytes(path.to_str().unwrap(), &bytes, &variables())
-            .unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(policy.name(), name, "the file is named after its policy");
-        assert!(policy.description().is_some(), "{name} says what it is for");
-        assert!(policy.example_count() >= 8, "{name} has examples");
-        policy.check_examples().unwrap_or_else(|errors| panic!("{errors}"));
-        let plan = lsm::compile(&policy, 0).unwrap();
-        let held = [Access::Read, Access::Write, Access::Run, Access::Connect, Access::Send];
-        assert_eq!(plan.unheld(held.into_iter().collect::<AccessSet>()), [], "{name} can be enforced");
-        assert!(plan.states() < 2000, "{name} has {} states", plan.states());
-        // Another YAML reader sees the same text in what is stored beside the record.
-        let _: serde_yaml::Value = serde_yaml::from_str(&policy.effective_yaml()).unwrap();
-        let again = Policy::parse("effective", &policy.effective_yaml(), &Variables::new());
-        let again = again.unwrap_or_else(|errors| panic!("{errors}"));
-        again.check_examples().unwrap_or_else(|errors| panic!("{errors}"));
-        count += 1;
+        let shipped = SHIPPED.iter().find(|(shipped, _)| *shipped == format!("{name}@1"));
+        assert_eq!(shipped.expect("it is embedded").1.as_bytes(), bytes);
+        for variables in surroundings() {
+            let policy = Policy::parse_bytes(path.to_str().unwrap(), &bytes, &variables)
+                .unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(policy.name(), name, "the file is named after its policy");
+            assert!(policy.description().is_some(), "{name} says what it is for");
+            assert!(policy.example_count() >= 12, "{name} has examples");
+            policy.check_examples().unwrap_or_else(|errors| panic!("{errors}"));
+            let warnings: Vec<String> = policy
+                .notes()
+                .iter()
+                .filter(|note| note.severity == Severity::Warning)
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(warnings, [""; 0], "{name}");
+            let plan = lsm::compile(&policy, 0).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let held = [
+                Access::Read,
+                Access::Write,
+                Access::Create,
+                Access::Delete,
+                Access::Load,
+                Access::Run,
+                Access::Connect,
+                Access::Send,
+            ];
+            if STARTS.contains(&name.as_str()) {
+                let unheld = plan.unheld(held.into_iter().collect::<AccessSet>());
+                assert_eq!(unheld, [], "{name} can be enforced");
+            }
+            assert!(plan.states() < 20_000, "{name} has {} states", plan.states());
+            // Another YAML reader sees the same text in what is stored beside the record.
+            let _: serde_yaml::Value = serde_yaml::from_str(&policy.effective_yaml()).unwrap();
+            let again = Policy::parse("effective", &policy.effective_yaml(), &Variables::new());
+            let again = again.unwrap_or_else(|errors| panic!("{errors}"));
+            again.check_examples().unwrap_or_else(|errors| panic!("{errors}"));
+            println!("{name}: {} states", plan.states());
+        }
+        names.push(name);
     }
-    assert!(count >= 3, "found {count} policies in {folder}");
+    assert_eq!(names.len(), SHIPPED.len(), "what ships lies in {folder}");
 }
