@@ -210,6 +210,12 @@ impl Target {
         Ok(Parsed::Read(Self { text, meaning, prefixes: Vec::new(), ports: None, protocol: None }))
     }
 
+    /// Path sockets.
+    pub(crate) fn of_socket(pattern: Pattern) -> Self {
+        let text = format!("unix:{}", pattern.text());
+        Self { text, meaning: Meaning::Path(pattern), prefixes: Vec::new(), ports: None, protocol: None }
+    }
+
     /// The target as the language writes it, variables replaced.
     pub fn text(&self) -> &str {
         &self.text
@@ -228,10 +234,15 @@ impl Target {
 
     /// True for a target that means every address, port and protocol.
     pub fn is_everything(&self) -> bool {
+        let every_port = self.ports.is_none_or(|ports| ports == (0, u16::MAX));
+        self.protocol.is_none() && every_port && self.is_every_address()
+    }
+
+    /// True for a target that means every address, at its ports and with its protocol.
+    pub(crate) fn is_every_address(&self) -> bool {
         let all =
             |prefix: &Prefix| matches!(prefix, Prefix::V4 { length: 0, .. } | Prefix::V6 { length: 0, .. });
-        let every_port = self.ports.is_none_or(|ports| ports == (0, u16::MAX));
-        self.protocol.is_none() && every_port && self.prefixes.len() == 2 && self.prefixes.iter().all(all)
+        self.prefixes.len() == 2 && self.prefixes.iter().all(all)
     }
 
     /// The one address and port that it means; TCP where it names no protocol.

@@ -387,7 +387,7 @@ pub struct Note {
     pub severity: Severity,
     /// What the file is called that it is about.
     pub source_name: std::sync::Arc<str>,
-    /// Where.
+    /// Where; line 0 where it is about no line of the file itself.
     pub place: Place,
     /// What.
     pub text: String,
@@ -395,11 +395,23 @@ pub struct Note {
     pub snippet: String,
 }
 
+impl Note {
+    /// One about something that the file has from elsewhere.
+    pub(crate) fn elsewhere(source_name: &std::sync::Arc<str>, severity: Severity, text: String) -> Self {
+        let (source_name, snippet) = (source_name.clone(), String::new());
+        Self { severity, source_name, place: Place::default(), text, snippet }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { severity, source_name, place, text, snippet } = self;
         let (name, text) = (visible(source_name), visible(text));
-        write!(f, "{name}:{}:{}: {}: {text}", place.line, place.column, severity.name())?;
+        f.write_str(&name)?;
+        if place.line > 0 {
+            write!(f, ":{}:{}", place.line, place.column)?;
+        }
+        write!(f, ": {}: {text}", severity.name())?;
         if snippet.is_empty() { Ok(()) } else { write!(f, "\n{snippet}") }
     }
 }

@@ -4,9 +4,12 @@
 //! rules keep the name of the policy that they come from, and are changed by `amend` only, so that loosening
 //! is always visible. Variables, `mode` and examples are not inherited.
 
+use std::collections::BTreeMap;
+
 use crate::access::SectionKind;
 use crate::error::{Errors, Place, Problem, Report};
-use crate::model::{Decision, Policy, Rule, Section};
+use crate::lint::Origin;
+use crate::model::{Decision, Policy, Rule, RuleName, Section};
 use crate::parse::Placed;
 use crate::settings::Settings;
 use crate::variables::Variables;
@@ -135,7 +138,7 @@ pub(crate) struct Amend<O> {
     pub place: Place,
     /// `policy/rule`.
     pub rule: String,
-    pub except: Vec<O>,
+    pub except: Vec<(Place, O)>,
     pub disable: bool,
 }
 
@@ -152,6 +155,7 @@ pub(crate) fn section<O: Clone + PartialEq>(
     own: Own<O>,
     parents: &[Parent],
     of: fn(&Policy) -> &Section<O>,
+    origins: &mut BTreeMap<RuleName, Origin>,
     report: &mut Report,
 ) -> Section<O> {
     let Own { section: mut own, kind, default, amends } = own;
@@ -186,7 +190,7 @@ pub(crate) fn section<O: Clone + PartialEq>(
             }
         }
     }
-    amend(&mut inherited, amends, kind, report);
+    amend(&mut inherited, amends, kind, origins, report);
     own.rules.extend(inherited);
     own.rules.sort_by(|a, b| a.name.cmp(&b.name));
     if let (None, Some((_, inherited))) = (default, said) {
@@ -229,12 +233,22 @@ fn inherit<T: PartialEq>(
     }
 }
 
-fn amend<O>(inherited: &mut Vec<Rule<O>>, amends: Vec<Amend<O>>, kind: SectionKind, report: &mut Report) {
+fn amend<O>(
+    inherited: &mut Vec<Rule<O>>,
+    amends: Vec<Amend<O>>,
+    kind: SectionKind,
+    origins: &mut BTreeMap<RuleName, Origin>,
+    report: &mut Report,
+) {
     let mut disabled: Vec<String> = Vec::new();
     for amend in amends {
         match inherited.iter_mut().find(|rule| rule.name.as_str() == amend.rule) {
             Some(rule) => {
-                rule.except.extend(amend.except);
+                let origin = origins.entry(rule.name.clone()).or_default();
+                for (place, except) in amend.except {
+                    origin.except.push((rule.except.len(), place));
+                    rule.except.push(except);
+                }
                 if amend.disable {
                     disabled.push(amend.rule);
                 }

@@ -21,6 +21,8 @@ mod examples;
 pub mod extend;
 pub mod groups;
 mod intersect;
+pub mod links;
+mod lint;
 mod model;
 mod nearest;
 mod parse;

@@ -1,5 +1,6 @@
 //! A policy as it is meant: sections and rules, variables replaced, everything checked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::digest::Digest;
 use crate::ends::Owner;
 use crate::error::{Errors, Note, Place};
 use crate::extend::NoFiles;
+use crate::lint::Origin;
 use crate::pattern::Pattern;
 use crate::settings::Settings;
 use crate::subject::Who;
@@ -270,6 +272,8 @@ pub struct Policy {
     pub(crate) settings: Settings,
     pub(crate) examples: Vec<Example>,
     pub(crate) notes: Vec<Note>,
+    /// Where the rules that the file itself writes or amends stand.
+    pub(crate) origins: BTreeMap<RuleName, Origin>,
 }
 
 impl Policy {

@@ -17,6 +17,8 @@ use crate::variables::Scope;
 
 /// Longest path the kernel knows, without its NUL.
 pub const MAX_PATH: usize = 4095;
+/// Longest name of a directory entry (NAME_MAX).
+pub const MAX_NAME: usize = 255;
 /// Most alternatives that the braces of one pattern may make.
 pub const MAX_ALTERNATIVES: usize = 1024;
 /// Most braces inside braces.
@@ -73,6 +75,16 @@ pub(crate) enum Element {
     Below,
 }
 
+impl Element {
+    /// The byte, of one that is literal.
+    pub fn byte(&self) -> Option<u8> {
+        match self {
+            Self::Byte(byte) => Some(*byte),
+            _ => None,
+        }
+    }
+}
+
 /// A glob, braces resolved into alternatives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -109,14 +121,31 @@ impl Pattern {
         self.globs.iter().any(|glob| glob.as_slice() == [Element::Byte(b'/'), Element::Any])
     }
 
+    /// The pattern of one glob that was made from others.
+    pub(crate) fn of_glob(glob: Vec<Element>) -> Self {
+        Self { text: write(&glob), globs: vec![glob] }
+    }
+
     /// The one path that it matches, where it has no wildcards.
     pub(crate) fn literal(&self) -> Option<Vec<u8>> {
         let [glob] = self.globs.as_slice() else { return None };
-        let byte = |element: &Element| match element {
-            Element::Byte(byte) => Some(*byte),
-            _ => None,
+        glob.iter().map(Element::byte).collect()
+    }
+
+    /// True where every path that it matches has a name that is too long for any file system.
+    pub(crate) fn has_long_name(&self) -> bool {
+        let long = |glob: &Vec<Element>| {
+            let mut length = 0;
+            glob.iter().any(|element| {
+                match element {
+                    Element::Byte(b'/') | Element::Any | Element::Deep | Element::Below => length = 0,
+                    Element::Byte(_) | Element::Set(_) => length += 1,
+                    Element::Star => {}
+                }
+                length > MAX_NAME
+            })
         };
-        glob.iter().map(byte).collect()
+        self.globs.iter().all(long)
     }
 
     pub(crate) fn globs(&self) -> &[Vec<Element>] {
@@ -160,6 +189,36 @@ pub fn escape(bytes: &[u8]) -> String {
             text.push_str(&format!("\\x{byte:02x}"));
         }
     }
+    text
+}
+
+/// A glob as the language writes it.
+fn write(glob: &[Element]) -> String {
+    let mut text = String::new();
+    let mut literal: Vec<u8> = Vec::new();
+    for element in glob {
+        if let Element::Byte(byte) = element {
+            literal.push(*byte);
+            continue;
+        }
+        text.push_str(&escape(&std::mem::take(&mut literal)));
+        match element {
+            Element::Set(set) if *set == ByteSet::all_but_slash() => text.push('?'),
+            Element::Set(set) => {
+                text.push('[');
+                for byte in (1..=u8::MAX).filter(|byte| set.contains(*byte)) {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+                text.push(']');
+            }
+            Element::Star => text.push('*'),
+            Element::Any => text.push_str("**"),
+            Element::Deep => text.push_str("**/"),
+            Element::Below => text.push_str("/**"),
+            Element::Byte(_) => {}
+        }
+    }
+    text.push_str(&escape(&literal));
     text
 }
 

@@ -2,18 +2,19 @@
 
 mod example;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Target;
 use crate::digest::Digest;
-use crate::error::{Problem, Report};
+use crate::error::{Place, Problem, Report};
 use crate::extend::{self, Amend, Parent};
 use crate::groups::{Groups, Of};
+use crate::lint::Origin;
 use crate::model::{Policy, Rule, RuleName, Section};
 use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
-use crate::pattern::{Parsed, Pattern};
+use crate::pattern::{MAX_NAME, Parsed, Pattern};
 use crate::subject::Who;
 use crate::variables::{Scope, Value, Variables};
 
@@ -50,7 +51,8 @@ pub(crate) fn policy(
     }
     let groups = Groups::new(raw.groups, report);
     let rule_lines = HashMap::new();
-    let mut reading = Reading { policy: &policy_name, scope: &scope, groups, rule_lines, report };
+    let origins = BTreeMap::new();
+    let mut reading = Reading { policy: &policy_name, scope: &scope, groups, rule_lines, origins, report };
     let mut files = Section::absent(&policy_name, SectionKind::Files);
     let mut exec = Section::absent(&policy_name, SectionKind::Exec);
     let mut network = Section::absent(&policy_name, SectionKind::Network);
@@ -68,6 +70,7 @@ pub(crate) fn policy(
     }
     reading.groups.note_unused(reading.report);
     let examples = raw.examples.into_iter().filter_map(|example| reading.example(example)).collect();
+    let origins = reading.origins;
     Some(Policy {
         source_name: source_name.into(),
         source: source.into(),
@@ -81,6 +84,7 @@ pub(crate) fn policy(
         settings: extend::settings(raw.settings, parents, report),
         examples,
         notes: Vec::new(),
+        origins,
     })
 }
 
@@ -101,6 +105,13 @@ impl Object for Pattern {
                 if let Some(word) = pattern.word_in_set() {
                     let note = format!(
                         "`[{word}]` is one of these bytes; a directory of that name is `\\[{word}\\]`"
+                    );
+                    reading.report.warn(text.place, note);
+                }
+                if pattern.has_long_name() {
+                    let note = format!(
+                        "`{}` matches nothing: no file system has names of more than {MAX_NAME} bytes",
+                        crate::error::cut(&text.value)
                     );
                     reading.report.warn(text.place, note);
                 }
@@ -157,6 +168,7 @@ struct Reading<'a> {
     scope: &'a Scope<'a>,
     groups: Groups,
     rule_lines: HashMap<String, u32>,
+    origins: BTreeMap<RuleName, Origin>,
     report: &'a mut Report,
 }
 
@@ -203,13 +215,13 @@ impl Reading<'_> {
         }
         let amends = raw.amends.into_iter().map(|amend| Amend {
             place: amend.rule.place,
-            except: self.list(&amend.except, &amend.rule.value),
+            except: self.placed(&amend.except, &amend.rule.value),
             rule: amend.rule.value,
             disable: amend.disable,
         });
         let amends = amends.collect();
         let own = extend::Own { section, kind, default: raw.default, amends };
-        extend::section(own, parents, of, self.report)
+        extend::section(own, parents, of, &mut self.origins, self.report)
     }
 
     fn rule<O: Object>(&mut self, kind: SectionKind, raw: RawRule) -> Option<Rule<O>> {
@@ -219,9 +231,9 @@ impl Reading<'_> {
             Some((effect, words)) => (Some(effect), self.accesses(&words, kind)),
             None => (None, AccessSet::EMPTY),
         };
-        let mut read = |texts: &[Placed<String>]| -> Vec<O> { self.list(texts, &short_name) };
-        let objects = read(raw.objects.as_deref().unwrap_or_default());
-        let except = read(&raw.except);
+        let objects = self.list(raw.objects.as_deref().unwrap_or_default(), &short_name);
+        let (except_places, except): (Vec<Place>, Vec<O>) =
+            self.placed(&raw.except, &short_name).into_iter().unzip();
         let mut executables = |texts: &Option<Vec<Placed<String>>>| -> Option<Vec<Pattern>> {
             let texts = texts.as_ref()?;
             Some(self.list(texts, &short_name))
@@ -241,8 +253,12 @@ impl Reading<'_> {
             }
             return None;
         };
+        let place = raw.name.as_ref().map(|name| name.place);
+        let name = RuleName::new(self.policy, &name);
+        let except_places = except_places.into_iter().enumerate().collect();
+        self.origins.insert(name.clone(), Origin { name: place, except: except_places });
         Some(Rule {
-            name: RuleName::new(self.policy, &name),
+            name,
             short_name,
             effect,
             accesses,
@@ -258,8 +274,13 @@ impl Reading<'_> {
 
     /// Patterns or targets, with those of the groups among them.
     fn list<O: Object>(&mut self, texts: &[Placed<String>], rule: &str) -> Vec<O> {
+        self.placed(texts, rule).into_iter().map(|(_, object)| object).collect()
+    }
+
+    /// The same with their places; those of what a shipped group stands for are the group's.
+    fn placed<O: Object>(&mut self, texts: &[Placed<String>], rule: &str) -> Vec<(Place, O)> {
         let texts = self.groups.expand(texts, O::OF, self.report);
-        texts.iter().filter_map(|text| O::read(text, rule, self)).collect()
+        texts.iter().filter_map(|text| Some((text.place, O::read(text, rule, self)?))).collect()
     }
 
     fn digest(&mut self, text: &Placed<String>) -> Option<Digest> {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use policy::extend::{Resolver, Source};
 use policy::{Errors, Policy, Problem, Variables};
 
 fn refused(bytes: &[u8]) -> Errors {
@@ -110,6 +111,58 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
     refused(b"");
     refused(b"\n\n");
     refused(b"---\n...\n");
+}
+
+#[test]
+fn groups_cannot_be_a_bomb() {
+    let mut text = format!("{BEGIN}groups:\n  g0: [\"/x\"]\n");
+    for i in 1..60 {
+        text.push_str(&format!("  g{i}: [{0}, {0}, {0}, {0}]\n", format_args!("\"@g{}\"", i - 1)));
+    }
+    let rules = "files: { default: allow, rules: [{ name: r, deny: [read], path: [\"@g59\", \"@g9\"] }] }\n";
+    let errors = refused(format!("{text}{rules}").as_bytes());
+    assert_eq!(errors.count(), 2, "{errors}");
+    assert!(errors.to_string().contains("`@g9` stands for more than 4096 entries"), "{errors}");
+}
+
+/// Every path names a file that extends the next two.
+struct Endless;
+
+impl Resolver for Endless {
+    fn resolve(&self, path: &str, _: &str) -> Result<Source, String> {
+        let text = format!("{BEGIN}extends: [{path}a, {path}b]\nfiles: {{ default: allow }}\n");
+        Ok(Source { name: path.to_owned(), bytes: text.into_bytes() })
+    }
+}
+
+#[test]
+fn files_that_extend_one_another_without_end_are_refused() {
+    let text = format!("{BEGIN}extends: [./x, ./y]\n");
+    let start = Instant::now();
+    let errors =
+        Policy::parse_with("hostile.yaml", text.as_bytes(), &Variables::new(), &Endless).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
+    assert!(
+        errors.to_string().contains("is one of more than 8 policies that extend one another"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn doubts_about_a_policy_made_to_hurt_end() {
+    let stars: String = (0..24).map(|i| format!("\"/**a{}b*\", ", "?".repeat(i))).collect();
+    let mut text = format!("{BEGIN}files:\n  default: deny\n  rules:\n");
+    for i in 0..40 {
+        for effect in ["allow", "deny"] {
+            text.push_str(&format!(
+                "    - {{ name: {effect}{i}, {effect}: [all], path: [{stars}\"/{i}\"] }}\n"
+            ));
+        }
+    }
+    let policy = Policy::parse("hostile.yaml", &text, &Variables::new()).unwrap();
+    let start = Instant::now();
+    let _ = policy.warnings();
+    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
 }
 
 #[test]

@@ -13,6 +13,9 @@ const LIMITS: Keys = Keys { context: "`limits`", read: &["memory", "processes", 
 const ENV: Keys = Keys { context: "`env`", read: &["drop", "keep", "set"], later: &[] };
 const OBSERVE: Keys = Keys { context: "`observe`", read: &["fold"], later: &[] };
 
+/// What of `kernel` lets a path mean another file.
+const WEAKENING: [&str; 3] = ["mount", "userns", "chroot"];
+
 /// The keys of the top that are read here.
 pub(super) const READ: [&str; 6] = ["kernel", "syscalls", "landlock", "limits", "env", "observe"];
 
@@ -44,7 +47,15 @@ fn kernel(node: &Node, report: &mut Report) -> Option<Vec<&'static str>> {
         let wanted = "a list, as in `allow: [ptrace-own]`";
         for word in texts(&entry.value, "`allow` of `kernel`", wanted, report).unwrap_or_default() {
             match KERNEL.into_iter().find(|known| *known == word.value) {
-                Some(known) => allowed.push(known),
+                Some(known) => {
+                    if WEAKENING.contains(&known) {
+                        let text = format!(
+                            "`{known}` lets the command give files other paths, which weakens every rule on paths"
+                        );
+                        report.warn(word.place, text);
+                    }
+                    allowed.push(known);
+                }
                 None => {
                     bad(&word, "kernel feature", KERNEL.map(|word| format!("`{word}`")).join(", "), report)
                 }

@@ -47,6 +47,17 @@ pub enum PatternFault {
         /// The component.
         component: &'static str,
     },
+    /// `/proc/self`.
+    #[error(
+        "`/proc/{name}` is another number for each process, and the kernel judges by numbers; write `{}` for every one",
+        cut(.instead)
+    )]
+    ProcSelf {
+        /// `self` or `thread-self`.
+        name: String,
+        /// The pattern with numbers.
+        instead: String,
+    },
     /// `***`.
     #[error("`***` means nothing; write `*` inside a component or `**` across them")]
     ThreeStars,

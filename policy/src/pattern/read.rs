@@ -281,6 +281,15 @@ fn elements(tokens: &[Token], text: &str) -> Result<Vec<Element>, PatternFault> 
     if let [[]] = components {
         return Ok(vec![Element::Byte(b'/')]);
     }
+    if let [first, second, ..] = components
+        && let (b"proc", Some(name @ (b"self" | b"thread-self"))) =
+            (literal(first).unwrap_or_default().as_slice(), literal(second).as_deref())
+    {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let place = if name == "self" { "[0-9]*" } else { "[0-9]*/task/[0-9]*" };
+        let instead = text.replacen(&name, place, 1);
+        return Err(PatternFault::ProcSelf { name, instead });
+    }
     let mut out = Vec::new();
     let mut after_deep = false;
     for (i, component) in components.iter().enumerate() {
@@ -323,6 +332,15 @@ fn elements(tokens: &[Token], text: &str) -> Result<Vec<Element>, PatternFault> 
     }
     let shortest = out.iter().filter(|e| matches!(e, Element::Byte(_) | Element::Set(_))).count();
     if shortest > MAX_PATH { Err(PatternFault::TooLong) } else { Ok(out) }
+}
+
+/// The bytes of a component without wildcards.
+fn literal(component: &[Token]) -> Option<Vec<u8>> {
+    let byte = |token: &Token| match token {
+        Token::Byte(byte) => Some(*byte),
+        _ => None,
+    };
+    component.iter().map(byte).collect()
 }
 
 /// `/**` at the end: at the root everything, elsewhere the place and what is below it.

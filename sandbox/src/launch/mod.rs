@@ -19,6 +19,7 @@ pub mod guardian;
 pub mod handshake;
 pub mod identity;
 pub mod inherited;
+pub mod links;
 pub mod plan;
 pub mod policy;
 pub mod process;

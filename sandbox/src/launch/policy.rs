@@ -1,6 +1,7 @@
 //! The policy of a run: read, with this run's variables in place.
 //!
-//! What the language means is the policy crate's; here is where the values of its variables come from.
+//! What the language means is the policy crate's; here is where the values of its variables come from, and where
+//! the paths of its rules lead.
 
 use std::fs;
 use std::io;
@@ -12,6 +13,7 @@ use policy::variables::GivenFault;
 use policy::{Policies, Policy, Variables};
 
 use super::identity::Target;
+use super::links::Ways;
 use super::workspace::{self, Workspace, WorkspaceError};
 
 /// Longest policy file that is read, bytes: far above what the language takes, so that its own limit speaks.
@@ -103,10 +105,13 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
         Err(error) => (None, Some(error.to_string())),
     };
     let variables = variables(surroundings, workspace.as_ref())?;
-    Policy::parse_with(&source, &bytes, &variables, &Beside).map_err(|errors| {
-        let about_it = errors.to_string().contains("${WORKSPACE}");
-        PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
-    })
+    let policy =
+        Policy::parse_with(&source, &bytes, &variables, &Beside).map_err(|errors| {
+            let about_it = errors.to_string().contains("${WORKSPACE}");
+            PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
+        })?;
+    let ways = Ways::default();
+    Ok(policy.follow_links(&|path| ways.resolve(path)))
 }
 
 /// The policy that ships by this name, as `NAME@VERSION`, and its text: without a version the newest.
@@ -280,6 +285,25 @@ mod tests {
         assert_eq!(modes, [("a", Enforce), ("b", Enforce), ("c", Audit)]);
         assert!(load_all(&[], &[], surroundings).unwrap().is_none());
         assert!(load_all(&["/nonexistent".into()], &[], surroundings).is_err());
+    }
+
+    #[test]
+    fn a_rule_holds_for_what_a_link_leads_to() {
+        let place = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir(real.join("target")).unwrap();
+        std::os::unix::fs::symlink("target", real.join("link")).unwrap();
+        let text = OF_THE_WORKSPACE.replace("${WORKSPACE}", &real.join("link").display().to_string());
+        let policy = try_load(&text, Path::new("/root"), place.path(), None).unwrap();
+        let denied = |path: &str| {
+            let path = real.join(path);
+            let verdict =
+                policy::evaluate::file(&policy, policy::Access::Write.into(), path.as_os_str().as_bytes());
+            verdict.decision == policy::Decision::Deny
+        };
+        assert!(denied("target/x") && denied("link/x") && !denied("other/x"));
+        assert!(policy.effective_yaml().contains(&format!("{}/target/**", real.display())));
+        assert!(policy.notes()[0].text.contains("leads to"), "{:?}", policy.notes());
     }
 
     #[test]
