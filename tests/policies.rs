@@ -51,6 +51,36 @@ fn a_right_policy_says_what_would_not_be_held() {
 }
 
 #[test]
+fn doubts_are_told_and_count_where_asked() {
+    let scene = scene();
+    let doubtful =
+        "version: 1\nname: d\nfiles: { default: allow, rules: [{ name: x, allow: [read], path: [/x] }] }\n";
+    fs::write(scene.work().join("doubtful.yaml"), doubtful).unwrap();
+    let (code, stdout, stderr) = ask(&scene, &["check", "doubtful.yaml"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("is right"), "{stdout}");
+    assert!(stderr.starts_with("doubtful.yaml:3:42: warning: rule `d/x` changes nothing"), "{stderr}");
+    assert_eq!(ask(&scene, &["check", "--strict", "doubtful.yaml"]).0, 1);
+    assert_eq!(ask(&scene, &["check", "--strict", "repo.yaml"]).0, 0);
+    let failing = format!("{doubtful}examples:\n  - {{ open: /x, access: read, verdict: deny }}\n");
+    fs::write(scene.work().join("failing.yaml"), failing).unwrap();
+    let (code, _, stderr) = ask(&scene, &["check", "failing.yaml"]);
+    assert!(code == 1 && stderr.contains("failing.yaml:5:5: the policy says allow"), "{stderr}");
+}
+
+#[test]
+fn a_rule_through_a_link_is_shown_with_its_target() {
+    let scene = scene();
+    let text = "version: 1\nname: l\nfiles: { default: allow, rules: [{ name: x, deny: [read], path: [\"${WORKSPACE}/link\"] }] }\n";
+    fs::write(scene.work().join("linked.yaml"), text).unwrap();
+    let shown = ask(&scene, &["show", "linked.yaml"]).1;
+    let key = scene.work().canonicalize().unwrap().join("secret/key");
+    assert!(shown.contains(&format!("\"{}\"", key.display())), "{shown}");
+    let (code, _, stderr) = ask(&scene, &["check", "--strict", "linked.yaml"]);
+    assert!(code == 0 && stderr.contains("linked.yaml:3:42: note: rule `l/x`"), "{stderr}");
+}
+
+#[test]
 fn every_wrong_policy_is_told_and_the_right_ones_are_checked() {
     let scene = scene();
     fs::write(scene.work().join("a.yaml"), "version: 1\nname: a\nfiless: {}\nexec: { default: alow }\n")
@@ -79,14 +109,22 @@ fn attempts_are_judged_with_rule_and_reason() {
     let scene = scene();
     let eval = |args: &[&str]| ask(&scene, &[&["eval", "repo.yaml"], args].concat());
     let cases: &[(&[&str], i32, &[&str])] = &[
-        (&["--open", "secret/key"], 1, &["deny: read ", "by repo/no-keys", "because keys stay here"]),
+        (
+            &["--open", "secret/key"],
+            1,
+            &["deny: read ", "by repo/no-keys", "because keys stay here", "held by lsm"],
+        ),
         (&["--open", "link"], 1, &["secret/key", "by repo/no-keys"]),
         (&["--open", "secret/key", "--access", "write"], 0, &["allow: write", "by repo/files.default"]),
         (&["--open", "/a/b.pem", "--access", "write,read"], 1, &["deny: read, write /a/b.pem"]),
         (&["--open", "/a/core", "--access", "create"], 0, &["allow", "on trial: deny by repo/no-core"]),
         (&["--run", "/opt/wget"], 1, &["deny: run /opt/wget", "by repo/no-wget"]),
         (&["--connect", "10.1.2.3:443"], 1, &["deny: connect 10.1.2.3 port 443 tcp", "repo/network.default"]),
-        (&["--connect", "10.1.2.3:443", "--by", "/usr/bin/curl"], 0, &["allow", "by repo/api"]),
+        (
+            &["--connect", "10.1.2.3:443", "--by", "/usr/bin/curl"],
+            0,
+            &["allow", "by repo/api", "held by no layer"],
+        ),
         (&["--connect", "10.1.2.3:443/udp", "--by", "/usr/bin/curl"], 1, &["deny"]),
         (&["--send", "10.0.0.1:53/udp"], 0, &["allow: send", "by repo/names"]),
     ];

@@ -131,8 +131,11 @@ pub struct PolicyArgs {
 /// The subcommands of `sandbox policy`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Report all errors of policies, and what could not be enforced
+    /// Report all errors of policies, what is doubtful, and what could not be enforced
     Check {
+        /// Exit with 1 also where there are warnings
+        #[arg(long)]
+        strict: bool,
         /// The policies
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,

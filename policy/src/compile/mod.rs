@@ -1,6 +1,9 @@
 //! Policies to plans: what each layer enforces, and what it cannot.
 
+pub mod landlock;
+pub mod layers;
 pub mod lsm;
+pub mod seccomp;
 
 use crate::access::Access;
 use crate::model::RuleName;
@@ -67,6 +70,8 @@ pub enum Unsupported {
     Kernel(&'static str),
     /// It is a section of settings (`kernel`, `limits`, …).
     Setting,
+    /// It allows more or less than whole directories, single files or ports of TCP: a list of those does not say it.
+    Shape,
     /// It asks, and nobody can be asked: the plan denies.
     Ask,
 }
@@ -82,6 +87,9 @@ impl std::fmt::Display for Unheld {
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
             Unsupported::Kernel(act) => write!(f, "rule `{rule}` denies `{act}`"),
             Unsupported::Setting => write!(f, "section `{rule}` sets something"),
+            Unsupported::Shape => {
+                write!(f, "rule `{rule}` allows what no list of directories and ports says")
+            }
             Unsupported::Ask => write!(f, "rule `{rule}` asks"),
         }?;
         f.write_str(", which no layer of this run holds")

@@ -10,8 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use policy::compile::layers::{self, Plans};
 use policy::compile::lsm;
-use policy::{Access, AccessSet, Act, Decision, End, Owner, Policy, Protocol, SectionKind, Subject, Verdict};
+use policy::{
+    Access, AccessSet, Act, Decision, End, Note, Owner, Policy, Protocol, RuleName, SectionKind, Severity,
+    Subject, Verdict,
+};
 
 use crate::cli::{PolicyCommand, PolicyEvalArgs};
 use crate::exit::Exit;
@@ -26,11 +30,26 @@ use crate::sensor::HELD_BY_LSM;
 /// The policy is wrong (`show`, `eval`), an argument means nothing, or output cannot be written.
 pub fn execute(command: &PolicyCommand) -> anyhow::Result<Exit> {
     match command {
-        PolicyCommand::Check { files, workspace } => {
+        PolicyCommand::Check { files, workspace, strict } => {
             let mut exit = Exit::SUCCESS;
             for file in files {
                 match read(file, workspace.as_deref()) {
-                    Ok(policy) => print(&checked(file, &policy)?)?,
+                    Ok(policy) => {
+                        let doubts = doubts(&policy);
+                        for doubt in &doubts {
+                            eprintln!("{doubt}");
+                        }
+                        if let Err(errors) = policy.check_examples() {
+                            eprintln!("{errors}");
+                            exit = Exit::FAILURE;
+                            continue;
+                        }
+                        let warned = doubts.iter().any(|doubt| doubt.severity == Severity::Warning);
+                        if *strict && warned {
+                            exit = Exit::FAILURE;
+                        }
+                        print(&checked(file, &policy)?)?;
+                    }
                     Err(error) => {
                         eprintln!("{error:#}");
                         exit = Exit::FAILURE;
@@ -46,7 +65,7 @@ pub fn execute(command: &PolicyCommand) -> anyhow::Result<Exit> {
         PolicyCommand::Eval(args) => {
             let policy = read(&args.file, args.workspace.as_deref())?;
             let (verdict, act) = evaluate(&policy, args)?;
-            print(&told(&verdict, &act))?;
+            print(&(told(&verdict, &act) + &held(&policy, verdict.rule)?))?;
             Ok(if verdict.decision == Decision::Allow { Exit::SUCCESS } else { Exit::FAILURE })
         }
     }
@@ -61,6 +80,11 @@ pub(super) fn read(file: &Path, workspace: Option<&Path>) -> anyhow::Result<Poli
     Ok(load(file, Surroundings { target: &target, current: &current, workspace, run_dir: &run_dir })?)
 }
 
+/// What is valid, and may not be what was meant.
+fn doubts(policy: &Policy) -> Vec<Note> {
+    policy.notes().iter().cloned().chain(policy.warnings()).collect()
+}
+
 /// What `check` says of a policy without errors.
 fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
     let plan = lsm::compile(policy, 0)?;
@@ -72,9 +96,6 @@ fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
         if rules == 1 { "rule" } else { "rules" },
         plan.states(),
     );
-    for note in policy.notes() {
-        let _ = writeln!(text, "  note: {}", note.text);
-    }
     let unheld = plan.unheld(HELD_BY_LSM.into_iter().collect());
     if !unheld.is_empty() {
         text.push_str("  enforcing it refuses to start, also where the layer lsm works:\n");
@@ -127,6 +148,18 @@ fn told(verdict: &Verdict<'_>, act: &str) -> String {
         let _ = writeln!(text, "  on trial: {} by {}", trial.decision, trial.rule);
     }
     text
+}
+
+/// Which layers hold the rule, where they work at all.
+fn held(policy: &Policy, rule: &RuleName) -> anyhow::Result<String> {
+    let plan = lsm::compile(policy, 0)?;
+    let lsm = Some((&plan, HELD_BY_LSM.into_iter().collect()));
+    let all = layers::holding(policy, Plans { lsm, landlock: None });
+    let names: Vec<String> = all.get(rule).into_iter().flatten().map(ToString::to_string).collect();
+    Ok(match names.as_slice() {
+        [] => "  held by no layer; `sandbox policy check` says why\n".to_owned(),
+        names => format!("  held by {}\n", names.join(", ")),
+    })
 }
 
 /// The path as the kernel would resolve it; where it is not there, only made absolute.

@@ -1,73 +1,54 @@
-//! The system call filter of every enforced run.
+//! The system call filter of every enforced run: what the policy's plan closes (EPERM), and the calls of other
+//! architectures, whose numbers mean something else (ENOSYS, as on a kernel without them).
 //!
-//! It closes the ways round that other layers cannot see into: io_uring, which makes calls without calling,
-//! uselib, whose opens no hook judges, and sockets that reach an IP address without the hooks being told of it
-//! (all EPERM), and the calls of other architectures, whose numbers mean something else (ENOSYS, as on a
-//! kernel without them). It judges no paths and no addresses: a filter sees pointers, and what they point to
-//! can change after it has looked.
+//! What is closed and why is the plan's ([`policy::compile::seccomp`]).
 
 use std::collections::BTreeMap;
 use std::io;
 
+use policy::compile::seccomp::{self as plan, ClosedSocket, SeccompPlan};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, sock_filter,
 };
 
-/// Calls that no enforced run may make.
-const DENIED: &[libc::c_long] = &[
-    // Opens a file as execve does, so `file_open` leaves it to `bprm_check_security`, which is not asked.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_uselib,
-];
-
-/// Calls that no enforced run may make unless its policy's section `kernel` allows them, by the words there. What
-/// has hooks (mount(2), ptrace(2), bpf(2), …) is theirs.
-const CLOSED: &[(&str, &[libc::c_long])] = &[
-    ("io-uring", &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register]),
-    (
-        "mount",
-        &[
-            libc::SYS_open_tree,
-            libc::SYS_fsopen,
-            libc::SYS_fsconfig,
-            libc::SYS_fsmount,
-            libc::SYS_fspick,
-            libc::SYS_mount_setattr,
-        ],
-    ),
-    ("setns", &[libc::SYS_setns]),
-    ("perf", &[libc::SYS_perf_event_open]),
-    (
-        "modules",
-        &[
-            libc::SYS_init_module,
-            libc::SYS_finit_module,
-            libc::SYS_delete_module,
-            libc::SYS_kexec_load,
-            libc::SYS_kexec_file_load,
-        ],
-    ),
-    ("keyrings", &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl]),
-    (
-        "clock",
-        &[libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_adjtimex, libc::SYS_clock_adjtime],
-    ),
-];
-
-/// AF_SMC; libc has no name for it.
-const AF_SMC: i32 = 43;
-
-/// Address families that put an IP address into an address of their own, which no rule of a policy covers, or
-/// speak TCP beneath: RDS, PPPoX, TIPC, RxRPC, SMC.
-const DENIED_FAMILIES: [i32; 5] = [libc::AF_RDS, libc::AF_PPPOX, libc::AF_TIPC, libc::AF_RXRPC, AF_SMC];
-
-/// IPPROTO_SMC, as AF_SMC.
-const IPPROTO_SMC: i32 = 256;
-
-/// Protocols of IP sockets that connect without the hook `socket_connect` (SCTP_SOCKOPT_CONNECTX), or speak
-/// TCP beneath.
-const DENIED_PROTOCOLS: [i32; 2] = [libc::IPPROTO_SCTP, IPPROTO_SMC];
+/// The number of a call that a plan closes; `None` where this architecture has no such call.
+///
+/// # Errors
+///
+/// A name that is not known here: a filter without it would be weaker than its plan.
+fn number(name: &str) -> io::Result<Option<libc::c_long>> {
+    Ok(Some(match name {
+        #[cfg(target_arch = "x86_64")]
+        "uselib" => libc::SYS_uselib,
+        #[cfg(not(target_arch = "x86_64"))]
+        "uselib" => return Ok(None),
+        "io_uring_setup" => libc::SYS_io_uring_setup,
+        "io_uring_enter" => libc::SYS_io_uring_enter,
+        "io_uring_register" => libc::SYS_io_uring_register,
+        "open_tree" => libc::SYS_open_tree,
+        "fsopen" => libc::SYS_fsopen,
+        "fsconfig" => libc::SYS_fsconfig,
+        "fsmount" => libc::SYS_fsmount,
+        "fspick" => libc::SYS_fspick,
+        "mount_setattr" => libc::SYS_mount_setattr,
+        "setns" => libc::SYS_setns,
+        "perf_event_open" => libc::SYS_perf_event_open,
+        "init_module" => libc::SYS_init_module,
+        "finit_module" => libc::SYS_finit_module,
+        "delete_module" => libc::SYS_delete_module,
+        "kexec_load" => libc::SYS_kexec_load,
+        "kexec_file_load" => libc::SYS_kexec_file_load,
+        "add_key" => libc::SYS_add_key,
+        "request_key" => libc::SYS_request_key,
+        "keyctl" => libc::SYS_keyctl,
+        "settimeofday" => libc::SYS_settimeofday,
+        "clock_settime" => libc::SYS_clock_settime,
+        "adjtimex" => libc::SYS_adjtimex,
+        "clock_adjtime" => libc::SYS_clock_adjtime,
+        _ => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no number is known of {name}"))),
+    }))
+}
 
 /// The bits of socket(2)'s type that are the type.
 const SOCK_TYPE_MASK: u64 = 0xf;
@@ -96,7 +77,7 @@ const NATIVE: (TargetArch, u32) = (TargetArch::aarch64, 0xC000_00B7);
 /// Nothing else can be installed afterwards that makes it weaker; call it last before exec. `allowed` are the words
 /// of the policy's section `kernel`.
 pub fn install(allowed: &[&str]) -> io::Result<()> {
-    let program = program(allowed).map_err(io::Error::other)?;
+    let program = program(&plan::compile(allowed))?;
     seccompiler::apply_filter(&program).map_err(|error| match error {
         seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
         other => io::Error::other(other),
@@ -104,40 +85,38 @@ pub fn install(allowed: &[&str]) -> io::Result<()> {
 }
 
 /// The filter: the guard against other architectures, then what seccompiler makes of the denials.
-fn program(allowed: &[&str]) -> Result<BpfProgram, BackendError> {
+fn program(plan: &SeccompPlan) -> io::Result<BpfProgram> {
     let (architecture, _) = NATIVE;
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
-    // No conditions: the call is denied whatever its arguments are.
-    let closed = CLOSED.iter().filter(|(word, _)| !allowed.contains(word)).flat_map(|(_, calls)| *calls);
-    let mut rules: BTreeMap<i64, _> = DENIED.iter().chain(closed).map(|call| (*call, Vec::new())).collect();
-    rules.insert(libc::SYS_socket, sockets()?);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), architecture)?;
-    let denials: BpfProgram = filter.try_into()?;
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in &plan.calls {
+        // No conditions: the call is denied whatever its arguments are.
+        if let Some(number) = number(call.name)? {
+            rules.insert(number, Vec::new());
+        }
+    }
+    let sockets: Result<Vec<SeccompRule>, BackendError> = plan.sockets.iter().map(socket).collect();
+    rules.insert(libc::SYS_socket, sockets.map_err(io::Error::other)?);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), architecture);
+    let denials = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
     let mut program = guard();
     program.extend(denials);
     Ok(program)
 }
 
-/// The sockets that may not be made, each rule by itself.
-fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+/// The rule against one kind of socket.
+fn socket(closed: &ClosedSocket) -> Result<SeccompRule, BackendError> {
     let argument = |index, operator, value: i32| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, u64::from(value.unsigned_abs()))
     };
-    let family = |value| argument(0, SeccompCmpOp::Eq, value);
-    let mut rules = Vec::new();
-    for denied in DENIED_FAMILIES {
-        rules.push(SeccompRule::new(vec![family(denied)?])?);
+    let mut conditions = vec![argument(0, SeccompCmpOp::Eq, closed.family)?];
+    if let Some(kind) = closed.kind {
+        conditions.push(argument(1, SeccompCmpOp::MaskedEq(SOCK_TYPE_MASK), kind)?);
     }
-    for ip in [libc::AF_INET, libc::AF_INET6] {
-        for denied in DENIED_PROTOCOLS {
-            let protocol = argument(2, SeccompCmpOp::Eq, denied)?;
-            rules.push(SeccompRule::new(vec![family(ip)?, protocol])?);
-        }
-        // Protocol 0 stands for the type's own, and that of this type is SCTP.
-        let kind = argument(1, SeccompCmpOp::MaskedEq(SOCK_TYPE_MASK), libc::SOCK_SEQPACKET)?;
-        rules.push(SeccompRule::new(vec![family(ip)?, kind])?);
+    if let Some(protocol) = closed.protocol {
+        conditions.push(argument(2, SeccompCmpOp::Eq, protocol)?);
     }
-    Ok(rules)
+    SeccompRule::new(conditions)
 }
 
 /// Answers ENOSYS to calls of another architecture; falls through for the native ones. seccompiler's own check
@@ -176,6 +155,10 @@ mod tests {
         let result = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
     }
+
+    /// AF_SMC and IPPROTO_SMC; libc has no names for them.
+    const AF_SMC: i32 = 43;
+    const IPPROTO_SMC: i32 = 256;
 
     const DENIED_SOCKETS: [(i32, i32, i32); 8] = [
         (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP),
@@ -252,8 +235,10 @@ mod tests {
     #[test]
     #[ignore = "run by the_filter_denies_what_it_should_and_nothing_else"]
     fn inside_the_filter() {
-        for number in DENIED.iter().chain(CLOSED.iter().flat_map(|(_, calls)| *calls)) {
-            assert_eq!(errno(*number), Some(libc::EPERM), "call {number}");
+        for call in plan::compile(&[]).calls {
+            if let Some(number) = number(call.name).unwrap() {
+                assert_eq!(errno(number), Some(libc::EPERM), "{}", call.name);
+            }
         }
         for (family, kind, protocol) in DENIED_SOCKETS {
             let found = socket_errno(family, kind | libc::SOCK_CLOEXEC, protocol);
@@ -288,9 +273,16 @@ mod tests {
     }
 
     #[test]
+    fn a_call_without_a_known_number_makes_no_filter() {
+        let mut plan = plan::compile(&[]);
+        plan.calls[0].name = "nothing";
+        assert!(program(&plan).unwrap_err().to_string().contains("nothing"));
+    }
+
+    #[test]
     #[cfg(target_arch = "x86_64")]
     fn x32_numbers_do_not_reach_the_rest() {
-        let program = program(&[]).unwrap();
+        let program = program(&plan::compile(&[])).unwrap();
         let refused = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
         assert_eq!(evaluate(&program, 0xC000_003E, 0x4000_0000), refused);
         assert_eq!(evaluate(&program, 0xC000_003E, u32::MAX), refused);

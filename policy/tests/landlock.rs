@@ -1,0 +1,159 @@
+//! The plan of Landlock against the oracle: what it grants and the policy denies is listed, and so is what it
+//! denies and the policy allows.
+
+use policy::compile::landlock::{self, Place};
+use policy::compile::layers::{self, Layer, Plans};
+use policy::compile::{Unsupported, lsm};
+use policy::{Access, AccessSet, Decision, Policy, SectionKind, Variables, evaluate};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+fn parse(text: &str) -> Policy {
+    Policy::parse("p.yaml", &format!("version: 1\nname: p\n{text}"), &Variables::new())
+        .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+}
+
+const RULES: &str = "files:
+  default: deny
+  rules:
+    - { name: all, allow: [attributes, load], path: [\"/**\"] }
+    - { name: work, allow: [read, write, create, delete], path: [\"/work/**\", \"/etc/hosts\"] }
+    - { name: logs, allow: [read], path: [\"/var/log/*.log\"] }
+    - { name: keys, deny: [read], path: [\"**/*.pem\"] }
+    - { name: other, deny: [read], path: [\"/srv/**\"] }
+    - { name: mine, allow: [read], path: [\"/opt/**\"], by: [\"/usr/bin/x\"] }
+exec:
+  default: deny
+  rules:
+    - { name: tools, allow: [run], path: [\"/usr/**\"] }
+network:
+  default: deny
+  rules:
+    - { name: web, allow: [connect], to: [\"any:443/tcp\", \"any:8000-8001\"] }
+    - { name: one, allow: [connect], to: [\"10.0.0.1:80\"] }
+    - { name: servers, allow: [bind, listen], to: [any] }
+";
+
+#[test]
+fn directories_files_and_ports_are_granted_and_the_rest_is_told() {
+    let plan = landlock::compile(&parse(RULES), 4);
+    let paths: Vec<(String, Place)> = plan
+        .paths
+        .iter()
+        .map(|rule| (String::from_utf8_lossy(&rule.path).into_owned(), rule.place))
+        .collect();
+    let expected = [("/etc/hosts", Place::File), ("/usr", Place::Beneath), ("/work", Place::Beneath)];
+    assert_eq!(paths, expected.map(|(path, place)| (path.to_owned(), place)));
+    assert_eq!(plan.ports.iter().map(|rule| rule.port).collect::<Vec<_>>(), [443, 8000, 8001]);
+    assert_eq!(plan.handled_ports, landlock::right::CONNECT_TCP, "binding is open everywhere");
+    let told: Vec<String> = plan.unheld().iter().map(|one| format!("{} {:?}", one.rule, one.what)).collect();
+    let told: Vec<&str> =
+        told.iter().map(String::as_str).filter(|line| !line.contains("network.default")).collect();
+    assert_eq!(
+        told,
+        [
+            "p/keys Access(Read)",
+            "p/logs Shape",
+            "p/mine Condition(\"by\")",
+            "p/one Shape",
+            // Names beside a single file are its directory's.
+            "p/work Shape",
+        ]
+    );
+    // Before ABI 3 truncation goes past it, before ABI 4 there are no ports.
+    let old = landlock::compile(&parse(RULES), 1);
+    let write = Unsupported::Access(Access::Write);
+    assert!(old.unheld().iter().any(|one| one.rule.as_str() == "p/files.default" && one.what == write));
+    assert_eq!((old.handled_ports, old.ports.len()), (0, 0));
+    assert_eq!(old.handled_files & (landlock::right::REFER | landlock::right::TRUNCATE), 0);
+}
+
+#[test]
+fn what_allows_by_default_it_cannot_hold() {
+    let policy = parse("files: { default: allow, rules: [{ name: keys, deny: [read], path: [\"/x\"] }] }\n");
+    let plan = landlock::compile(&policy, 5);
+    assert_eq!((plan.handled_files, plan.paths.len()), (0, 0));
+    assert_eq!(plan.unheld().len(), 1);
+    assert_eq!(landlock::compile(&parse(&format!("mode: audit\n{RULES}")), 5), Default::default());
+}
+
+#[test]
+fn each_rule_has_the_layers_that_hold_it() {
+    let policy = parse(RULES);
+    let plan = lsm::compile(&policy, 0).unwrap();
+    let held = SectionKind::Files.accesses().union(SectionKind::Exec.accesses());
+    let held = held.union(SectionKind::Network.accesses());
+    let landlock = landlock::compile(&policy, 4);
+    let all = layers::holding(&policy, Plans { lsm: Some((&plan, held)), landlock: Some(&landlock) });
+    let of =
+        |name: &str| all.iter().find(|(rule, _)| rule.as_str() == name).map(|(_, layers)| layers.clone());
+    assert_eq!(of("p/tools"), Some(vec![Layer::Lsm, Layer::Landlock]));
+    assert_eq!(of("p/other"), Some(vec![Layer::Lsm, Layer::Landlock]));
+    assert_eq!(of("p/keys"), Some(vec![Layer::Lsm]));
+    assert_eq!(of("p/kernel.default"), Some(vec![Layer::Lsm, Layer::Seccomp]));
+    assert_eq!(layers::holding(&policy, Plans::default()).values().flatten().count(), 0);
+}
+
+const PATTERNS: &[&str] = &[
+    "/**", "/a/**", "/a", "/a/b", "/a/b/**", "/b/**", "**/s", "/a/*", "/[ab]/**", "/b/s", "/ab/**", "/a/*/**",
+];
+
+fn policy() -> impl Strategy<Value = String> {
+    let paths = || proptest::collection::vec(select(PATTERNS), 1..3);
+    let accesses = subsequence(vec!["read", "write", "create", "delete"], 1..=4);
+    let except = proptest::collection::vec(select(PATTERNS), 0..2).prop_map(|list| list.into_iter().take(1));
+    let rule =
+        (select(vec!["allow", "allow", "deny", "ask"]), accesses, paths(), proptest::option::of(except));
+    let rules = proptest::collection::vec(rule, 0..6);
+    (select(vec!["allow", "deny", "deny"]), rules).prop_map(|(default, rules)| {
+        let mut text = format!("files:\n  default: {default}\n  rules:\n    []\n");
+        if !rules.is_empty() {
+            text = text.replace("    []\n", "");
+        }
+        for (at, (effect, accesses, paths, except)) in rules.into_iter().enumerate() {
+            let except: Vec<&str> = except.into_iter().flatten().collect();
+            let except = if except.is_empty() { String::new() } else { format!(", except: {except:?}") };
+            let accesses = accesses.join(", ");
+            text.push_str(&format!(
+                "    - {{ name: r{at}, {effect}: [{accesses}], path: {paths:?}{except} }}\n"
+            ));
+        }
+        text
+    })
+}
+
+fn all_paths() -> Vec<String> {
+    let names = ["a", "b", "s", "ab"];
+    let mut all = Vec::new();
+    let mut last = vec![String::new()];
+    for _ in 0..3 {
+        last = last.iter().flat_map(|path| names.iter().map(move |name| format!("{path}/{name}"))).collect();
+        all.extend(last.iter().cloned());
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..Default::default() })]
+
+    #[test]
+    fn it_never_differs_from_the_policy_without_saying_so(text in policy(), abi in 1_u32..6) {
+        let policy = parse(&text);
+        let plan = landlock::compile(&policy, abi);
+        for path in all_paths() {
+            for access in [Access::Read, Access::Write, Access::Create, Access::Delete] {
+                let verdict = evaluate::file(&policy, access.into(), path.as_bytes());
+                let denied = !plan.denied_at(AccessSet::from(access), path.as_bytes(), abi).is_empty();
+                let told = plan.unheld().iter().any(|one| one.rule == *verdict.rule);
+                if verdict.decision == Decision::Allow {
+                    // The name of a granted directory itself belongs to the one above it.
+                    let itself = matches!(access, Access::Create | Access::Delete)
+                        && plan.paths.iter().any(|rule| rule.path == path.as_bytes());
+                    prop_assert!(!denied || told || itself, "{access} {path} is allowed by {}", verdict.rule);
+                } else {
+                    prop_assert!(denied || told, "{access} {path} is denied by {}", verdict.rule);
+                }
+            }
+        }
+    }
+}
