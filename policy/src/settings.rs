@@ -1,7 +1,8 @@
 //! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `limits`, `env`, `observe`.
 //!
-//! They are read, checked and printed. Of them `kernel` is held, but for [`KERNEL_UNHELD`]; [`Settings::keys`] says
-//! which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold where the file says nothing itself.
+//! They are read, checked and printed. Of them `kernel` is held, but for [`KERNEL_UNHELD`], and so are `env` and
+//! `syscalls: default`; [`Settings::keys`] says which of the others a policy has, so that an enforced run refuses by
+//! name. Inherited ones hold where the file says nothing itself.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub const KERNEL_UNHELD: [&str; 2] = ["raw-devices", "sysctl-write"];
 /// Which system calls there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Syscalls {
-    /// The usual ones.
+    /// Those that the filter of every enforced run leaves.
     Default,
     /// Few.
     Strict,
@@ -73,6 +74,28 @@ pub struct Env {
     pub set: Vec<(String, String)>,
 }
 
+impl Env {
+    /// Whether a variable of this name stays.
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        let any = |names: &[String]| names.iter().any(|pattern| is_named(pattern, name));
+        any(&self.keep) || !any(&self.drop)
+    }
+}
+
+/// Whether `name` is meant by a name that may have `*` at its ends.
+fn is_named(pattern: &str, name: &[u8]) -> bool {
+    let pattern = pattern.as_bytes();
+    match (pattern.strip_prefix(b"*"), pattern.strip_suffix(b"*")) {
+        (Some(inside), Some(_)) => {
+            let inside = inside.strip_suffix(b"*").unwrap_or(inside);
+            inside.is_empty() || name.windows(inside.len()).any(|window| window == inside)
+        }
+        (Some(end), None) => name.ends_with(end),
+        (None, Some(begin)) => name.starts_with(begin),
+        (None, None) => name == pattern,
+    }
+}
+
 /// What is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
@@ -108,10 +131,9 @@ impl Settings {
     /// The sections that ask for something that must be held.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         let has = [
-            ("syscalls", self.syscalls.as_ref().is_some_and(|syscalls| *syscalls != Syscalls::Off)),
+            ("syscalls", matches!(self.syscalls, Some(Syscalls::Strict | Syscalls::Deny(_)))),
             ("landlock", self.landlock == Some(Landlock::Auto)),
             ("limits", self.limits.is_some()),
-            ("env", self.env.is_some()),
             ("observe", self.fold == Some(Fold::On)),
         ];
         has.into_iter().filter(|(_, has)| *has).map(|(key, _)| key)

@@ -46,9 +46,30 @@ fn what_nothing_holds_is_named() {
     let plan = lsm::compile(&parse(ALL), 0).unwrap();
     let named: Vec<String> = plan.unheld(AccessSet::EMPTY).iter().map(ToString::to_string).collect();
     let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
-    assert_eq!(named[..5], ["syscalls", "landlock", "limits", "env", "observe"].map(text));
+    assert_eq!(named[..4], ["syscalls", "landlock", "limits", "observe"].map(text));
     let act = |act: &str| format!("rule `p/kernel.default` denies `{act}`, which no layer of this run holds");
-    assert_eq!(named[5..], ["raw-devices", "sysctl-write"].map(act));
+    assert_eq!(named[4..], ["raw-devices", "sysctl-write"].map(act));
+    let held = "env: { drop: [\"*\"] }\nsyscalls: default\n";
+    assert_eq!(
+        lsm::compile(&parse(&format!("version: 1\nname: p\n{held}")), 0).unwrap().unheld(AccessSet::EMPTY),
+        []
+    );
     let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");
     assert_eq!(lsm::compile(&off, 0).unwrap().unheld(AccessSet::EMPTY), []);
+}
+
+#[test]
+fn variables_are_kept_or_dropped_by_name() {
+    let policy = parse(
+        "version: 1\nname: p\nenv: { drop: [\"*_TOKEN\", \"AWS_*\", \"*SECRET*\", X], keep: [\"MY_*\"], set: { CI: \"1\" } }\n",
+    );
+    let env = policy.settings().env.as_ref().expect("env");
+    for name in ["GH_TOKEN", "_TOKEN", "AWS_KEY", "AWS_", "A_SECRET_B", "SECRET", "X"] {
+        assert!(!env.keeps(name.as_bytes()), "{name}");
+    }
+    for name in ["TOKEN", "GH_TOKENS", "MY_TOKEN", "AW", "XY", "CI", "HOME"] {
+        assert!(env.keeps(name.as_bytes()), "{name}");
+    }
+    let none = parse("version: 1\nname: p\nenv: { drop: [\"*\"] }\n");
+    assert!(!none.settings().env.as_ref().expect("env").keeps(b"HOME"));
 }

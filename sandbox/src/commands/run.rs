@@ -62,6 +62,17 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     Ok(conclude(plan, outcome?, &settings))
 }
 
+/// The command with the environment that an enforced policy gives it.
+fn under(program: Program, policy: &::policy::Policy) -> Program {
+    match &policy.settings().env {
+        Some(env) if policy.mode() == ::policy::Mode::Enforce => {
+            let environment = program.environment().under(env);
+            program.with_environment(environment)
+        }
+        _ => program,
+    }
+}
+
 /// From an ordinary account: the line that would work, to be pasted.
 fn needs_root(arguments: impl Iterator<Item = OsString>) -> Refusal {
     let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
@@ -135,9 +146,19 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         // Another run took the name in the same second: ${RUN_DIR} is another.
         mode = load_policy(&settings.mode, surroundings(run_dir.path()))?;
     }
+    let program = match &mode {
+        Mode::Enforce(policy, _) => under(program, policy),
+        // What is only recorded notices nothing.
+        Mode::Observe | Mode::Audit(_) => program,
+    };
     let mut notes: Vec<String> = Vec::new();
     for policy in mode.policies().into_iter().flat_map(|policies| policies.iter()) {
-        notes.extend(policy.notes().iter().map(|note| format!("policy {}: {}", policy.name(), note.text)));
+        // What an inherited rule follows is of interest to `policy check`.
+        let own = policy
+            .notes()
+            .iter()
+            .filter(|note| note.place.line > 0 || note.severity == ::policy::Severity::Warning);
+        notes.extend(own.map(|note| format!("policy {}: {}", policy.name(), note.text)));
     }
     if let Mode::Audit(policies) = &mode {
         // An enforced run refuses these.

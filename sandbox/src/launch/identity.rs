@@ -191,15 +191,7 @@ impl Target {
         if has(&variables, "MAIL") {
             set(&mut variables, "MAIL", Path::new("/var/mail").join(&self.name).as_os_str());
         }
-        variables
-            .into_iter()
-            .filter_map(|(name, value)| {
-                let mut text = name.into_vec();
-                text.push(b'=');
-                text.extend(value.as_bytes());
-                CString::new(text).ok()
-            })
-            .collect()
+        joined(variables)
     }
 
     /// Takes the target's ids, for good. Call it in the child.
@@ -225,6 +217,17 @@ impl Environment {
         }
     }
 
+    /// What a policy's section `env` makes of it.
+    #[must_use]
+    pub fn under(&self, env: &policy::settings::Env) -> Environment {
+        let kept = self.variables().into_iter().filter(|(name, _)| env.keeps(name.as_bytes()));
+        let mut variables: Vec<(OsString, OsString)> = kept.collect();
+        for (name, value) in &env.set {
+            set(&mut variables, name, OsStr::new(value));
+        }
+        Environment::Changed(joined(variables))
+    }
+
     /// All of it, as names and values.
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         match self {
@@ -240,6 +243,17 @@ impl Environment {
                 .collect(),
         }
     }
+}
+
+/// `NAME=value`, as exec takes them.
+fn joined(variables: Vec<(OsString, OsString)>) -> Vec<CString> {
+    let join = |(name, value): (OsString, OsString)| {
+        let mut text = name.into_vec();
+        text.push(b'=');
+        text.extend(value.as_bytes());
+        CString::new(text).ok()
+    };
+    variables.into_iter().filter_map(join).collect()
 }
 
 fn has(variables: &[(OsString, OsString)], name: &str) -> bool {
@@ -335,5 +349,14 @@ mod tests {
         assert_eq!(environment.get("PATH").unwrap(), "/x");
         assert_eq!(environment.get("PAT"), None);
         assert_eq!(environment.variables()[3], ("A".into(), "=".into()));
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let env = policy::settings::Env {
+            drop: text(&["*A*", "US*", "*ME"]),
+            keep: text(&["HOME", "SHELL"]),
+            set: vec![("CI".into(), "1".into()), ("SHELL".into(), "/bin/sh".into())],
+        };
+        let under: Vec<_> = environment.under(&env).variables();
+        let expected = [("HOME", "/home/ada"), ("SHELL", "/bin/sh"), ("CI", "1")];
+        assert_eq!(under, expected.map(|(name, value)| (name.into(), value.into())));
     }
 }

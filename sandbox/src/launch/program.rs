@@ -56,6 +56,17 @@ impl Program {
         Ok(Program { candidates, argv, environment })
     }
 
+    /// The same command with another environment.
+    #[must_use]
+    pub fn with_environment(self, environment: Environment) -> Program {
+        Program { environment, ..self }
+    }
+
+    /// Its environment.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Files to try, in this order; at least one.
     pub fn candidates(&self) -> &[CString] {
         &self.candidates
