@@ -3,17 +3,19 @@
 
 use policy::compile::lsm;
 use policy::extend::SHIPPED;
-use policy::{Access, AccessSet, Policy, Severity, Variables};
+use policy::{Access, AccessSet, Decision, Policy, Severity, Variables, evaluate};
 
-/// A run in a plain directory, in a repository, and in a linked worktree of another one.
-fn surroundings() -> [Variables; 3] {
-    [None, Some(("/home/someone/work/.git", "/home/someone/work/.git")), Some(LINKED)].map(|git| {
+/// A run in a plain directory, in a repository, in a linked worktree of another one, and in a temporary place.
+fn surroundings() -> [Variables; 4] {
+    let own = (WORK, Some(("/home/someone/work/.git", "/home/someone/work/.git")));
+    let temporary = ("/tmp/work", Some(("/tmp/work/.git", "/tmp/work/.git")));
+    [(WORK, None), own, (WORK, Some(LINKED)), temporary].map(|(workspace, git)| {
         let mut variables = Variables::new();
         let given = [("HOME", "/home/someone"), ("USER", "someone"), ("UID", "1000"), ("TMP", "/tmp")];
         for (name, value) in given {
             variables.set(name, value).expect("a given variable");
         }
-        variables.set_workspace("/home/someone/work").expect("a workspace");
+        variables.set_workspace(workspace).expect("a workspace");
         if let Some((dir, common)) = git {
             variables.set("GIT_DIR", dir).expect("a given variable");
             variables.set("GIT_COMMON_DIR", common).expect("a given variable");
@@ -22,6 +24,7 @@ fn surroundings() -> [Variables; 3] {
     })
 }
 
+const WORK: &str = "/home/someone/work";
 const LINKED: (&str, &str) = ("/srv/main/.git/worktrees/work", "/srv/main/.git");
 
 /// Those that an enforced run starts with.
@@ -47,8 +50,10 @@ fn every_shipped_policy_is_what_it_says() {
             let warnings: Vec<String> = policy
                 .notes()
                 .iter()
+                .cloned()
+                .chain(policy.warnings())
                 .filter(|note| note.severity == Severity::Warning)
-                .map(ToString::to_string)
+                .map(|note| note.to_string())
                 .collect();
             assert_eq!(warnings, [""; 0], "{name}");
             let plan = lsm::compile(&policy, 0).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -77,4 +82,34 @@ fn every_shipped_policy_is_what_it_says() {
         names.push(name);
     }
     assert_eq!(names.len(), SHIPPED.len(), "what ships lies in {folder}");
+}
+
+#[test]
+fn a_linked_worktree_works_and_its_repository_runs_nothing_later() {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "coding-agent@1").unwrap();
+    let policy = Policy::parse("p.yaml", text, &surroundings()[2]).unwrap();
+    let decides = |access: Access, path: &str| {
+        let verdict = evaluate::file(&policy, access.into(), path.as_bytes());
+        (verdict.decision, verdict.rule.to_string())
+    };
+    for (access, path) in [
+        (Access::Create, "/srv/main/.git/objects/ab/cdef"),
+        (Access::Create, "/srv/main/.git/refs/heads/topic.lock"),
+        (Access::Write, "/srv/main/.git/worktrees/work/index"),
+        (Access::Delete, "/srv/main/.git/packed-refs.lock"),
+        (Access::Read, "/srv/main/.git/config"),
+        (Access::Read, "/srv/main/.git/hooks/pre-commit"),
+        (Access::Write, "/home/someone/work/.git"),
+    ] {
+        assert_eq!(decides(access, path).0, Decision::Allow, "{access} {path}");
+    }
+    for (access, path, rule) in [
+        (Access::Write, "/srv/main/.git/config", "base/persistence"),
+        (Access::Create, "/srv/main/.git/hooks/pre-commit", "base/persistence"),
+        (Access::Create, "/srv/main/.git/worktrees/work/config.worktree", "base/persistence"),
+        (Access::Write, "/srv/main/.git/HEAD", "coding-agent/files.default"),
+        (Access::Read, "/srv/main/src/main.rs", "coding-agent/files.default"),
+    ] {
+        assert_eq!(decides(access, path), (Decision::Deny, rule.to_owned()), "{access} {path}");
+    }
 }

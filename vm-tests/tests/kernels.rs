@@ -33,6 +33,8 @@ const SUITES: &[Suite] = &[
     Suite { name: "names", cmdline: "", then: None },
     Suite { name: "acts", cmdline: "", then: None },
     Suite { name: "why", cmdline: "", then: None },
+    Suite { name: "shipped", cmdline: "", then: None },
+    Suite { name: "settings", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },
     Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },

@@ -147,7 +147,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         mode = load_policy(&settings.mode, surroundings(run_dir.path()))?;
     }
     let program = match &mode {
-        Mode::Enforce(policy, _) => under(program, policy),
+        Mode::Enforce(policies, _) => policies.iter().fold(program, under),
         // What is only recorded notices nothing.
         Mode::Observe | Mode::Audit(_) => program,
     };

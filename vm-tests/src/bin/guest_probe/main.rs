@@ -112,6 +112,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "run" => places::run(&path),
         "why-write" => why::write(),
         "why-flood" => why::flood(object.parse().ok()?),
+        "env" => std::env::var_os(object).map(drop).ok_or(libc::ENOENT),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
         _ => match names::attempt(word, object).or_else(|| acts::attempt(word, &path)) {

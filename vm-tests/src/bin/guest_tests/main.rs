@@ -15,6 +15,8 @@ mod names;
 mod process;
 mod run;
 mod why;
+mod settings;
+mod shipped;
 
 use anyhow::Result;
 use std::path::Path;
@@ -32,6 +34,8 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("names", names::TRIALS),
     ("acts", acts::TRIALS),
     ("why", why::TRIALS),
+    ("shipped", shipped::TRIALS),
+    ("settings", settings::TRIALS),
     ("membership", membership::TRIALS),
     ("ends", ends::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),

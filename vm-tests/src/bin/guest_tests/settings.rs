@@ -1,0 +1,75 @@
+//! What a policy says beside its rules, and what a run makes of it before the command starts.
+
+use crate::attempt::{ACCES, Attempt, Treatment, allowed, denied, expect_answers, expect_events, steps};
+use crate::run::complete;
+use crate::{Trial, write};
+use anyhow::{Result, ensure};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+pub const TRIALS: &[Trial] =
+    &[("environment", environment), ("what is not held", not_held), ("links at start", links)];
+
+/// Variables are taken away and added in an enforced run, and nowhere else.
+fn environment() -> Result<()> {
+    let policy = write(
+        "env.yaml",
+        "version: 1\nname: env\nfiles: { default: allow }\nenv: { drop: [\"*\"], keep: [\"HO*\"], set: { CI: \"1\" } }\n",
+    )?;
+    let steps = ["env=HOME", "env=PATH", "env=CI"];
+    let absent = -libc::ENOENT;
+    let enforced = complete("env-enforced", &["--enforce", &policy], &steps)?;
+    enforced.expect_code(0)?;
+    ensure!(
+        enforced.stdout == format!("env=HOME\t0\nenv=PATH\t{absent}\nenv=CI\t0\n"),
+        "{}",
+        enforced.stdout
+    );
+    let audited = complete("env-audited", &["--audit-only", "--policy", &policy], &steps)?;
+    audited.expect_code(0)?;
+    ensure!(audited.stdout == format!("env=HOME\t0\nenv=PATH\t0\nenv=CI\t{absent}\n"), "{}", audited.stdout);
+    Ok(())
+}
+
+/// Settings that nothing holds refuse, by name.
+fn not_held() -> Result<()> {
+    for (number, setting) in
+        ["limits: { processes: 5 }", "syscalls: strict", "landlock: auto"].iter().enumerate()
+    {
+        let text = format!("version: 1\nname: unheld\nfiles: {{ default: allow }}\n{setting}\n");
+        let policy = write(&format!("unheld-{number}.yaml"), &text)?;
+        let refused = complete(&format!("unheld-{number}"), &["--enforce", &policy], &["read=/etc/passwd"])?;
+        refused.expect_code(125)?;
+        let section = setting.split(':').next().unwrap_or_default();
+        ensure!(refused.stderr.contains(&format!("unheld/{section}")), "{}", refused.stderr);
+    }
+    Ok(())
+}
+
+/// A rule through a symbolic link holds for what the link led to at the start, also by its own name; where the link
+/// leads later changes nothing.
+fn links() -> Result<()> {
+    const RULE: &str = "links/behind";
+    const TABLE: &[Attempt] = &[
+        denied("read=/srv/link/file", "file_open", ("path", "/srv/target/file"), ACCES, RULE),
+        denied("read=/srv/target/file", "file_open", ("path", "/srv/target/file"), ACCES, RULE),
+        allowed("unlink=/srv/link", "file_delete", ("path", "/srv/link")),
+        allowed("symlink=/srv/link", "file_symlink", ("path", "/srv/link")),
+        denied("openat2=/srv/target/file", "file_open", ("path", "/srv/target/file"), ACCES, RULE),
+        allowed("read=/srv/other/file", "file_open", ("path", "/srv/other/file")),
+    ];
+    for place in ["/srv/target", "/srv/other"] {
+        fs::create_dir_all(place)?;
+        fs::write(format!("{place}/file"), "content")?;
+    }
+    symlink("target", "/srv/link")?;
+    let policy = write(
+        "links.yaml",
+        "version: 1\nname: links\nfiles:\n  default: allow\n  rules:\n    - { name: behind, deny: [read], path: [\"/srv/link/**\"] }\n",
+    )?;
+    let finished = complete("links", &["--enforce", &policy, "--require", "lsm"], &steps(TABLE))?;
+    finished.expect_code(0)?;
+    expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
+    expect_events(TABLE, Treatment::Enforced, &finished.log()?)?;
+    finished.expect_verdict(0)
+}

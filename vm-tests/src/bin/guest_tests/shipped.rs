@@ -1,0 +1,199 @@
+//! The policies that ship, each in a real enforced run: what it closes is closed, and the same kind of act beside it
+//! works. Those that name hosts refuse to start, by rule.
+
+use crate::attempt::{
+    ACCES, Attempt, PERM, Treatment, allowed, denied, expect_answers, expect_events, steps,
+};
+use crate::run::{PROBE, complete};
+use crate::{Trial, write};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+
+pub const TRIALS: &[Trial] = &[
+    ("base", base),
+    ("readonly", readonly),
+    ("offline", offline),
+    ("strict", strict),
+    ("coding-agent and ci-job", with_hosts),
+];
+
+macro_rules! shipped {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../../../policies/", $name, ".yaml")))
+    };
+}
+
+const FIRST: (&str, &str) = ("dst_ip", "127.0.0.1");
+const PASSWD: (&str, &str) = ("path", "/etc/passwd");
+const SHADOW: (&str, &str) = ("path", "/etc/shadow");
+
+const fn at(path: &'static str) -> (&'static str, &'static str) {
+    ("path", path)
+}
+
+/// Enforces the policy over the attempts of the table, with somebody who answers on loopback.
+fn holds((name, text): (&str, &str), table: &[Attempt]) -> Result<()> {
+    let _stream = TcpListener::bind(("127.0.0.1", 9001)).context("cannot listen")?;
+    let _datagrams = UdpSocket::bind(("127.0.0.1", 9002)).context("cannot bind")?;
+    let policy = write(&format!("{name}.yaml"), text)?;
+    let options = ["--enforce", &policy, "--require", "lsm", "--workspace", WORKSPACE];
+    let finished = complete(name, &options, &steps(table))?;
+    finished.expect_code(0)?;
+    expect_answers(table, Treatment::Enforced, &finished.stdout)?;
+    expect_events(table, Treatment::Enforced, &finished.log()?)?;
+    finished.expect_verdict(0)
+}
+
+const WORKSPACE: &str = "/srv/work";
+
+/// Makes files, and the directories that they are in.
+fn make(files: &[&str]) -> Result<()> {
+    fs::create_dir_all(WORKSPACE)?;
+    for file in files {
+        let parent = Path::new(file).parent().context("a file lies somewhere")?;
+        fs::create_dir_all(parent)?;
+        fs::write(file, "content").with_context(|| format!("cannot make {file}"))?;
+    }
+    Ok(())
+}
+
+fn base() -> Result<()> {
+    const TABLE: &[Attempt] = &[
+        denied("read=/etc/shadow", "file_open", SHADOW, ACCES, "base/credentials"),
+        allowed("read=/etc/passwd", "file_open", PASSWD),
+        denied(
+            "read=/root/.aws/credentials",
+            "file_open",
+            at("/root/.aws/credentials"),
+            ACCES,
+            "base/credentials",
+        ),
+        allowed("read=/root/.aws-notes", "file_open", at("/root/.aws-notes")),
+        denied("create=/root/.bashrc", "file_create", at("/root/.bashrc"), ACCES, "base/persistence"),
+        allowed("create=/root/notes", "file_create", at("/root/notes")),
+        denied(
+            "write=/srv/work/.git/config",
+            "file_open",
+            at("/srv/work/.git/config"),
+            ACCES,
+            "base/persistence",
+        ),
+        allowed("read=/srv/work/.git/config", "file_open", at("/srv/work/.git/config")),
+        denied(
+            "write=/proc/sys/kernel/core_pattern",
+            "file_open",
+            at("/proc/sys/kernel/core_pattern"),
+            ACCES,
+            "base/kernel-settings",
+        ),
+        allowed("read=/proc/sys/kernel/core_pattern", "file_open", at("/proc/sys/kernel/core_pattern")),
+        denied("read=/dev/mem", "file_open", at("/dev/mem"), ACCES, "base/raw-devices"),
+        allowed("read=/dev/zero", "file_open", at("/dev/zero")),
+        denied(
+            "unlink=/run/docker.sock",
+            "file_delete",
+            at("/run/docker.sock"),
+            ACCES,
+            "base/sockets-elsewhere",
+        ),
+        allowed("unlink=/run/other.sock", "file_delete", at("/run/other.sock")),
+        denied(
+            "connect-tcp=169.254.169.254:80",
+            "net_connect",
+            ("dst_ip", "169.254.169.254"),
+            PERM,
+            "base/cloud-metadata",
+        ),
+        allowed("connect-tcp=127.0.0.1:9001", "net_connect", FIRST),
+    ];
+    make(&[
+        "/root/.aws/credentials",
+        "/root/.aws-notes",
+        "/srv/work/.git/config",
+        "/run/docker.sock",
+        "/run/other.sock",
+    ])?;
+    holds(shipped!("base"), TABLE)?;
+    ensure!(
+        Path::new("/run/docker.sock").exists() && !Path::new("/root/.bashrc").exists(),
+        "it was only said"
+    );
+    Ok(())
+}
+
+fn readonly() -> Result<()> {
+    const RULE: &str = "readonly/unchanged";
+    const TABLE: &[Attempt] = &[
+        denied("write=/srv/work/file", "file_open", at("/srv/work/file"), ACCES, RULE),
+        allowed("read=/srv/work/file", "file_open", at("/srv/work/file")),
+        denied("create=/srv/work/new", "file_create", at("/srv/work/new"), ACCES, RULE),
+        allowed("create=/tmp/new", "file_create", at("/tmp/new")),
+        denied("unlink=/srv/work/file", "file_delete", at("/srv/work/file"), ACCES, RULE),
+        allowed("unlink=/tmp/new", "file_delete", at("/tmp/new")),
+        denied("mkdir=/srv/work/dir", "dir_create", at("/srv/work/dir"), ACCES, RULE),
+        denied("rename=/tmp/readonly,/srv/work/moved", "file_rename", at("/tmp/readonly"), ACCES, RULE),
+        denied("read=/etc/shadow", "file_open", SHADOW, ACCES, "base/credentials"),
+        allowed("write=/dev/null", "file_open", at("/dev/null")),
+        allowed("connect-tcp=127.0.0.1:9001", "net_connect", FIRST),
+    ];
+    make(&["/srv/work/file", "/tmp/readonly"])?;
+    holds(shipped!("readonly"), TABLE)?;
+    ensure!(fs::read("/srv/work/file")? == b"content", "what was denied was done");
+    ensure!(!Path::new("/srv/work/moved").exists(), "what was denied was done");
+    Ok(())
+}
+
+fn offline() -> Result<()> {
+    const RULE: &str = "offline/loopback-only";
+    const TABLE: &[Attempt] = &[
+        denied("connect-tcp=192.0.2.1:443", "net_connect", ("dst_ip", "192.0.2.1"), PERM, RULE),
+        allowed("connect-tcp=127.0.0.1:9001", "net_connect", FIRST),
+        denied("connect-tcp=[2001:db8::1]:443", "net_connect", ("dst_ip", "2001:db8::1"), PERM, RULE),
+        denied("udp=192.0.2.53:53", "net_send", ("dst_ip", "192.0.2.53"), PERM, RULE),
+        allowed("udp=127.0.0.1:9002", "net_send", FIRST),
+        denied("read=/etc/shadow", "file_open", SHADOW, ACCES, "base/credentials"),
+        allowed("create=/srv/work/offline", "file_create", at("/srv/work/offline")),
+    ];
+    make(&[])?;
+    holds(shipped!("offline"), TABLE)
+}
+
+fn strict() -> Result<()> {
+    const TABLE: &[Attempt] = &[
+        denied("read=/srv/other/file", "file_open", at("/srv/other/file"), ACCES, "strict/files.default"),
+        allowed("read=/srv/work/file", "file_open", at("/srv/work/file")),
+        denied("create=/srv/other/new", "file_create", at("/srv/other/new"), ACCES, "strict/files.default"),
+        allowed("create=/srv/work/strict", "file_create", at("/srv/work/strict")),
+        denied("read=/etc/image", "file_open", at("/etc/image"), ACCES, "strict/files.default"),
+        allowed("read=/etc/passwd", "file_open", PASSWD),
+        denied("read=/etc/shadow", "file_open", SHADOW, ACCES, "base/credentials"),
+        denied("run=/srv/other/tool", "exec", ("exe", "/srv/other/tool"), ACCES, "strict/exec.default"),
+        allowed("run=/srv/work/tool", "exec", ("exe", "/srv/work/tool")),
+        denied("run=/usr/bin/sudo", "exec", ("exe", "/usr/bin/sudo"), ACCES, "strict/other-identities"),
+        allowed("run=/usr/bin/other", "exec", ("exe", "/usr/bin/other")),
+        denied("connect-tcp=127.0.0.1:9001", "net_connect", FIRST, PERM, "strict/network.default"),
+        denied("udp=127.0.0.1:9002", "net_send", FIRST, PERM, "strict/network.default"),
+    ];
+    make(&["/srv/other/file", "/srv/work/file", "/etc/image"])?;
+    for copy in ["/srv/other/tool", "/srv/work/tool", "/usr/bin/sudo"] {
+        fs::copy(PROBE, copy).with_context(|| format!("cannot make {copy}"))?;
+    }
+    holds(shipped!("strict"), TABLE)
+}
+
+/// What cannot be held is refused before the command starts, and named.
+fn with_hosts() -> Result<()> {
+    make(&[])?;
+    for (name, text) in [shipped!("coding-agent"), shipped!("ci-job")] {
+        let policy = write(&format!("{name}.yaml"), text)?;
+        let refused =
+            complete(name, &["--enforce", &policy, "--workspace", WORKSPACE], &["read=/etc/passwd"])?;
+        refused.expect_code(125)?;
+        let rule = format!("{name}/registries");
+        ensure!(refused.stderr.contains(&rule), "{rule} is not named: {}", refused.stderr);
+        ensure!(refused.stdout.is_empty(), "the command ran: {}", refused.stdout);
+    }
+    Ok(())
+}
