@@ -59,6 +59,7 @@ pub struct HookScratch {
     /// The second path, and room to look one byte beyond it.
     pub second: [u8; PATH_MAX + 64],
     pub climb: Climb,
+    pub places: Places,
     pub finding: Finding,
 }
 
@@ -149,6 +150,33 @@ pub struct Climb {
     pub position: u64,
     /// How it ended: one of `hooks::names::end`.
     pub end: u64,
+}
+
+/// Most mounts that show one entry and are looked at.
+pub const PLACES: usize = 8;
+
+/// A search for the mounts that show an entry, under way: see `hooks::places`.
+#[repr(C)]
+pub struct Places {
+    pub dentry: u64,
+    /// The namespace whose mounts count.
+    pub namespace: u64,
+    /// The next mount in the superblock's list, and what ends the list.
+    pub next: u64,
+    pub last: u64,
+    /// How it ended: one of `hooks::places::end`.
+    pub end: u64,
+    /// The root of the mount that is looked at, and how far up towards it the look has come.
+    pub root: u64,
+    pub above: u64,
+    /// 1 when the root was reached.
+    pub reached: u64,
+    /// The run that asks, and the accesses that it is about.
+    pub slot: u64,
+    pub wanted: u64,
+    /// The mounts found, of which those below `count` are still to be looked up.
+    pub count: u64,
+    pub mounts: [u64; PLACES],
 }
 
 /// A hook's scratch for when the task's own cannot be had.

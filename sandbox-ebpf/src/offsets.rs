@@ -13,6 +13,11 @@ macro_rules! declare {
 }
 
 sandbox_ebpf::offset_table!(declare);
+sandbox_ebpf::optional_offset_table!(declare);
+
+/// Arguments of the hook inode_setattr: 3 where the mount's map of ids comes first (6.9), else 2.
+#[unsafe(no_mangle)]
+pub static SETATTR_ARGUMENTS: u64 = 0;
 
 /// The machine's registers inside `pt_regs`: offsets of the six system call arguments (and two
 /// of padding), native then 32-bit.

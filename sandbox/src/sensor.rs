@@ -33,11 +33,12 @@ use crate::{
 pub const SLOT: u32 = 0;
 
 /// What the hooks of the `lsm` layer can hold.
-pub const HELD_BY_LSM: [Access; 8] = [
+pub const HELD_BY_LSM: [Access; 9] = [
     Access::Read,
     Access::Write,
     Access::Create,
     Access::Delete,
+    Access::Attributes,
     Access::Load,
     Access::Run,
     Access::Connect,

@@ -31,6 +31,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { name: "denials", cmdline: "", then: None },
     Suite { name: "names", cmdline: "", then: None },
+    Suite { name: "attributes", cmdline: "", then: None },
     Suite { name: "acts", cmdline: "", then: None },
     Suite { name: "why", cmdline: "", then: None },
     Suite { name: "shipped", cmdline: "", then: None },

@@ -11,7 +11,7 @@
 //! | `OpenCheck`, `ExecCheck`, `LoadCheck` | path as d_path gives it | – | – | – |
 //! | `ConnectCheck`, `SendCheck` | the socket address | – | – | – |
 //! | `KernelCheck` | the path that it is about, if any | – | – | – |
-//! | `PathCheck` | the first name's absolute path | the second name's | – | – |
+//! | `PathCheck` | the first name's absolute path | the second name's; an extended attribute's name | – | – |
 //!
 //! ¹ component names, leaf first, each ended by NUL; none is `/`. ² without its NUL.
 
@@ -95,13 +95,15 @@ pub enum Kind {
     /// A hook's verdict on one of [`super::policy::kernel`]'s acts. `args`: which, the process it is about, a
     /// number (mount flags, ptrace mode, signal, bpf command).
     KernelCheck = 31,
+    /// A change of a file's flags (chattr), as only a hook sees it.
+    Flags = 32,
 }
 
 impl Kind {
     /// The kind behind a raw number; what is not known is `Unknown`.
     pub fn from_raw(raw: u8) -> Kind {
         use Kind::*;
-        const KINDS: [Kind; 32] = [
+        const KINDS: [Kind; 33] = [
             Unknown,
             Fork,
             Exec,
@@ -134,6 +136,7 @@ impl Kind {
             PathCheck,
             LoadCheck,
             KernelCheck,
+            Flags,
         ];
         KINDS.get(raw as usize).copied().unwrap_or(Unknown)
     }
@@ -187,6 +190,8 @@ pub enum Cause {
     Ended = 7,
     /// Something below a directory is denied where it is, and would not be where the directory goes.
     Below = 8,
+    /// The object is shown in more places than can be looked at.
+    Places = 9,
 }
 
 impl Cause {
@@ -201,6 +206,7 @@ impl Cause {
             5 => Cause::Family,
             7 => Cause::Ended,
             8 => Cause::Below,
+            9 => Cause::Places,
             _ => Cause::Tables,
         }
     }

@@ -8,4 +8,4 @@ pub mod syscall;
 
 /// Raised whenever a struct or the meaning of a field here changes. The object carries it as the global
 /// `ABI_VERSION`; the loader refuses an object whose number differs.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -19,6 +19,11 @@ macro_rules! offset_table {
             TASK_EXIT_CODE = "task_struct" "exit_code";
             TASK_FS = "task_struct" "fs";
             TASK_FILES = "task_struct" "files";
+            TASK_NSPROXY = "task_struct" "nsproxy";
+            TASK_CRED = "task_struct" "cred";
+            TASK_REAL_CRED = "task_struct" "real_cred";
+            NSPROXY_MNT = "nsproxy" "mnt_ns";
+            IATTR_VALID = "iattr" "ia_valid";
             SIGNAL_LIVE = "signal_struct" "live.counter";
             SIGNAL_FLAGS = "signal_struct" "flags";
             SIGNAL_GROUP_EXIT_CODE = "signal_struct" "group_exit_code";
@@ -37,6 +42,7 @@ macro_rules! offset_table {
             DENTRY_NAME = "dentry" "d_name.name";
             DENTRY_NAME_LENGTH = "dentry" "d_name.len";
             DENTRY_INODE = "dentry" "d_inode";
+            DENTRY_SB = "dentry" "d_sb";
             MOUNT_MNT = "mount" "mnt";
             MOUNT_PARENT = "mount" "mnt_parent";
             MOUNT_NS = "mount" "mnt_ns";
@@ -48,6 +54,8 @@ macro_rules! offset_table {
             INODE_NLINK = "inode" "i_nlink";
             SB_DEV = "super_block" "s_dev";
             SB_MAGIC = "super_block" "s_magic";
+            SB_FLAGS = "super_block" "s_flags";
+            SB_MOUNTS = "super_block" "s_mounts";
             BPRM_FILE = "linux_binprm" "file";
             BPRM_FILENAME = "linux_binprm" "filename";
             MM_ARG_START = "mm_struct" "arg_start";
@@ -66,6 +74,22 @@ macro_rules! offset_table {
             MSG_NAME = "msghdr" "msg_name";
             MSG_NAMELEN = "msghdr" "msg_namelen";
             MSG_FLAGS = "msghdr" "msg_flags";
+        }
+    };
+}
+
+/// What an offset is where the kernel has no such member.
+pub const ABSENT: u64 = u64::MAX;
+
+/// Calls `$callback!` with the members that only some kernels have, as `offset_table!` does.
+#[macro_export]
+macro_rules! optional_offset_table {
+    ($callback:ident) => {
+        $callback! {
+            TASK_IO_URING = "task_struct" "io_uring";
+            // A superblock's mounts: a list, and from 6.18 on a chain.
+            MOUNT_INSTANCE = "mount" "mnt_instance";
+            MOUNT_NEXT_FOR_SB = "mount" "mnt_next_for_sb";
         }
     };
 }

@@ -4,12 +4,14 @@
 //! caller's memory. In an enforced run whatever it cannot judge is denied; the answer of another LSM that
 //! denies is passed on. A verdict never waits for room in the ring.
 
+pub mod attributes;
 pub mod exec;
 pub mod file;
 pub mod kernel;
 pub mod names;
 pub mod net;
 pub mod path;
+pub mod places;
 pub mod task;
 
 use aya_ebpf::helpers::{

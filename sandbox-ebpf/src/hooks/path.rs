@@ -167,7 +167,7 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
 }
 
 /// Most calls: their record is told even when they are allowed, since the caller's names may lead elsewhere.
-const TOLD: Matter = Matter {
+pub(super) const TOLD: Matter = Matter {
     check: Kind::PathCheck,
     calls: [Kind::Unknown; 3],
     access: 0,
@@ -182,14 +182,14 @@ fn removal(kind: Kind) -> (Kind, Matter) {
 
 /// The task's run, if there is a policy to judge by; else what the hook answers.
 #[inline(always)]
-fn subject(previous: i32) -> Result<Subject, i32> {
+pub(super) fn subject(previous: i32) -> Result<Subject, i32> {
     let subject = Subject::of_hook(previous, EACCES)?;
     if subject.judged() { Ok(subject) } else { Err(0) }
 }
 
 /// A name as the kernel has it.
 #[derive(Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     mnt: u64,
     dentry: u64,
 }
@@ -207,13 +207,13 @@ fn entry_of(path: *const u8) -> Entry {
 }
 
 #[inline(always)]
-fn entry_at(path: u64) -> Entry {
+pub(super) fn entry_at(path: u64) -> Entry {
     Entry { mnt: field(path, &offsets::PATH_MNT), dentry: field(path, &offsets::PATH_DENTRY) }
 }
 
 /// Judges an access at one name, and records it.
 #[inline(always)]
-fn one(subject: &Subject, entry: Entry, (kind, matter): (Kind, Matter)) -> i32 {
+pub(super) fn one(subject: &Subject, entry: Entry, (kind, matter): (Kind, Matter)) -> i32 {
     let Some(place) = Workplace::enter() else { return unjudged(subject) };
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };
@@ -329,7 +329,7 @@ fn is_directory(dentry: u64) -> u64 {
 
 /// There is no memory to judge in: an enforced run is denied, and the attempt counts as lost.
 #[inline(always)]
-fn unjudged(subject: &Subject) -> i32 {
+pub(super) fn unjudged(subject: &Subject) -> i32 {
     next_kseq(subject.slot);
     counter!(subject.slot, lost);
     if subject.config.mode == Mode::Enforce as u32 { EACCES } else { 0 }

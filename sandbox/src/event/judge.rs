@@ -56,6 +56,9 @@ impl Judging {
                 | EventType::FileLoad
                 | EventType::FileMode
                 | EventType::FileOwner
+                | EventType::FileTimes
+                | EventType::FileXattr
+                | EventType::FileFlags
                 | EventType::DirCreate
                 | EventType::DirDelete
                 | EventType::Exec

@@ -50,6 +50,8 @@ pub enum EventType {
     FileTimes,
     /// setxattr(2), removexattr(2) and their kin.
     FileXattr,
+    /// A change of a file's flags (chattr), as a hook judged it.
+    FileFlags,
     /// mkdir(2).
     DirCreate,
     /// rmdir(2).
@@ -103,6 +105,7 @@ impl EventType {
         EventType::FileOwner,
         EventType::FileTimes,
         EventType::FileXattr,
+        EventType::FileFlags,
         EventType::DirCreate,
         EventType::DirDelete,
         EventType::NetConnect,
@@ -141,6 +144,7 @@ impl EventType {
             EventType::FileOwner => "file_owner",
             EventType::FileTimes => "file_times",
             EventType::FileXattr => "file_xattr",
+            EventType::FileFlags => "file_flags",
             EventType::DirCreate => "dir_create",
             EventType::DirDelete => "dir_delete",
             EventType::NetConnect => "net_connect",

@@ -61,10 +61,11 @@ pub struct Btf {
     records: Vec<usize>,
     strings: usize,
     structures: HashMap<Vec<u8>, u32>,
+    functions: HashMap<Vec<u8>, u32>,
 }
 
 impl Btf {
-    /// Reads a BTF file and indexes the structures that `wanted` names.
+    /// Reads a BTF file and indexes the structures and functions that `wanted` names.
     ///
     /// # Errors
     /// The file cannot be read, or is not BTF.
@@ -90,18 +91,20 @@ impl Btf {
         if types_end > bytes.len() || strings > bytes.len() {
             return Err(BtfError::Malformed(8));
         }
-        let mut btf = Btf { records: vec![0], strings, structures: HashMap::new(), bytes };
+        let (structures, functions) = (HashMap::new(), HashMap::new());
+        let mut btf = Btf { records: vec![0], strings, structures, functions, bytes };
         let mut at = types;
         while at < types_end {
             let number = btf.records.len() as u32;
             btf.records.push(at);
             let info = word(&btf.bytes, at + 4)?;
             let kind = kind(info);
-            if kind == KIND_STRUCT {
+            if kind == KIND_STRUCT || kind == KIND_FUNC {
                 let name = btf.string(word(&btf.bytes, at)? as usize)?;
                 if wanted.iter().any(|wanted| wanted.as_bytes() == name) {
                     let name = name.to_vec();
-                    btf.structures.entry(name).or_insert(number);
+                    let index = if kind == KIND_FUNC { &mut btf.functions } else { &mut btf.structures };
+                    index.entry(name).or_insert(number);
                 }
             }
             at += 12 + tail(kind, info).ok_or(BtfError::Malformed(at))?;
@@ -124,6 +127,17 @@ impl Btf {
             number = next;
         }
         if bits.is_multiple_of(8) { Ok(bits / 8) } else { Err(missing()) }
+    }
+
+    /// How many parameters a function has; `None` when the kernel has no such function.
+    ///
+    /// # Errors
+    /// The types are malformed.
+    pub fn parameters(&self, function: &str) -> Result<Option<u64>, BtfError> {
+        let Some(number) = self.functions.get(function.as_bytes()) else { return Ok(None) };
+        let at = self.resolve(*number)?;
+        let prototype = self.resolve(word(&self.bytes, at + 8)?)?;
+        Ok(Some(u64::from(word(&self.bytes, prototype + 4)? & 0xffff)))
     }
 
     /// Offset (bits) and type of a member, looking through anonymous ones.
@@ -218,7 +232,8 @@ mod tests {
 
     #[test]
     fn members_of_this_kernel_are_found_through_nesting() {
-        let Ok(btf) = Btf::open(Path::new(VMLINUX), &["task_struct", "file", "sock"]) else {
+        let wanted = ["task_struct", "file", "sock", "security_path_mknod"];
+        let Ok(btf) = Btf::open(Path::new(VMLINUX), &wanted) else {
             eprintln!("skipped: this kernel shows no types");
             return;
         };
@@ -227,5 +242,7 @@ mod tests {
         btf.offset("file", "f_path").unwrap();
         assert!(matches!(btf.offset("file", "no_such_member"), Err(BtfError::Missing { .. })));
         assert!(matches!(btf.offset("inode", "i_ino"), Err(BtfError::Missing { .. })));
+        assert_eq!(btf.parameters("security_path_mknod").unwrap(), Some(4));
+        assert_eq!(btf.parameters("no_such_function").unwrap(), None);
     }
 }

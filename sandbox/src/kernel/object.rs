@@ -15,6 +15,7 @@ use aya::{
 use sandbox_ebpf::abi::{
     ABI_VERSION,
     config::{MAX_SLOTS, RunConfig, RunCounters},
+    offsets::ABSENT,
 };
 
 use super::{
@@ -296,11 +297,27 @@ macro_rules! names {
 /// Every offset that the object needs: global, structure, member.
 const OFFSETS: &[(&str, &str, &str)] = sandbox_ebpf::offset_table!(names);
 
+/// Those that only some kernels have.
+const OPTIONAL_OFFSETS: &[(&str, &str, &str)] = sandbox_ebpf::optional_offset_table!(names);
+
+/// The function that the hook inode_setattr is attached to: its parameters differ between kernels.
+const SETATTR: &str = "bpf_lsm_inode_setattr";
+
 /// Reads every offset from the running kernel's types.
 fn offsets() -> Result<Vec<(&'static str, u64)>, BtfError> {
-    let wanted: Vec<&str> = OFFSETS.iter().map(|(_, structure, _)| *structure).collect();
+    let all = OFFSETS.iter().chain(OPTIONAL_OFFSETS);
+    let wanted: Vec<&str> = all.map(|(_, structure, _)| *structure).chain([SETATTR]).collect();
     let btf = Btf::open(Path::new(VMLINUX), &wanted)?;
-    let mut offsets = Vec::with_capacity(OFFSETS.len() + 1);
+    let mut offsets = Vec::with_capacity(wanted.len() + 1);
+    for (name, structure, field) in OPTIONAL_OFFSETS {
+        let offset = match btf.offset(structure, field) {
+            Err(BtfError::Missing { .. }) => ABSENT,
+            found => found?,
+        };
+        offsets.push((*name, offset));
+    }
+    // A kernel without the hook refuses its program, whatever the number says.
+    offsets.push(("SETATTR_ARGUMENTS", btf.parameters(SETATTR)?.unwrap_or(0)));
     for (name, structure, field) in OFFSETS {
         offsets.push((*name, btf.offset(structure, field)?));
     }

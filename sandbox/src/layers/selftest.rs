@@ -76,7 +76,7 @@ const FILE: &str = "/sys/kernel/btf/vmlinux";
 const DIRECTORY: &str = "/sys/kernel/btf";
 const NO_NAME: &str = "/sys/kernel/btf/no-such-name";
 
-const CHECKS: [Check; 25] = [
+const CHECKS: [Check; 31] = [
     on_files("file_open", open_root),
     on_files("bprm_check_security", execute_nothing),
     on_acts("socket_connect", connect, None),
@@ -93,6 +93,13 @@ const CHECKS: [Check; 25] = [
     on_files("path_truncate", || code(nix::unistd::truncate(FILE, 0))),
     on_files("path_chmod", || errno(fs::set_permissions(FILE, Permissions::from_mode(0o444)))),
     on_files("path_chown", || errno(unix::fs::chown(FILE, None, None))),
+    on_files("inode_setattr", keep_times),
+    on_files("inode_setxattr", || code(set_attribute(c"user.no-such-name", &[]))),
+    on_files("inode_removexattr", || code(remove_attribute(c"user.no-such-name"))),
+    // Before 6.2 these are the two above.
+    on_files("inode_set_acl", || code(set_attribute(ACL, &OWNER_ONLY))),
+    on_files("inode_remove_acl", || code(remove_attribute(ACL))),
+    on_files("file_ioctl", set_flags),
     on_acts("sb_mount", mount_nothing, None),
     on_acts("move_mount", move_nothing, None),
     on_acts("sb_pivotroot", || code(nix::unistd::pivot_root(DIRECTORY, DIRECTORY)), None),
@@ -196,6 +203,51 @@ fn attempt_twice(
             Ok((before?, after?))
         }
     }
+}
+
+/// A file's access control list, and one that says what mode 0 does: version 2, then owner, group, others.
+const ACL: &CStr = c"system.posix_acl_access";
+const OWNER_ONLY: [u8; 28] = [
+    2, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 0, 0, 0xff, 0xff,
+    0xff, 0xff,
+];
+
+/// Sets an extended attribute of [`FILE`], which keeps none.
+fn set_attribute(name: &CStr, value: &[u8]) -> Result<(), Errno> {
+    let file = CString::new(FILE).unwrap_or_default();
+    // SAFETY: both names end with a NUL, the value has the length given, and all live through the call.
+    let set = unsafe {
+        libc::setxattr(file.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
+    Errno::result(set).map(drop)
+}
+
+fn remove_attribute(name: &CStr) -> Result<(), Errno> {
+    let file = CString::new(FILE).unwrap_or_default();
+    // SAFETY: both names end with a NUL and live through the call.
+    Errno::result(unsafe { libc::removexattr(file.as_ptr(), name.as_ptr()) }).map(drop)
+}
+
+/// Sets the time of [`FILE`] to what it is.
+fn keep_times() -> i32 {
+    use nix::sys::{
+        stat::{UtimensatFlags, utimensat},
+        time::TimeSpec,
+    };
+    let Ok(found) = nix::sys::stat::stat(FILE) else { return libc::EIO };
+    let modified = TimeSpec::new(found.st_mtime, found.st_mtime_nsec);
+    code(utimensat(nix::fcntl::AT_FDCWD, FILE, &TimeSpec::UTIME_OMIT, &modified, UtimensatFlags::FollowSymlink))
+}
+
+/// Asks for no flags of [`FILE`], which has none, by a descriptor from before: later it may not be opened.
+fn set_flags() -> i32 {
+    static OPENED: OnceLock<Option<fs::File>> = OnceLock::new();
+    let Some(file) = OPENED.get_or_init(|| fs::File::open(FILE).ok()) else { return libc::EIO };
+    let flags: libc::c_int = 0;
+    // SAFETY: the request reads one int, which lives through the call.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) })
+        .err()
+        .map_or(0, |errno| errno as i32)
 }
 
 fn code(result: Result<(), Errno>) -> i32 {

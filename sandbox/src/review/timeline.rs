@@ -371,6 +371,7 @@ fn verb(kind: &str) -> &'static str {
         "file_owner" => "chown",
         "file_times" => "utimes",
         "file_xattr" => "xattr",
+        "file_flags" => "chattr",
         "dir_create" => "mkdir",
         "dir_delete" => "rmdir",
         "net_connect" => "connect",

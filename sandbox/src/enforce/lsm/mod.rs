@@ -32,6 +32,10 @@ pub const HOOKS: &[&str] = &[
     "path_truncate",
     "path_chmod",
     "path_chown",
+    "inode_setattr",
+    "inode_setxattr",
+    "inode_removexattr",
+    "file_ioctl",
     "socket_connect",
     "socket_sendmsg",
     "sb_mount",
@@ -47,7 +51,7 @@ pub const HOOKS: &[&str] = &[
 ];
 
 /// Hooks that the newer kernels have split off from others: attached where the kernel has them.
-const NEWER_HOOKS: &[&str] = &["file_truncate"];
+const NEWER_HOOKS: &[&str] = &["file_truncate", "inode_set_acl", "inode_remove_acl", "file_ioctl_compat"];
 
 /// Attaches the hooks.
 ///

@@ -130,6 +130,7 @@ pub fn reason(cause: Cause) -> Option<&'static str> {
         Cause::Below => {
             Some("something below the directory is denied where it is, and would not be where it goes")
         }
+        Cause::Places => Some("the object is shown in more places than can be looked at"),
     }
 }
 
@@ -187,6 +188,7 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::Chown => EventType::FileOwner,
         Kind::Utimes => EventType::FileTimes,
         Kind::Xattr => EventType::FileXattr,
+        Kind::Flags => EventType::FileFlags,
         Kind::Connect | Kind::ConnectCheck => EventType::NetConnect,
         Kind::Send | Kind::SendCheck => EventType::NetSend,
         Kind::Bind => EventType::NetBind,
@@ -381,7 +383,7 @@ impl Record<'_> {
             Kind::Link => (0, access::CREATE),
             Kind::Symlink | Kind::Mkdir | Kind::Mknod => (access::CREATE, 0),
             Kind::Truncate => (access::WRITE, 0),
-            Kind::Chmod | Kind::Chown | Kind::Utimes | Kind::Xattr => (access::ATTRIBUTES, 0),
+            Kind::Chmod | Kind::Chown | Kind::Utimes | Kind::Xattr | Kind::Flags => (access::ATTRIBUTES, 0),
             _ => (0, 0),
         };
         if matches!(self.kind, Kind::Rename | Kind::Link) {

@@ -5,6 +5,7 @@
 //! an errno. A step of [`places`] moves the rest of the steps elsewhere: another thread, another process.
 
 mod acts;
+mod attributes;
 mod hold;
 mod names;
 mod net;
@@ -36,6 +37,8 @@ attempts
   create=PATH  mkdir=  mknod=  symlink=  unlink=  rmdir=  truncate=  chmod=  chown=  bind-path=
   link=PATH,PATH  rename=  exchange=  tmpfile=DIR,PATH
                                          see names.rs
+  utimes=PATH  futimes=  setxattr=  fsetxattr=  removexattr=  set-acl=  remove-acl=  chattr=
+  memfd-attributes                       see attributes.rs
   mount=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
                                          see acts.rs
   why-write                              write to the runner's answer about denials
@@ -115,7 +118,10 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "env" => std::env::var_os(object).map(drop).ok_or(libc::ENOENT),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
-        _ => match names::attempt(word, object).or_else(|| acts::attempt(word, &path)) {
+        _ => match names::attempt(word, object)
+            .or_else(|| attributes::attempt(word, &path))
+            .or_else(|| acts::attempt(word, &path))
+        {
             Some(result) => result,
             None => return net::attempt(word, object.parse().ok()?),
         },

@@ -245,14 +245,15 @@ fn expect_self_tests(finished: &Finished) -> Result<()> {
     let layers = meta["layers"].as_array().context("meta.json has no layers")?;
     let lsm = layers.iter().find(|layer| layer["name"] == "lsm").context("meta.json has no layer lsm")?;
     let tests = lsm["selftest"].as_array().context("the layer lsm has no self-tests")?;
+    let inodes = ["setattr", "setxattr", "removexattr", "set_acl", "remove_acl"].map(|name| format!("inode_{name}"));
     let names =
         ["mknod", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "truncate", "chmod", "chown"];
     let names = names.map(|name| format!("path_{name}"));
     let others = ["file_open", "bprm_check_security", "socket_connect", "socket_sendmsg", "task_alloc"];
     for hook in others
         .into_iter()
-        .chain(["mmap_file", "sb_mount", "userns_create", "bpf"])
-        .chain(names.iter().map(String::as_str))
+        .chain(["mmap_file", "file_ioctl", "sb_mount", "userns_create", "bpf"])
+        .chain(names.iter().chain(&inodes).map(String::as_str))
     {
         let test = tests.iter().find(|test| test["check"] == hook);
         ensure!(
@@ -365,11 +366,11 @@ network:
     let (_peers, _) = set_up()?;
     std::fs::write("/etc/passwd-", "")?;
     let policy = write("closed.yaml", POLICY)?;
-    // A default also denies what no hook holds yet: that is refused, unless it is asked for.
+    // The network's default also denies what no hook holds yet: that is refused, unless it is asked for.
     let refused = complete("closed-refused", &["--enforce", &policy], &steps(TABLE))?;
     refused.expect_code(125)?;
     ensure!(refused.stdout.is_empty(), "the command was started: {}", refused.stdout);
-    ensure!(refused.stderr.contains("closed/files.default"), "the rule is not named: {}", refused.stderr);
+    ensure!(refused.stderr.contains("closed/network.default"), "the rule is not named: {}", refused.stderr);
     let finished = complete("closed", &["--enforce", &policy, "--best-effort"], &steps(TABLE))?;
     finished.expect_code(0)?;
     expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;

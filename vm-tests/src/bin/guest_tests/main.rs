@@ -6,6 +6,7 @@
 
 mod acts;
 mod attempt;
+mod attributes;
 mod denials;
 mod doctor;
 mod ends;
@@ -32,6 +33,7 @@ pub const WORK: &str = "/tmp/trial";
 const SUITES: &[(&str, &[Trial])] = &[
     ("denials", denials::TRIALS),
     ("names", names::TRIALS),
+    ("attributes", attributes::TRIALS),
     ("acts", acts::TRIALS),
     ("why", why::TRIALS),
     ("shipped", shipped::TRIALS),

@@ -11,7 +11,6 @@ pub const TRIALS: &[Trial] = &[
     ("names enforced", enforced),
     ("names audited", audited),
     ("without a name at first", nameless),
-    ("attributes", attributes),
 ];
 
 /// Where the names are; made afresh for each run.
@@ -150,34 +149,6 @@ fn nameless() -> Result<()> {
     ];
     let policy = set_up()?;
     let finished = complete("nameless", &["--enforce", &policy], &steps(TABLE))?;
-    finished.expect_code(0)?;
-    expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
-    expect_events(TABLE, Treatment::Enforced, &finished.log()?)
-}
-
-/// Mode and owner are judged; what else `attributes` means is not held yet, so that it must be asked for.
-fn attributes() -> Result<()> {
-    const RULE: &str = "attributes/no-attributes";
-    const TABLE: &[Attempt] = &[
-        denied(step!("chmod" "fixed"), "file_mode", at!("fixed"), ACCES, RULE),
-        allowed(step!("chmod" "plain1"), "file_mode", at!("plain1")),
-        denied(step!("chown" "fixed"), "file_owner", at!("fixed"), ACCES, RULE),
-        allowed(step!("chown" "plain1"), "file_owner", at!("plain1")),
-    ];
-    const POLICY: &str = r#"
-version: 1
-name: attributes
-files:
-  default: allow
-  rules:
-    - { name: no-attributes, deny: [attributes], path: ["/tmp/trial/n/fixed"] }
-"#;
-    set_up()?;
-    let policy = write("attributes.yaml", POLICY)?;
-    let refused = complete("attributes-refused", &["--enforce", &policy], &steps(TABLE))?;
-    refused.expect_code(125)?;
-    ensure!(refused.stderr.contains(RULE), "the rule is not named: {}", refused.stderr);
-    let finished = complete("attributes", &["--enforce", &policy, "--best-effort"], &steps(TABLE))?;
     finished.expect_code(0)?;
     expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
     expect_events(TABLE, Treatment::Enforced, &finished.log()?)

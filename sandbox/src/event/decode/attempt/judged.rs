@@ -26,7 +26,10 @@ impl Record<'_> {
     /// One name or two, as a hook judged them.
     pub(super) fn checked_names(&self, to: &mut Builder) {
         let [_, second, gained, flags] = self.header.args;
-        for (key, part) in [(Key::Path, 0), (Key::Path2, 1)] {
+        // An extended attribute is no second name of the file.
+        let second_key =
+            if self.header.args[0] == Kind::Xattr as u64 { Key::Target } else { Key::Path2 };
+        for (key, part) in [(Key::Path, 0), (second_key, 1)] {
             if !self.parts[part].is_empty() {
                 to.bytes(key, &self.parts[part]);
             }
