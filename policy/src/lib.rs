@@ -25,6 +25,7 @@ pub mod links;
 mod lint;
 mod model;
 mod nearest;
+pub mod other_names;
 mod parse;
 pub mod pattern;
 mod print;
