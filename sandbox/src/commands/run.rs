@@ -24,6 +24,7 @@ use crate::launch::launch;
 use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
+use crate::launch::standard;
 use crate::record::store::{Account, Place, RunDir, RunName};
 use crate::record::time;
 use crate::settings::{ModeSetting, RunSettings, Verbosity};
@@ -131,6 +132,10 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
     let mut mode = load_policy(&settings.mode, surroundings(&expected))?;
+
+    if let Mode::Enforce(policy, _) = &mode {
+        standard::check(policy).map_err(|error| Refusal::cannot_start(error.to_string()))?;
+    }
 
     // From here on something is made.
     let run_dir_origin = match &settings.run_dir {

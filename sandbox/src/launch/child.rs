@@ -110,6 +110,9 @@ fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
         return failed(ChildStep::Exec, &error.into());
     }
     if plan.confinement == Confinement::Enforced {
+        if let Err(error) = inherited::keep_standard_descriptors_only() {
+            return failed(ChildStep::Exec, &error);
+        }
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }

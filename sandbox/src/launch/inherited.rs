@@ -72,9 +72,23 @@ pub fn restore_closed_descriptors() {
     }
 }
 
+/// Keeps every descriptor but the standard ones from the program that is executed next: they were opened outside, and
+/// nothing would judge them any more. Call it in the child, before exec.
+pub fn keep_standard_descriptors_only() -> io::Result<()> {
+    // SAFETY: no pointers; descriptors stay open here until exec.
+    let closed =
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a standard descriptor was open when `sandbox` was started.
+pub fn was_open(fd: i32) -> bool {
+    (0..3).contains(&fd) && CLOSED.load(Ordering::Relaxed) & (1 << fd) == 0
+}
+
 /// Whether stderr was open, so that writing there reaches somebody.
 pub fn stderr_was_open() -> bool {
-    CLOSED.load(Ordering::Relaxed) & (1 << 2) == 0
+    was_open(2)
 }
 
 /// The signal mask in force now; at the start of `main` it is the one that was found.

@@ -26,6 +26,7 @@ pub mod process;
 pub mod program;
 pub mod readiness;
 pub mod signals;
+pub mod standard;
 pub mod workspace;
 
 use std::io;
