@@ -1,8 +1,8 @@
 //! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `limits`, `env`, `observe`.
 //!
-//! They are read, checked and printed. Of them `kernel` is held, but for [`KERNEL_UNHELD`], and so are `env` and
-//! `syscalls: default`; [`Settings::keys`] says which of the others a policy has, so that an enforced run refuses by
-//! name. Inherited ones hold where the file says nothing itself.
+//! They are read, checked and printed. Of them `kernel`, `env` and `syscalls: default` are held; [`Settings::keys`] says
+//! which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold where the file says
+//! nothing itself.
 
 use std::time::Duration;
 
@@ -24,9 +24,6 @@ pub const KERNEL: [&str; 15] = [
     "io-uring",
     "clock",
 ];
-
-/// Of [`KERNEL`], what nothing keeps closed yet.
-pub const KERNEL_UNHELD: [&str; 2] = ["raw-devices", "sysctl-write"];
 
 /// Which system calls there are.
 #[derive(Clone, Debug, PartialEq, Eq)]

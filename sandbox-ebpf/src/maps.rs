@@ -9,8 +9,8 @@ use sandbox_ebpf::abi::{
     config::{MAX_SLOTS, RunConfig, RunCounters},
     event::{DATA_MAX, Header, PATH_MAX},
     policy::{
-        AddressKey, AddressNode, PORTS_PER_PAGE, PortRange, StateVerdict, TRANSITIONS_PER_PAGE,
-        VERDICTS_PER_PAGE,
+        AddressKey, AddressNode, Link, LinkKey, MAX_LINKS, PORTS_PER_PAGE, PortRange, StateVerdict,
+        TRANSITIONS_PER_PAGE, VERDICTS_PER_PAGE,
     },
     syscall::{CALLS, SyscallSpec},
 };
@@ -83,6 +83,10 @@ pub struct Finding {
     pub gained: u64,
     /// 1 when the call's result follows this record.
     pub paired: u64,
+    /// Which mark denies the object by another of its names, plus one; 0 for none.
+    pub linked: u64,
+    /// 1 for an object that no directory has.
+    pub own: u64,
     /// Port, protocol and address to be looked up.
     pub port: u64,
     pub proto: u64,
@@ -277,6 +281,8 @@ pub static VERDICTS: Array<[StateVerdict; VERDICTS_PER_PAGE]> = Array::with_max_
 pub static PORTS: Array<[PortRange; PORTS_PER_PAGE]> = Array::with_max_entries(1, 0);
 #[map]
 pub static ADDRESSES: LpmTrie<AddressKey, AddressNode> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+pub static LINKS: HashMap<LinkKey, Link> = HashMap::with_max_entries(MAX_LINKS, BPF_F_NO_PREALLOC);
 
 #[btf_map]
 pub static MEMBERS: TaskStorage<Member> = TaskStorage::new();

@@ -75,11 +75,12 @@ impl Pipeline {
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
             _ => Judging::Observed,
         };
+        let judge = Judge::new(mode.policies(), judging).with_marks(sensor.marks().clone());
         Pipeline {
             sensor,
             decoder: Decoder::new(),
             enricher: Enricher::new(),
-            judge: Judge::new(mode.policies(), judging),
+            judge,
             denials: Arc::default(),
             living: Living::default(),
             process,

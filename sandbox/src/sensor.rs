@@ -11,6 +11,7 @@ use aya::maps::{MapData, RingBuf};
 use policy::{
     Access, AccessSet, Policy,
     compile::lsm::{LsmPlan, compile},
+    other_names::Marks,
 };
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig, RunCounters},
@@ -18,7 +19,7 @@ use sandbox_ebpf::abi::{
 };
 
 use crate::{
-    enforce::lsm::{self, Lease},
+    enforce::lsm::{self, Found, Lease},
     kernel::object::{Object, ObjectError, Sizes},
     layers::{
         probe,
@@ -121,6 +122,7 @@ pub struct Sensor {
     ring: RingBuf<MapData>,
     reports: Vec<LayerReport>,
     unheld: Vec<String>,
+    linked: Found,
     enforces: bool,
 }
 
@@ -152,11 +154,15 @@ impl Sensor {
         }
         let unheld = unheld(&request, plan.as_ref(), &lsm)?;
         configure(&object, request.judging.mode(), plan.as_ref())?;
+        let linked = match request.judging.policy() {
+            Some(policy) if holds => lsm::mark(&object, SLOT, policy)?,
+            _ => Found::default(),
+        };
         let mut reports = Vec::new();
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
-        Ok(Sensor { object, ring, reports, unheld, enforces: holds })
+        Ok(Sensor { object, ring, reports, unheld, linked, enforces: holds })
     }
 
     /// The layers that hold, each with its self-test, and those that were tried and do not.
@@ -218,7 +224,13 @@ impl Sensor {
 
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
-        self.unheld.iter().map(|line| format!("not held: {line}")).collect()
+        let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
+        unheld.chain(self.linked.notes.iter().cloned()).collect()
+    }
+
+    /// The files that are denied by another name than they are opened by.
+    pub fn marks(&self) -> &Marks {
+        &self.linked.marks
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.
@@ -380,6 +392,7 @@ fn configure(object: &Object, mode: Mode, plan: Option<&LsmPlan>) -> Result<(), 
         config.row_shift = plan.row_shift;
         config.default_deny = plan.default_deny;
         config.net_default_deny = plan.net_default_deny;
+        config.nameless_deny = plan.nameless_deny;
         config.kernel_allow = plan.kernel_allow;
     }
     object.configure(SLOT, config)

@@ -36,6 +36,8 @@ const SUITES: &[Suite] = &[
     Suite { name: "why", cmdline: "", then: None },
     Suite { name: "shipped", cmdline: "", then: None },
     Suite { name: "settings", cmdline: "", then: None },
+    Suite { name: "origins", cmdline: "", then: None },
+    Suite { name: "code", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },
     Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },

@@ -56,6 +56,8 @@ pub struct LsmPlan {
     pub net_default_deny: u8,
     /// [`abi::kernel`] bits that the policy allows.
     pub kernel_allow: u32,
+    /// `abi::access` bits denied to what no directory has: code under a name that its maker chose.
+    pub nameless_deny: u8,
     /// The address trie, ascending by prefix length, then address.
     pub addresses: Vec<AddressEntry>,
     /// Port ranges that its nodes name.
@@ -95,6 +97,7 @@ pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
         verdicts: automaton.verdicts,
         default_deny,
         net_default_deny: network.net_bits(),
+        nameless_deny: nameless_deny(policy, default_deny),
         kernel_allow: kernel_allow(policy),
         addresses,
         ports,
@@ -102,6 +105,15 @@ pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
         inexpressible,
         denials: held::denials(policy),
     })
+}
+
+/// What is denied of objects that no rule can name. A policy that keeps anything from being executed keeps these from
+/// it, since they could be a copy of it that lies nowhere; loaded they are unless the default denies loading.
+fn nameless_deny(policy: &Policy, default_deny: u16) -> u8 {
+    let denies = policy.exec.rules.iter().any(|rule| rule.effect != Decision::Allow && !rule.is_void());
+    let by_rule = if denies { abi::access::RUN } else { 0 };
+    // Both bits lie in the lower byte.
+    ((default_deny & (abi::access::RUN | abi::access::LOAD)) | by_rule) as u8
 }
 
 /// What the hooks let pass beyond files and addresses; everything where the policy is on trial.
@@ -117,6 +129,8 @@ fn kernel_allow(policy: &Policy) -> u32 {
         "ptrace-any" => abi::kernel::PTRACE_ANY | abi::kernel::PTRACE_OWN,
         "bpf" => abi::kernel::BPF,
         "signal-outside" => abi::kernel::SIGNAL_OUTSIDE,
+        "raw-devices" => abi::kernel::RAW_DEVICES,
+        "sysctl-write" => abi::kernel::SYSCTL_WRITE,
         _ => 0,
     });
     bits.fold(0, std::ops::BitOr::bitor)

@@ -66,9 +66,7 @@ pub enum Unsupported {
     Target(&'static str),
     /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
     Exception(&'static str),
-    /// `kernel` closes this, and nothing does.
-    Kernel(&'static str),
-    /// It is a section of settings (`kernel`, `limits`, …).
+    /// It is a section of settings (`limits`, `env`, …).
     Setting,
     /// It allows more or less than whole directories, single files or ports of TCP: a list of those does not say it.
     Shape,
@@ -85,7 +83,6 @@ impl std::fmt::Display for Unheld {
             Unsupported::Sha256 => write!(f, "rule `{rule}` names contents by `sha256`"),
             Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
-            Unsupported::Kernel(act) => write!(f, "rule `{rule}` denies `{act}`"),
             Unsupported::Setting => write!(f, "section `{rule}` sets something"),
             Unsupported::Shape => {
                 write!(f, "rule `{rule}` allows what no list of directories and ports says")

@@ -51,12 +51,14 @@ const UNSEEN: [&str; 1] = [
 
 /// Calls that no enforced run may make unless its policy allows them, by the words of `kernel`. What has hooks
 /// (mount(2), ptrace(2), bpf(2), …) is theirs.
-const CLOSED: [(&str, &[&str]); 7] = [
+const CLOSED: [(&str, &[&str]); 8] = [
     ("io-uring", &["io_uring_setup", "io_uring_enter", "io_uring_register"]),
     ("mount", &["open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"]),
     ("setns", &["setns"]),
     ("perf", &["perf_event_open"]),
     ("modules", &["init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load"]),
+    // Ports of the machine, past every device.
+    ("raw-devices", &["iopl", "ioperm"]),
     ("keyrings", &["add_key", "request_key", "keyctl"]),
     ("clock", &["settimeofday", "clock_settime", "adjtimex", "clock_adjtime"]),
 ];

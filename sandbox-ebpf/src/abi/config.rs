@@ -37,8 +37,8 @@ pub struct RunConfig {
     pub default_deny: u16,
     /// [`super::policy::net_access`] bits that the network default denies.
     pub net_default_deny: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// [`super::policy::access`] bits that are denied to what no directory has, and no rule can name.
+    pub nameless_deny: u8,
     /// [`super::policy::kernel`] bits that the policy allows.
     pub kernel_allow: u32,
 }

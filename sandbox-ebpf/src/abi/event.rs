@@ -8,7 +8,7 @@
 //! | `Open` that succeeded, calls on a descriptor | the object's own path ¹ | – | – | – |
 //! | `Exec` | working directory ¹ | name as called ² | the executable's path ¹ | argv, NUL-separated |
 //! | network calls | the socket address as the kernel got it | working directory, for a relative unix name ¹ | – | – |
-//! | `OpenCheck`, `ExecCheck`, `LoadCheck` | path as d_path gives it | – | – | – |
+//! | `OpenCheck`, `ExecCheck`, `LoadCheck`, `ReceiveCheck` | path as d_path gives it | – | – | – |
 //! | `ConnectCheck`, `SendCheck` | the socket address | – | – | – |
 //! | `KernelCheck` | the path that it is about, if any | – | – | – |
 //! | `PathCheck` | the first name's absolute path | the second name's; an extended attribute's name | – | – |
@@ -97,13 +97,15 @@ pub enum Kind {
     KernelCheck = 31,
     /// A change of a file's flags (chattr), as only a hook sees it.
     Flags = 32,
+    /// A hook's verdict on a file that came as a descriptor from another process. `args`: flags of the open file.
+    ReceiveCheck = 33,
 }
 
 impl Kind {
     /// The kind behind a raw number; what is not known is `Unknown`.
     pub fn from_raw(raw: u8) -> Kind {
         use Kind::*;
-        const KINDS: [Kind; 33] = [
+        const KINDS: [Kind; 34] = [
             Unknown,
             Fork,
             Exec,
@@ -137,6 +139,7 @@ impl Kind {
             LoadCheck,
             KernelCheck,
             Flags,
+            ReceiveCheck,
         ];
         KINDS.get(raw as usize).copied().unwrap_or(Unknown)
     }
@@ -192,6 +195,10 @@ pub enum Cause {
     Below = 8,
     /// The object is shown in more places than can be looked at.
     Places = 9,
+    /// Code that no directory has: no rule can name it.
+    Nameless = 10,
+    /// Another name that the object had when the run began is denied. `args[3]` is the mark's number plus one.
+    Link = 11,
 }
 
 impl Cause {
@@ -207,6 +214,8 @@ impl Cause {
             7 => Cause::Ended,
             8 => Cause::Below,
             9 => Cause::Places,
+            10 => Cause::Nameless,
+            11 => Cause::Link,
             _ => Cause::Tables,
         }
     }

@@ -24,6 +24,7 @@ macro_rules! offset_table {
             TASK_REAL_CRED = "task_struct" "real_cred";
             NSPROXY_MNT = "nsproxy" "mnt_ns";
             IATTR_VALID = "iattr" "ia_valid";
+            REGISTERS_NUMBER = "pt_regs" "orig_ax";
             SIGNAL_LIVE = "signal_struct" "live.counter";
             SIGNAL_FLAGS = "signal_struct" "flags";
             SIGNAL_GROUP_EXIT_CODE = "signal_struct" "group_exit_code";
@@ -43,6 +44,7 @@ macro_rules! offset_table {
             DENTRY_NAME_LENGTH = "dentry" "d_name.len";
             DENTRY_INODE = "dentry" "d_inode";
             DENTRY_SB = "dentry" "d_sb";
+            DENTRY_HASH = "dentry" "d_hash.pprev";
             MOUNT_MNT = "mount" "mnt";
             MOUNT_PARENT = "mount" "mnt_parent";
             MOUNT_NS = "mount" "mnt_ns";
@@ -52,6 +54,10 @@ macro_rules! offset_table {
             INODE_SB = "inode" "i_sb";
             INODE_MODE = "inode" "i_mode";
             INODE_NLINK = "inode" "i_nlink";
+            INODE_RDEV = "inode" "i_rdev";
+            PROC_INODE_VFS = "proc_inode" "vfs_inode";
+            PROC_INODE_SYSCTL = "proc_inode" "sysctl";
+            PROC_INODE_ENTRY = "proc_inode" "pde";
             SB_DEV = "super_block" "s_dev";
             SB_MAGIC = "super_block" "s_magic";
             SB_FLAGS = "super_block" "s_flags";

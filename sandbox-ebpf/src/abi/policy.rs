@@ -87,6 +87,35 @@ pub mod kernel {
     pub const BPF: u32 = 1 << 5;
     /// A signal to a process outside the run.
     pub const SIGNAL_OUTSIDE: u32 = 1 << 6;
+    /// Opening a block device, or one that leads to the machine's memory or hardware.
+    pub const RAW_DEVICES: u32 = 1 << 7;
+    /// Opening a setting of the kernel's for writing: below /proc/sys, in sysfs and its like.
+    pub const SYSCTL_WRITE: u32 = 1 << 8;
+}
+
+/// Most files with other names that all runs together mark.
+pub const MAX_LINKS: u32 = 65_536;
+
+/// A file, as the kernel knows it: key of the table of marked files.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkKey {
+    /// Inode number.
+    pub ino: u64,
+    /// Device of its file system (kernel's dev_t).
+    pub dev: u32,
+    /// Slot of the run.
+    pub slot: u32,
+}
+
+/// What is denied of a file by the names that it had when the run began.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// [`access`] bits.
+    pub denied: u32,
+    /// Which of the runner's marks it is.
+    pub number: u32,
 }
 
 /// Protocols as [`PortRange::proto`] names them.
@@ -148,6 +177,8 @@ pub struct PortRange {
     pub _pad: u8,
 }
 
+const _: () = assert!(size_of::<LinkKey>() == 16);
+const _: () = assert!(size_of::<Link>() == 8);
 const _: () = assert!(size_of::<StateVerdict>() == 4);
 const _: () = assert!(size_of::<AddressKey>() == 20);
 const _: () = assert!(size_of::<AddressNode>() == 8);

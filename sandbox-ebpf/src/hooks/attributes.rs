@@ -16,7 +16,7 @@ use sandbox_ebpf::abi::{
 };
 
 use super::{
-    EACCES, Matter, Tell, Workplace, conclude, names,
+    EACCES, Matter, Tell, Workplace, conclude, links, names,
     path::{TOLD, entry_at, one, subject, unjudged},
     places,
 };
@@ -148,6 +148,7 @@ fn judge(dentry: u64, name: u64, kind: Kind, previous: i32) -> i32 {
         place.leave();
         return 0;
     }
+    links::judge(&subject, scratch, field(dentry, &offsets::DENTRY_INODE), matter.access);
     // SAFETY: the buffer has room for the longest name; the helper checks the source.
     let read = if name == 0 {
         0
@@ -167,6 +168,7 @@ fn judge(dentry: u64, name: u64, kind: Kind, previous: i32) -> i32 {
             header.ino = field(inode, &offsets::INODE_INO);
             header.dev = field(superblock, &offsets::SB_DEV);
             header.args[0] = kind as u64;
+            header.args[3] = get(&finding.linked);
             header.parts[0] = get(&finding.names[0].length) as u16;
             header.parts[1] = get(&finding.names[1].length) as u16;
         },
@@ -183,8 +185,8 @@ fn judge(dentry: u64, name: u64, kind: Kind, previous: i32) -> i32 {
 fn within_another() -> bool {
     // SAFETY: the helper takes no argument.
     let task = unsafe { bpf_get_current_task() };
-    let chosen = value(&offsets::TASK_IO_URING) as u64 != ABSENT
-        && field::<u64>(task, &offsets::TASK_IO_URING) != 0;
+    let chosen =
+        value(&offsets::TASK_IO_URING) as u64 != ABSENT && field::<u64>(task, &offsets::TASK_IO_URING) != 0;
     !chosen && field::<u64>(task, &offsets::TASK_CRED) != field::<u64>(task, &offsets::TASK_REAL_CRED)
 }
 

@@ -7,11 +7,14 @@ use aya_ebpf::{
 };
 use sandbox_ebpf::abi::{
     config::Mode,
-    event::{Cause, Kind, PATH_MAX},
+    event::{Cause, Kind, PATH_MAX, flag},
     policy::access,
 };
 
-use super::{EACCES, Matter, Subject, Tell, Workplace, conclude, entry, found, result_follows};
+use super::{
+    EACCES, Matter, Subject, Tell, Workplace, conclude, device, entry, found, kernel, links, names,
+    result_follows,
+};
 use crate::{
     emit::{counter, masked, next_kseq},
     maps::{HookScratch, get, put},
@@ -50,6 +53,10 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     }
     if mode & FMODE_READ != 0 || wanted == 0 {
         wanted |= access::READ;
+    }
+    let act = device::act(file as u64, wanted);
+    if act & !subject.config.kernel_allow != 0 && subject.judged() {
+        return kernel::judge_open(&subject, act, file as u64, flags);
     }
     let matter = Matter {
         check: Kind::OpenCheck,
@@ -114,6 +121,8 @@ pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
     put(&mut scratch.finding.length, name_length(written) as u64);
     put(&mut scratch.finding.wanted[0], matter.access as u64);
     put(&mut scratch.finding.denied, 0);
+    put(&mut scratch.finding.own, 0);
+    put(&mut scratch.finding.linked, 0);
     put(&mut scratch.finding.cause, Cause::Policy as u64);
     if subject.judged() {
         answer(subject, file, scratch, written, matter.access);
@@ -133,6 +142,8 @@ pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
             header.args[0] = field::<u32>(file as u64, &offsets::FILE_F_FLAGS) as u64;
             header.parts[0] = get(&finding.length) as u16;
             header.access = get(&finding.wanted[0]) as u16;
+            header.args[3] = get(&finding.linked);
+            header.flags = get(&finding.own) as u16 * flag::DETACHED;
         },
         EACCES,
     );
@@ -164,7 +175,17 @@ fn answer(subject: &Subject, file: *const u8, scratch: &mut HookScratch, written
         }
         return;
     }
-    if links(file) == 0 && ends_deleted(scratch) {
+    if names::is_internal(field(file as u64 + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT)) {
+        // A memfd and its like, under a name that its maker chose: it belongs to the run. As code it is what no rule
+        // can name.
+        let hit = wanted & subject.config.nameless_deny as u16;
+        put(&mut scratch.finding.own, 1);
+        if hit != 0 {
+            found(scratch, Answer::denied(Cause::Nameless));
+        }
+        return;
+    }
+    if is_gone(file) && ends_deleted(scratch) {
         let length = scratch.length() - DELETED.len() as u64;
         put(&mut scratch.finding.length, length);
     }
@@ -178,15 +199,26 @@ fn answer(subject: &Subject, file: *const u8, scratch: &mut HookScratch, written
         // default says nothing of the kind: it is about programs, not about libraries.
         hit |= access::RUN & state.verdict.deny;
     }
-    put(&mut scratch.finding.wanted[0], if wanted == access::LOAD { hit } else { wanted } as u64);
     put(&mut scratch.finding.denied, hit as u64);
+    let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
+    if wanted == access::LOAD {
+        links::judge(subject, scratch, inode, access::LOAD | access::RUN);
+        let hit = scratch.denied();
+        put(&mut scratch.finding.wanted[0], hit);
+    } else {
+        links::judge(subject, scratch, inode, wanted);
+    }
 }
 
-/// Names that lead to a file.
+/// Whether the name that a file was opened by is gone: d_path says so at the name's end then. Other names may be left.
 #[inline(always)]
-fn links(file: *const u8) -> u32 {
+fn is_gone(file: *const u8) -> bool {
     let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
-    field(inode, &offsets::INODE_NLINK)
+    let path = file as u64 + value(&offsets::FILE_F_PATH) as u64;
+    let dentry = field::<u64>(path, &offsets::PATH_DENTRY);
+    // An entry that no lookup finds any more is in no hash list.
+    let found = field::<u64>(dentry, &offsets::DENTRY_HASH);
+    field::<u32>(inode, &offsets::INODE_NLINK) == 0 || found == 0
 }
 
 /// Whether the path in the scratch ends with what d_path adds.

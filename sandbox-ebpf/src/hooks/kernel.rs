@@ -17,7 +17,7 @@ use super::{
 use crate::{
     emit::{counter, next_kseq},
     maps::{MEMBERS, Member, get, put},
-    offsets::{self, field},
+    offsets::{self, field, value},
 };
 
 /// `include/linux/ptrace.h`.
@@ -178,6 +178,19 @@ fn place(path: u64) -> (u64, u64) {
 /// Judges one of [`kernel`]'s acts, and records it: at a path, or with a process id and a number.
 #[inline(always)]
 fn judge(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 2]) -> i32 {
+    judge_in(subject, act, at, numbers, [Kind::Unknown; 3])
+}
+
+/// Judges the opening of a file that is an act of this section. Where it is allowed, files are judged as ever.
+#[inline(always)]
+pub fn judge_open(subject: &Subject, act: u32, file: u64, flags: u32) -> i32 {
+    let path = file + value(&offsets::FILE_F_PATH) as u64;
+    judge_in(subject, act, Some(place(path)), [0, flags as u64], [Kind::Open; 3])
+}
+
+/// The same, of a call of these kinds.
+#[inline(always)]
+fn judge_in(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 2], calls: [Kind; 3]) -> i32 {
     let denied = subject.judged() && subject.config.kernel_allow & act == 0;
     let Some(place) = Workplace::enter() else {
         next_kseq(subject.slot);
@@ -194,13 +207,7 @@ fn judge(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 2])
     }
     put(&mut scratch.finding.denied, denied as u64);
     put(&mut scratch.finding.cause, Cause::Policy as u64);
-    let matter = Matter {
-        check: Kind::KernelCheck,
-        calls: [Kind::Unknown; 3],
-        access: 0,
-        tell: Tell::Usual,
-        entered: false,
-    };
+    let matter = Matter { check: Kind::KernelCheck, calls, access: 0, tell: Tell::Usual, entered: false };
     let result = conclude::<{ PATH_MAX as u32 - 1 }>(
         subject,
         scratch,

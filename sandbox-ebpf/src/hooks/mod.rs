@@ -5,13 +5,17 @@
 //! denies is passed on. A verdict never waits for room in the ring.
 
 pub mod attributes;
+pub mod calls;
+pub mod device;
 pub mod exec;
 pub mod file;
 pub mod kernel;
+pub mod links;
 pub mod names;
 pub mod net;
 pub mod path;
 pub mod places;
+pub mod receive;
 pub mod task;
 
 use aya_ebpf::helpers::{
@@ -276,7 +280,7 @@ fn report<const MASK: u32>(
     if scratch.paired() != 0 {
         flags |= flag::RESULT_FOLLOWS;
     }
-    scratch.header.flags = flags;
+    scratch.header.flags |= flags;
     let urgency = if scratch.judgement() > Judgement::Allowed as u64 { Urgency::Now } else { Urgency::Usual };
     let sent = emit::send::<MASK>(&scratch.header, scratch.length() as usize, urgency);
     if !sent && scratch.paired() == 0 {

@@ -25,6 +25,12 @@ const END: usize = PATH_MAX - 1;
 /// `MNT_NS_INTERNAL` (fs/mount.h): a mount of the kernel's own, for pipes, sockets and memfds.
 const INTERNAL: u64 = -22i64 as u64;
 
+/// Whether a mount (a `struct vfsmount`) is the kernel's own.
+#[inline(always)]
+pub fn is_internal(mnt: u64) -> bool {
+    field::<u64>(mnt.wrapping_sub(value(&offsets::MOUNT_MNT) as u64), &offsets::MOUNT_NS) == INTERNAL
+}
+
 /// How a walk ended.
 pub mod end {
     /// It did not.

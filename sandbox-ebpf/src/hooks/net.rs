@@ -11,7 +11,7 @@ use super::{EPERM, Matter, Subject, Tell, Workplace, conclude, found};
 use crate::{
     emit::{counter, next_kseq},
     maps::{HookScratch, get, put},
-    offsets::{self, field},
+    offsets::{self, field, value},
     trace::net::describe_socket,
     verdict::{self, Answer},
 };
@@ -103,6 +103,68 @@ fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u8) 
         (Kind::SendCheck, [Kind::Send; 3])
     };
     let matter = Matter { check, calls, access: access as u16, tell: Tell::Usual, entered: false };
+    let result = conclude::<31>(
+        subject,
+        scratch,
+        matter,
+        |header, finding| {
+            describe_socket(header, socket);
+            header.parts[0] = get(&finding.length) as u16;
+        },
+        EPERM,
+    );
+    place.leave();
+    result
+}
+
+/// Judges a socket that was made elsewhere as if it connected now to where it is connected, and records a denial.
+#[inline(always)]
+pub fn judge_received(subject: &Subject, socket: u64, access: u8) -> i32 {
+    let sock: u64 = field(socket, &offsets::SOCKET_SK);
+    let family: u16 = field(sock, &offsets::SOCK_FAMILY);
+    let port: u16 = field(sock, &offsets::SOCK_DPORT);
+    if port == 0 || (family != AF_INET && family != AF_INET6) {
+        return 0;
+    }
+    let Some(place) = Workplace::enter() else {
+        next_kseq(subject.slot);
+        counter!(subject.slot, lost);
+        return if subject.config.mode == Mode::Enforce as u32 { EPERM } else { 0 };
+    };
+    // SAFETY: the scratch is a map value.
+    let scratch = unsafe { &mut *place.scratch };
+    put(&mut scratch.finding.denied, 0);
+    put(&mut scratch.finding.cause, Cause::Policy as u64);
+    put(&mut scratch.finding.length, ADDRESS as u64);
+    let [family_low, family_high] = family.to_ne_bytes();
+    let [port_low, port_high] = port.to_ne_bytes();
+    scratch.path[0] = family_low;
+    scratch.path[1] = family_high;
+    scratch.path[2] = port_low;
+    scratch.path[3] = port_high;
+    // sockaddr_in has the address at 4, sockaddr_in6 at 8. SAFETY: the buffer has room; the helper checks the source.
+    unsafe {
+        generated::bpf_probe_read_kernel(
+            scratch.path.as_mut_ptr().add(4).cast(),
+            4,
+            (sock + value(&offsets::SOCK_DADDR) as u64) as *const _,
+        );
+        if family == AF_INET6 {
+            generated::bpf_probe_read_kernel(
+                scratch.path.as_mut_ptr().add(8).cast(),
+                16,
+                (sock + value(&offsets::SOCK_DADDR6) as u64) as *const _,
+            );
+        }
+    }
+    answer(subject, scratch, socket, ADDRESS as u32, access);
+    let matter = Matter {
+        check: Kind::ConnectCheck,
+        calls: [Kind::Unknown; 3],
+        access: access as u16,
+        tell: Tell::Denials,
+        entered: false,
+    };
     let result = conclude::<31>(
         subject,
         scratch,

@@ -11,7 +11,9 @@ use sandbox_ebpf::abi::{
 };
 
 use super::{
-    EACCES, Matter, Subject, Tell, Workplace, conclude,
+    EACCES, Matter, Subject, Tell, Workplace,
+    calls::write_of_creation,
+    conclude, links,
     names::{self, Which, outcome},
 };
 use crate::{
@@ -54,13 +56,18 @@ pub fn path_mkdir(ctx: LsmContext) -> i32 {
 }
 
 /// path_mknod(dir, dentry, mode, dev): also an open that makes a file, and the bind of a socket to a path. There
-/// file_open, or the record of the bind, tells of what is allowed.
+/// file_open, or the record of the bind, tells of what is allowed. An open for writing is judged as that here too,
+/// since file_open comes when the file is made; where nothing is blocked, file_open is soon enough.
 #[lsm(hook = "path_mknod")]
 pub fn path_mknod(ctx: LsmContext) -> i32 {
     let calls = [Kind::Mknod, Kind::Open, Kind::Bind];
-    let matter = Matter { calls, access: access::CREATE, tell: Tell::Usual, ..TOLD };
     match subject(ctx.arg(4)) {
-        Ok(subject) => one(&subject, entry_in(ctx.arg(0), ctx.arg(1)), (Kind::Mknod, matter)),
+        Ok(subject) => {
+            let enforced = subject.config.mode == Mode::Enforce as u32;
+            let access = access::CREATE | if enforced { write_of_creation() } else { 0 };
+            let matter = Matter { calls, access, tell: Tell::Usual, ..TOLD };
+            one(&subject, entry_in(ctx.arg(0), ctx.arg(1)), (Kind::Mknod, matter))
+        }
         Err(answer) => answer,
     }
 }
@@ -228,7 +235,9 @@ pub(super) fn one(subject: &Subject, entry: Entry, (kind, matter): (Kind, Matter
     if outcome == outcome::AT {
         put(&mut scratch.finding.cause, Cause::Policy as u64);
         put(&mut scratch.finding.denied, denied & matter.access as u64);
+        links::judge(subject, scratch, field(entry.dentry, &offsets::DENTRY_INODE), matter.access);
     } else {
+        put(&mut scratch.finding.linked, 0);
         put(&mut scratch.finding.cause, outcome - outcome::UNKNOWN);
         put(&mut scratch.finding.denied, 1);
     }
@@ -238,6 +247,7 @@ pub(super) fn one(subject: &Subject, entry: Entry, (kind, matter): (Kind, Matter
         matter,
         |header, finding| {
             header.args[0] = kind as u64;
+            header.args[3] = get(&finding.linked);
             header.parts[0] = finding.length as u16;
         },
         EACCES,

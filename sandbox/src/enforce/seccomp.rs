@@ -33,6 +33,12 @@ fn number(name: &str) -> io::Result<Option<libc::c_long>> {
         "fspick" => libc::SYS_fspick,
         "mount_setattr" => libc::SYS_mount_setattr,
         "setns" => libc::SYS_setns,
+        #[cfg(target_arch = "x86_64")]
+        "iopl" => libc::SYS_iopl,
+        #[cfg(target_arch = "x86_64")]
+        "ioperm" => libc::SYS_ioperm,
+        #[cfg(not(target_arch = "x86_64"))]
+        "iopl" | "ioperm" => return Ok(None),
         "perf_event_open" => libc::SYS_perf_event_open,
         "init_module" => libc::SYS_init_module,
         "finit_module" => libc::SYS_finit_module,

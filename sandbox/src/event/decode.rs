@@ -65,6 +65,8 @@ pub struct Facts {
     pub net_access: u8,
     /// The protocol, one of [`sandbox_ebpf::abi::policy::proto`].
     pub proto: u8,
+    /// The number of the mark that denied, where the cause is another name of the object.
+    pub mark: usize,
     /// The object stands in no directory: a pipe, a socket, a memfd.
     pub detached: bool,
     /// The other end of a connect or send, the own end of a bind or listen.
@@ -86,6 +88,7 @@ impl Default for Facts {
             kernel: 0,
             net_access: 0,
             proto: 0,
+            mark: 0,
             detached: false,
             end: None,
             script: false,

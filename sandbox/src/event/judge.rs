@@ -15,7 +15,7 @@ use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use policy::{
     AccessSet, Act, Decision, End, Mode, Owner, Policies, Policy, Protocol, RuleName, Subject, Verdict,
-    compile::lsm,
+    compile::lsm, other_names::Marks,
 };
 use sandbox_ebpf::abi::{
     event::{Cause, Judgement},
@@ -54,6 +54,7 @@ impl Judging {
                 | EventType::FileSymlink
                 | EventType::FileTruncate
                 | EventType::FileLoad
+                | EventType::FileReceive
                 | EventType::FileMode
                 | EventType::FileOwner
                 | EventType::FileTimes
@@ -78,6 +79,7 @@ impl Judging {
 pub struct Judge {
     policies: Option<Policies>,
     judging: Judging,
+    marks: Marks,
     remembered: Remembered,
 }
 
@@ -86,7 +88,13 @@ impl Judge {
     /// of what is judged here either.
     pub fn new(policies: Option<&Policies>, judging: Judging) -> Self {
         let policies = policies.map(|policies| policies.map(|policy| lsm::expressible(policy).0));
-        Self { policies, judging, remembered: Remembered::default() }
+        Self { policies, judging, marks: Marks::default(), remembered: Remembered::default() }
+    }
+
+    /// With the files that hooks deny by another name.
+    #[must_use]
+    pub fn with_marks(self, marks: Marks) -> Self {
+        Self { marks, ..self }
     }
 
     /// Judges an event that was enriched.
@@ -102,6 +110,7 @@ impl Judge {
                 court.judge_observed(event, facts);
             }
             Judgement::None => {}
+            _ if facts.cause == Cause::Link => court.name_linked(event, facts, &self.marks),
             _ if facts.cause != Cause::Policy => {}
             judgement => court.name_rule(event, facts, judgement),
         }
@@ -209,6 +218,29 @@ impl Court<'_> {
         }
     }
 
+    /// Finds the name by which a file is denied that was opened by another one, and the rule behind it.
+    fn name_linked(&mut self, event: &mut Event, facts: &Facts, marks: &Marks) {
+        let loads = facts.access & access::LOAD != 0;
+        let wanted = if loads { facts.access | access::RUN } else { facts.access };
+        let mut found: Option<(Said, &[u8])> = None;
+        for name in marks.names(facts.mark) {
+            for part in [wanted & access::RUN, wanted & !access::RUN].into_iter().filter(|part| *part != 0) {
+                let said = self.at(part, name, false);
+                let first = found.as_ref().is_none_or(|(other, _)| said.rule < other.rule);
+                if said.decision != Decision::Allow && first {
+                    found = Some((said, name));
+                }
+            }
+        }
+        match found {
+            Some((said, denied)) => {
+                event.set(Key::Target, Value::Bytes(denied.to_vec()));
+                name(event, &said);
+            }
+            None => event.set(Key::Reason, Value::Bytes(b"unattributed".to_vec())),
+        }
+    }
+
     /// Judges in the kernel's stead.
     fn judge_observed(&mut self, event: &mut Event, facts: &Facts) {
         let cut = event.get(Key::PathTruncated).is_some();
@@ -291,7 +323,7 @@ impl Court<'_> {
 
     /// Accesses to a path.
     fn at(&mut self, accesses: u16, path: &[u8], detached: bool) -> Said {
-        if detached && path.first() != Some(&b'/') {
+        if detached && (path.first() != Some(&b'/') || accesses & access::RUN == 0) {
             // Pipes and the like belong to the run.
             return Said::OWN;
         }

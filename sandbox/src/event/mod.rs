@@ -42,6 +42,8 @@ pub enum EventType {
     FileTruncate,
     /// A file mapped executable, where a policy denies it.
     FileLoad,
+    /// A descriptor that came from another process, where a policy denies the file.
+    FileReceive,
     /// chmod(2) and its kin.
     FileMode,
     /// chown(2) and its kin.
@@ -101,6 +103,7 @@ impl EventType {
         EventType::FileSymlink,
         EventType::FileTruncate,
         EventType::FileLoad,
+        EventType::FileReceive,
         EventType::FileMode,
         EventType::FileOwner,
         EventType::FileTimes,
@@ -140,6 +143,7 @@ impl EventType {
             EventType::FileSymlink => "file_symlink",
             EventType::FileTruncate => "file_truncate",
             EventType::FileLoad => "file_load",
+            EventType::FileReceive => "file_receive",
             EventType::FileMode => "file_mode",
             EventType::FileOwner => "file_owner",
             EventType::FileTimes => "file_times",

@@ -30,6 +30,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sa
 /// The program that makes the calling task a member.
 const ARM: &str = "arm";
 
+/// The program that marks a file for the hooks.
+const MARK: &str = "mark";
+
 /// What can go wrong between the object and the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
@@ -158,6 +161,7 @@ impl Object {
         let ebpf = loader.load(OBJECT).map_err(ObjectError::Load)?;
         let mut object = Object { ebpf, types, links: Vec::new() };
         object.load_tracepoint(ARM)?;
+        object.load_tracepoint(MARK)?;
         let found = bpf::run_program(object.arm_program()?, &[u64::from(MAX_SLOTS)])
             .map_err(|source| ObjectError::Call { what: "ask the eBPF object for its ABI", source })?;
         if found != ABI_VERSION {
@@ -183,6 +187,24 @@ impl Object {
     pub fn arm_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
         let program = self.ebpf.program(ARM).and_then(|program| program.fd().ok());
         program.map(AsFd::as_fd).ok_or(ObjectError::Abi { found: 0 })
+    }
+
+    /// Marks the file behind a descriptor: `denied` accesses ([`sandbox_ebpf::abi::policy::access`]) are denied of
+    /// it in the run in `slot`, by whatever name. Hooks tell of it by `number`.
+    ///
+    /// # Errors
+    /// The table of marked files is full.
+    pub fn mark(&self, slot: u32, file: BorrowedFd<'_>, denied: u16, number: u32) -> Result<(), ObjectError> {
+        use std::os::fd::AsRawFd;
+        let program = self.ebpf.program(MARK).and_then(|program| program.fd().ok());
+        let program = program.ok_or(ObjectError::Abi { found: 0 })?;
+        let what = "mark a denied file that has other names";
+        let arguments = [u64::from(slot), file.as_raw_fd() as u64, u64::from(denied), u64::from(number)];
+        match bpf::run_program(program.as_fd(), &arguments) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(ObjectError::Call { what, source: io::ErrorKind::StorageFull.into() }),
+            Err(source) => Err(ObjectError::Call { what, source }),
+        }
     }
 
     fn load_tracepoint(&mut self, name: &str) -> Result<(), ObjectError> {

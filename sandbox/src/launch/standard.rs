@@ -10,7 +10,7 @@ use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::stat::{SFlag, fstat},
 };
-use policy::{Access, AccessSet, Policy, evaluate, links::Links};
+use policy::{Access, AccessSet, Policies, evaluate, other_names::Links};
 
 use super::inherited;
 

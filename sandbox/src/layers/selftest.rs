@@ -76,8 +76,10 @@ const FILE: &str = "/sys/kernel/btf/vmlinux";
 const DIRECTORY: &str = "/sys/kernel/btf";
 const NO_NAME: &str = "/sys/kernel/btf/no-such-name";
 
-const CHECKS: [Check; 31] = [
+const CHECKS: [Check; 33] = [
     on_files("file_open", open_root),
+    // A read-only /proc/sys says so before any hook is asked.
+    on_acts("sysctl-write", open_setting, Some(Errno::EROFS)),
     on_files("bprm_check_security", execute_nothing),
     on_acts("socket_connect", connect, None),
     on_acts("socket_sendmsg", send, None),
@@ -100,6 +102,7 @@ const CHECKS: [Check; 31] = [
     on_files("inode_set_acl", || code(set_attribute(ACL, &OWNER_ONLY))),
     on_files("inode_remove_acl", || code(remove_attribute(ACL))),
     on_files("file_ioctl", set_flags),
+    on_files("file_receive", receive_own),
     on_acts("sb_mount", mount_nothing, None),
     on_acts("move_mount", move_nothing, None),
     on_acts("sb_pivotroot", || code(nix::unistd::pivot_root(DIRECTORY, DIRECTORY)), None),
@@ -132,6 +135,7 @@ pub fn lsm(object: &Object) -> Result<Vec<SelfTest>, SelfTestError> {
         mode: RunMode::Enforce as u32,
         default_deny: u16::MAX,
         net_default_deny: u8::MAX,
+        nameless_deny: u8::MAX,
         ..RunConfig::default()
     };
     object.configure(SLOT, deny_all)?;
@@ -208,17 +212,15 @@ fn attempt_twice(
 /// A file's access control list, and one that says what mode 0 does: version 2, then owner, group, others.
 const ACL: &CStr = c"system.posix_acl_access";
 const OWNER_ONLY: [u8; 28] = [
-    2, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 0, 0, 0xff, 0xff,
-    0xff, 0xff,
+    2, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 0, 0, 0xff,
+    0xff, 0xff, 0xff,
 ];
 
 /// Sets an extended attribute of [`FILE`], which keeps none.
 fn set_attribute(name: &CStr, value: &[u8]) -> Result<(), Errno> {
     let file = CString::new(FILE).unwrap_or_default();
     // SAFETY: both names end with a NUL, the value has the length given, and all live through the call.
-    let set = unsafe {
-        libc::setxattr(file.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
-    };
+    let set = unsafe { libc::setxattr(file.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(set).map(drop)
 }
 
@@ -236,7 +238,13 @@ fn keep_times() -> i32 {
     };
     let Ok(found) = nix::sys::stat::stat(FILE) else { return libc::EIO };
     let modified = TimeSpec::new(found.st_mtime, found.st_mtime_nsec);
-    code(utimensat(nix::fcntl::AT_FDCWD, FILE, &TimeSpec::UTIME_OMIT, &modified, UtimensatFlags::FollowSymlink))
+    code(utimensat(
+        nix::fcntl::AT_FDCWD,
+        FILE,
+        &TimeSpec::UTIME_OMIT,
+        &modified,
+        UtimensatFlags::FollowSymlink,
+    ))
 }
 
 /// Asks for no flags of [`FILE`], which has none, by a descriptor from before: later it may not be opened.
@@ -317,6 +325,25 @@ fn reach_out() -> i32 {
     result
 }
 
+/// Takes a descriptor of this process's own, as if it came from another: one from before, later it may not be opened.
+fn receive_own() -> i32 {
+    static OPENED: OnceLock<Option<fs::File>> = OnceLock::new();
+    let Some(file) = OPENED.get_or_init(|| fs::File::open(FILE).ok()) else { return libc::EIO };
+    // SAFETY: no pointers.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    if process < 0 {
+        return Errno::last_raw();
+    }
+    // SAFETY: no pointers.
+    let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, file.as_raw_fd(), 0) };
+    let result = raw(taken);
+    for fd in [taken, process].into_iter().filter(|fd| *fd >= 0) {
+        // SAFETY: made above, and nobody else's.
+        unsafe { libc::close(fd as i32) };
+    }
+    result
+}
+
 /// Makes the attempt in a child of its own, which it may change.
 fn apart(attempt: fn() -> i32) -> i32 {
     // SAFETY: the child makes its attempt and leaves by _exit.
@@ -337,6 +364,11 @@ fn make_node() -> i32 {
 
 fn open_root() -> i32 {
     code(open("/", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map(drop))
+}
+
+/// Opens a setting of the kernel's, and changes nothing.
+fn open_setting() -> i32 {
+    code(open("/proc/sys/kernel/hostname", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).map(drop))
 }
 
 /// Executes a file that is no program: ENOEXEC, unless it is denied before.

@@ -367,6 +367,7 @@ fn verb(kind: &str) -> &'static str {
         "file_link" => "link",
         "file_symlink" => "symlink",
         "file_truncate" => "truncate",
+        "file_receive" => "receive",
         "file_mode" => "chmod",
         "file_owner" => "chown",
         "file_times" => "utimes",

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
-use crate::settings::KERNEL_UNHELD;
 
 /// The policy without the rules that the tables cannot express, and those. What is on trial is still in it.
 pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
@@ -17,11 +16,6 @@ pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     let mut unheld = Vec::new();
     let setting = |key| Unheld { rule: RuleName::new(&policy.name, key), what: Unsupported::Setting };
     unheld.extend(policy.settings.keys().map(setting));
-    if policy.settings.kernel.is_some() {
-        let closed = KERNEL_UNHELD.into_iter().filter(|act| !policy.settings.kernel_allowed().contains(act));
-        let rule = policy.kernel_default();
-        unheld.extend(closed.map(|act| Unheld { rule: rule.clone(), what: Unsupported::Kernel(act) }));
-    }
     section(&mut kept.files, &mut unheld);
     section(&mut kept.exec, &mut unheld);
     addresses(&mut kept.network, &mut unheld);

@@ -4,11 +4,13 @@
 //! kernel's list of active LSMs everything here succeeds and nothing is enforced.
 
 mod lease;
+mod links;
 mod tables;
 
 use std::io;
 
 pub use lease::Lease;
+pub use links::{Found, mark};
 pub use tables::{sizes, write_plan};
 
 use crate::kernel::{
@@ -36,6 +38,7 @@ pub const HOOKS: &[&str] = &[
     "inode_setxattr",
     "inode_removexattr",
     "file_ioctl",
+    "file_receive",
     "socket_connect",
     "socket_sendmsg",
     "sb_mount",

@@ -31,6 +31,7 @@ pub fn is_check(kind: Kind) -> bool {
         Kind::OpenCheck
             | Kind::ExecCheck
             | Kind::LoadCheck
+            | Kind::ReceiveCheck
             | Kind::ConnectCheck
             | Kind::SendCheck
             | Kind::PathCheck
@@ -98,6 +99,9 @@ impl Builder {
     fn judge(&mut self, header: &Header) {
         self.facts.judgement = Judgement::from_raw(header.judgement);
         self.facts.cause = Cause::from_raw(header.cause);
+        if self.facts.cause == Cause::Link {
+            self.facts.mark = (header.args[3] as usize).saturating_sub(1);
+        }
         self.event.action = match self.facts.judgement {
             Judgement::None => return,
             Judgement::Allowed => Action::Allowed,
@@ -130,6 +134,8 @@ pub fn reason(cause: Cause) -> Option<&'static str> {
         Cause::Below => {
             Some("something below the directory is denied where it is, and would not be where it goes")
         }
+        Cause::Nameless => Some("no rule can name code that lies in no directory"),
+        Cause::Link => Some("another name of the file is denied"),
         Cause::Places => Some("the object is shown in more places than can be looked at"),
     }
 }
@@ -197,6 +203,7 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::IoUring => EventType::ProcIoUring,
         Kind::PathCheck => judged::checked_call(header),
         Kind::LoadCheck => EventType::FileLoad,
+        Kind::ReceiveCheck => EventType::FileReceive,
         Kind::KernelCheck => judged::kernel_act(header),
         Kind::Unknown | Kind::Entry | Kind::Compat => EventType::ProcCompat,
     }
@@ -246,7 +253,9 @@ impl Record<'_> {
         match self.kind {
             _ if self.entry => None,
             Kind::Fork | Kind::Exit => None,
-            Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::PathCheck => denied(libc::EACCES),
+            Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::ReceiveCheck | Kind::PathCheck => {
+                denied(libc::EACCES)
+            }
             Kind::ConnectCheck | Kind::SendCheck | Kind::KernelCheck => denied(libc::EPERM),
             _ if ERESTART.contains(&self.header.ret) => Some(-i64::from(libc::EINTR)),
             _ => Some(self.header.ret),
@@ -260,7 +269,7 @@ impl Record<'_> {
             Kind::Exit => self.exit(to),
             Kind::Exec => self.exec(to),
             Kind::Open => self.open(to),
-            Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck => self.checked_path(to),
+            Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::ReceiveCheck => self.checked_path(to),
             Kind::PathCheck => self.checked_names(to),
             Kind::KernelCheck => self.kernel(to),
             Kind::Connect | Kind::Send | Kind::Bind | Kind::Listen | Kind::Accept => self.network(to),

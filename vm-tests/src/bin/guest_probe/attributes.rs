@@ -9,8 +9,8 @@ const NAME: &CStr = c"trusted.probe";
 const ACL: &CStr = c"system.posix_acl_access";
 /// Version 2; owner read and write, user 1 read, group and others nothing, mask read.
 const LIST: [u8; 44] = [
-    2, 0, 0, 0, 1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, 2, 0, 4, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 16, 0,
-    4, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+    2, 0, 0, 0, 1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, 2, 0, 4, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0xff, 0xff, 0xff,
+    0xff, 16, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
 ];
 /// FS_NODUMP_FL (include/uapi/linux/fs.h).
 static NO_DUMP: libc::c_int = 0x40;
@@ -19,8 +19,9 @@ static NO_DUMP: libc::c_int = 0x40;
 pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
     Some(match word {
         "utimes" => times(libc::AT_FDCWD, path.as_ptr()),
-        "futimes" => raw::open(path, libc::O_RDONLY)
-            .and_then(|file| times(file.as_raw_fd(), std::ptr::null())),
+        "futimes" => {
+            raw::open(path, libc::O_RDONLY).and_then(|file| times(file.as_raw_fd(), std::ptr::null()))
+        }
         "setxattr" => set(path, NAME, b"value"),
         "fsetxattr" => raw::open(path, libc::O_RDONLY).and_then(|file| set_open(&file)),
         "removexattr" => remove(path, NAME),
@@ -54,14 +55,7 @@ fn set_open(file: &OwnedFd) -> Result<(), Errno> {
     let value = b"value";
     // SAFETY: as above.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_fsetxattr,
-            file.as_raw_fd(),
-            NAME.as_ptr(),
-            value.as_ptr(),
-            value.len(),
-            0,
-        )
+        libc::syscall(libc::SYS_fsetxattr, file.as_raw_fd(), NAME.as_ptr(), value.as_ptr(), value.len(), 0)
     })
     .map(drop)
 }

@@ -9,6 +9,7 @@ mod attributes;
 mod hold;
 mod names;
 mod net;
+mod origins;
 mod places;
 mod race;
 mod raw;
@@ -34,7 +35,7 @@ attempts
   race-read=PATH                         see race.rs
   uring-read=PATH  uring-connect=ADDR:PORT
                                          the same by a worker of io_uring
-  create=PATH  mkdir=  mknod=  symlink=  unlink=  rmdir=  truncate=  chmod=  chown=  bind-path=
+  create=PATH  create-read=  create-open=  create-openat2=  mkdir=  mknod=  symlink=  unlink=  rmdir=  truncate=  chmod=  chown=  bind-path=
   link=PATH,PATH  rename=  exchange=  tmpfile=DIR,PATH
                                          see names.rs
   utimes=PATH  futimes=  setxattr=  fsetxattr=  removexattr=  set-acl=  remove-acl=  chattr=
@@ -44,6 +45,9 @@ attempts
   why-write                              write to the runner's answer about denials
   why-flood=THREADS                      ask for it without end, for a while
                                          see why.rs
+  inherited=FD  receive=SOCKET  pass=PATH  pass-own  handle=PATH  reopen-deleted=  overwrite=  deep=DIR
+  run-memfd=PATH  load-memfd=PATH  reopen-memfd  run-deleted=PATH  gain=PATH
+                                         see origins.rs
 places, for all the steps after it
   dead-leader  exec-in-thread  daemon
 other
@@ -121,6 +125,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         _ => match names::attempt(word, object)
             .or_else(|| attributes::attempt(word, &path))
             .or_else(|| acts::attempt(word, &path))
+            .or_else(|| origins::attempt(word, &path))
         {
             Some(result) => result,
             None => return net::attempt(word, object.parse().ok()?),

@@ -15,6 +15,16 @@ pub fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
             "create" => {
                 return Some(raw::open(&first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
             }
+            "create-read" => {
+                return Some(raw::open(&first, libc::O_RDONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
+            }
+            "create-openat2" => {
+                return Some(raw::openat2(&first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
+            }
+            "create-open" => {
+                let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+                libc::syscall(libc::SYS_open, one, flags, 0o600)
+            }
             "mkdir" => libc::syscall(libc::SYS_mkdirat, at, one, 0o755),
             "mknod" => libc::syscall(libc::SYS_mknodat, at, one, libc::S_IFIFO | 0o644, 0),
             "symlink" => libc::syscall(libc::SYS_symlinkat, c"elsewhere".as_ptr(), at, one),
@@ -31,7 +41,16 @@ pub fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
             _ => return None,
         }
     };
-    Some(check(returned).map(drop))
+    Some(check(returned).map(|fd| {
+        if word == "create-open" {
+            close(fd)
+        }
+    }))
+}
+
+fn close(fd: libc::c_long) {
+    // SAFETY: the descriptor was made by the attempt, and is nobody else's.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 
 /// Binds a socket to a path.

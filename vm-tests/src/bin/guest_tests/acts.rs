@@ -4,13 +4,15 @@ use crate::attempt::{Attempt, PERM, Treatment, allowed, denied, expect_answers, 
 use crate::log::text;
 use crate::run::{self, Finished, complete};
 use crate::{Trial, write};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount};
 
 pub const TRIALS: &[Trial] = &[
     ("closed by default", closed),
     ("opened by name", opened),
     ("would be closed", audited),
     ("recorded without a policy", observed),
+    ("devices and settings", devices),
 ];
 
 const RULE: &str = "acts/kernel.default";
@@ -71,4 +73,75 @@ fn expect_told(finished: &Finished, action: &str) -> Result<()> {
         ensure!(found.len() == wanted && right, "{act}: {} events, {wanted} {action} expected", found.len());
     }
     finished.expect_verdict(0)
+}
+
+/// Raw devices, for reading too, and the kernel's settings for writing.
+fn devices() -> Result<()> {
+    macro_rules! closed {
+        ($word:literal $path:literal) => {
+            denied(concat!($word, "=", $path), "file_open", ("path", $path), PERM, RULE)
+        };
+    }
+    macro_rules! open {
+        ($word:literal $path:literal) => {
+            allowed(concat!($word, "=", $path), "file_open", ("path", $path))
+        };
+    }
+    const TABLE: &[Attempt] = &[
+        closed!("read" "/dev/mem"),
+        closed!("write" "/dev/mem"),
+        closed!("read" "/tmp/trial/memory"),
+        open!("read" "/dev/null"),
+        open!("write" "/dev/zero"),
+        closed!("read" "/proc/kcore"),
+        closed!("write" "/proc/sys/kernel/core_pattern"),
+        open!("read" "/proc/sys/kernel/core_pattern"),
+        closed!("write" "/tmp/trial/proc/sys/kernel/hostname"),
+        closed!("write" "/proc/sysrq-trigger"),
+        closed!("write" "/sys/kernel/tracing/tracing_on"),
+        open!("read" "/sys/kernel/tracing/tracing_on"),
+        closed!("write" "/sys/kernel/mm/transparent_hugepage/enabled"),
+        closed!("write" "/tmp/trial/cgroup/release_agent"),
+        open!("read" "/tmp/trial/cgroup/release_agent"),
+    ];
+    set_up_devices()?;
+    expect_answers(TABLE, Treatment::Observed, &run::outside(&steps(TABLE))?)?;
+    let policy = write("acts.yaml", POLICY)?;
+    let finished = complete("devices", &["--enforce", &policy], &steps(TABLE))?;
+    finished.expect_code(0)?;
+    expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
+    expect_events(TABLE, Treatment::Enforced, &finished.log()?)?;
+    finished.expect_verdict(0)?;
+    let finished = complete("devices-audited", &["--policy", &policy, "--require", "lsm"], &steps(TABLE))?;
+    expect_answers(TABLE, Treatment::Audited, &finished.stdout)?;
+    expect_events(TABLE, Treatment::Audited, &finished.log()?)?;
+    let open = write("acts-open.yaml", &format!("{POLICY}{OPEN}"))?;
+    let finished = complete("devices-opened", &["--enforce", &open], &steps(TABLE))?;
+    expect_answers(TABLE, Treatment::Audited, &finished.stdout)?;
+    // A block device that is not there: whoever may open it gets as far as that. What is a process's is no setting.
+    let others = ["read=/tmp/trial/disk", "write=/proc/self/comm"];
+    let expect = |who: &str, found: &str, disk: i32| {
+        let expected = format!("{}\t{disk}\n{}\t0\n", others[0], others[1]);
+        ensure!(found == expected, "{who}: {found}");
+        Ok(())
+    };
+    expect("outside", &run::outside(&others)?, -libc::ENXIO)?;
+    expect("enforced", &complete("disk", &["--enforce", &policy], &others)?.stdout, PERM)?;
+    expect("opened", &complete("disk-opened", &["--enforce", &open], &others)?.stdout, -libc::ENXIO)
+}
+
+/// Nodes elsewhere than in /dev, another mount of proc, and control groups of the first version.
+fn set_up_devices() -> Result<()> {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    for (name, kind, major) in [("memory", SFlag::S_IFCHR, 1), ("disk", SFlag::S_IFBLK, 240)] {
+        let path = format!("{}/{name}", crate::WORK);
+        mknod(path.as_str(), kind, Mode::S_IRWXU, makedev(major, 1))?;
+    }
+    for (kind, name, data) in [("proc", "proc", ""), ("cgroup", "cgroup", "none,name=trial")] {
+        let path = format!("{}/{name}", crate::WORK);
+        std::fs::create_dir(&path)?;
+        mount(Some(kind), path.as_str(), Some(kind), MsFlags::empty(), Some(data))
+            .with_context(|| format!("cannot mount {kind}"))?;
+    }
+    Ok(())
 }

@@ -87,7 +87,8 @@ fn enforced() -> Result<()> {
     let log = finished.log()?;
     expect_events(TABLE, Treatment::Enforced, &log)?;
     let events = log.events()?;
-    let blocked = |event: &&_| text(event, "event_type") == "file_xattr" && text(event, "action") == "BLOCKED";
+    let blocked =
+        |event: &&_| text(event, "event_type") == "file_xattr" && text(event, "action") == "BLOCKED";
     let names: Vec<&str> = events.iter().filter(blocked).map(|event| text(event, "target")).collect();
     let acl = "system.posix_acl_access";
     let probe = "trusted.probe";
@@ -101,8 +102,7 @@ fn audited() -> Result<()> {
     expect_answers(TABLE, Treatment::Observed, &run::outside(&steps(TABLE))?).context("outside the run")?;
     let policy_again = set_up()?;
     ensure!(policy == policy_again, "the policy moved");
-    let finished =
-        complete("attributes-audited", &["--policy", &policy, "--require", "lsm"], &steps(TABLE))?;
+    let finished = complete("attributes-audited", &["--policy", &policy, "--require", "lsm"], &steps(TABLE))?;
     finished.expect_code(0)?;
     expect_answers(TABLE, Treatment::Audited, &finished.stdout)?;
     expect_events(TABLE, Treatment::Audited, &finished.log()?)?;

@@ -245,7 +245,8 @@ fn expect_self_tests(finished: &Finished) -> Result<()> {
     let layers = meta["layers"].as_array().context("meta.json has no layers")?;
     let lsm = layers.iter().find(|layer| layer["name"] == "lsm").context("meta.json has no layer lsm")?;
     let tests = lsm["selftest"].as_array().context("the layer lsm has no self-tests")?;
-    let inodes = ["setattr", "setxattr", "removexattr", "set_acl", "remove_acl"].map(|name| format!("inode_{name}"));
+    let inodes =
+        ["setattr", "setxattr", "removexattr", "set_acl", "remove_acl"].map(|name| format!("inode_{name}"));
     let names =
         ["mknod", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "truncate", "chmod", "chown"];
     let names = names.map(|name| format!("path_{name}"));

@@ -7,12 +7,14 @@
 mod acts;
 mod attempt;
 mod attributes;
+mod code;
 mod denials;
 mod doctor;
 mod ends;
 mod log;
 mod membership;
 mod names;
+mod origins;
 mod process;
 mod run;
 mod why;
@@ -38,6 +40,8 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("why", why::TRIALS),
     ("shipped", shipped::TRIALS),
     ("settings", settings::TRIALS),
+    ("origins", origins::TRIALS),
+    ("code", code::TRIALS),
     ("membership", membership::TRIALS),
     ("ends", ends::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),

@@ -7,11 +7,8 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 
-pub const TRIALS: &[Trial] = &[
-    ("names enforced", enforced),
-    ("names audited", audited),
-    ("without a name at first", nameless),
-];
+pub const TRIALS: &[Trial] =
+    &[("names enforced", enforced), ("names audited", audited), ("without a name at first", nameless)];
 
 /// Where the names are; made afresh for each run.
 const PLACE: &str = "/tmp/trial/n";
@@ -27,11 +24,12 @@ files:
     - name: no-read
       deny: [read]
       path: ["/tmp/trial/n/secret*", "/tmp/trial/n/vault/**", "/tmp/trial/n/tree*/inner/**", "**/*.pem"]
-    - { name: no-write, deny: [write], path: ["/tmp/trial/n/fixed"] }
+    - { name: no-write, deny: [write], path: ["/tmp/trial/n/{fixed,blank*}"] }
 "#;
 
 const MAKE: &str = "names/no-make";
 const REMOVE: &str = "names/no-remove";
+const WRITE: &str = "names/no-write";
 const READ: &str = "names/no-read";
 
 macro_rules! at {
@@ -61,6 +59,13 @@ const TABLE: &[Attempt] = &[
     allowed(step!("mknod" "open/fifo"), "file_create", at!("open/fifo")),
     denied(step!("create" "closed/file"), "file_create", at!("closed/file"), ACCES, MAKE),
     allowed(step!("create" "open/file"), "file_create", at!("open/file")),
+    // Making may be allowed where writing is not: an open for writing makes nothing.
+    denied(step!("create" "blank1"), "file_create", at!("blank1"), ACCES, WRITE),
+    denied(step!("create-open" "blank2"), "file_create", at!("blank2"), ACCES, WRITE),
+    denied(step!("create-openat2" "blank3"), "file_create", at!("blank3"), ACCES, WRITE),
+    allowed(step!("create-read" "blank4"), "file_create", at!("blank4")),
+    allowed(step!("mknod" "blank5"), "file_create", at!("blank5")),
+    allowed(step!("create-openat2" "open/file2"), "file_create", at!("open/file2")),
     denied(step!("symlink" "closed/symlink"), "file_symlink", at!("closed/symlink"), ACCES, MAKE),
     allowed(step!("symlink" "open/symlink"), "file_symlink", at!("open/symlink")),
     // A link's new end.
@@ -90,7 +95,7 @@ const TABLE: &[Attempt] = &[
     allowed(step!("unlink" "plain9"), "file_delete", at!("plain9")),
     denied(step!("rmdir" "kept/empty"), "dir_delete", at!("kept/empty"), ACCES, REMOVE),
     allowed(step!("rmdir" "empty"), "dir_delete", at!("empty")),
-    denied(step!("truncate" "fixed"), "file_truncate", at!("fixed"), ACCES, "names/no-write"),
+    denied(step!("truncate" "fixed"), "file_truncate", at!("fixed"), ACCES, WRITE),
     allowed(step!("truncate" "plain10"), "file_truncate", at!("plain10")),
 ];
 
@@ -121,6 +126,9 @@ fn enforced() -> Result<()> {
     expect_events(TABLE, Treatment::Enforced, &finished.log()?)?;
     let closed: Vec<_> = fs::read_dir(Path::new(PLACE).join("closed"))?.collect();
     ensure!(closed.is_empty(), "what was denied was made: {closed:?}");
+    for blank in ["blank1", "blank2", "blank3"] {
+        ensure!(!Path::new(PLACE).join(blank).exists(), "{blank} was made");
+    }
     for kept in ["kept/a", "kept/b", "kept/c", "kept/empty", "fixed", "secret1", "tree/inner/x"] {
         let path = Path::new(PLACE).join(kept);
         let whole = path.is_dir() || fs::read(&path).is_ok_and(|content| content == b"content");
@@ -144,6 +152,7 @@ fn nameless() -> Result<()> {
     const TABLE: &[Attempt] = &[
         denied(step!("bind-path" "closed/socket"), "file_create", at!("closed/socket"), ACCES, MAKE),
         allowed(step!("bind-path" "open/socket"), "net_bind", at!("open/socket")),
+        allowed(step!("bind-path" "blank6"), "net_bind", at!("blank6")),
         denied(step!("tmpfile" "open" "closed/linked"), "file_link", to!("closed/linked"), ACCES, MAKE),
         allowed(step!("tmpfile" "open" "open/linked"), "file_link", to!("open/linked")),
     ];

@@ -1,7 +1,7 @@
 //! What hooks judged, beyond opens and addresses: names, and acts of other kinds.
 
 use sandbox_ebpf::abi::{
-    event::{Header, Kind},
+    event::{Cause, Header, Kind, flag},
     policy::kernel,
 };
 
@@ -12,12 +12,12 @@ impl Record<'_> {
     pub(super) fn checked_path(&self, to: &mut Builder) {
         let path = self.parts[0].strip_suffix(&[0]).unwrap_or(&self.parts[0]);
         if !path.is_empty() {
-            to.facts.detached = path.first() != Some(&b'/');
+            to.facts.detached = path.first() != Some(&b'/') || self.has(flag::DETACHED);
             to.bytes(Key::Path, path);
         }
         let asked = self.header.access;
         to.facts.access = asked;
-        if self.kind == Kind::OpenCheck {
+        if matches!(self.kind, Kind::OpenCheck | Kind::ReceiveCheck) {
             to.number(Key::Flags, self.header.args[0] & 0xffff_ffff);
             self.access_words(asked, to);
         }
@@ -27,14 +27,14 @@ impl Record<'_> {
     pub(super) fn checked_names(&self, to: &mut Builder) {
         let [_, second, gained, flags] = self.header.args;
         // An extended attribute is no second name of the file.
-        let second_key =
-            if self.header.args[0] == Kind::Xattr as u64 { Key::Target } else { Key::Path2 };
+        let second_key = if self.header.args[0] == Kind::Xattr as u64 { Key::Target } else { Key::Path2 };
         for (key, part) in [(Key::Path, 0), (second_key, 1)] {
             if !self.parts[part].is_empty() {
                 to.bytes(key, &self.parts[part]);
             }
         }
-        if flags != 0 {
+        // Where another name of the object is denied, the number is the mark's.
+        if flags != 0 && self.header.cause != Cause::Link as u8 {
             to.number(Key::Flags, flags);
         }
         to.facts.access = self.header.access;
@@ -77,6 +77,7 @@ pub(super) fn kernel_act(header: &Header) -> EventType {
         kernel::CHROOT => EventType::ProcChroot,
         kernel::BPF => EventType::ProcBpf,
         kernel::SIGNAL_OUTSIDE => EventType::ProcSignal,
+        kernel::RAW_DEVICES | kernel::SYSCTL_WRITE => EventType::FileOpen,
         _ => EventType::ProcPtrace,
     }
 }
