@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use policy::compile::lsm;
+use policy::compile::lsm::{self, SetTable, Sets};
 use policy::{Access, AccessSet, Decision, Policy, Protocol, SectionKind, Variables, evaluate};
 use proptest::prelude::*;
 use proptest::sample::select;
+use sandbox_ebpf::abi::policy::PortRange;
 
 /// A component of a pattern, from few letters, so that patterns overlap.
 fn component() -> impl Strategy<Value = String> {
@@ -184,12 +185,12 @@ proptest! {
     ) {
         let text = format!("version: 1\nname: p\n{}", section("network", deny, &rules).replace("path:", "to:"));
         let policy = parse(&text);
-        let plan = lsm::compile(&policy, 7).unwrap();
+        let plan = lsm::compile(&[&policy], 7, &mut SetTable::new()).unwrap();
         for (address, port, protocol) in tries {
             let protocol = Protocol::ALL[protocol];
             for access in SectionKind::Network.accesses().iter() {
                 let oracle = evaluate::network(&policy, access.into(), address, port, protocol);
-                let denied = plan.denied_to(access.into(), address, port, protocol).contains(access);
+                let denied = plan.denied_to(&Sets::UNKNOWN, access.into(), address, port, protocol).unwrap().contains(access);
                 prop_assert_eq!(denied, oracle.decision == Decision::Deny, "{} to {} {} {:?}\n{}", access, address,
                     port, protocol, text);
             }
@@ -199,7 +200,8 @@ proptest! {
             prop_assert_eq!(verdict, evaluate::network(&again, all, address, port, protocol));
         }
         for entry in &plan.addresses {
-            let ranges = &plan.ports[entry.node.first as usize..][..entry.node.count as usize];
+            let ranges = &plan.cells[entry.node.first as usize..][..entry.node.count as usize];
+            let ranges: Vec<PortRange> = ranges.iter().map(|cell| PortRange::from_cell(*cell)).collect();
             prop_assert!(ranges.windows(2).all(|r| (r[0].proto, r[0].high) < (r[1].proto, r[1].low)));
         }
     }
@@ -222,14 +224,14 @@ proptest! {
             section("exec", exec_deny, &exec),
         );
         let policy = parse(&text);
-        let plan = lsm::compile(&policy, 3).unwrap();
+        let plan = lsm::compile(&[&policy], 3, &mut SetTable::new()).unwrap();
         for path in &paths {
             for access in Access::ALL.into_iter().filter(|a| a.section() != SectionKind::Network) {
                 let oracle = match access {
                     Access::Run => evaluate::exec(&policy, path),
                     access => evaluate::file(&policy, access.into(), path),
                 };
-                let denied = plan.denied_at(access.into(), path).contains(access);
+                let denied = plan.denied_at(&Sets::UNKNOWN, access.into(), path).unwrap().accesses.contains(access);
                 prop_assert_eq!(denied, oracle.decision == Decision::Deny, "{} at {:?}\n{}", access,
                     path.escape_ascii().to_string(), text);
             }
@@ -257,12 +259,12 @@ proptest! {
     ) {
         let text = format!("version: 1\nname: p\n{}", section("files", deny, &rules));
         let policy = parse(&text);
-        let plan = lsm::compile(&policy, 0).unwrap();
+        let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap();
         let all = SectionKind::Files.accesses();
-        for pair in directories.windows(2).filter(|pair| plan.keeps_below(&pair[0], &pair[1])) {
+        for pair in directories.windows(2).filter(|pair| plan.keeps_below(&pair[0], &pair[1]).unwrap()) {
             for path in &below {
                 let [old, new] = [&pair[0], &pair[1]].map(|directory| {
-                    plan.denied_at(all, &[directory.as_slice(), b"/", path].concat())
+                    plan.denied_at(&Sets::UNKNOWN, all, &[directory.as_slice(), b"/", path].concat()).unwrap().accesses
                 });
                 prop_assert!(old.without(new).is_empty(), "{:?} at {:?} below {:?}\n{}", old.without(new),
                     path.escape_ascii().to_string(), pair, text);
@@ -277,8 +279,8 @@ fn directories_move_where_no_rule_minds() {
         "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    - { name: a, deny: [read], path: \
          ['/w/.git/hooks/**', '**/.env'] }\n    - { name: b, deny: [write], path: ['/closed/**'] }\n",
     );
-    let plan = lsm::compile(&policy, 0).unwrap();
-    let may = |old: &str, new: &str| plan.keeps_below(old.as_bytes(), new.as_bytes());
+    let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap();
+    let may = |old: &str, new: &str| plan.keeps_below(old.as_bytes(), new.as_bytes()).unwrap();
     assert!(may("/w/a", "/w/b") && may("/tmp/x", "/w/src/x") && may("/w/.git/objects", "/tmp/o"));
     assert!(may("/tmp/x", "/closed/x"), "to where more is denied");
     assert!(!may("/closed/x", "/tmp/x"), "from where more is denied");
@@ -288,7 +290,8 @@ fn directories_move_where_no_rule_minds() {
         "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    - { name: a, allow: [all], path: \
          ['/w/**', '/tmp/**'] }\n    - { name: b, deny: [all], path: ['**/.env'] }\n",
     );
-    let plan = lsm::compile(&closed, 0).unwrap();
-    assert!(plan.keeps_below(b"/w/a", b"/tmp/a") && plan.keeps_below(b"/w/a", b"/w/deep/er"));
-    assert!(!plan.keeps_below(b"/etc/a", b"/w/a"));
+    let plan = lsm::compile(&[&closed], 0, &mut SetTable::new()).unwrap();
+    let may = |old: &str, new: &str| plan.keeps_below(old.as_bytes(), new.as_bytes()).unwrap();
+    assert!(may("/w/a", "/tmp/a") && may("/w/a", "/w/deep/er"));
+    assert!(!may("/etc/a", "/w/a"));
 }

@@ -1,6 +1,6 @@
 //! The sections that are no rules: read, printed, inherited, and named where nothing holds them.
 
-use policy::compile::lsm;
+use policy::compile::lsm::{self, SetTable};
 use policy::settings::{Fold, Landlock, Syscalls};
 use policy::{AccessSet, Policy, Variables};
 
@@ -43,7 +43,7 @@ fn they_are_read_and_printed() {
 
 #[test]
 fn what_nothing_holds_is_named() {
-    let plan = lsm::compile(&parse(ALL), 0).unwrap();
+    let plan = lsm::compile(&[&parse(ALL)], 0, &mut SetTable::new()).unwrap();
     let named: Vec<String> = plan.unheld(AccessSet::EMPTY).iter().map(ToString::to_string).collect();
     let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
     assert_eq!(named, ["syscalls", "landlock", "limits", "observe"].map(text));
@@ -53,7 +53,7 @@ fn what_nothing_holds_is_named() {
         []
     );
     let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");
-    assert_eq!(lsm::compile(&off, 0).unwrap().unheld(AccessSet::EMPTY), []);
+    assert_eq!(lsm::compile(&[&off], 0, &mut SetTable::new()).unwrap().unheld(AccessSet::EMPTY), []);
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! Rules bound to processes and contents, rules that ask, rules on trial: what they mean, what of them is not
-//! in the tables, and that the tables agree with the oracle on the rest.
+//! Rules bound to processes and contents, rules that ask, rules on trial: what they mean, and that the tables agree
+//! with the oracle.
 
-use policy::compile::{Unsupported, lsm};
+use policy::compile::{
+    CompileError,
+    lsm::{self, LsmPlan, SetTable, Sets},
+};
 use policy::{
     Access, AccessSet, Act, Decision, Digest, Mode, Policy, SectionKind, Subject, Variables, evaluate,
 };
@@ -13,6 +16,10 @@ use Decision::{Allow, Ask, Deny};
 fn parse(text: &str) -> Policy {
     Policy::parse("test.yaml", &format!("version: 1\nname: p\n{text}"), &Variables::new())
         .unwrap_or_else(|errors| panic!("{errors}\n\n{text}"))
+}
+
+fn compile(policy: &Policy) -> LsmPlan {
+    lsm::compile(&[policy], 0, &mut SetTable::new()).unwrap()
 }
 
 fn files(rules: &str) -> Policy {
@@ -61,8 +68,11 @@ fn a_condition_that_is_left_out_means_nobody() {
     let policy = parse(text);
     assert_eq!(read(&policy, subject("/usr/bin/ssh", &[])), Deny);
     assert!(!policy.effective_yaml().contains("allow"), "such a rule cannot be written down");
-    let plan = lsm::compile(&policy, 0).unwrap();
-    assert!(plan.denied_at(Access::Read.into(), b"/x").contains(Access::Read), "nor is it for everyone");
+    let plan = compile(&policy);
+    assert!(
+        plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.contains(Access::Read),
+        "nor is it for everyone"
+    );
 }
 
 #[test]
@@ -102,8 +112,10 @@ fn deny_beats_ask_beats_allow() {
     assert_eq!(rule.timeout().map(|timeout| timeout.as_secs()), Some(90));
     assert!(policy.effective_yaml().contains("timeout: \"90s\""));
     // Where nobody can be asked, the tables deny.
-    let plan = lsm::compile(&policy, 0).unwrap();
-    assert!(plan.denied_at(Access::Read.into(), b"/x").contains(Access::Read));
+    let plan = compile(&policy);
+    assert!(
+        plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.contains(Access::Read)
+    );
     let unheld = plan.unheld(Access::ALL.into_iter().collect());
     assert_eq!(unheld.len(), 1);
     assert_eq!(unheld[0].to_string(), "rule `p/b` asks, which no layer of this run holds");
@@ -120,8 +132,8 @@ fn what_is_on_trial_is_told_apart_and_blocks_nothing() {
     assert_eq!((audited.decision, audited.rule.as_str(), audited.because), (Deny, "p/a-trial", Some("soon")));
     let verdict = evaluate::file(&policy, Access::Write.into(), b"/x");
     assert_eq!((verdict.decision, verdict.rule.as_str(), verdict.audited), (Deny, "p/law", None));
-    let plan = lsm::compile(&policy, 0).unwrap();
-    assert!(plan.denied_at(Access::Read.into(), b"/x").is_empty());
+    let plan = compile(&policy);
+    assert!(plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.is_empty());
     assert_eq!(plan.unheld(Access::ALL.into_iter().collect()), []);
 
     let policy = parse(
@@ -133,42 +145,101 @@ fn what_is_on_trial_is_told_apart_and_blocks_nothing() {
     assert_eq!(verdict.audited.map(|audited| audited.decision), Some(Deny));
     let verdict = evaluate::file(&policy, Access::Read.into(), b"/x");
     assert_eq!((verdict.rule.as_str(), verdict.audited), ("p/a", None));
-    let plan = lsm::compile(&policy, 0).unwrap();
-    assert_eq!((plan.default_deny, plan.net_default_deny), (0, 0));
+    let plan = compile(&policy);
+    assert_eq!((plan.header.automata, plan.header.net_default_deny), (0, 0));
     assert_eq!(plan.unheld(AccessSet::EMPTY), [], "nothing is promised");
 }
 
+const BAD: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
+
+/// What is known of a process that has executed these, one after the other.
+fn sets(plan: &LsmPlan, executed: &[&str]) -> Sets {
+    executed.iter().fold(Sets::FIRST, |known, exe| {
+        let exe = (!exe.is_empty()).then_some(exe.as_bytes());
+        plan.sets_of(exe, &known).unwrap()
+    })
+}
+
 #[test]
-fn rules_without_a_place_in_the_tables_are_left_out_and_named() {
-    let text = "files:\n  default: deny\n  rules:\n    \
-        - { name: a, allow: [load], path: [\"/**\"], under: [\"**/npm\"] }\n    \
-        - { name: b, deny: [read], path: [\"/b\"], by: [\"**/curl\"], unless_by: [\"/usr/**\"] }\n    \
-        - { name: c, allow: [read, write, create, delete, attributes], path: [\"/**\"] }\n\
-        exec: { default: allow, rules: [{ name: d, deny: [run], sha256: [\"00000000000000000000000000000000000000000000000000000000000000aa\"] }] }\n";
-    let plan = lsm::compile(&parse(text), 0).unwrap();
-    // The allow rule opens nothing, so that the default still denies; the deny rules deny nobody else.
-    assert!(plan.denied_at(Access::Load.into(), b"/usr/lib/x.so").contains(Access::Load));
-    assert!(plan.denied_at(Access::Read.into(), b"/b").is_empty());
-    let unheld: Vec<String> = plan
-        .unheld(Access::Read.into())
-        .iter()
-        .map(|unheld| format!("{} {:?}", unheld.rule, unheld.what))
-        .collect();
-    assert_eq!(
-        unheld,
-        [
-            "p/files.default Access(Load)",
-            "p/a Condition(\"under\")",
-            "p/b Condition(\"by\")",
-            "p/b Condition(\"unless_by\")",
-            "p/d Sha256"
-        ]
+fn conditions_and_contents_are_in_the_tables() {
+    let text = format!(
+        "files:\n  default: deny\n  rules:\n    \
+        - {{ name: a, allow: [load], path: [\"/**\"], under: [\"**/npm\"] }}\n    \
+        - {{ name: b, deny: [read], path: [\"/b\"], by: [\"**/curl\"], unless_by: [\"/usr/**\"] }}\n    \
+        - {{ name: c, allow: [read, write, create, delete, attributes], path: [\"/**\"] }}\n\
+        exec: {{ default: allow, rules: [{{ name: d, deny: [run], sha256: [{BAD}], except: [\"/ok/*\"] }}] }}\n\
+        network: {{ default: allow, rules: [{{ name: e, deny: [connect], to: [any], unless_by: [\"**/curl\"] }}] }}\n"
     );
-    let text = plan.unheld(AccessSet::EMPTY).last().map(ToString::to_string);
-    assert_eq!(
-        text.as_deref(),
-        Some("rule `p/d` names contents by `sha256`, which no layer of this run holds")
+    let plan = compile(&parse(&text));
+    assert_eq!(plan.unheld(Access::ALL.into_iter().collect()), []);
+    let held = SectionKind::Files.accesses().without(Access::Load.into());
+    let unheld: Vec<String> = plan.unheld(held).iter().map(|unheld| unheld.rule.to_string()).collect();
+    assert_eq!(unheld, ["p/files.default", "p/d", "p/e"], "an allow under a condition opens no default");
+    assert_eq!((plan.header.sets, plan.header.hashes), (0b1111, 1));
+    let denied = |executed: &[&str], access: Access, path: &[u8]| {
+        plan.denied_at(&sets(&plan, executed), access.into(), path).unwrap().accesses.contains(access)
+    };
+    assert!(
+        !denied(&["/bin/npm", "/bin/sh"], Access::Load, b"/x") && denied(&["/bin/sh"], Access::Load, b"/x")
     );
+    assert!(denied(&["/opt/curl"], Access::Read, b"/b") && !denied(&["/usr/bin/curl"], Access::Read, b"/b"));
+    assert!(!denied(&["/opt/curl", "/bin/cat"], Access::Read, b"/b") && denied(&[""], Access::Read, b"/b"));
+    let connects = |executed: &[&str]| {
+        let sets = sets(&plan, executed);
+        let address = "192.0.2.1".parse().unwrap();
+        plan.denied_to(&sets, Access::Connect.into(), address, 1, policy::Protocol::Tcp).unwrap().is_empty()
+    };
+    assert!(connects(&["/opt/curl"]) && !connects(&["/bin/sh"]) && !connects(&[""]));
+    let mut bad = Digest([0; 32]);
+    bad.0[31] = 0xaa;
+    let runs = |path: &[u8], digest: Option<&Digest>| {
+        plan.denied_exec(&Sets::UNKNOWN, path, digest).unwrap().accesses.is_empty()
+    };
+    assert!(!runs(b"/x", Some(&bad)) && runs(b"/ok/x", Some(&bad)) && runs(b"/x", Some(&Digest([1; 32]))));
+    assert!(!runs(b"/x", None), "contents that nobody knows may be these");
+}
+
+#[test]
+fn what_a_rule_denies_is_told_from_what_a_default_denies() {
+    let plan = compile(&parse(
+        "exec: { default: deny, rules: [{ name: a, deny: [run], path: [\"/a\"] }, { name: b, allow: [run], path: [\"/b\"] }] }\n",
+    ));
+    let run = |path: &[u8]| {
+        let denied = plan.denied_at(&Sets::UNKNOWN, Access::Run.into(), path).unwrap();
+        (denied.accesses.contains(Access::Run), denied.by_rule.contains(Access::Run))
+    };
+    assert_eq!([run(b"/a"), run(b"/b"), run(b"/c")], [(true, true), (false, false), (true, false)]);
+}
+
+#[test]
+fn sets_keep_their_numbers_over_policies_and_new_ones_are_unknown() {
+    let mut table = SetTable::new();
+    let rule =
+        |key: &str, exe: &str| files(&format!("{{ name: r, deny: [read], path: [\"/x\"], {key}: [{exe}] }}"));
+    let first = lsm::compile(&[&rule("by", "\"**/a\", \"/b\"")], 1, &mut table).unwrap();
+    assert_eq!((first.header.sets, table.len()), (1, 1));
+    let known = sets(&first, &["/bin/a"]);
+    let again = lsm::compile(&[&rule("unless_by", "\"/b\", \"**/a\", \"**/a\"")], 2, &mut table).unwrap();
+    assert_eq!((again.header.sets, table.len()), (1, 1), "the same list, in another order");
+    let second = lsm::compile(&[&rule("by", "\"**/c\"")], 3, &mut table).unwrap();
+    assert_eq!((second.header.sets, table.len()), (2, 2));
+    let reads = |plan: &LsmPlan, sets: &Sets| {
+        plan.denied_at(sets, Access::Read.into(), b"/x").unwrap().accesses.is_empty()
+    };
+    assert!(!reads(&first, &known) && reads(&again, &known));
+    assert!(!reads(&second, &known), "it executed /bin/a before anybody asked for **/c");
+    assert!(reads(&second, &second.sets_of(Some(b"/bin/a"), &known).unwrap()));
+    for i in 2..64 {
+        lsm::compile(&[&rule("under", &format!("\"/{i}\""))], 4, &mut table).unwrap();
+    }
+    let (error, before) =
+        (lsm::compile(&[&rule("by", "\"/more\"")], 5, &mut table).unwrap_err(), table.clone());
+    assert!(
+        matches!(&error, CompileError::SetsTooMany { limit: 64, rules } if rules[0].as_str() == "p/r"),
+        "{error}"
+    );
+    assert_eq!(table, before);
+    lsm::compile(&[&rule("by", "\"/b\", \"**/a\"")], 6, &mut table).unwrap();
 }
 
 #[test]
@@ -232,32 +303,29 @@ proptest! {
         mode in select(vec!["enforce", "enforce", "audit"]),
         default in select(vec!["allow", "deny"]),
         rules in prop::collection::vec(rule(), 0..6),
-        exe in select(EXES.to_vec()),
-        ancestors in prop::collection::vec(select(EXES.to_vec()), 0..3),
+        executed in prop::collection::vec(select([EXES.to_vec(), vec![""]].concat()), 1..4),
     ) {
         let policy = parse(&text(mode, default, &rules));
         let untried: Vec<String> = rules.iter().filter(|rule| !rule.contains("audit")).cloned().collect();
         let without_trials = parse(&text("enforce", default, &untried));
         let all_law: Vec<String> = rules.iter().map(|rule| rule.replace(", mode: audit", "")).collect();
         let all_law = parse(&text("enforce", default, &all_law));
-        let plan = lsm::compile(&policy, 0).unwrap();
-        let (kept, left_out) = lsm::expressible(&policy);
+        let plan = compile(&policy);
         let again = Policy::parse("again", &policy.effective_yaml(), &Variables::new()).unwrap();
         prop_assert_eq!(again.effective_yaml(), policy.effective_yaml());
-        let ancestors: Vec<&[u8]> = ancestors.iter().map(|exe| exe.as_bytes()).collect();
-        let known = subject(exe, &ancestors);
+        let line: Vec<&[u8]> = executed.iter().map(|exe| exe.as_bytes()).collect();
+        let (exe, ancestors) = line.split_last().unwrap();
+        let known = Subject { exe, ancestors };
+        let sets = sets(&plan, &executed);
         for path in ["/", "/a", "/a/b", "/c/d", "/c/d/b"] {
             for access in SectionKind::Files.accesses().iter() {
                 let act = Act::File { accesses: access.into(), path: path.as_bytes() };
                 let says = |policy| evaluate::judge(policy, &known, &act);
                 let verdict = says(&policy);
                 prop_assert_eq!(says(&again), verdict.clone());
-                // The tables are the oracle's opinion of what they express, and ask as denial.
-                let tables = plan.denied_at(access.into(), path.as_bytes()).contains(access);
-                prop_assert_eq!(tables, says(&kept).decision != Allow, "{} {}", access, path);
-                // Whatever passes and should not is named.
-                let named = left_out.iter().any(|unheld| matches!(unheld.what, Unsupported::Condition(_)));
-                prop_assert!(tables || verdict.decision == Allow || named);
+                // The tables are the oracle's opinion, with asking as denial.
+                let tables = plan.denied_at(&sets, access.into(), path.as_bytes()).unwrap().accesses.contains(access);
+                prop_assert_eq!(tables, verdict.decision != Allow, "{} {}", access, path);
                 // Trials never change what happens, and always say what would.
                 if mode == "audit" {
                     prop_assert_eq!(verdict.decision, Allow);
@@ -271,5 +339,50 @@ proptest! {
                 prop_assert!(unknown >= says(&all_law).decision);
             }
         }
+    }
+}
+
+/// A rule of `exec` on paths or contents.
+fn exec_rule() -> impl Strategy<Value = String> {
+    let what = select(vec![
+        "path: [\"/bin/*\"]".to_owned(),
+        "path: [\"**/a\"]".to_owned(),
+        format!("sha256: [{BAD}]"),
+        format!("sha256: [{BAD}, {}]", BAD.replace("aa", "bb")),
+        format!("sha256: [{}], except: [\"/opt/**\"]", BAD.replace("aa", "bb")),
+    ]);
+    let who = select(vec!["", "", ", by: [\"/bin/*\"]", ", under: [\"**/b\"]", ", unless_by: [\"/opt/**\"]"]);
+    (select(vec!["allow", "deny", "ask"]), what, who)
+        .prop_map(|(effect, what, who)| format!("{effect}: [run], {what}{who}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn executions_are_judged_by_path_and_contents(
+        policies in prop::collection::vec((select(vec!["allow", "deny"]), prop::collection::vec(exec_rule(), 0..5)), 1..4),
+        executed in prop::collection::vec(select([EXES.to_vec(), vec![""]].concat()), 1..4),
+        path in select(EXES.to_vec()),
+        contents in select(vec![0xaa_u8, 0xbb, 0xcc]),
+    ) {
+        let text = |(number, (default, rules)): (usize, &(&str, Vec<String>))| {
+            text("enforce", default, rules).replace("files:", "exec:").replace("name: r", &format!("name: p{number}-r"))
+        };
+        let policies: Vec<Policy> = policies.iter().enumerate().map(text).map(|text| parse(&text)).collect();
+        let plan = lsm::compile(&policies.iter().collect::<Vec<_>>(), 5, &mut SetTable::new()).unwrap();
+        let line: Vec<&[u8]> = executed.iter().map(|exe| exe.as_bytes()).collect();
+        let (exe, ancestors) = line.split_last().unwrap();
+        let mut digest = Digest([0; 32]);
+        digest.0[31] = contents;
+        let decides = |sha256| {
+            let act = Act::Exec { path: path.as_bytes(), sha256 };
+            policies.iter().map(|policy| evaluate::judge(policy, &Subject { exe, ancestors }, &act).decision).max()
+        };
+        let sets = sets(&plan, &executed);
+        let denied = |digest| !plan.denied_exec(&sets, path.as_bytes(), digest).unwrap().accesses.is_empty();
+        prop_assert_eq!(denied(Some(&digest)), decides(Some(&digest)) != Some(Allow));
+        // What is not known is never taken for more than it may be.
+        prop_assert!(denied(None) || decides(None) == Some(Allow));
     }
 }

@@ -1,7 +1,7 @@
 //! Targets that are no addresses: host names, the run's own listeners, unix sockets. The tables of the `lsm`
 //! layer have none of them, and say so.
 
-use policy::compile::lsm;
+use policy::compile::lsm::{self, SetTable, Sets};
 use policy::{
     Access, Act, Decision, End, Owner, Policy, Protocol, SectionKind, Subject, Variables, evaluate,
 };
@@ -89,7 +89,7 @@ fn the_tables_have_addresses_only_and_the_rest_is_named() {
          - { name: c, allow: [connect], to: [\"10.0.0.0/8\"], except: [\"unix:/x\"] }\n    \
          - { name: d, deny: [connect], to: [\"unix:@x\"] }\n",
     );
-    let plan = lsm::compile(&policy, 0).unwrap();
+    let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap();
     let named: Vec<String> =
         plan.unheld(SectionKind::Network.accesses()).iter().map(ToString::to_string).collect();
     let rest = "which no layer of this run holds";
@@ -159,7 +159,7 @@ proptest! {
         let policy = parse(&format!("network: {{ default: {default}, rules: [{}] }}\n", rules.join(", ")));
         let again = Policy::parse("again", &policy.effective_yaml(), &Variables::new()).unwrap();
         prop_assert_eq!(again.effective_yaml(), policy.effective_yaml());
-        let plan = lsm::compile(&policy, 0).unwrap();
+        let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap();
         let (kept, left_out) = lsm::expressible(&policy);
         for access in [Connect, Bind] {
             let names = [name];
@@ -168,7 +168,7 @@ proptest! {
                 prop_assert_eq!(judge(&policy, access, end), judge(&again, access, end));
             }
             let ip = address.parse().unwrap();
-            let denied = plan.denied_to(access.into(), ip, port, Protocol::Tcp).contains(access);
+            let denied = plan.denied_to(&Sets::UNKNOWN, access.into(), ip, port, Protocol::Tcp).unwrap().contains(access);
             prop_assert_eq!(denied, judge(&kept, access, ends[0]) != Allow);
             // What passes and should not is named.
             prop_assert!(denied || judge(&policy, access, ends[0]) == Allow || !left_out.is_empty());

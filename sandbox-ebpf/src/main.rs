@@ -10,6 +10,8 @@ mod hooks;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod measure;
+#[cfg(target_arch = "bpf")]
 mod offsets;
 #[cfg(target_arch = "bpf")]
 mod path;

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array as BtfArray, ArrayOfMaps},
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, RingBuf},
 };
@@ -9,8 +10,8 @@ use sandbox_ebpf::abi::{
     config::{MAX_SLOTS, RunConfig, RunCounters},
     event::{DATA_MAX, Header, PATH_MAX},
     policy::{
-        AddressKey, AddressNode, Link, LinkKey, MAX_LINKS, PORTS_PER_PAGE, PortRange, StateVerdict,
-        TRANSITIONS_PER_PAGE, VERDICTS_PER_PAGE,
+        AddressKey, AddressNode, CELLS_PER_PAGE, DigestKey, Link, LinkKey, MAX_DIGESTS, MAX_LINKS,
+        MAX_PREFIXES, Sets,
     },
     syscall::{CALLS, SyscallSpec},
 };
@@ -48,6 +49,8 @@ impl Task {
 pub struct Member {
     pub slot: u32,
     pub _pad: u32,
+    /// What conditions on the process can know of the task.
+    pub sets: Sets,
 }
 
 /// What a hook works in: the record it may write, and the paths it judges.
@@ -61,6 +64,47 @@ pub struct HookScratch {
     pub climb: Climb,
     pub places: Places,
     pub finding: Finding,
+    pub walk: Walk,
+    /// SHA-256 of what is executed, where `walk.hashed` says so, and room for longer ones.
+    pub digest: [u8; 32],
+    pub digest_slack: [u8; 32],
+}
+
+/// A look at a policy's tables, under way: see `verdict`.
+#[repr(C)]
+pub struct Walk {
+    /// Bytes of the path.
+    pub length: u64,
+    pub state: u64,
+    /// 1 when the tables are not whole.
+    pub failed: u64,
+    /// What the rules of the policy that is being asked said so far.
+    pub allow: u64,
+    pub deny: u64,
+    /// What all policies deny, and what their rules do.
+    pub denied: u64,
+    pub by_rule: u64,
+    /// The number of a block's first entry.
+    pub entries: u64,
+    /// What is known of the acting process: see `Sets`.
+    pub sure_own: u64,
+    pub may_own: u64,
+    pub sure_line: u64,
+    pub may_line: u64,
+    /// 1 when `digest` holds, and the sets that the object belongs to.
+    pub hashed: u64,
+    pub object: u64,
+    /// The comparison of two directories.
+    pub lengths: [u64; 2],
+    pub exchange: u64,
+    pub marks: u64,
+    pub first_state: u64,
+    pub first_marks: u64,
+    /// The search for a port.
+    pub low: u64,
+    pub high: u64,
+    pub wanted: u64,
+    pub block: u64,
 }
 
 /// What a hook has found so far. It lives here and not in registers, and is read anew where it is used: the
@@ -87,6 +131,8 @@ pub struct Finding {
     pub linked: u64,
     /// 1 for an object that no directory has.
     pub own: u64,
+    /// The policy that was asked.
+    pub policy: u64,
     /// Port, protocol and address to be looked up.
     pub port: u64,
     pub proto: u64,
@@ -102,9 +148,6 @@ pub struct Found {
     pub length: u64,
     /// The accesses denied there.
     pub denied: u64,
-    /// The row of the automaton, and the verdict's bits, behind one more `/`.
-    pub below: u64,
-    pub marks: u64,
 }
 
 macro_rules! cells {
@@ -126,6 +169,7 @@ cells! {
     judgement: finding.judgement;
     length: finding.length;
     paired: finding.paired;
+    policy: finding.policy;
     port: finding.port;
     proto: finding.proto;
     climb_end: climb.end;
@@ -204,13 +248,13 @@ pub struct TraceScratch {
     pub data: [u8; DATA_MAX + TRACE_SLACK],
     /// Where the next part begins.
     pub cursor: u64,
-    pub walk: Walk,
+    pub walk: Ascent,
     pub arguments: Arguments,
 }
 
 /// A walk from a dentry to the root, under way.
 #[repr(C)]
-pub struct Walk {
+pub struct Ascent {
     /// Where its part began.
     pub begin: u64,
     pub dentry: u64,
@@ -271,19 +315,21 @@ pub static TRACE_SCRATCH: Array<TraceScratch> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH_POOL: Array<PooledScratch> = Array::with_max_entries(POOL, 0);
 #[map]
-pub static CLASSES: Array<[u8; 256]> = Array::with_max_entries(MAX_SLOTS, 0);
-/// Entries: set by the loader, as the next two.
-#[map]
-pub static TRANSITIONS: Array<[u32; TRANSITIONS_PER_PAGE]> = Array::with_max_entries(1, 0);
-#[map]
-pub static VERDICTS: Array<[StateVerdict; VERDICTS_PER_PAGE]> = Array::with_max_entries(1, 0);
-#[map]
-pub static PORTS: Array<[PortRange; PORTS_PER_PAGE]> = Array::with_max_entries(1, 0);
-#[map]
-pub static ADDRESSES: LpmTrie<AddressKey, AddressNode> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub static ADDRESSES: LpmTrie<AddressKey, AddressNode> =
+    LpmTrie::with_max_entries(MAX_PREFIXES as u32, BPF_F_NO_PREALLOC);
 #[map]
 pub static LINKS: HashMap<LinkKey, Link> = HashMap::with_max_entries(MAX_LINKS, BPF_F_NO_PREALLOC);
+#[map]
+pub static DIGESTS: HashMap<DigestKey, u32> =
+    HashMap::with_max_entries(MAX_DIGESTS as u32, BPF_F_NO_PREALLOC);
 
+/// `BPF_F_INNER_MAP`: the maps inside differ in how many pages they have.
+const INNER_MAP: usize = 1 << 12;
+
+/// The policy of each slot: an array of pages.
+#[btf_map]
+pub static POLICIES: ArrayOfMaps<BtfArray<[u64; CELLS_PER_PAGE], 1, INNER_MAP>, { MAX_SLOTS as usize }> =
+    ArrayOfMaps::new();
 #[btf_map]
 pub static MEMBERS: TaskStorage<Member> = TaskStorage::new();
 #[btf_map]

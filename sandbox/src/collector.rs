@@ -75,8 +75,6 @@ enum StartError {
     Peer { peer: &'static str, source: io::Error },
     #[error("cannot {step}")]
     System { step: &'static str, source: io::Error },
-    #[error("the kernel's tables hold one policy, and these are several: {0}; write one that extends them")]
-    Several(String),
     #[error(transparent)]
     Sensor(#[from] SensorError),
     #[error(transparent)]
@@ -160,7 +158,7 @@ fn start(
     guardian: Channel<ToGuardian, FromGuardian>,
     child_process: &Process,
 ) -> Result<(Collector, Vec<String>), StartError> {
-    let judging = judging(plan)?;
+    let judging = judging(plan);
     let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging };
     let sensor = Sensor::start(request)?;
     let mut notes = sensor.notes();
@@ -195,20 +193,12 @@ fn start(
     Ok((Collector { recorder, pipeline, lease, guardian, guardian_failed, process, started }, notes))
 }
 
-/// What the hooks are to do with the policies. Their tables hold one: with several nothing starts whose hooks would
-/// judge by less than all of them. Where no hook can judge, several are judged from what is observed.
-fn judging(plan: &RunPlan) -> Result<Judging<'_>, StartError> {
-    let Some(policies) = plan.mode.policies() else { return Ok(Judging::Nothing) };
-    let mut all = policies.iter();
-    let (first, others) = (all.next(), all.count());
-    let hooks = plan.layers.includes(Layer::Lsm) && probe::lsm_obstacle().is_none();
-    match (&plan.mode, first) {
-        (Mode::Audit(_), Some(policy)) if others == 0 => Ok(Judging::Audit(policy)),
-        (Mode::Enforce(_, on_unheld), Some(policy)) if others == 0 => {
-            Ok(Judging::Enforce(policy, *on_unheld))
-        }
-        (Mode::Audit(_), _) if !hooks => Ok(Judging::Nothing),
-        _ => Err(StartError::Several(policies.names())),
+/// What the hooks are to do with the policies.
+fn judging(plan: &RunPlan) -> Judging<'_> {
+    match &plan.mode {
+        Mode::Observe => Judging::Nothing,
+        Mode::Audit(policies) => Judging::Audit(policies),
+        Mode::Enforce(policies, on_unheld) => Judging::Enforce(policies, *on_unheld),
     }
 }
 

@@ -75,7 +75,7 @@ impl Pipeline {
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
             _ => Judging::Observed,
         };
-        let judge = Judge::new(mode.policies(), judging).with_marks(sensor.marks().clone());
+        let judge = Judge::new(mode.policies(), judging, process).with_marks(sensor.marks().clone());
         Pipeline {
             sensor,
             decoder: Decoder::new(),

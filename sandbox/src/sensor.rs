@@ -9,8 +9,8 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use policy::{
-    Access, AccessSet, Policy,
-    compile::lsm::{LsmPlan, compile},
+    Access, AccessSet, Policies, Policy,
+    compile::lsm::{LsmPlan, SetTable, compile},
     other_names::Marks,
 };
 use sandbox_ebpf::abi::{
@@ -19,8 +19,8 @@ use sandbox_ebpf::abi::{
 };
 
 use crate::{
-    enforce::lsm::{self, Found, Lease},
-    kernel::object::{Object, ObjectError, Sizes},
+    enforce::lsm::{self, Found, Installed, Known, Lease},
+    kernel::object::{Object, ObjectError},
     layers::{
         probe,
         selftest::{self, HELD, SelfTestError},
@@ -32,6 +32,9 @@ use crate::{
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
+
+/// The number of a run's first policy; the self-test's is 0.
+const FIRST_POLICY: u32 = 1;
 
 /// What the hooks of the `lsm` layer can hold.
 pub const HELD_BY_LSM: [Access; 9] = [
@@ -63,16 +66,16 @@ pub enum Judging<'a> {
     /// There is none.
     Nothing,
     /// Verdicts are recorded.
-    Audit(&'a Policy),
+    Audit(&'a Policies),
     /// Verdicts are law.
-    Enforce(&'a Policy, OnUnheld),
+    Enforce(&'a Policies, OnUnheld),
 }
 
 impl<'a> Judging<'a> {
-    fn policy(self) -> Option<&'a Policy> {
+    fn policies(self) -> Vec<&'a Policy> {
         match self {
-            Judging::Nothing => None,
-            Judging::Audit(policy) | Judging::Enforce(policy, _) => Some(policy),
+            Judging::Nothing => Vec::new(),
+            Judging::Audit(policies) | Judging::Enforce(policies, _) => policies.iter().collect(),
         }
     }
 
@@ -113,6 +116,10 @@ pub enum SensorError {
     Unheld(Vec<String>),
 }
 
+fn held_by_lsm() -> AccessSet {
+    HELD_BY_LSM.into_iter().collect()
+}
+
 /// A layer that works, or why not.
 type Tried = Result<Vec<SelfTest>, String>;
 
@@ -124,6 +131,10 @@ pub struct Sensor {
     unheld: Vec<String>,
     linked: Found,
     enforces: bool,
+    known: Known,
+    sets: SetTable,
+    /// The policies so far, the one in force last; programs may look at an older one's pages for a moment.
+    installed: Vec<Installed>,
 }
 
 impl Sensor {
@@ -133,16 +144,24 @@ impl Sensor {
     /// # Errors
     /// A required layer is missing, nothing observes, or the policy cannot be held.
     pub fn start(request: Request<'_>) -> Result<Sensor, SensorError> {
-        let plan = request.judging.policy().map(|policy| compile(policy, SLOT)).transpose()?;
+        let mut sets = SetTable::new();
+        let policies = request.judging.policies();
+        let plan = match policies.as_slice() {
+            [] => None,
+            policies => Some(compile(policies, FIRST_POLICY, &mut sets)?),
+        };
+        let known = match &plan {
+            Some(plan) if plan.header.hashes != 0 => Known::Contents,
+            _ => Known::Path,
+        };
         let wanted = |layer| match request.layers {
             LayerChoice::Auto => true,
             LayerChoice::Only(layers) => layers.contains(&layer),
         };
         let obstacle = wanted(Layer::Lsm).then(probe::lsm_obstacle);
-        let sizes = plan.as_ref().map(lsm::sizes).unwrap_or_default();
-        let mut object = Object::load(sizes, obstacle == Some(None))?;
+        let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
-        let lsm = obstacle.map(|obstacle| try_lsm(&mut object, obstacle));
+        let lsm = obstacle.map(|obstacle| try_lsm(&mut object, obstacle, known));
         let trace = wanted(Layer::Trace).then(|| try_trace(&mut object, &mut ring));
         discard(&mut ring);
         demand(&request, Layer::Lsm, &lsm)?;
@@ -153,16 +172,17 @@ impl Sensor {
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
         let unheld = unheld(&request, plan.as_ref(), &lsm)?;
-        configure(&object, request.judging.mode(), plan.as_ref())?;
-        let linked = match request.judging.policy() {
-            Some(policy) if holds => lsm::mark(&object, SLOT, policy)?,
-            _ => Found::default(),
-        };
+        // From here on the slot is in use.
+        let installed = plan.as_ref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
+        let installed = installed.into_iter().collect();
+        object
+            .configure(SLOT, RunConfig { mode: request.judging.mode() as u32, ..RunConfig::default() })?;
+        let linked = if holds { lsm::mark(&object, SLOT, &policies)? } else { Found::default() };
         let mut reports = Vec::new();
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
-        Ok(Sensor { object, ring, reports, unheld, linked, enforces: holds })
+        Ok(Sensor { object, ring, reports, unheld, linked, enforces: holds, known, sets, installed })
     }
 
     /// The layers that hold, each with its self-test, and those that were tried and do not.
@@ -214,6 +234,31 @@ impl Sensor {
         Ok(Lease::from_fds(SLOT, fds))
     }
 
+    /// Puts other policies in force, which must be such that everything in them is held. When this returns, no hook
+    /// looks at those before any more.
+    ///
+    /// # Errors
+    /// They do not fit, say something that nothing holds, or the kernel refuses; what was in force still is.
+    pub fn apply(&mut self, policies: &[&Policy]) -> Result<(), SensorError> {
+        let id = FIRST_POLICY + self.installed.len() as u32;
+        let mut sets = self.sets.clone();
+        let plan = compile(policies, id, &mut sets)?;
+        let mut unheld: Vec<String> = plan.unheld(held_by_lsm()).iter().map(ToString::to_string).collect();
+        if plan.header.hashes != 0 && self.known == Known::Path {
+            unheld.push("rules on contents (`sha256`) need a run that began with some".to_owned());
+        }
+        if !unheld.is_empty() {
+            return Err(SensorError::Unheld(unheld));
+        }
+        let installed = lsm::install(&self.object, SLOT, &plan)?;
+        if let Some(before) = self.installed.last_mut() {
+            lsm::remove(&self.object, before)?;
+        }
+        self.installed.push(installed);
+        self.sets = sets;
+        Ok(())
+    }
+
     /// A descriptor that becomes readable when records wait.
     ///
     /// # Errors
@@ -257,10 +302,10 @@ impl Sensor {
 /// Tries every layer and says what was found. This process must have one thread.
 pub fn survey() -> Vec<LayerReport> {
     let obstacle = probe::lsm_obstacle();
-    let tried = match Object::load(Sizes::default(), obstacle.is_none()) {
+    let tried = match Object::load(obstacle.is_none()) {
         Ok(mut object) => match object.take_ring() {
             Ok(mut ring) => [
-                (Layer::Lsm, try_lsm(&mut object, obstacle)),
+                (Layer::Lsm, try_lsm(&mut object, obstacle, Known::Path)),
                 (Layer::Trace, try_trace(&mut object, &mut ring)),
             ],
             Err(error) => {
@@ -283,12 +328,12 @@ pub fn survey() -> Vec<LayerReport> {
     reports.collect()
 }
 
-fn try_lsm(object: &mut Object, obstacle: Option<String>) -> Tried {
+fn try_lsm(object: &mut Object, obstacle: Option<String>, known: Known) -> Tried {
     if let Some(obstacle) = obstacle {
         return Err(obstacle);
     }
     let before = object.links().len();
-    let tried = lsm::attach(object)
+    let tried = lsm::attach(object, known)
         .map_err(|error| text(&error))
         .and_then(|()| selftest::lsm(object).map_err(|error: SelfTestError| text(&error)))
         .and_then(proven);
@@ -364,10 +409,7 @@ fn unheld(
     lsm: &Option<Tried>,
 ) -> Result<Vec<String>, SensorError> {
     let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
-    let mut held = AccessSet::EMPTY;
-    if matches!(lsm, Some(Ok(_))) {
-        HELD_BY_LSM.into_iter().for_each(|access| held.insert(access));
-    }
+    let held = if matches!(lsm, Some(Ok(_))) { held_by_lsm() } else { AccessSet::EMPTY };
     let mut lines: Vec<String> = plan.unheld(held).iter().map(ToString::to_string).collect();
     if lines.is_empty() {
         return Ok(lines);
@@ -381,21 +423,6 @@ fn unheld(
         OnUnheld::Refuse => Err(SensorError::Unheld(lines)),
         OnUnheld::Record => Ok(lines),
     }
-}
-
-/// Writes the tables and the configuration; from here on the slot is in use.
-fn configure(object: &Object, mode: Mode, plan: Option<&LsmPlan>) -> Result<(), ObjectError> {
-    let mut config = RunConfig { mode: mode as u32, ..RunConfig::default() };
-    if let Some(plan) = plan {
-        lsm::write_plan(object, SLOT, plan)?;
-        config.start_row = plan.start_row;
-        config.row_shift = plan.row_shift;
-        config.default_deny = plan.default_deny;
-        config.net_default_deny = plan.net_default_deny;
-        config.nameless_deny = plan.nameless_deny;
-        config.kernel_allow = plan.kernel_allow;
-    }
-    object.configure(SLOT, config)
 }
 
 /// What meta.json says about a layer that was tried.

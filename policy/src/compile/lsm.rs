@@ -1,123 +1,325 @@
 //! The plan of the `lsm` layer: the tables that [`sandbox_ebpf::abi::policy`] describes.
 //!
-//! One automaton judges files and executables together, since the access bits tell them apart; one prefix
-//! trie judges addresses. Bits that cannot change a decision (an allow under a default that allows, a deny
-//! that a default implies everywhere) are left out, so that states merge. What the tables have no words for
-//! ([`expressible`]) is left out too, and reported.
+//! Several policies hold together: each is a *part* of the plan, with automata of its own for files and executables
+//! together, since the access bits tell these apart. A policy's patterns are kept apart by [shape](shapes), so that they
+//! do not multiply. One more automaton says to which sets that conditions name an executable belongs; one prefix trie
+//! judges addresses. Bits that cannot change a decision (an allow under a default that allows, a deny that a default
+//! implies everywhere) are left out, so that states merge. What the tables have no words for ([`expressible`]) is left
+//! out too, and reported.
 //!
-//! [`LsmPlan::walk`] and [`LsmPlan::lookup`] read the tables exactly as the kernel side does.
+//! [`Tables`] reads the tables exactly as the kernel side does.
 
 mod addresses;
 mod below;
+mod block;
+mod contents;
 mod express;
 mod held;
+mod layout;
 mod minimise;
 mod nfa;
+mod paths;
+mod prospects;
+mod read;
+mod sets;
+mod shapes;
+mod subjects;
 mod subset;
+mod tables;
 
-use std::net::IpAddr;
+use std::ops::Deref;
 
-use sandbox_ebpf::abi::policy::{self as abi, AddressKey, AddressNode, PortRange, StateVerdict};
+use sandbox_ebpf::abi::policy::{self as abi, DigestKey, MAX_AUTOMATA, MAX_CELLS, PolicyHeader, access};
 
 use super::{CompileError, Unheld, Unsupported};
 use crate::access::{AccessSet, SectionKind};
-use crate::address::{self, Protocol};
-use crate::model::{Decision, Mode, Policy};
+use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
+use crate::pattern::Pattern;
+use block::{Blocks, Meaning};
+use contents::Contents;
+use layout::Front;
+use minimise::Automaton;
+use sets::Used;
+use shapes::Groups;
 
 pub use express::expressible;
+pub use read::{Broken, Denied};
+pub use sandbox_ebpf::abi::policy::Sets;
+pub use sets::SetTable;
+pub use tables::{AddressEntry, DecodeError, Tables};
 
-/// One entry of the address trie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressEntry {
-    /// Length of the prefix in bits, the 32 of the slot included.
-    pub prefix_len: u32,
-    /// Slot and address.
-    pub key: AddressKey,
-    /// Which port ranges hold there.
-    pub node: AddressNode,
-}
-
-/// The tables of one policy.
+/// The tables of one or more policies, and what they do not hold.
 #[derive(Clone, Debug)]
 pub struct LsmPlan {
-    /// The class of each byte.
-    pub classes: [u8; 256],
-    /// log2 of the row width.
-    pub row_shift: u32,
-    /// The row to start in, multiplied already.
-    pub start_row: u32,
-    /// Rows of the automaton, targets multiplied already.
-    pub transitions: Vec<u32>,
-    /// What each state says.
-    pub verdicts: Vec<StateVerdict>,
-    /// Path accesses that the defaults deny.
-    pub default_deny: u16,
-    /// Network accesses that the default denies.
-    pub net_default_deny: u8,
-    /// [`abi::kernel`] bits that the policy allows.
-    pub kernel_allow: u32,
-    /// `abi::access` bits denied to what no directory has: code under a name that its maker chose.
-    pub nameless_deny: u8,
-    /// The address trie, ascending by prefix length, then address.
-    pub addresses: Vec<AddressEntry>,
-    /// Port ranges that its nodes name.
-    pub ports: Vec<PortRange>,
-    slot: u32,
+    /// The tables.
+    pub tables: Tables,
+    states: Vec<usize>,
     inexpressible: Vec<Unheld>,
     denials: Vec<Unheld>,
 }
 
-/// Compiles `policy` for the run in `slot`.
+impl Deref for LsmPlan {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+/// Compiles policies that hold together, each of which must allow. Their order has no meaning, and one that is given
+/// twice is there once. `id` is the plan's number in the kernel; `sets` are those of the run, to which new ones are
+/// added.
 ///
 /// # Errors
 ///
-/// The policy does not fit the tables' limits; the error names the rules that make it large.
-pub fn compile(policy: &Policy, slot: u32) -> Result<LsmPlan, CompileError> {
-    let denied = |kind: SectionKind, default| match default {
-        Decision::Allow => AccessSet::EMPTY,
-        // Where nobody can be asked, nothing is allowed.
-        Decision::Ask | Decision::Deny => kind.accesses(),
-    };
-    let (kept, inexpressible) = expressible(policy);
-    let policy = &express::law(kept);
-    let files = denied(SectionKind::Files, policy.files.default);
-    let exec = denied(SectionKind::Exec, policy.exec.default);
-    let network = denied(SectionKind::Network, policy.network.default);
-    let default_deny = files.union(exec).path_bits();
-    let nfa = nfa::build(policy, default_deny);
-    let automaton = minimise::minimise(&subset::determinise(&nfa)?);
-    let mut automaton = automaton.check_size(&nfa)?;
-    below::mark(&mut automaton, default_deny);
-    let (addresses, ports) = addresses::compile(policy, slot)?;
-    Ok(LsmPlan {
-        classes: automaton.classes,
-        row_shift: automaton.row_shift,
-        start_row: automaton.start << automaton.row_shift,
-        transitions: automaton.transitions(),
-        verdicts: automaton.verdicts,
-        default_deny,
-        net_default_deny: network.net_bits(),
-        nameless_deny: nameless_deny(policy, default_deny),
-        kernel_allow: kernel_allow(policy),
-        addresses,
-        ports,
-        slot,
-        inexpressible,
-        denials: held::denials(policy),
-    })
+/// The policies do not fit the tables' limits; the error names the rules that make them large. `sets` is as before.
+pub fn compile(policies: &[&Policy], id: u32, sets: &mut SetTable) -> Result<LsmPlan, CompileError> {
+    let policies = distinct(policies);
+    if policies.len() > MAX_AUTOMATA {
+        return Err(CompileError::PoliciesTooMany { found: policies.len(), limit: MAX_AUTOMATA });
+    }
+    let (mut inexpressible, mut denials) = (Vec::new(), Vec::new());
+    let mut laws: Vec<Policy> = Vec::new();
+    for policy in policies {
+        let (kept, unheld) = expressible(policy);
+        let law = express::law(kept);
+        inexpressible.extend(unheld);
+        denials.extend(held::denials(&law));
+        laws.push(law);
+    }
+    let mut work = Work::new(sets.clone());
+    let mut parts = Vec::new();
+    for law in &laws {
+        parts.push(work.part(parts.len(), law)?);
+    }
+    let nameless = laws.iter().fold(0, |all, law| all | nameless_deny(law));
+    let (tables, states) = work.plan(id, parts, (kernel_allow(&laws), nameless.into()), sets)?;
+    Ok(LsmPlan { tables, states, inexpressible, denials })
+}
+
+/// The policies, each once, in an order of their own.
+fn distinct<'a>(policies: &[&'a Policy]) -> Vec<&'a Policy> {
+    if let [policy] = policies {
+        return vec![policy];
+    }
+    let mut by_text: Vec<(&str, String, &Policy)> =
+        policies.iter().map(|policy| (policy.name(), policy.effective_yaml(), *policy)).collect();
+    by_text.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    by_text.dedup_by(|a, b| (a.0, &a.1) == (b.0, &b.1));
+    by_text.into_iter().map(|(_, _, policy)| policy).collect()
+}
+
+/// The names of all rules, which are numbers while a plan is made.
+#[derive(Default)]
+struct Names(Vec<RuleName>);
+
+impl Names {
+    fn add(&mut self, name: &RuleName) -> u32 {
+        self.0.push(name.clone());
+        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The heaviest rules, the heaviest first.
+    fn heaviest(&self, weights: impl IntoIterator<Item = (u32, usize)>) -> Vec<RuleName> {
+        let named =
+            weights.into_iter().filter_map(|(rule, weight)| Some((self.0.get(rule as usize)?, weight)));
+        super::heaviest(named.map(|(name, weight)| (name.clone(), weight)))
+    }
+}
+
+/// One policy: what its rules on paths and on contents say.
+struct Part<'a> {
+    groups: Groups<'a>,
+    contents: Contents,
+    default_deny: u16,
+    net_default_deny: u16,
+}
+
+/// A plan in the making.
+struct Work<'a> {
+    names: Names,
+    sets: Used<'a>,
+    blocks: Blocks,
+    network: Vec<addresses::Rule<'a>>,
+}
+
+impl<'a> Work<'a> {
+    fn new(sets: SetTable) -> Self {
+        Self { names: Names::default(), sets: Used::new(sets), blocks: Blocks::new(), network: Vec::new() }
+    }
+
+    /// Collects what one policy says.
+    fn part(&mut self, part: usize, policy: &'a Policy) -> Result<Part<'a>, CompileError> {
+        let denied = |kind: SectionKind, default| match default {
+            Decision::Allow => AccessSet::EMPTY,
+            // Where nobody can be asked, nothing is allowed.
+            Decision::Ask | Decision::Deny => kind.accesses(),
+        };
+        let files = denied(SectionKind::Files, policy.files.default);
+        let exec = denied(SectionKind::Exec, policy.exec.default);
+        let network = denied(SectionKind::Network, policy.network.default);
+        let mut out = Part {
+            groups: Groups::default(),
+            contents: Contents::default(),
+            default_deny: files.union(exec).path_bits(),
+            net_default_deny: network.net_bits().into(),
+        };
+        for section in [&policy.files, &policy.exec] {
+            self.paths(section, &mut out)?;
+        }
+        let allowed: u16 = policy.network.allowed().net_bits().into();
+        for rule in &policy.network.rules {
+            let Some((name, meaning)) = self.meaning(
+                rule,
+                rule.accesses.net_bits().into(),
+                out.net_default_deny & !allowed,
+                out.net_default_deny,
+                &[],
+            )?
+            else {
+                continue;
+            };
+            let (objects, except) = (&rule.objects, &rule.except);
+            self.network.push(addresses::Rule { part, name, meaning, objects, except });
+        }
+        Ok(out)
+    }
+
+    fn paths(&mut self, section: &'a Section<Pattern>, part: &mut Part<'a>) -> Result<(), CompileError> {
+        let default = part.default_deny;
+        // What a rule keeps from being executed may not be loaded either, whatever the default is.
+        let implied = default & !section.allowed().path_bits() & !access::RUN;
+        for rule in &section.rules {
+            let bits = rule.accesses.path_bits();
+            // An exception of a rule on contents is a condition on the object.
+            let except = if rule.sha256.is_empty() { &[] } else { rule.except.as_slice() };
+            let Some((name, meaning)) = self.meaning(rule, bits, implied, default, except)? else { continue };
+            if rule.sha256.is_empty() {
+                part.groups.add(meaning, &rule.objects, &rule.except, name);
+            } else {
+                part.contents.add(meaning, &rule.sha256, name);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a rule says, without bits that have no effect; `None` where nothing is left. `implied` are the accesses
+    /// that are denied wherever the rule could deny them.
+    fn meaning<O>(
+        &mut self,
+        rule: &'a Rule<O>,
+        bits: u16,
+        implied: u16,
+        default: u16,
+        except: &'a [Pattern],
+    ) -> Result<Option<(u32, Meaning)>, CompileError> {
+        let (allow, deny) = match rule.effect {
+            Decision::Allow => (bits & default, 0),
+            Decision::Ask | Decision::Deny => (0, bits & !implied),
+        };
+        if allow | deny == 0 || (rule.objects.is_empty() && rule.sha256.is_empty()) {
+            return Ok(None);
+        }
+        let name = self.names.add(&rule.name);
+        let condition = self.sets.condition(rule, name, except, &self.names)?;
+        Ok(Some((name, Meaning { condition, allow, deny })))
+    }
+
+    /// Makes the tables, and adds the sets to those of the run. Also says how many states each automaton has.
+    fn plan(
+        mut self,
+        id: u32,
+        parts: Vec<Part<'a>>,
+        (kernel_allow, nameless_deny): (u32, u32),
+        sets: &mut SetTable,
+    ) -> Result<(Tables, Vec<usize>), CompileError> {
+        let (blocks, names) = (&mut self.blocks, &self.names);
+        let defaults: Vec<u16> = parts.iter().map(|part| part.net_default_deny).collect();
+        let trie = addresses::compile(&self.network, &defaults, blocks, names)?;
+        let (mut groups, mut ends, mut contents) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            let of_part = part.contents.blocks(blocks, names)?;
+            let needed = part.default_deny != 0 || !of_part.is_empty();
+            groups.push((part.groups, needed));
+            ends.push((part.default_deny, needed));
+            contents.push(of_part);
+        }
+        let subject = subjects::compile(&self.sets, blocks, names)?;
+        let paths = paths::compile(groups, blocks, names)?;
+        let states = paths.iter().flatten().map(Automaton::states).collect();
+        let full = |_| {
+            let weights = (0..).zip(&names.0).map(|(rule, _)| (rule, 1));
+            CompileError::PathsTooLarge { what: "cells", limit: MAX_CELLS, rules: names.heaviest(weights) }
+        };
+
+        let mut front = Front::new(blocks);
+        let addresses = trie.place(id, &mut front);
+        let contents: Vec<Vec<_>> = contents
+            .into_iter()
+            .map(|part| part.into_iter().map(|(digest, block)| (digest, front.block(block))).collect())
+            .collect();
+        let subject_cells = front.masks(&subject, |block| subjects::mask(blocks.get(block)));
+        let mut path_cells: Vec<Vec<Vec<u32>>> = Vec::new();
+        for part in &paths {
+            path_cells.push(part.iter().map(|automaton| front.verdicts(automaton)).collect());
+        }
+        let mut room = front.states();
+        let mut header = PolicyHeader {
+            id,
+            kernel_allow,
+            nameless_deny,
+            net_default_deny: defaults.iter().fold(0, |all, default| all | u32::from(*default)),
+            sets: self.sets.mask(),
+            subject: room.place(&subject, &subject_cells).map_err(full)?,
+            ..PolicyHeader::EMPTY
+        };
+        let mut digests = Vec::new();
+        let mut all = Vec::new();
+        for (((part, cells), (default_deny, needed)), contents) in
+            paths.iter().zip(&path_cells).zip(ends).zip(contents)
+        {
+            let mut automata = Vec::new();
+            for (automaton, cells) in part.iter().zip(cells) {
+                automata.push(room.place(automaton, cells).map_err(full)?);
+            }
+            if automata.is_empty() && needed {
+                automata.push(abi::Automaton::NONE);
+            }
+            let Some(last) = automata.last_mut() else { continue };
+            last.last = 1;
+            last.default_deny = default_deny.into();
+            all.extend(automata);
+            let part = u32::try_from(all.len() - 1).unwrap_or(u32::MAX);
+            let key = |digest: crate::digest::Digest| DigestKey { policy: id, part, digest: digest.0 };
+            digests.extend(contents.into_iter().map(|(digest, block)| (key(digest), block)));
+        }
+        header.automata = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        header.paths.iter_mut().zip(all).for_each(|(place, automaton)| *place = automaton);
+        header.hashes = u32::from(!digests.is_empty());
+        let tables = Tables::new(header, room.finish().map_err(full)?, addresses, digests);
+        *sets = self.sets.into_table();
+        Ok((tables, states))
+    }
 }
 
 /// What is denied of objects that no rule can name. A policy that keeps anything from being executed keeps these from
 /// it, since they could be a copy of it that lies nowhere; loaded they are unless the default denies loading.
-fn nameless_deny(policy: &Policy, default_deny: u16) -> u8 {
+fn nameless_deny(policy: &Policy) -> u16 {
     let denies = policy.exec.rules.iter().any(|rule| rule.effect != Decision::Allow && !rule.is_void());
-    let by_rule = if denies { abi::access::RUN } else { 0 };
-    // Both bits lie in the lower byte.
-    ((default_deny & (abi::access::RUN | abi::access::LOAD)) | by_rule) as u8
+    let by_rule = if denies { access::RUN } else { 0 };
+    let closed = |default| default != Decision::Allow;
+    let run = if closed(policy.exec.default) { access::RUN } else { 0 };
+    let load = if closed(policy.files.default) { access::LOAD } else { 0 };
+    by_rule | run | load
 }
 
-/// What the hooks let pass beyond files and addresses; everything where the policy is on trial.
-fn kernel_allow(policy: &Policy) -> u32 {
+/// What the hooks let pass beyond files and addresses, as far as all policies do.
+fn kernel_allow(policies: &[Policy]) -> u32 {
+    policies.iter().map(kernel_allow_of).reduce(std::ops::BitAnd::bitand).unwrap_or(0)
+}
+
+/// The same for one; everything where it is on trial.
+fn kernel_allow_of(policy: &Policy) -> u32 {
     if policy.mode == Mode::Audit {
         return u32::MAX;
     }
@@ -137,74 +339,9 @@ fn kernel_allow(policy: &Policy) -> u32 {
 }
 
 impl LsmPlan {
-    /// How many states the automaton has, the dead one included.
-    pub fn states(&self) -> usize {
-        self.verdicts.len()
-    }
-
-    /// Walks the automaton over a path.
-    pub fn walk(&self, path: &[u8]) -> StateVerdict {
-        self.verdicts[(self.row(path) >> self.row_shift) as usize]
-    }
-
-    fn row(&self, path: &[u8]) -> u32 {
-        let mut row = self.start_row;
-        for byte in path {
-            let class = u32::from(self.classes[usize::from(*byte)]);
-            row = self.transitions[(row + class) as usize];
-        }
-        row
-    }
-
-    /// Whether everything that is denied below the directory `old` is denied below `new` too, as the kernel side
-    /// finds out: it may say no where the answer is yes, never the other way round.
-    pub fn keeps_below(&self, old: &[u8], new: &[u8]) -> bool {
-        let [old, new] = [old, new].map(|path| self.row([path, b"/"].concat().as_slice()));
-        let marks = |row: u32| self.verdicts[(row >> self.row_shift) as usize].allow;
-        old == new || (marks(old) & abi::below::ORDINARY != 0 && marks(new) & abi::below::STRICT != 0)
-    }
-
-    /// The file and exec accesses among `accesses` that are denied at `path`.
-    pub fn denied_at(&self, accesses: AccessSet, path: &[u8]) -> AccessSet {
-        let StateVerdict { allow, deny } = self.walk(path);
-        AccessSet::from_path_bits(accesses.path_bits() & (deny | (self.default_deny & !allow)))
-    }
-
-    /// Looks an address up: which accesses some rule allows, and which some rule denies. Normalises nothing:
-    /// the caller has made the unspecified address loopback where it connects or sends.
-    pub fn lookup(&self, address: IpAddr, port: u16, protocol: Protocol) -> PortRange {
-        let key = address_bytes(address);
-        let longest = self.addresses.iter().rev().find(|entry| prefix_holds(entry, self.slot, key));
-        let Some(AddressNode { first, count }) = longest.map(|entry| entry.node) else {
-            return PortRange::default();
-        };
-        let ranges = &self.ports[first as usize..(first + count) as usize];
-        let wanted = (protocol.abi(), port);
-        // The last range that does not begin behind the port.
-        let at = ranges.partition_point(|range| (range.proto, range.low) <= wanted);
-        match at.checked_sub(1).map(|at| ranges[at]) {
-            Some(range) if range.proto == wanted.0 && range.high >= port => range,
-            _ => PortRange::default(),
-        }
-    }
-
-    /// The network accesses among `accesses` that are denied, as the kernel side judges them.
-    pub fn denied_to(
-        &self,
-        accesses: AccessSet,
-        address: IpAddr,
-        port: u16,
-        protocol: Protocol,
-    ) -> AccessSet {
-        let judge = |address, mask: u8| {
-            let PortRange { allow, deny, .. } = self.lookup(address, port, protocol);
-            mask & (deny | (self.net_default_deny & !allow))
-        };
-        let reaching = AccessSet::from_iter([crate::Access::Connect, crate::Access::Send]).net_bits();
-        let wanted = accesses.net_bits();
-        let bits = judge(address::reached(address), wanted & reaching)
-            | judge(address::unmapped(address), wanted & !reaching);
-        AccessSet::from_net_bits(bits)
+    /// How many states each automaton for paths has, the dead one included.
+    pub fn states(&self) -> &[usize] {
+        &self.states
     }
 
     /// What the policy says and a layer that judges only the accesses `held` does not hold: accesses that a
@@ -218,18 +355,4 @@ impl LsmPlan {
         let denials = self.denials.iter().filter(|unheld| !is_held(unheld));
         denials.chain(&self.inexpressible).cloned().collect()
     }
-}
-
-/// The address as the kernel side stores it: IPv4 as IPv4-mapped.
-fn address_bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-fn prefix_holds(entry: &AddressEntry, slot: u32, address: [u8; 16]) -> bool {
-    let bits = |key: [u8; 16]| u128::from_be_bytes(key);
-    let different = bits(entry.key.address) ^ bits(address);
-    entry.key.slot_be == slot.to_be() && different.leading_zeros() + 32 >= entry.prefix_len
 }

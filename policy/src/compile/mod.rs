@@ -11,14 +11,42 @@ use crate::model::RuleName;
 /// Why a policy does not become a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    /// The automaton for paths does not fit. Nothing is cut off instead.
-    #[error("the path rules need an automaton of more than {limit} {what}; most of it comes from {}", names(.rules))]
+    /// The automata for paths do not fit. Nothing is cut off instead.
+    #[error("the patterns need automata of more than {limit} {what}; most of it comes from {}", names(.rules))]
     PathsTooLarge {
         /// What there is too much of.
         what: &'static str,
-        /// How many there may be.
+        /// How much there may be.
         limit: usize,
         /// The rules that take most of it, the largest first.
+        rules: Vec<RuleName>,
+    },
+    /// More policies at once than the tables can keep apart.
+    #[error(
+        "{found} policies hold together, and {limit} can; give fewer, or make one of some with `extends`"
+    )]
+    PoliciesTooMany {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Too many different lists in `by`, `unless_by` and `under`, those of earlier policies of the run included.
+    #[error("the run's conditions name more than {limit} different lists of patterns; most come from {}", names(.rules))]
+    SetsTooMany {
+        /// How many there may be.
+        limit: usize,
+        /// The rules with most conditions, the first ones first.
+        rules: Vec<RuleName>,
+    },
+    /// Too many different conditions on one address or digest.
+    #[error("more than {limit} different conditions hold at {place}; most come from {}", names(.rules))]
+    ConditionsTooMany {
+        /// The prefix or digest.
+        place: String,
+        /// How many there may be.
+        limit: usize,
+        /// The rules with most of them, the largest first.
         rules: Vec<RuleName>,
     },
     /// Too many port ranges at one prefix.
@@ -58,10 +86,6 @@ pub struct Unheld {
 pub enum Unsupported {
     /// It denies this access, and nothing judges such accesses.
     Access(Access),
-    /// A condition on the process: `by`, `unless_by` or `under`. The rule is not in the plan.
-    Condition(&'static str),
-    /// It names contents. The rule is not in the plan.
-    Sha256,
     /// A target that is no address: a host name, `own`, a unix socket. The plan has the rule's addresses only.
     Target(&'static str),
     /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
@@ -79,8 +103,6 @@ impl std::fmt::Display for Unheld {
         let rule = &self.rule;
         match &self.what {
             Unsupported::Access(access) => write!(f, "rule `{rule}` denies `{access}`"),
-            Unsupported::Condition(key) => write!(f, "rule `{rule}` is bound to a process by `{key}`"),
-            Unsupported::Sha256 => write!(f, "rule `{rule}` names contents by `sha256`"),
             Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
             Unsupported::Setting => write!(f, "section `{rule}` sets something"),

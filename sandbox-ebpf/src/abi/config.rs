@@ -29,18 +29,6 @@ pub struct RunConfig {
     pub cgroup_level: u32,
     /// Id of the run's cgroup (its inode number); 0 where it has none.
     pub cgroup_id: u64,
-    /// The automaton's start row.
-    pub start_row: u32,
-    /// log2 of the automaton's row width.
-    pub row_shift: u32,
-    /// [`super::policy::access`] bits that the defaults deny.
-    pub default_deny: u16,
-    /// [`super::policy::net_access`] bits that the network default denies.
-    pub net_default_deny: u8,
-    /// [`super::policy::access`] bits that are denied to what no directory has, and no rule can name.
-    pub nameless_deny: u8,
-    /// [`super::policy::kernel`] bits that the policy allows.
-    pub kernel_allow: u32,
 }
 
 /// Counters of one run, written by the programs.
@@ -57,5 +45,5 @@ pub struct RunCounters {
     pub blocked: u64,
 }
 
-const _: () = assert!(size_of::<RunConfig>() == 32);
+const _: () = assert!(size_of::<RunConfig>() == 16);
 const _: () = assert!(size_of::<RunCounters>() == 32);

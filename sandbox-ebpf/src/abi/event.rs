@@ -8,7 +8,8 @@
 //! | `Open` that succeeded, calls on a descriptor | the object's own path ¹ | – | – | – |
 //! | `Exec` | working directory ¹ | name as called ² | the executable's path ¹ | argv, NUL-separated |
 //! | network calls | the socket address as the kernel got it | working directory, for a relative unix name ¹ | – | – |
-//! | `OpenCheck`, `ExecCheck`, `LoadCheck`, `ReceiveCheck` | path as d_path gives it | – | – | – |
+//! | `OpenCheck`, `LoadCheck`, `ReceiveCheck` | path as d_path gives it | – | – | – |
+//! | `ExecCheck` | the same | SHA-256 of what the file holds, if it was asked for | – | – |
 //! | `ConnectCheck`, `SendCheck` | the socket address | – | – | – |
 //! | `KernelCheck` | the path that it is about, if any | – | – | – |
 //! | `PathCheck` | the first name's absolute path | the second name's; an extended attribute's name | – | – |
@@ -199,6 +200,8 @@ pub enum Cause {
     Nameless = 10,
     /// Another name that the object had when the run began is denied. `args[3]` is the mark's number plus one.
     Link = 11,
+    /// What the file holds could not be read, and the policy knows files by it.
+    Contents = 12,
 }
 
 impl Cause {
@@ -216,6 +219,7 @@ impl Cause {
             9 => Cause::Places,
             10 => Cause::Nameless,
             11 => Cause::Link,
+            12 => Cause::Contents,
             _ => Cause::Tables,
         }
     }
@@ -297,8 +301,8 @@ pub struct Header {
     pub arch: u8,
     /// Lengths of the parts.
     pub parts: [u16; 4],
-    /// Zero.
-    pub _pad: u32,
+    /// [`super::policy::PolicyHeader::id`] of the policy that a judgement rests on.
+    pub policy: u32,
     /// The task's name.
     pub comm: [u8; 16],
 }

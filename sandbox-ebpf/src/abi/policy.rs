@@ -1,33 +1,72 @@
-//! The compiled policy as the kernel reads it: one automaton for paths, one prefix trie for addresses.
+//! The compiled policy as the kernel reads it: a *header*, and *cells*, in the pages of one map of a run.
 //!
-//! # Paths
+//! The map is an array of pages of [`CELLS_PER_PAGE`] cells. Page 0 is the [`PolicyHeader`]; cells are numbered
+//! through all pages, so the first that is none of the header has the number [`FIRST_CELL`]. A run's policy is
+//! replaced by putting another map in its place, so that a verdict rests on one policy as a whole.
 //!
-//! A deterministic automaton over the bytes of an absolute path. `classes[byte]` gives a byte's class;
-//! `row` is a state's index already multiplied by the row width, so that one step is
-//! `row = transitions[row + class]`. Row widths are powers of two, so a row never crosses a page of
-//! [`TRANSITIONS_PER_PAGE`]. Row 0 is dead: nothing can match any more. After the last byte the state's
-//! [`StateVerdict`] (index `row >> row_shift`) says which accesses some rule denies, and which some rule
-//! allows: *deny beats allow, and what neither names falls to the section's default*.
+//! # Automata
+//!
+//! An automaton over the bytes of an absolute path. A *state* is the number of its first cell, and its cells are
+//! scattered among those of other states; each cell ([`pack`]) says whose it is (`owner`) and has a `value`:
+//!
+//! | cell | value |
+//! |---|---|
+//! | `state` | where every class leads that is not listed: its *usual* state |
+//! | `state + 1` | the number of its verdict block |
+//! | `state + class`, where `owner` is `state` | where the class leads |
+//!
+//! so one step is: `cell = cells[state + classes[byte]]`, and where its owner is another state `cells[state]`.
+//! State 0 is dead: nothing can match any more; the automaton says what holds there.
+//!
+//! A policy may need several automata; what they say is put together. Where an automaton is the `last` of its policy,
+//! the verdict of that policy is made: *deny beats allow, and what neither names falls to the section's default*.
+//! An access goes ahead when every policy lets it.
+//!
+//! # Verdict blocks
+//!
+//! A cell whose `value` is the *unconditional* [`masks`], and whose `owner` counts the entries in the cells behind
+//! it. An entry ([`Entry`]) adds masks when its conditions on the process hold.
+//!
+//! # Subjects
+//!
+//! Conditions (`by`, `unless_by`, `under`) name *sets* of patterns, by number, [`MAX_SETS`] at most. When a process
+//! executes a file, the header's `subject` automaton says to which sets the executable belongs: its verdict block is
+//! one cell, the sets as a mask. What is not known (`may` without `sure`) denies and does not allow.
 //!
 //! # Addresses
 //!
-//! Addresses are sixteen bytes; IPv4 is stored IPv4-mapped (`::ffff:a.b.c.d`). A trie node already contains
-//! what the shorter prefixes around it say, so one longest-prefix lookup answers. It names a range of
-//! [`PortRange`]s, disjoint and ascending by (protocol, first port), which carry the same allow and deny
-//! masks.
+//! Addresses are sixteen bytes; IPv4 is stored IPv4-mapped (`::ffff:a.b.c.d`). A trie node already contains what
+//! the shorter prefixes around it say, so one longest-prefix lookup answers. It names a range of cells, each a
+//! [`PortRange`]: disjoint and ascending by (protocol, first port), each with a verdict block that closes every
+//! policy by an [`Entry::END`]. Where there is none, the header's default holds.
+//!
+//! # Contents
+//!
+//! A rule on contents is found by (policy, part, SHA-256) in a hash map, whose value is a verdict block. It is looked
+//! up with the last automaton of the part, so that it counts before the part's default.
 
-/// Transitions in one page, the value of the transitions array map (16 KiB).
-pub const TRANSITIONS_PER_PAGE: usize = 4096;
-/// State verdicts in one page, the value of the verdicts array map (4 KiB).
-pub const VERDICTS_PER_PAGE: usize = 1024;
-/// Port ranges in one page, the value of the port ranges array map (3 KiB).
-pub const PORTS_PER_PAGE: usize = 256;
-/// Most transitions that a plan may have: 64 MiB of table.
-pub const MAX_TRANSITIONS: usize = 16 << 20;
+/// Cells in one page, the value of a policy's map (16 KiB).
+pub const CELLS_PER_PAGE: usize = 2048;
+/// The number of the first cell behind the header.
+pub const FIRST_CELL: u32 = CELLS_PER_PAGE as u32;
+/// Most cells that a plan may have, the header's included: 64 MiB.
+pub const MAX_CELLS: usize = 8 << 20;
+/// Most automata for paths.
+pub const MAX_AUTOMATA: usize = 16;
+/// The first number of a class of bytes; a state's own two cells come before.
+pub const FIRST_CLASS: u16 = 2;
+/// Most sets of patterns that conditions may name.
+pub const MAX_SETS: usize = 64;
+/// Most entries of a verdict block.
+pub const MAX_ENTRIES: usize = 1024;
 /// Most port ranges that one prefix may have (a binary search of at most 12 steps).
 pub const MAX_PORTS_PER_PREFIX: usize = 4096;
+/// Most prefixes of all runs together.
+pub const MAX_PREFIXES: usize = 1 << 20;
+/// Most digests of all runs together.
+pub const MAX_DIGESTS: usize = 1 << 16;
 
-/// File and exec accesses, as bits of [`StateVerdict`].
+/// File and exec accesses, as bits of [`masks`].
 pub mod access {
     /// Open for reading, list a directory.
     pub const READ: u16 = 1 << 0;
@@ -47,11 +86,11 @@ pub mod access {
     pub const OBJECT: u16 = READ | WRITE | ATTRIBUTES | RUN | LOAD;
 }
 
-/// What a state behind a `/` says about everything below it, as bits of [`StateVerdict::allow`]: how a directory
-/// may move without taking something out of a rule's reach.
+/// What a state behind a `/` says about everything below it, as bits of the block's unconditional `allow`: how a
+/// directory may move without taking something out of a rule's reach.
 ///
-/// Both compare with the directories that only floating patterns know. A directory may move when the states
-/// behind its old and its new name are the same, or the old one is `ORDINARY` and the new one `STRICT`.
+/// Both compare with the directories that only floating patterns know. A directory may move when for every automaton
+/// the states behind its old and its new name are the same, or the old one is `ORDINARY` and the new one `STRICT`.
 pub mod below {
     /// Nothing below is denied that would not be denied below such a directory.
     pub const ORDINARY: u16 = 1 << 15;
@@ -59,7 +98,7 @@ pub mod below {
     pub const STRICT: u16 = 1 << 14;
 }
 
-/// Network accesses, as bits of [`PortRange`].
+/// Network accesses, as bits of [`masks`].
 pub mod net_access {
     /// connect(2).
     pub const CONNECT: u8 = 1 << 0;
@@ -71,7 +110,7 @@ pub mod net_access {
     pub const LISTEN: u8 = 1 << 3;
 }
 
-/// What reaches past files and addresses, as bits of [`super::config::RunConfig::kernel_allow`].
+/// What reaches past files and addresses, as bits of [`PolicyHeader::kernel_allow`].
 pub mod kernel {
     /// mount(2), move_mount(2), umount(2).
     pub const MOUNT: u32 = 1 << 0;
@@ -128,23 +167,191 @@ pub mod proto {
     pub const UDP: u8 = 2;
 }
 
-/// What the rules that match at one state of the automaton say, as masks of [`access`] bits.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct StateVerdict {
-    /// Accesses that some matching rule allows, and [`below`] bits.
-    pub allow: u16,
-    /// Accesses that some matching rule denies.
-    pub deny: u16,
+/// A cell: whose it is, and its value.
+pub const fn pack(owner: u32, value: u32) -> u64 {
+    (owner as u64) << 32 | value as u64
 }
 
-/// Key data of the address trie: the run's slot (big-endian, so that it is a prefix), then the address.
-/// The prefix length counts from the slot's first bit: 32 + the address's prefix length.
+/// Whose a cell is; of a verdict block's first cell, the number of entries.
+pub const fn owner(cell: u64) -> u32 {
+    (cell >> 32) as u32
+}
+
+/// The value of a cell.
+pub const fn value(cell: u64) -> u32 {
+    cell as u32
+}
+
+/// What some rules say, as one value: accesses that are allowed, and those that are denied.
+pub const fn masks(allow: u16, deny: u16) -> u32 {
+    allow as u32 | (deny as u32) << 16
+}
+
+/// An entry of a verdict block, as its cell has it, lowest byte first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Entry {
+    /// Accesses that are allowed.
+    pub allow: u16,
+    /// Accesses that are denied; with [`Entry::END`] those that the default denies.
+    pub deny: u16,
+    /// The set that the executable must belong to, plus one; 0 is none. Or [`Entry::END`].
+    pub by: u8,
+    /// The set that it must not belong to, plus one; 0 is none.
+    pub unless_by: u8,
+    /// The set that it or one of its ancestors must belong to, plus one; 0 is none.
+    pub under: u8,
+    /// The set that the object must not belong to, plus one; 0 is none. In rules on contents only.
+    pub except: u8,
+}
+
+impl Entry {
+    /// As `by`: the policy ends here, and its verdict is made of the entries since the last end.
+    pub const END: u8 = u8::MAX;
+
+    /// The entry as a cell.
+    pub const fn cell(self) -> u64 {
+        self.allow as u64
+            | (self.deny as u64) << 16
+            | (self.by as u64) << 32
+            | (self.unless_by as u64) << 40
+            | (self.under as u64) << 48
+            | (self.except as u64) << 56
+    }
+
+    /// The entry that a cell has.
+    pub const fn from_cell(cell: u64) -> Entry {
+        Entry {
+            allow: cell as u16,
+            deny: (cell >> 16) as u16,
+            by: (cell >> 32) as u8,
+            unless_by: (cell >> 40) as u8,
+            under: (cell >> 48) as u8,
+            except: (cell >> 56) as u8,
+        }
+    }
+}
+
+/// Some ports of one protocol at one prefix, as its cell has it, lowest byte first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// First port, host byte order.
+    pub low: u16,
+    /// Last port, inclusive.
+    pub high: u16,
+    /// One of [`proto`].
+    pub proto: u8,
+    /// The verdict block, below 2^24.
+    pub block: u32,
+}
+
+impl PortRange {
+    /// The range as a cell.
+    pub const fn cell(self) -> u64 {
+        self.low as u64 | (self.high as u64) << 16 | (self.proto as u64) << 32 | (self.block as u64) << 40
+    }
+
+    /// The range that a cell has.
+    pub const fn from_cell(cell: u64) -> PortRange {
+        PortRange {
+            low: cell as u16,
+            high: (cell >> 16) as u16,
+            proto: (cell >> 32) as u8,
+            block: (cell >> 40) as u32,
+        }
+    }
+}
+
+/// An automaton, without its cells.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Automaton {
+    /// The class of each byte, [`FIRST_CLASS`] and above.
+    pub classes: [u16; 256],
+    /// The state to begin with.
+    pub start: u32,
+    /// The verdict block of state 0; 0 where it says nothing.
+    pub dead: u32,
+    /// 1 where the automaton is the last of its policy.
+    pub last: u32,
+    /// Of the last one: accesses that the policy's defaults deny.
+    pub default_deny: u32,
+}
+
+impl Automaton {
+    /// One that matches nothing.
+    pub const NONE: Automaton =
+        Automaton { classes: [FIRST_CLASS; 256], start: 0, dead: 0, last: 0, default_deny: 0 };
+}
+
+/// The first page of a policy's map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyHeader {
+    /// The policy's number, which no other policy of the machine has at the same time: the key of its addresses and
+    /// digests, and what records name it by.
+    pub id: u32,
+    /// Automata in `paths`.
+    pub automata: u32,
+    /// [`kernel`] bits that the policy allows.
+    pub kernel_allow: u32,
+    /// [`net_access`] bits that the defaults deny where no rule names an address.
+    pub net_default_deny: u32,
+    /// 1 where some rule is about contents, so that executables are hashed.
+    pub hashes: u32,
+    /// [`access`] bits that are denied to what no directory has, and no rule can name.
+    pub nameless_deny: u32,
+    /// The sets that `subject` knows.
+    pub sets: u64,
+    /// To which sets an executable belongs.
+    pub subject: Automaton,
+    /// The automata for paths.
+    pub paths: [Automaton; MAX_AUTOMATA],
+}
+
+impl PolicyHeader {
+    /// The header of a policy that has no rules and allows everything but what `kernel` closes.
+    pub const EMPTY: PolicyHeader = PolicyHeader {
+        id: 0,
+        automata: 0,
+        kernel_allow: 0,
+        net_default_deny: 0,
+        hashes: 0,
+        nameless_deny: 0,
+        sets: 0,
+        subject: Automaton::NONE,
+        paths: [Automaton::NONE; MAX_AUTOMATA],
+    };
+}
+
+/// What is known of a process, as masks of sets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sets {
+    /// Sets that its executable surely belongs to.
+    pub sure_own: u64,
+    /// Sets that it may belong to.
+    pub may_own: u64,
+    /// Sets that its executable, an earlier one or that of an ancestor surely belongs to.
+    pub sure_line: u64,
+    /// Sets that one of them may belong to.
+    pub may_line: u64,
+}
+
+impl Sets {
+    /// A process that has executed nothing yet, and has no ancestor inside the run.
+    pub const FIRST: Sets = Sets { sure_own: 0, may_own: u64::MAX, sure_line: 0, may_line: 0 };
+    /// One of which nothing is known.
+    pub const UNKNOWN: Sets = Sets { sure_own: 0, may_own: u64::MAX, sure_line: 0, may_line: u64::MAX };
+}
+
+/// Key data of the address trie: the policy's number (big-endian, so that it is a prefix), then the address.
+/// The prefix length counts from the number's first bit: 32 + the address's prefix length.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressKey {
-    /// Slot of the run, big-endian.
-    pub slot_be: u32,
+    /// [`PolicyHeader::id`], big-endian.
+    pub policy_be: u32,
     /// The address, IPv4 as IPv4-mapped.
     pub address: [u8; 16],
 }
@@ -153,33 +360,31 @@ pub struct AddressKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressNode {
-    /// Index of the first port range.
+    /// Number of the first port range's cell.
     pub first: u32,
     /// How many there are.
     pub count: u32,
 }
 
-/// What the rules say about some ports of one protocol at one prefix.
+/// Key of the digests' map; its value is the number of a verdict block.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortRange {
-    /// First port, host byte order.
-    pub low: u16,
-    /// Last port, inclusive.
-    pub high: u16,
-    /// One of [`proto`].
-    pub proto: u8,
-    /// [`net_access`] bits that some rule allows.
-    pub allow: u8,
-    /// [`net_access`] bits that some rule denies.
-    pub deny: u8,
-    /// Zero.
-    pub _pad: u8,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DigestKey {
+    /// [`PolicyHeader::id`].
+    pub policy: u32,
+    /// Which policy of those that hold together: the index in `paths` of its last automaton.
+    pub part: u32,
+    /// SHA-256.
+    pub digest: [u8; 32],
 }
 
 const _: () = assert!(size_of::<LinkKey>() == 16);
 const _: () = assert!(size_of::<Link>() == 8);
-const _: () = assert!(size_of::<StateVerdict>() == 4);
+const _: () = assert!(size_of::<Entry>() == 8);
+const _: () = assert!(size_of::<Automaton>() == 528);
+const _: () = assert!(size_of::<PolicyHeader>() == 32 + 17 * 528);
+const _: () = assert!(size_of::<PolicyHeader>() <= CELLS_PER_PAGE * 8);
 const _: () = assert!(size_of::<AddressKey>() == 20);
 const _: () = assert!(size_of::<AddressNode>() == 8);
-const _: () = assert!(size_of::<PortRange>() == 8);
+const _: () = assert!(size_of::<DigestKey>() == 40);
+const _: () = assert!(MAX_CELLS <= 1 << 24);

@@ -19,7 +19,7 @@ use crate::{
     emit::{counter, masked, next_kseq},
     maps::{HookScratch, get, put},
     offsets::{self, field, value},
-    verdict::{self, Answer},
+    verdict::{self, Answer, Which},
 };
 
 /// f_mode bits.
@@ -104,6 +104,15 @@ fn executable() -> u64 {
 /// from a member of one: the verifier knows its type.
 #[inline(always)]
 pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
+    judge_contents(subject, file, matter, None)
+}
+
+/// Reads the SHA-256 of a file into the scratch; false when it cannot be had.
+pub type Hash = fn(*const u8, &mut HookScratch) -> bool;
+
+/// The same, where what the file holds may matter too: `hash` reads it.
+#[inline(always)]
+pub fn judge_contents(subject: &Subject, file: *const u8, matter: Matter, hash: Option<Hash>) -> i32 {
     let Some(place) = Workplace::enter() else {
         return unjudged(subject);
     };
@@ -124,13 +133,22 @@ pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
     put(&mut scratch.finding.own, 0);
     put(&mut scratch.finding.linked, 0);
     put(&mut scratch.finding.cause, Cause::Policy as u64);
+    put(&mut scratch.walk.hashed, 0);
     if subject.judged() {
-        answer(subject, file, scratch, written, matter.access);
+        let named = is_named(file, scratch);
+        if let Some(hash) = hash {
+            contents(subject, file, scratch, named, hash);
+        }
+        answer(subject, file, scratch, written, named, matter.access == access::LOAD);
     } else if entry().is_some_and(|task| result_follows(task, matter.calls)) {
         place.leave();
         return 0;
     }
-    let result = conclude::<{ PATH_MAX as u32 - 1 }>(
+    put(&mut scratch.finding.names[0].length, get(&scratch.finding.length));
+    if hash.is_some() && get(&scratch.walk.hashed) != 0 {
+        tell_digest(scratch);
+    }
+    let result = conclude::<{ 2 * PATH_MAX as u32 - 1 }>(
         subject,
         scratch,
         matter,
@@ -140,7 +158,9 @@ pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
             header.ino = field(inode, &offsets::INODE_INO);
             header.dev = field(superblock, &offsets::SB_DEV);
             header.args[0] = field::<u32>(file as u64, &offsets::FILE_F_FLAGS) as u64;
-            header.parts[0] = get(&finding.length) as u16;
+            let path = get(&finding.names[0].length);
+            header.parts[0] = path as u16;
+            header.parts[1] = (get(&finding.length) - path) as u16;
             header.access = get(&finding.wanted[0]) as u16;
             header.args[3] = get(&finding.linked);
             header.flags = get(&finding.own) as u16 * flag::DETACHED;
@@ -153,21 +173,70 @@ pub fn judge(subject: &Subject, file: *const u8, matter: Matter) -> i32 {
 
 /// Bytes of a path that d_path wrote, without its NUL; 0 when it failed.
 #[inline(always)]
-fn name_length(written: i64) -> usize {
+pub fn name_length(written: i64) -> usize {
     if written < 1 || written > PATH_MAX as i64 { 0 } else { written as usize - 1 }
+}
+
+/// Reads what the file holds, and finds the sets that its path belongs to. What cannot be read is denied.
+#[inline(always)]
+fn contents(subject: &Subject, file: *const u8, scratch: &mut HookScratch, named: bool, hash: Hash) {
+    if hash(file, scratch) {
+        put(&mut scratch.walk.hashed, 1);
+        if named {
+            verdict::sets(subject, scratch);
+        }
+    } else {
+        found(scratch, Answer::denied(Cause::Contents));
+    }
+}
+
+/// Puts the digest behind the path, where the record carries it.
+#[inline(always)]
+fn tell_digest(scratch: &mut HookScratch) {
+    let length = masked::<{ PATH_MAX as u32 - 1 }>(get(&scratch.finding.length) as usize);
+    let mut index = 0;
+    while index < scratch.digest.len() {
+        // SAFETY: behind PATH_MAX bytes there is room for as many more.
+        unsafe { *scratch.path.as_mut_ptr().add(length + index) = scratch.digest[index] };
+        index += 1;
+    }
+    put(&mut scratch.finding.length, (length + scratch.digest.len()) as u64);
+}
+
+/// Whether the scratch holds an absolute path of the file, the mark of a deleted one cut off.
+#[inline(always)]
+pub fn is_named(file: *const u8, scratch: &mut HookScratch) -> bool {
+    if scratch.length() == 0 || scratch.path[0] != b'/' {
+        return false;
+    }
+    if is_gone(file) && ends_deleted(scratch) {
+        let length = scratch.length() - DELETED.len() as u64;
+        put(&mut scratch.finding.length, length);
+    }
+    true
 }
 
 /// What the policy says about the path in the scratch.
 #[inline(always)]
-fn answer(subject: &Subject, file: *const u8, scratch: &mut HookScratch, written: i64, wanted: u16) {
+fn answer(
+    subject: &Subject,
+    file: *const u8,
+    scratch: &mut HookScratch,
+    written: i64,
+    named: bool,
+    loads: bool,
+) {
     const ENAMETOOLONG: i64 = -36;
+    if scratch.cause() != Cause::Policy as u64 {
+        return;
+    }
     if written == ENAMETOOLONG {
         return found(scratch, Answer::denied(Cause::PathTooLong));
     }
     if scratch.length() == 0 {
         return found(scratch, Answer::denied(Cause::Unreadable));
     }
-    if scratch.path[0] != b'/' {
+    if !named {
         // Pipes, sockets and other objects without a name belong to the run; a file that no root leads to
         // could have any.
         if scratch.path[0] == b'(' {
@@ -178,34 +247,32 @@ fn answer(subject: &Subject, file: *const u8, scratch: &mut HookScratch, written
     if names::is_internal(field(file as u64 + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT)) {
         // A memfd and its like, under a name that its maker chose: it belongs to the run. As code it is what no rule
         // can name.
-        let hit = wanted & subject.config.nameless_deny as u16;
+        let hit = get(&scratch.finding.wanted[0]) & verdict::nameless(subject, scratch);
         put(&mut scratch.finding.own, 1);
         if hit != 0 {
             found(scratch, Answer::denied(Cause::Nameless));
         }
         return;
     }
-    if is_gone(file) && ends_deleted(scratch) {
-        let length = scratch.length() - DELETED.len() as u64;
-        put(&mut scratch.finding.length, length);
-    }
-    let length = scratch.length() as usize;
-    let Some(state) = verdict::state(subject.config, subject.slot, scratch.path.as_ptr(), length) else {
+    let length = scratch.length();
+    if !verdict::judge(subject, scratch, Which::First, length) {
         return found(scratch, Answer::denied(Cause::Tables));
-    };
-    let mut hit = wanted & state.denied(subject.config);
-    if wanted == access::LOAD {
+    }
+    let mut hit = get(&scratch.finding.wanted[0]) & get(&scratch.walk.denied);
+    if loads {
         // What a rule keeps from being executed is not to be loaded by another program (`ld.so FILE`) either. A
         // default says nothing of the kind: it is about programs, not about libraries.
-        hit |= access::RUN & state.verdict.deny;
+        hit |= access::RUN as u64 & get(&scratch.walk.by_rule);
+        put(&mut scratch.finding.wanted[0], hit);
     }
-    put(&mut scratch.finding.denied, hit as u64);
+    put(&mut scratch.finding.denied, hit);
     let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
-    if wanted == access::LOAD {
+    if loads {
         links::judge(subject, scratch, inode, access::LOAD | access::RUN);
         let hit = scratch.denied();
         put(&mut scratch.finding.wanted[0], hit);
     } else {
+        let wanted = get(&scratch.finding.wanted[0]) as u16;
         links::judge(subject, scratch, inode, wanted);
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     emit::{counter, next_kseq},
     maps::{MEMBERS, Member, get, put},
     offsets::{self, field, value},
+    verdict,
 };
 
 /// `include/linux/ptrace.h`.
@@ -102,7 +103,7 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let asked = if own { kernel::PTRACE_OWN } else { kernel::PTRACE_ANY };
     if mode & PTRACE_MODE_NOAUDIT != 0 {
         // A look that expects to be refused, as ps(1) has it: no attempt.
-        let open = subject.config.mode != Mode::Enforce as u32 || subject.config.kernel_allow & asked != 0;
+        let open = subject.config.mode != Mode::Enforce as u32 || allowed(&subject).1 & asked != 0;
         return if open { 0 } else { refusal() };
     }
     judge(&subject, asked, None, [pid(child), mode as u64])
@@ -153,6 +154,13 @@ fn is_member(subject: &Subject, task: *mut u8) -> bool {
     !member.is_null() && unsafe { (*member).slot } == subject.slot
 }
 
+/// The number of the policy in force, and the acts that it allows; none where there is no policy.
+#[inline(always)]
+fn allowed(subject: &Subject) -> (u32, u32) {
+    // SAFETY: the header lies in a map value.
+    verdict::policy(subject.slot).map_or((0, 0), |(_, header)| unsafe { ((*header).id, (*header).kernel_allow) })
+}
+
 /// EPERM, such that the compiler makes a branch of it: as it is -1, it would be computed from the condition, and
 /// the verifier would not see which values an answer can have.
 #[inline(always)]
@@ -191,7 +199,8 @@ pub fn judge_open(subject: &Subject, act: u32, file: u64, flags: u32) -> i32 {
 /// The same, of a call of these kinds.
 #[inline(always)]
 fn judge_in(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 2], calls: [Kind; 3]) -> i32 {
-    let denied = subject.judged() && subject.config.kernel_allow & act == 0;
+    let (policy, allow) = allowed(subject);
+    let denied = subject.judged() && allow & act == 0;
     let Some(place) = Workplace::enter() else {
         next_kseq(subject.slot);
         counter!(subject.slot, lost);
@@ -200,8 +209,9 @@ fn judge_in(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };
     put(&mut scratch.finding.length, 0);
+    put(&mut scratch.finding.policy, policy as u64);
     if let Some((mnt, dentry)) = at {
-        names::look_up(subject, scratch, Which::First, mnt, dentry);
+        names::find(scratch, Which::First, mnt, dentry);
         let length = get(&scratch.finding.names[0].length);
         put(&mut scratch.finding.length, length);
     }

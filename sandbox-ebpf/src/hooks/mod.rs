@@ -25,12 +25,13 @@ use aya_ebpf::helpers::{
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig},
     event::{HEADER_SIZE, Header, Judgement, Kind, PATH_MAX, flag},
+    policy::Sets,
 };
 
 use crate::{
     emit::{self, Urgency, counter, next_kseq},
     maps::{
-        Finding, HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task, put,
+        Finding, HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task, Walk, put,
     },
     verdict::Answer,
 };
@@ -50,6 +51,8 @@ pub const CREATE: u64 = 1;
 pub struct Subject {
     pub slot: u32,
     pub config: &'static RunConfig,
+    /// Null where task storage is busy.
+    member: *mut Member,
 }
 
 impl Subject {
@@ -64,7 +67,7 @@ impl Subject {
                 core::ptr::null_mut(),
                 0,
             )
-        } as *const Member;
+        } as *mut Member;
         let slot = if member.is_null() {
             // Task storage may be busy on this CPU: the observer's table knows the same tasks.
             entry()?.slot
@@ -73,21 +76,64 @@ impl Subject {
             unsafe { (*member).slot }
         };
         let config = RUN_CONFIG.get(slot)?;
-        if config.mode == Mode::Idle as u32 { None } else { Some(Subject { slot, config }) }
+        if config.mode == Mode::Idle as u32 { None } else { Some(Subject { slot, config, member }) }
+    }
+
+    /// A run, and a task of which nothing is known.
+    #[inline(always)]
+    pub fn nobody(slot: u32, config: &'static RunConfig) -> Subject {
+        Subject { slot, config, member: core::ptr::null_mut() }
     }
 
     /// The current task's run, as a hook begins: else what the hook answers, which is another program's denial,
     /// nothing where the task is in no run, and `refusal` where its run has been ended.
     #[inline(always)]
     pub fn of_hook(previous: i32, refusal: i32) -> Result<Subject, i32> {
+        let previous = extended(previous);
         if previous != 0 {
-            return Err(previous);
+            return Err(previous as i32);
         }
         match Subject::current() {
             None => Err(0),
             Some(subject) if subject.ended() => Err(refusal),
             Some(subject) => Ok(subject),
         }
+    }
+
+    /// What conditions on the process can know of the task.
+    #[inline(always)]
+    pub fn sets(&self) -> Sets {
+        // SAFETY: task storage returned a value of this type.
+        if self.member.is_null() { Sets::UNKNOWN } else { unsafe { (*self.member).sets } }
+    }
+
+    /// Puts that down in the scratch.
+    #[inline(always)]
+    pub fn know(&self, walk: &mut Walk) {
+        let sets = self.sets();
+        put(&mut walk.sure_own, sets.sure_own);
+        put(&mut walk.may_own, sets.may_own);
+        put(&mut walk.sure_line, sets.sure_line);
+        put(&mut walk.may_line, sets.may_line);
+    }
+
+    /// Puts down to which sets the task's new executable surely belongs, and to which it may.
+    #[inline(always)]
+    pub fn executes(&self, sure: u64, may: u64) {
+        if self.member.is_null() {
+            // It would go on as who it was before.
+            if self.config.mode == Mode::Enforce as u32 {
+                // SAFETY: the helper takes no pointer.
+                unsafe { bpf_send_signal(SIGKILL) };
+            }
+            return;
+        }
+        // SAFETY: task storage returned a value of this type, and only the task itself writes it now.
+        let sets = unsafe { &mut (*self.member).sets };
+        sets.sure_own = sure;
+        sets.may_own = may;
+        sets.sure_line |= sure;
+        sets.may_line |= may;
     }
 
     /// Whether the run has been ended; then the task is killed too.
@@ -106,6 +152,16 @@ impl Subject {
     pub fn judged(&self) -> bool {
         self.config.mode == Mode::Audit as u32 || self.config.mode == Mode::Enforce as u32
     }
+}
+
+/// Another program's answer, sign-extended and compared as that: newer verifiers look at what a hook may return, and
+/// the compiler would compare it zero-extended.
+#[inline(always)]
+fn extended(answer: i32) -> i64 {
+    let mut wide = answer as i64;
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{wide} <<= 32", "{wide} s>>= 32", wide = inout(reg) wide) };
+    wide
 }
 
 /// The observer's entry of the current task.
@@ -272,6 +328,7 @@ fn report<const MASK: u32>(
     scratch.header.judgement = scratch.judgement() as u8;
     scratch.header.cause = scratch.cause() as u8;
     scratch.header.access = matter.access;
+    scratch.header.policy = if subject.judged() { scratch.policy() as u32 } else { 0 };
     fill(&mut scratch.header, &scratch.finding);
     let mut flags = 0;
     if joins && sent_before != 0 {

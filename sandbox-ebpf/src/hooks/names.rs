@@ -18,6 +18,8 @@ use crate::{
     verdict,
 };
 
+pub use verdict::Which;
+
 /// Most steps up: a path of PATH_MAX bytes has at most half as many components, and mounts between.
 const STEPS: u32 = 2200;
 /// Where a path that is put together ends.
@@ -45,13 +47,6 @@ pub mod end {
     pub const TOO_LONG: u64 = 4;
     /// At memory that could not be read.
     pub const UNREADABLE: u64 = 5;
-}
-
-/// Which of the scratch's two paths.
-#[derive(Clone, Copy)]
-pub enum Which {
-    First = 0,
-    Second = 1,
 }
 
 /// What a look-up leaves in `Found::outcome`.
@@ -128,6 +123,23 @@ unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
 /// it up; what comes of it stands in `finding.names`.
 #[inline(always)]
 pub fn look_up(subject: &Subject, scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
+    find(scratch, which, mnt, dentry);
+    if get(&scratch.finding.names[which as usize].outcome) != outcome::AT {
+        return;
+    }
+    put(&mut scratch.walk.hashed, 0);
+    let length = get(&scratch.finding.names[which as usize].length);
+    if verdict::judge(subject, scratch, which, length) {
+        let denied = get(&scratch.walk.denied);
+        put(&mut scratch.finding.names[which as usize].denied, denied);
+    } else {
+        put(&mut scratch.finding.names[which as usize].outcome, outcome::UNKNOWN + Cause::Tables as u64);
+    }
+}
+
+/// Puts that path into the scratch, and judges nothing.
+#[inline(always)]
+pub fn find(scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
     scratch.climb.dentry = dentry;
     scratch.climb.mount = mnt.wrapping_sub(value(&offsets::MOUNT_MNT) as u64);
     scratch.climb.position = END as u64;
@@ -161,33 +173,17 @@ pub fn look_up(subject: &Subject, scratch: &mut HookScratch, which: Which, mnt: 
     unsafe {
         bpf_probe_read_kernel(to.cast(), length as u32, scratch.path.as_ptr().add(PATH_MAX + begin).cast())
     };
-    match verdict::state(subject.config, subject.slot, to, length) {
-        Some(state) => {
-            put(&mut scratch.finding.names[which as usize].denied, state.denied(subject.config) as u64);
-        }
-        None => {
-            put(&mut scratch.finding.names[which as usize].outcome, outcome::UNKNOWN + Cause::Tables as u64)
-        }
-    }
 }
 
-/// Finds the state of everything below a path that was looked up: the state behind one more `/`.
+/// Puts one more `/` behind a path that was looked up, and returns its length then.
 #[inline(always)]
-pub fn look_below(subject: &Subject, scratch: &mut HookScratch, which: Which) {
+pub fn slash(scratch: &mut HookScratch, which: Which) -> u64 {
     let length =
         masked::<{ PATH_MAX as u32 - 1 }>(get(&scratch.finding.names[which as usize].length) as usize);
     let path = path(scratch, which);
     // SAFETY: both have room behind PATH_MAX bytes.
     unsafe { path.add(length).write(b'/') };
-    match verdict::state(subject.config, subject.slot, path, length + 1) {
-        Some(state) => {
-            put(&mut scratch.finding.names[which as usize].below, state.row);
-            put(&mut scratch.finding.names[which as usize].marks, state.verdict.allow as u64);
-        }
-        None => {
-            put(&mut scratch.finding.names[which as usize].outcome, outcome::UNKNOWN + Cause::Tables as u64)
-        }
-    }
+    length as u64 + 1
 }
 
 #[inline(always)]

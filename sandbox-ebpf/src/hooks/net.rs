@@ -215,12 +215,14 @@ fn answer(subject: &Subject, scratch: &mut HookScratch, socket: u64, length: u32
         // Too short for its family: the kernel refuses it.
         return;
     } else {
-        return found(scratch, other(subject, family, protocol, access));
+        let answer = other(subject, scratch, family, protocol, access);
+        return found(scratch, answer);
     }
     let (port, proto) = (scratch.port() as u16, scratch.proto() as u8);
     // SAFETY: a reference is valid to read; volatile, so that both families go on as one.
     let target = unsafe { core::ptr::read_volatile(&raw const scratch.finding.address) };
-    found(scratch, verdict::address(subject.config, subject.slot, target, port, proto, access));
+    let answer = verdict::address(subject, scratch, target, port, proto, access);
+    found(scratch, answer);
 }
 
 /// An IPv4 address as IPv4-mapped; "this host" is loopback.
@@ -257,12 +259,16 @@ fn loopback(target: &mut [u8; 16]) {
 
 /// Families that no rule names follow the default; asking the kernel for routes is part of name resolution.
 #[inline(always)]
-fn other(subject: &Subject, family: u16, protocol: u16, access: u8) -> Answer {
+fn other(subject: &Subject, scratch: &mut HookScratch, family: u16, protocol: u16, access: u8) -> Answer {
+    let Some((_, header)) = verdict::policy(subject.slot) else { return Answer::denied(Cause::Tables) };
+    // SAFETY: the header lies in a map value.
+    let (id, default) = unsafe { ((*header).id, (*header).net_default_deny) };
+    put(&mut scratch.finding.policy, id as u64);
     if family == AF_NETLINK && protocol == NETLINK_ROUTE {
         return Answer::ALLOWED;
     }
     let cause = if family == AF_UNIX { Cause::Policy } else { Cause::Family };
-    Answer { denied: subject.config.net_default_deny & access != 0, cause }
+    Answer { denied: default as u8 & access != 0, cause }
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{
     config::Mode,
     event::{Cause, Kind, PATH_MAX},
-    policy::{access, below},
+    policy::access,
 };
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
     emit::{counter, next_kseq},
     maps::{HookScratch, get, put},
     offsets::{self, field, value},
+    verdict,
 };
 
 const S_IFMT: u16 = 0o170_000;
@@ -312,14 +313,8 @@ fn two(subject: &Subject, [old, new]: [Entry; 2], kind: Kind, exchange: u64, mat
 /// Whether a directory may move: everything that is denied below it must be denied below its new name.
 #[inline(always)]
 fn below(subject: &Subject, scratch: &mut HookScratch, exchange: u64) {
-    names::look_below(subject, scratch, Which::First);
-    names::look_below(subject, scratch, Which::Second);
-    let [old, new] = &scratch.finding.names;
-    let same = get(&old.below) == get(&new.below);
-    let (old, new) = (get(&old.marks), get(&new.marks));
-    let there = old & below::ORDINARY as u64 != 0 && new & below::STRICT as u64 != 0;
-    let back = new & below::ORDINARY as u64 != 0 && old & below::STRICT as u64 != 0;
-    if !(same || (there && (exchange == 0 || back))) {
+    let lengths = [names::slash(scratch, Which::First), names::slash(scratch, Which::Second)];
+    if verdict::opens(subject, scratch, lengths, exchange) != 0 {
         put(&mut scratch.finding.cause, Cause::Below as u64);
         put(&mut scratch.finding.denied, 1);
     }

@@ -30,6 +30,9 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         return 0;
     }
     // SAFETY: task storage returned a value of this type.
-    unsafe { (*member).slot = subject.slot };
+    unsafe {
+        (*member).slot = subject.slot;
+        (*member).sets = subject.sets();
+    }
     0
 }

@@ -87,14 +87,14 @@ fn doubts(policy: &Policy) -> Vec<Note> {
 
 /// What `check` says of a policy without errors.
 fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
-    let plan = lsm::compile(policy, 0)?;
+    let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
     let rules = policy.files().rules().len() + policy.exec().rules().len() + policy.network().rules().len();
     let mut text = format!(
         "{}: `{}` is right: {rules} {}, {} states\n",
         safe(file.as_os_str().as_bytes()),
         policy.name(),
         if rules == 1 { "rule" } else { "rules" },
-        plan.states(),
+        plan.states().iter().sum::<usize>(),
     );
     let unheld = plan.unheld(HELD_BY_LSM.into_iter().collect());
     if !unheld.is_empty() {

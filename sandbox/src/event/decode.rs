@@ -75,6 +75,10 @@ pub struct Facts {
     pub script: bool,
     /// The new process of a fork.
     pub child: Option<ProcId>,
+    /// SHA-256 of the executed file, where a hook read it.
+    pub digest: Option<[u8; 32]>,
+    /// The number of the policy that a judgement rests on; 0 where there is none.
+    pub policy: u32,
 }
 
 impl Default for Facts {
@@ -93,6 +97,8 @@ impl Default for Facts {
             end: None,
             script: false,
             child: None,
+            digest: None,
+            policy: 0,
         }
     }
 }

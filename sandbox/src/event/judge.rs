@@ -14,7 +14,7 @@
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use policy::{
-    AccessSet, Act, Decision, End, Mode, Owner, Policies, Policy, Protocol, RuleName, Subject, Verdict,
+    AccessSet, Act, Decision, Digest, End, Mode, Owner, Policies, Policy, Protocol, RuleName, Verdict,
     compile::lsm, other_names::Marks,
 };
 use sandbox_ebpf::abi::{
@@ -23,8 +23,9 @@ use sandbox_ebpf::abi::{
 };
 
 use super::{
-    Action, Event, EventType, Key, Value,
+    Action, Event, EventType, Key, ProcId, Value,
     decode::{Decoded, Facts, reason},
+    lines::{Line, Lines},
 };
 
 /// Paths whose verdicts are remembered at most.
@@ -78,17 +79,30 @@ impl Judging {
 #[derive(Debug)]
 pub struct Judge {
     policies: Option<Policies>,
+    /// Whether some rule depends on the process.
+    conditional: bool,
+    /// The contents that rules name.
+    digests: Vec<Digest>,
     judging: Judging,
     marks: Marks,
+    lines: Lines,
     remembered: Remembered,
 }
 
 impl Judge {
     /// For a run; without a policy it does nothing. Rules that the kernel's tables cannot express are no part
     /// of what is judged here either.
-    pub fn new(policies: Option<&Policies>, judging: Judging) -> Self {
+    pub fn new(policies: Option<&Policies>, judging: Judging, first: ProcId) -> Self {
         let policies = policies.map(|policies| policies.map(|policy| lsm::expressible(policy).0));
-        Self { policies, judging, marks: Marks::default(), remembered: Remembered::default() }
+        Self {
+            conditional: policies.as_ref().is_some_and(is_conditional),
+            digests: policies.as_ref().map(digests).unwrap_or_default(),
+            policies,
+            judging,
+            marks: Marks::default(),
+            lines: Lines::new(first),
+            remembered: Remembered::default(),
+        }
     }
 
     /// With the files that hooks deny by another name.
@@ -97,14 +111,25 @@ impl Judge {
         Self { marks, ..self }
     }
 
-    /// Judges an event that was enriched.
+    /// Judges an event that was enriched, and learns from it. Events must come in the order in which the decoder
+    /// gave them.
     pub fn judge(&mut self, decoded: &mut Decoded) {
+        self.ask(decoded);
+        if self.conditional {
+            self.lines.learn(decoded);
+        }
+    }
+
+    fn ask(&mut self, decoded: &mut Decoded) {
         let Some(policies) = &self.policies else { return };
         let Decoded { event, facts } = decoded;
         if facts.access | facts.access2 == 0 && facts.net_access == 0 && facts.kernel == 0 {
             return;
         }
-        let mut court = Court { policies, remembered: &mut self.remembered };
+        let line = if self.conditional { self.lines.of(event.process) } else { self.lines.unknown() };
+        let digest = facts.digest.map(Digest);
+        let (digests, remembered) = (self.digests.as_slice(), &mut self.remembered);
+        let mut court = Court { policies, line, digests, digest, remembered };
         match facts.judgement {
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
                 court.judge_observed(event, facts);
@@ -115,6 +140,25 @@ impl Judge {
             judgement => court.name_rule(event, facts, judgement),
         }
     }
+}
+
+/// Whether some rule depends on the process.
+fn is_conditional(policies: &Policies) -> bool {
+    policies.iter().any(|policy| {
+        let paths = [policy.files(), policy.exec()].into_iter().flat_map(|section| section.rules());
+        paths.map(|rule| rule.who()).chain(policy.network().rules().iter().map(|rule| rule.who())).any(|who| {
+            !who.is_anyone()
+        })
+    })
+}
+
+/// The contents that rules name, each once.
+fn digests(policies: &Policies) -> Vec<Digest> {
+    let rules = policies.iter().flat_map(|policy| policy.exec().rules());
+    let mut digests: Vec<Digest> = rules.flat_map(|rule| rule.sha256()).copied().collect();
+    digests.sort();
+    digests.dedup();
+    digests
 }
 
 /// Whether an attempt went through, or will without another call.
@@ -167,27 +211,33 @@ impl Said {
 /// Verdicts on paths, by the accesses asked for.
 #[derive(Debug, Default)]
 struct Remembered {
-    by_access: HashMap<u16, HashMap<Box<[u8]>, Said>>,
+    by_access: HashMap<(u16, Arc<Line>), HashMap<Box<[u8]>, Said>>,
     count: usize,
 }
 
 impl Remembered {
-    fn get(&self, accesses: u16, path: &[u8]) -> Option<&Said> {
-        self.by_access.get(&accesses)?.get(path)
+    fn get(&self, asked: &(u16, Arc<Line>), path: &[u8]) -> Option<&Said> {
+        self.by_access.get(asked)?.get(path)
     }
 
-    fn insert(&mut self, accesses: u16, path: &[u8], said: Said) {
+    fn insert(&mut self, asked: (u16, Arc<Line>), path: &[u8], said: Said) {
         if self.count >= REMEMBERED {
             *self = Remembered::default();
         }
         self.count += 1;
-        self.by_access.entry(accesses).or_default().insert(path.into(), said);
+        self.by_access.entry(asked).or_default().insert(path.into(), said);
     }
 }
 
 /// The policies, and what they said before.
 struct Court<'a> {
     policies: &'a Policies,
+    /// Who acts.
+    line: &'a Arc<Line>,
+    /// The contents that rules name.
+    digests: &'a [Digest],
+    /// What the executed file holds, where it is known.
+    digest: Option<Digest>,
     remembered: &'a mut Remembered,
 }
 
@@ -206,7 +256,8 @@ impl Court<'_> {
             }
             return;
         }
-        match self.decide(event, facts) {
+        let said = if allowed { self.decide_allowed(event, facts) } else { self.decide(event, facts) };
+        match said {
             // What asks is denied where nobody can be asked.
             Some(said) if (said.decision == Decision::Allow) == allowed => {
                 if said.on_trial {
@@ -327,7 +378,11 @@ impl Court<'_> {
             // Pipes and the like belong to the run.
             return Said::OWN;
         }
-        if let Some(said) = self.remembered.get(accesses, path) {
+        if accesses == access::RUN && !self.digests.is_empty() {
+            return self.ask(&Act::Exec { path, sha256: self.digest.as_ref() });
+        }
+        let asked = (accesses, Arc::clone(self.line));
+        if let Some(said) = self.remembered.get(&asked, path) {
             return said.clone();
         }
         let act = if accesses == access::RUN {
@@ -335,8 +390,31 @@ impl Court<'_> {
         } else {
             Act::File { accesses: AccessSet::from_path_bits(accesses), path }
         };
-        let said = Said::of(&self.policies.judge(&Subject::UNKNOWN, &act));
-        self.remembered.insert(accesses, path, said.clone());
+        let said = self.ask(&act);
+        self.remembered.insert(asked, path, said.clone());
+        said
+    }
+
+    /// What the policies say about an act of the one who acts.
+    fn ask(&self, act: &Act<'_>) -> Said {
+        self.line.with(|subject| Said::of(&self.policies.judge(subject, act)))
+    }
+
+    /// The same as [`Court::decide`] for an exec that a hook let pass without telling what the file holds: whatever
+    /// rules name, or nothing of it.
+    fn decide_allowed(&mut self, event: &Event, facts: &Facts) -> Option<Said> {
+        const OTHER: Digest = Digest([0; 32]);
+        if self.digest.is_some() || self.digests.is_empty() || facts.access & access::RUN == 0 {
+            return self.decide(event, facts);
+        }
+        let mut said = None;
+        for digest in std::iter::once(&OTHER).chain(self.digests) {
+            self.digest = Some(*digest);
+            said = self.decide(event, facts);
+            if said.as_ref().is_some_and(|said| said.decision == Decision::Allow) {
+                break;
+            }
+        }
         said
     }
 
@@ -346,7 +424,7 @@ impl Court<'_> {
             let accesses = AccessSet::from_net_bits(facts.net_access);
             let protocol = Protocol::from_abi(facts.proto);
             let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
-            return Some(Said::of(&self.policies.judge(&Subject::UNKNOWN, &Act::Network { accesses, end })));
+            return Some(self.ask(&Act::Network { accesses, end }));
         }
         match bytes(event, Key::Family) {
             // Dissolving a connection.

@@ -7,6 +7,7 @@ pub mod decode;
 pub mod enrich;
 pub mod judge;
 pub mod key;
+pub mod lines;
 pub mod living;
 
 pub use key::Key;

@@ -6,10 +6,12 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use sandbox_ebpf::abi::policy::{AddressKey, AddressNode, PortRange, StateVerdict};
+use sandbox_ebpf::abi::policy::{AddressKey, AddressNode, CELLS_PER_PAGE, DigestKey, Sets};
 
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
@@ -49,6 +51,20 @@ struct LoadAttr {
     line_info: u64,
     line_info_cnt: u32,
     attach_btf_id: u32,
+}
+
+/// `union bpf_attr` of BPF_MAP_CREATE, as far as an array needs it.
+#[repr(C)]
+#[derive(Default)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
 }
 
 /// `union bpf_attr` of BPF_RAW_TRACEPOINT_OPEN.
@@ -105,15 +121,33 @@ unsafe impl Plain for sandbox_ebpf::abi::config::RunCounters {}
 // SAFETY: integers, with explicit padding.
 unsafe impl Plain for sandbox_ebpf::abi::syscall::SyscallSpec {}
 
-/// What a task's membership looks like in task storage: its slot, and padding.
+/// What a task's membership looks like in task storage.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Slot of the run.
     pub slot: u32,
     /// Zero.
     pub _pad: u32,
+    /// What conditions on the process can know of it.
+    pub sets: Sets,
 }
+
+impl Member {
+    /// The first process of a run.
+    pub fn first(slot: u32) -> Member {
+        Member { slot, _pad: 0, sets: Sets::FIRST }
+    }
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Member { slot: 0, _pad: 0, sets: Sets::UNKNOWN }
+    }
+}
+
+/// A page of a policy's map.
+pub type Page = [u64; CELLS_PER_PAGE];
 
 // SAFETY: integers, with explicit padding.
 unsafe impl Plain for Member {}
@@ -121,22 +155,22 @@ unsafe impl Plain for Member {}
 unsafe impl<const N: usize> Plain for [u8; N] {}
 // SAFETY: integers.
 unsafe impl<const N: usize> Plain for [u32; N] {}
-// SAFETY: integers without padding.
-unsafe impl<const N: usize> Plain for [StateVerdict; N] {}
-// SAFETY: integers, with explicit padding.
-unsafe impl<const N: usize> Plain for [PortRange; N] {}
+// SAFETY: integers.
+unsafe impl Plain for Page {}
+// SAFETY: two integers and 32 bytes, without padding.
+unsafe impl Plain for DigestKey {}
 // SAFETY: integers.
 unsafe impl Plain for AddressNode {}
 // SAFETY: four bytes and twenty, without padding.
 unsafe impl Plain for TrieKey {}
 
-/// A key of the address trie: length of the prefix in bits, slot included, and the prefix.
+/// A key of the address trie: length of the prefix in bits, the policy's number included, and the prefix.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrieKey {
     /// Bits that count.
     pub prefix_len: u32,
-    /// Slot and address.
+    /// Policy and address.
     pub data: AddressKey,
 }
 
@@ -173,6 +207,42 @@ pub fn update<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: K, value: V) -> io::
         flags: 0,
     };
     bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Removes a map's element; one that is not there is no fault.
+///
+/// # Errors
+/// As bpf(2).
+pub fn delete<K: Plain>(map: BorrowedFd<'_>, key: K) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        _pad: 0,
+        key: &raw const key as u64,
+        value: 0,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_DELETE_ELEM, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the map of a policy: so many [`Page`]s.
+///
+/// # Errors
+/// As bpf(2): ENOMEM, E2BIG.
+pub fn create_pages(pages: u32) -> io::Result<OwnedFd> {
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    const BPF_F_INNER_MAP: u32 = 1 << 12;
+    let mut attr =
+        CreateAttr { map_type: BPF_MAP_TYPE_ARRAY, map_flags: BPF_F_INNER_MAP, ..CreateAttr::default() };
+    attr.key_size = size_of::<u32>() as u32;
+    attr.value_size = size_of::<Page>() as u32;
+    attr.max_entries = pages;
+    attr.map_name[..14].copy_from_slice(b"sandbox_policy");
+    let fd = bpf(BPF_MAP_CREATE, &mut attr)?;
+    // SAFETY: the call returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Makes a map read-only for userspace, for good.

@@ -104,19 +104,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text.trim_end().trim_end_matches("Verifier output:").trim_end().to_owned()
 }
 
-/// Entries of the maps whose size depends on the policy and the machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sizes {
-    /// Pages of transitions.
-    pub transitions: u32,
-    /// Pages of state verdicts.
-    pub verdicts: u32,
-    /// Pages of port ranges.
-    pub ports: u32,
-    /// Address prefixes.
-    pub addresses: u32,
-}
-
 /// The loaded object.
 pub struct Object {
     ebpf: Ebpf,
@@ -131,7 +118,7 @@ impl Object {
     ///
     /// # Errors
     /// No privilege, no BTF, a kernel that lacks a member or a map type.
-    pub fn load(sizes: Sizes, hooks: bool) -> Result<Object, ObjectError> {
+    pub fn load(hooks: bool) -> Result<Object, ObjectError> {
         // aya's loader reads all of the kernel's types whether they are needed or not, which takes longer than
         // all else here, and does not lend them: what else is read of them is read beside it. The thread is gone
         // before anything is loaded.
@@ -152,10 +139,6 @@ impl Object {
         })?;
         loader
             .map_max_entries("TRACE_SCRATCH", cpus as u32)
-            .map_max_entries("TRANSITIONS", sizes.transitions.max(1))
-            .map_max_entries("VERDICTS", sizes.verdicts.max(1))
-            .map_max_entries("PORTS", sizes.ports.max(1))
-            .map_max_entries("ADDRESSES", sizes.addresses.max(1))
             // Task storage: aya has no type for it.
             .allow_unsupported_maps();
         let ebpf = loader.load(OBJECT).map_err(ObjectError::Load)?;
@@ -185,7 +168,22 @@ impl Object {
     /// # Errors
     /// The object has no such program.
     pub fn arm_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
-        let program = self.ebpf.program(ARM).and_then(|program| program.fd().ok());
+        self.program_fd(ARM)
+    }
+
+    /// The program that times the walk over a path: see [`bpf::run_program`]. Arguments: slot, address and length of
+    /// the path, how often; it returns nanoseconds, 0 when it does not work.
+    ///
+    /// # Errors
+    /// The kernel refuses the program.
+    pub fn measure_program(&mut self) -> Result<BorrowedFd<'_>, ObjectError> {
+        const MEASURE: &str = "measure";
+        self.load_tracepoint(MEASURE)?;
+        self.program_fd(MEASURE)
+    }
+
+    fn program_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ObjectError> {
+        let program = self.ebpf.program(name).and_then(|program| program.fd().ok());
         program.map(AsFd::as_fd).ok_or(ObjectError::Abi { found: 0 })
     }
 
@@ -233,6 +231,14 @@ impl Object {
     /// # Errors
     /// The kernel refuses the program or has no such hook.
     pub fn attach_hook(&mut self, name: &str) -> Result<(), ObjectError> {
+        self.attach_to_hook(name, name)
+    }
+
+    /// Loads and attaches a program to an LSM hook of another name.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or has no such hook.
+    pub fn attach_to_hook(&mut self, name: &str, hook: &str) -> Result<(), ObjectError> {
         let fault = |error| ObjectError::Program { name: name.into(), error };
         let types = match &self.types {
             Some(Ok(types)) => types,
@@ -241,7 +247,7 @@ impl Object {
         };
         let program = self.ebpf.program_mut(name).ok_or(ObjectError::Abi { found: 0 })?;
         let program: &mut Lsm = program.try_into().map_err(fault)?;
-        program.load(name, types).map_err(fault)?;
+        program.load(hook, types).map_err(fault)?;
         self.attach(name, None)
     }
 
@@ -272,6 +278,7 @@ impl Object {
         let map = self.ebpf.map(name).ok_or(ObjectError::Abi { found: 0 })?;
         let data = match map {
             Map::Array(data)
+            | Map::ArrayOfMaps(data)
             | Map::HashMap(data)
             | Map::LpmTrie(data)
             | Map::RingBuf(data)

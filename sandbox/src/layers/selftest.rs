@@ -27,6 +27,10 @@ use nix::{
     },
     unistd::{ForkResult, fork},
 };
+use policy::{
+    Policy, Variables,
+    compile::lsm::{LsmPlan, SetTable, compile},
+};
 use sandbox_ebpf::abi::{
     config::{MAX_SLOTS, Mode as RunMode, RunConfig},
     event::Kind,
@@ -130,23 +134,28 @@ const fn on_acts(name: &'static str, attempt: Attempt, closed: Option<Errno>) ->
 /// # Errors
 /// The test could not be run; that is no proof.
 pub fn lsm(object: &Object) -> Result<Vec<SelfTest>, SelfTestError> {
-    // Row 0 is the automaton's dead state: no rule matches, so the defaults decide, and they deny.
-    let deny_all = RunConfig {
-        mode: RunMode::Enforce as u32,
-        default_deny: u16::MAX,
-        net_default_deny: u8::MAX,
-        nameless_deny: u8::MAX,
-        ..RunConfig::default()
-    };
-    object.configure(SLOT, deny_all)?;
+    let plan = deny_all()?;
+    let mut installed = lsm::install(object, SLOT, &plan)?;
+    object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
     let results = attempt_twice(|child| lsm::admit(object, SLOT, child));
     object.configure(SLOT, RunConfig::default())?;
+    lsm::remove(object, &mut installed)?;
     let (before, after) = results?;
     let found = CHECKS.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
         result: judge(before, after, check),
     });
     Ok(found.collect())
+}
+
+/// A policy that allows nothing.
+fn deny_all() -> Result<LsmPlan, SelfTestError> {
+    const TEXT: &str = "version: 1\nname: selftest\nfiles: { default: deny }\nexec: { default: deny }\n\
+                        network: { default: deny }\n";
+    let policy = Policy::parse("selftest", TEXT, &Variables::new());
+    let policy = policy.map_err(|errors| io::Error::other(errors.to_string()))?;
+    let plan = compile(&[&policy], 0, &mut SetTable::new());
+    Ok(plan.map_err(io::Error::other)?)
 }
 
 fn judge(before: i32, after: i32, check: &Check) -> String {

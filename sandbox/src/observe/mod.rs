@@ -77,7 +77,7 @@ fn header(bytes: &[u8]) -> Header {
         cause: fields.bytes::<1>()[0],
         arch: fields.bytes::<1>()[0],
         parts: [fields.u16(), fields.u16(), fields.u16(), fields.u16()],
-        _pad: fields.u32(),
+        policy: fields.u32(),
         comm: fields.bytes(),
     }
 }

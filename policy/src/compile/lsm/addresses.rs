@@ -1,14 +1,17 @@
 //! Network rules as a prefix trie: at each prefix, what all the prefixes around it say as well.
+//!
+//! Policies that hold together share one trie: the blocks of its port ranges close each policy by its default.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 
-use sandbox_ebpf::abi::policy::{AddressKey, AddressNode, MAX_PORTS_PER_PREFIX, PortRange};
+use sandbox_ebpf::abi::policy::{AddressKey, Entry as Cell, MAX_ENTRIES, MAX_PORTS_PER_PREFIX, PortRange};
 
-use super::AddressEntry;
+use super::block::{Block, Blocks, Meaning, Said};
+use super::layout::Front;
+use super::{AddressEntry, Names};
 use crate::address::{Prefix, Protocol, Target};
-use crate::compile::{CompileError, heaviest};
-use crate::model::{Decision, Policy, Rule};
+use crate::compile::CompileError;
 
 /// Most prefixes of a plan.
 pub const MAX_PREFIXES: usize = 1 << 16;
@@ -18,10 +21,18 @@ pub const MAX_PORTS: usize = 1 << 18;
 /// `::ffff:0:0/96`, in which IPv4 lies.
 const MAPPED: (u32, u128) = (96, 0xffff_0000_0000);
 
-/// A port range: protocol, first and last port, what is allowed and what denied.
-type Ports = (u8, u16, u16, u8, u8);
 /// A prefix as the trie stores it: length, then bits.
 type Key = (u32, u128);
+
+/// What one rule says about addresses.
+pub(super) struct Rule<'a> {
+    /// Its policy, among those that hold together.
+    pub part: usize,
+    pub name: u32,
+    pub meaning: Meaning,
+    pub objects: &'a [Target],
+    pub except: &'a [Target],
+}
 
 /// A target of a rule at one prefix.
 #[derive(Clone, Copy)]
@@ -32,12 +43,23 @@ struct Entry<'a> {
     v4: bool,
 }
 
-/// The trie and its port ranges.
+/// The trie, before its port ranges have their cells.
+pub(super) struct Trie {
+    /// Ascending by prefix length, then address; with the index of the ranges.
+    prefixes: Vec<(Key, usize)>,
+    ranges: Vec<Vec<Ports>>,
+}
+
+/// A port range: protocol, first and last port, and the number of a block.
+type Ports = (u8, u16, u16, u32);
+
+/// Makes the trie. `defaults` are the accesses that each policy denies where no rule of its own allows them.
 pub(super) fn compile(
-    policy: &Policy,
-    slot: u32,
-) -> Result<(Vec<AddressEntry>, Vec<PortRange>), CompileError> {
-    let rules = &policy.network.rules;
+    rules: &[Rule<'_>],
+    defaults: &[u16],
+    blocks: &mut Blocks,
+    names: &Names,
+) -> Result<Trie, CompileError> {
     let mut by_prefix: BTreeMap<Key, Vec<Entry<'_>>> = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {
         let targets = rule.objects.iter().map(|t| (t, false)).chain(rule.except.iter().map(|t| (t, true)));
@@ -54,11 +76,12 @@ pub(super) fn compile(
         by_prefix.entry(MAPPED).or_default();
     }
     if by_prefix.len() > MAX_PREFIXES {
-        let weights = by_prefix.values().flatten().map(|entry| (rules[entry.rule].name.clone(), 1));
-        let rules = heaviest(weights);
+        let weights = by_prefix.values().flatten().map(|entry| (rules[entry.rule].name, 1));
+        let rules = names.heaviest(weights);
         return Err(CompileError::AddressesTooMany { what: "prefixes", limit: MAX_PREFIXES, rules });
     }
-    let mut plan = Plan { slot, rules, entries: Vec::new(), ports: Vec::new(), seen: HashMap::new() };
+    let trie = Trie { prefixes: Vec::new(), ranges: Vec::new() };
+    let mut builder = Builder { rules, defaults, blocks, names, trie, seen: HashMap::new(), ports: 0 };
     let lengths: BTreeSet<u32> = by_prefix.keys().map(|(length, _)| *length).collect();
     for (length, bits) in by_prefix.keys() {
         let mapped = *length >= 96 && mask(*bits, 96) == MAPPED.1;
@@ -69,9 +92,35 @@ pub(super) fn compile(
             .filter(|entry| entry.v4 == mapped)
             .copied()
             .collect();
-        plan.add((*length, *bits), &entries)?;
+        builder.add((*length, *bits), &entries)?;
     }
-    Ok((plan.entries, plan.ports))
+    Ok(builder.trie)
+}
+
+impl Trie {
+    /// Puts the port ranges, and the blocks that they name, among the cells.
+    pub fn place(self, id: u32, front: &mut Front<'_>) -> Vec<AddressEntry> {
+        let nodes: Vec<_> = self
+            .ranges
+            .iter()
+            .map(|ranges| {
+                let range = |&(proto, low, high, block): &Ports| PortRange {
+                    low,
+                    high,
+                    proto,
+                    block: front.block(block),
+                };
+                let ranges: Vec<PortRange> = ranges.iter().map(range).collect();
+                front.ranges(&ranges)
+            })
+            .collect();
+        let entry = |((length, bits), ranges): (Key, usize)| AddressEntry {
+            prefix_len: 32 + length,
+            key: AddressKey { policy_be: id.to_be(), address: bits.to_be_bytes() },
+            node: nodes[ranges],
+        };
+        self.prefixes.into_iter().map(entry).collect()
+    }
 }
 
 /// The key of a prefix, and whether it is one of IPv4.
@@ -86,27 +135,42 @@ fn mask(bits: u128, length: u32) -> u128 {
     bits & u128::MAX.checked_shl(128 - length).unwrap_or(0)
 }
 
-struct Plan<'a> {
-    slot: u32,
-    rules: &'a [Rule<Target>],
-    entries: Vec<AddressEntry>,
-    ports: Vec<PortRange>,
-    /// Lists of ranges that stand in `ports` already.
-    seen: HashMap<Vec<Ports>, AddressNode>,
+struct Builder<'a, 'b> {
+    rules: &'b [Rule<'a>],
+    defaults: &'b [u16],
+    blocks: &'b mut Blocks,
+    names: &'b Names,
+    trie: Trie,
+    /// Lists of ranges that are there already.
+    seen: HashMap<Vec<Ports>, usize>,
+    ports: usize,
 }
 
-impl Plan<'_> {
+impl Builder<'_, '_> {
     fn add(&mut self, (length, bits): Key, entries: &[Entry<'_>]) -> Result<(), CompileError> {
-        let ranges = self.ranges(entries);
-        let named = || heaviest(entries.iter().map(|entry| (self.rules[entry.rule].name.clone(), 1)));
+        let prefix = || format!("{}/{length}", Ipv6Addr::from_bits(bits));
+        let rules = self.rules;
+        let names = self.names;
+        let named = || names.heaviest(entries.iter().map(|entry| (rules[entry.rule].name, 1)));
+        let Some(ranges) = self.ranges(entries) else {
+            return Err(CompileError::ConditionsTooMany {
+                place: prefix(),
+                limit: MAX_ENTRIES,
+                rules: named(),
+            });
+        };
         if ranges.len() > MAX_PORTS_PER_PREFIX {
-            let prefix = format!("{}/{length}", Ipv6Addr::from_bits(bits));
-            return Err(CompileError::PortsTooMany { prefix, limit: MAX_PORTS_PER_PREFIX, rules: named() });
+            return Err(CompileError::PortsTooMany {
+                prefix: prefix(),
+                limit: MAX_PORTS_PER_PREFIX,
+                rules: named(),
+            });
         }
-        let node = match self.seen.get(&ranges) {
-            Some(node) => *node,
+        let at = match self.seen.get(&ranges) {
+            Some(at) => *at,
             None => {
-                if self.ports.len() + ranges.len() > MAX_PORTS {
+                self.ports += ranges.len();
+                if self.ports > MAX_PORTS {
                     let rules = named();
                     return Err(CompileError::AddressesTooMany {
                         what: "port ranges",
@@ -114,28 +178,17 @@ impl Plan<'_> {
                         rules,
                     });
                 }
-                let [first, count] =
-                    [self.ports.len(), ranges.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-                self.ports.extend(ranges.iter().map(|&(proto, low, high, allow, deny)| PortRange {
-                    low,
-                    high,
-                    proto,
-                    allow,
-                    deny,
-                    _pad: 0,
-                }));
-                let node = AddressNode { first, count };
-                self.seen.insert(ranges, node);
-                node
+                self.trie.ranges.push(ranges.clone());
+                self.seen.insert(ranges, self.trie.ranges.len() - 1);
+                self.trie.ranges.len() - 1
             }
         };
-        let key = AddressKey { slot_be: self.slot.to_be(), address: bits.to_be_bytes() };
-        self.entries.push(AddressEntry { prefix_len: 32 + length, key, node });
+        self.trie.prefixes.push(((length, bits), at));
         Ok(())
     }
 
-    /// What the entries say, as disjoint ranges ascending by protocol and port.
-    fn ranges(&self, entries: &[Entry<'_>]) -> Vec<Ports> {
+    /// What the entries say, as disjoint ranges ascending by protocol and port; `None` where a block is too long.
+    fn ranges(&mut self, entries: &[Entry<'_>]) -> Option<Vec<Ports>> {
         let mut protocols = Protocol::ALL;
         protocols.sort_by_key(|protocol| protocol.abi());
         let mut out: Vec<Ports> = Vec::new();
@@ -147,22 +200,21 @@ impl Plan<'_> {
                     (entry.rule, entry.except, low, high)
                 })
                 .collect();
-            for (low, high, allow, deny) in self.sweep(&here) {
+            for (low, high, block) in self.sweep(&here)? {
                 let joined = out.last_mut().filter(|last| {
-                    (last.0, last.3, last.4) == (protocol.abi(), allow, deny)
-                        && last.2.checked_add(1) == Some(low)
+                    (last.0, last.3) == (protocol.abi(), block) && last.2.checked_add(1) == Some(low)
                 });
                 match joined {
                     Some(last) => last.2 = high,
-                    None => out.push((protocol.abi(), low, high, allow, deny)),
+                    None => out.push((protocol.abi(), low, high, block)),
                 }
             }
         }
-        out
+        Some(out)
     }
 
     /// Goes over the ports once, counting which rules hold and which are excepted.
-    fn sweep(&self, entries: &[(usize, bool, u16, u16)]) -> Vec<(u16, u16, u8, u8)> {
+    fn sweep(&mut self, entries: &[(usize, bool, u16, u16)]) -> Option<Vec<(u16, u16, u32)>> {
         let mut changes: BTreeMap<u32, Vec<(usize, bool, i32)>> = BTreeMap::new();
         for &(rule, except, low, high) in entries {
             changes.entry(low.into()).or_default().push((rule, except, 1));
@@ -181,21 +233,31 @@ impl Plan<'_> {
                 }
             }
             let Some(high) = bounds.get(at + 1) else { break };
-            let (mut allow, mut deny) = (0, 0);
-            for (rule, _) in active.iter().filter(|(_, counts)| counts[0] > 0 && counts[1] == 0) {
-                let rule = &self.rules[*rule];
-                match rule.effect {
-                    Decision::Allow => allow |= rule.accesses.net_bits(),
-                    Decision::Ask | Decision::Deny => deny |= rule.accesses.net_bits(),
-                }
-            }
-            allow &= !deny;
-            if let (Ok(low), Ok(high), true) =
-                (u16::try_from(*low), u16::try_from(high - 1), allow | deny != 0)
+            let holding = active.iter().filter(|(_, counts)| counts[0] > 0 && counts[1] == 0);
+            let holding: Vec<usize> = holding.map(|(rule, _)| *rule).collect();
+            if let (Ok(low), Ok(high), false) =
+                (u16::try_from(*low), u16::try_from(high - 1), holding.is_empty())
             {
-                out.push((low, high, allow, deny));
+                out.push((low, high, self.block(&holding)?));
             }
         }
-        out
+        Some(out)
+    }
+
+    /// What some rules say together, policy by policy.
+    fn block(&mut self, rules: &[usize]) -> Option<u32> {
+        let mut block = Block::default();
+        for (part, default) in self.defaults.iter().enumerate() {
+            let here = rules.iter().map(|rule| &self.rules[*rule]).filter(|rule| rule.part == part);
+            let Block { allow, deny, entries } = here.map(|rule| rule.meaning).collect::<Said>().block();
+            if part == 0 {
+                (block.allow, block.deny) = (allow, deny);
+            } else if allow | deny != 0 {
+                block.entries.push(Cell { allow, deny, ..Cell::default() });
+            }
+            block.entries.extend(entries);
+            block.entries.push(Cell { deny: *default, by: Cell::END, ..Cell::default() });
+        }
+        (block.entries.len() <= MAX_ENTRIES).then(|| self.blocks.number(block))
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
-use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
+use crate::model::{Decision, Mode, Policy, RuleName, Section};
 
 /// The policy without the rules that the tables cannot express, and those. What is on trial is still in it.
 pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
@@ -29,13 +29,10 @@ fn section<O>(section: &mut Section<O>, unheld: &mut Vec<Unheld>) {
         if rule.is_void() {
             return false;
         }
-        let mut all = inexpressible(rule);
-        let kept = all.is_empty();
         if rule.effect == Decision::Ask {
-            all.push(Unsupported::Ask);
+            unheld.push(Unheld { rule: rule.name.clone(), what: Unsupported::Ask });
         }
-        unheld.extend(all.into_iter().map(|what| Unheld { rule: rule.name.clone(), what }));
-        kept
+        true
     });
 }
 
@@ -58,15 +55,6 @@ fn addresses(section: &mut Section<Target>, unheld: &mut Vec<Unheld>) {
         rule.except.retain(is_address);
         !rule.objects.is_empty() && (except.is_empty() || rule.effect != Decision::Allow)
     });
-}
-
-/// What keeps a rule out of the tables.
-fn inexpressible<O>(rule: &Rule<O>) -> Vec<Unsupported> {
-    let mut all: Vec<Unsupported> = rule.who.keys().map(Unsupported::Condition).collect();
-    if !rule.sha256.is_empty() {
-        all.push(Unsupported::Sha256);
-    }
-    all
 }
 
 /// The policy without what is on trial.

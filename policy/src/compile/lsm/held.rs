@@ -19,7 +19,9 @@ fn section<O>(
     is_everything: impl Fn(&O) -> bool,
     all: &mut Vec<Unheld>,
 ) {
-    let everywhere = |rule: &&Rule<O>| rule.except.is_empty() && rule.objects.iter().any(&is_everything);
+    let everywhere = |rule: &&Rule<O>| {
+        rule.except.is_empty() && rule.who.is_anyone() && rule.objects.iter().any(&is_everything)
+    };
     let mut add = |name: &RuleName, accesses: AccessSet| {
         all.extend(
             accesses.iter().map(|access| Unheld { rule: name.clone(), what: Unsupported::Access(access) }),

@@ -1,4 +1,4 @@
-//! The smallest automaton with the same verdicts, laid out in rows.
+//! The smallest automaton with the same verdicts.
 //!
 //! Partition refinement: states begin in one block per verdict; a state whose targets moved to another block
 //! is looked at again, and a block whose states differ is split, the largest part keeping its number.
@@ -6,19 +6,15 @@
 
 use std::collections::HashMap;
 
-use sandbox_ebpf::abi::policy::{MAX_TRANSITIONS, StateVerdict};
-
-use super::nfa::Nfa;
 use super::subset::Dfa;
-use crate::compile::CompileError;
 
 /// A minimal automaton. State 0 is dead.
 #[derive(Debug)]
 pub(super) struct Automaton {
     pub classes: [u8; 256],
-    pub row_shift: u32,
     pub start: u32,
-    pub verdicts: Vec<StateVerdict>,
+    /// What each state says, as the number of a block.
+    pub verdicts: Vec<u32>,
     class_count: usize,
     other: Vec<u32>,
     edges: Vec<Vec<(u8, u32)>>,
@@ -51,17 +47,9 @@ pub(super) fn minimise(dfa: &Dfa) -> Automaton {
         at += 1;
     }
     let verdicts = order.iter().map(|state| dfa.verdicts[*state as usize]).collect();
-    let mut automaton = Automaton {
-        classes: dfa.classes,
-        row_shift: 0,
-        start,
-        verdicts,
-        class_count: dfa.class_count,
-        other,
-        edges,
-    };
+    let mut automaton =
+        Automaton { classes: dfa.classes, start, verdicts, class_count: dfa.class_count, other, edges };
     automaton.merge_classes();
-    automaton.row_shift = automaton.class_count.next_power_of_two().trailing_zeros();
     automaton
 }
 
@@ -101,27 +89,14 @@ impl Automaton {
         edge.map_or(self.other[state as usize], |at| edges[at].1)
     }
 
-    /// Refuses an automaton that the kernel's tables cannot hold.
-    pub fn check_size(self, nfa: &Nfa) -> Result<Self, CompileError> {
-        if self.other.len() << self.row_shift <= MAX_TRANSITIONS {
-            return Ok(self);
-        }
-        let rules = nfa.heaviest(0..u32::try_from(nfa.nodes.len()).unwrap_or(u32::MAX));
-        Err(CompileError::PathsTooLarge { what: "transitions", limit: MAX_TRANSITIONS, rules })
+    /// How many states there are, the dead one included.
+    pub fn states(&self) -> usize {
+        self.verdicts.len()
     }
 
-    /// The rows, targets multiplied by the row width.
-    pub fn transitions(&self) -> Vec<u32> {
-        let width = 1_usize << self.row_shift;
-        let mut table = Vec::with_capacity(self.other.len() * width);
-        for (other, edges) in self.other.iter().zip(&self.edges) {
-            let row = table.len();
-            table.resize(row + width, other << self.row_shift);
-            for (class, to) in edges {
-                table[row + usize::from(*class)] = to << self.row_shift;
-            }
-        }
-        table
+    /// Where a state leads: by the classes that are listed, ascending, and by all others.
+    pub fn targets(&self, state: u32) -> (&[(u8, u32)], u32) {
+        (&self.edges[state as usize], self.other[state as usize])
     }
 }
 
@@ -151,7 +126,7 @@ impl Partition {
     fn new(dfa: &Dfa) -> Self {
         let count = dfa.other.len();
         let mut states: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
-        let key = |state: &u32| (dfa.verdicts[*state as usize].allow, dfa.verdicts[*state as usize].deny);
+        let key = |state: &u32| dfa.verdicts[*state as usize];
         states.sort_by_key(key);
         let mut partition = Self {
             place: vec![0; count],

@@ -1,15 +1,11 @@
-//! All globs of a policy as one non-deterministic automaton, grouped by what they mean.
-//!
-//! Rules with the same effect, accesses and `except` form a group: it matters only whether *some* of their
-//! paths match. Each group has a trie of its paths and one of its exceptions, so that common beginnings share
-//! nodes. A node at which a group matches whatever follows is the group's *sink*.
+//! Globs as one non-deterministic automaton: a trie of all globs and exceptions of some groups, so that common
+//! beginnings share nodes. What a node means is said by *labels*: whose glob, or whose exception, ends there.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use sandbox_ebpf::abi::policy::access;
-
-use crate::model::{Decision, Policy, RuleName, Section};
-use crate::pattern::{ByteSet, Element, Pattern};
+use super::block::Meaning;
+use super::shapes::Group;
+use crate::pattern::{ByteSet, Element};
 
 /// Which bytes keep a node alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,153 +16,86 @@ pub(super) enum Loop {
     All,
 }
 
-/// Whether a node belongs to a group's paths or to its exceptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a group matches, or is excepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
     Match,
     Except,
+}
+
+/// Whether a label holds for the path that ends at a node, or for whatever follows too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reach {
+    Here,
+    Below,
+}
+
+/// Whose glob or exception ends at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Label {
+    pub group: u32,
+    pub side: Side,
+    pub reach: Reach,
 }
 
 /// Why one node follows another without a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Star,
+    /// To the rest of the component, at the end of a glob.
+    Rest,
     Any,
     DeepLoop,
     DeepAfter,
 }
 
-/// One node.
+/// One node. Those that follow it have higher numbers, but for [`Way::Rest`], which nothing follows.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub bytes: Vec<(u8, u32)>,
     pub sets: Vec<(ByteSet, u32)>,
     pub looping: Loop,
-    pub accept: bool,
-    pub sink: bool,
-    pub group: u32,
-    pub side: Side,
-    /// The rule that made the node, as an index into [`Nfa::rules`].
-    owner: u32,
+    pub labels: Vec<Label>,
+    /// The rule that made the node.
+    pub owner: u32,
     free: Vec<(Way, u32)>,
 }
 
-/// What a group's match means.
-#[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub allow: u16,
-    pub deny: u16,
-    /// The one node that stands for every sink of a side.
-    pub sinks: [u32; 2],
-    roots: [u32; 2],
-}
-
-/// The automaton. Nodes of one group lie together.
-#[derive(Debug, Default)]
+/// The automaton. Node 0 is the one to begin with.
+#[derive(Debug)]
 pub(super) struct Nfa {
     pub nodes: Vec<Node>,
-    pub groups: Vec<Group>,
-    pub default_deny: u16,
-    rules: Vec<RuleName>,
-}
-
-/// What rules have in common to form a group: the masks, and the exceptions' texts.
-type GroupKey = (u16, u16, Vec<String>);
-/// Rules of one group, by their index in [`Nfa::rules`].
-type GroupRules<'a> = Vec<(u32, &'a crate::model::Rule<Pattern>)>;
-
-/// Builds the automaton of the files and exec sections.
-pub(super) fn build(policy: &Policy, default_deny: u16) -> Nfa {
-    let mut nfa = Nfa { default_deny, ..Nfa::default() };
-    let mut groups: BTreeMap<GroupKey, GroupRules<'_>> = BTreeMap::new();
-    for section in [&policy.files, &policy.exec] {
-        nfa.collect(section, &mut groups);
-    }
-    for ((allow, deny, _), rules) in groups {
-        nfa.group(allow, deny, &rules);
-    }
-    nfa
+    /// What each group means.
+    pub meanings: Vec<Meaning>,
+    /// The one node that stands for every `*` at the end of a glob, of each label.
+    rests: HashMap<(u32, Side), u32>,
 }
 
 impl Nfa {
-    /// Sorts a section's rules into groups. Bits without effect are left out.
-    fn collect<'a>(
-        &mut self,
-        section: &'a Section<Pattern>,
-        groups: &mut BTreeMap<GroupKey, GroupRules<'a>>,
-    ) {
-        let allowed = section.allowed().path_bits();
-        for rule in &section.rules {
-            let bits = rule.accesses.path_bits();
-            let (allow, deny) = match rule.effect {
-                Decision::Allow => (bits & self.default_deny, 0),
-                // What a rule keeps from being executed may not be loaded either, whatever the default is.
-                Decision::Ask | Decision::Deny => (0, bits & !(self.default_deny & !allowed & !access::RUN)),
-            };
-            if allow | deny == 0 || rule.objects.is_empty() {
-                continue;
-            }
-            let mut except: Vec<String> = rule.except.iter().map(|p| p.text().to_owned()).collect();
-            except.sort();
-            except.dedup();
-            let index = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-            self.rules.push(rule.name.clone());
-            groups.entry((allow, deny, except)).or_default().push((index, rule));
+    /// The automaton of some groups.
+    pub fn new(groups: &[Group<'_>]) -> Self {
+        let mut nfa = Self { nodes: Vec::new(), meanings: Vec::new(), rests: HashMap::new() };
+        nfa.add(Loop::None, 0);
+        for (number, group) in (0..).zip(groups) {
+            nfa.meanings.push(group.meaning);
+            group.globs.iter().for_each(|(glob, owner)| nfa.insert(glob, (number, Side::Match), *owner));
+            group.except.iter().for_each(|(glob, owner)| nfa.insert(glob, (number, Side::Except), *owner));
         }
+        nfa
     }
 
-    fn group(&mut self, allow: u16, deny: u16, rules: &GroupRules<'_>) {
-        let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        let mut sides = [(0, 0); 2];
-        for (side, ends) in [Side::Match, Side::Except].into_iter().zip(&mut sides) {
-            let owner = rules.first().map_or(0, |(owner, _)| *owner);
-            let mut node = |sink| {
-                self.add(Node {
-                    bytes: Vec::new(),
-                    sets: Vec::new(),
-                    looping: if sink { Loop::All } else { Loop::None },
-                    accept: sink,
-                    sink,
-                    group,
-                    side,
-                    owner,
-                    free: Vec::new(),
-                })
-            };
-            *ends = (node(false), node(true));
-            for (owner, rule) in rules {
-                let patterns = if side == Side::Match { &rule.objects } else { &rule.except };
-                for glob in patterns.iter().flat_map(|pattern| pattern.globs()) {
-                    self.insert(ends.0, glob, *owner);
-                }
-                // The group has one list of exceptions.
-                if side == Side::Except {
-                    break;
-                }
-            }
-        }
-        let [(root, sink), (except_root, except_sink)] = sides;
-        self.groups.push(Group { allow, deny, roots: [root, except_root], sinks: [sink, except_sink] });
-    }
-
-    fn add(&mut self, node: Node) -> u32 {
+    fn add(&mut self, looping: Loop, owner: u32) -> u32 {
         let id = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        self.nodes.push(node);
+        let (bytes, sets, labels, free) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        self.nodes.push(Node { bytes, sets, looping, labels, owner, free });
         id
-    }
-
-    /// A new node that follows `from`.
-    fn follow(&mut self, from: u32, looping: Loop, owner: u32) -> u32 {
-        let Node { group, side, .. } = self.nodes[from as usize];
-        let (bytes, sets, free) = (Vec::new(), Vec::new(), Vec::new());
-        self.add(Node { bytes, sets, looping, accept: false, sink: false, group, side, owner, free })
     }
 
     fn by_byte(&mut self, from: u32, byte: u8, owner: u32) -> u32 {
         match self.nodes[from as usize].bytes.binary_search_by_key(&byte, |(b, _)| *b) {
             Ok(at) => self.nodes[from as usize].bytes[at].1,
             Err(at) => {
-                let id = self.follow(from, Loop::None, owner);
+                let id = self.add(Loop::None, owner);
                 self.nodes[from as usize].bytes.insert(at, (byte, id));
                 id
             }
@@ -177,7 +106,7 @@ impl Nfa {
         if let Some((_, id)) = self.nodes[from as usize].sets.iter().find(|(s, _)| *s == set) {
             return *id;
         }
-        let id = self.follow(from, Loop::None, owner);
+        let id = self.add(Loop::None, owner);
         self.nodes[from as usize].sets.push((set, id));
         id
     }
@@ -186,27 +115,45 @@ impl Nfa {
         if let Some((_, id)) = self.nodes[from as usize].free.iter().find(|(w, _)| *w == way) {
             return *id;
         }
-        let id = self.follow(from, looping, owner);
+        let id = self.add(looping, owner);
         self.nodes[from as usize].free.push((way, id));
         id
     }
 
-    fn insert(&mut self, root: u32, glob: &[Element], owner: u32) {
-        let mut at = root;
+    /// The rest of the component, whatever it is.
+    fn rest(&mut self, from: u32, label: (u32, Side), owner: u32) -> u32 {
+        let rest = match self.rests.get(&label) {
+            Some(rest) => *rest,
+            None => {
+                let rest = self.add(Loop::Component, owner);
+                self.rests.insert(label, rest);
+                rest
+            }
+        };
+        let free = &mut self.nodes[from as usize].free;
+        if !free.contains(&(Way::Rest, rest)) {
+            free.push((Way::Rest, rest));
+        }
+        rest
+    }
+
+    fn insert(&mut self, glob: &[Element], label: (u32, Side), owner: u32) {
+        let mut at = 0;
         for (i, element) in glob.iter().enumerate() {
             let last = i + 1 == glob.len();
             at = match element {
                 Element::Byte(byte) => self.by_byte(at, *byte, owner),
                 Element::Set(set) => self.by_set(at, *set, owner),
+                Element::Star if last => self.rest(at, label, owner),
                 Element::Star => self.freely(at, Way::Star, Loop::Component, owner),
                 Element::Any if last => {
-                    self.nodes[at as usize].sink = true;
+                    self.label(at, label, Reach::Below);
                     at
                 }
                 Element::Any => self.freely(at, Way::Any, Loop::All, owner),
                 Element::Deep => {
-                    let after = self.freely(at, Way::DeepAfter, Loop::None, owner);
                     let looping = self.freely(at, Way::DeepLoop, Loop::All, owner);
+                    let after = self.freely(at, Way::DeepAfter, Loop::None, owner);
                     if self.nodes[looping as usize].bytes.is_empty() {
                         self.nodes[looping as usize].bytes.push((b'/', after));
                     }
@@ -214,47 +161,40 @@ impl Nfa {
                 }
                 Element::Below => {
                     let below = self.by_byte(at, b'/', owner);
-                    self.nodes[below as usize].sink = true;
+                    self.label(below, label, Reach::Below);
                     at
                 }
             };
         }
-        self.nodes[at as usize].accept = true;
+        self.label(at, label, Reach::Here);
     }
 
-    /// For each node, the nodes that being there means: itself, what follows freely, or its sink.
+    fn label(&mut self, node: u32, (group, side): (u32, Side), reach: Reach) {
+        let label = Label { group, side, reach };
+        let labels = &mut self.nodes[node as usize].labels;
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+
+    /// For each node, the nodes that being there means: itself, and what follows freely.
     pub fn closures(&self) -> Vec<Vec<u32>> {
-        let mut all = Vec::with_capacity(self.nodes.len());
-        for start in 0..self.nodes.len() {
+        let closure = |start: usize| {
             let mut reached = Vec::new();
             let mut open = vec![u32::try_from(start).unwrap_or(u32::MAX)];
             while let Some(id) = open.pop() {
-                let node = &self.nodes[id as usize];
-                if node.sink {
-                    reached = vec![self.groups[node.group as usize].sinks[node.side as usize]];
-                    break;
-                }
                 reached.push(id);
-                open.extend(node.free.iter().map(|(_, next)| *next));
+                open.extend(self.nodes[id as usize].free.iter().map(|(_, next)| *next));
             }
-            all.push(reached);
-        }
-        all
+            reached
+        };
+        (0..self.nodes.len()).map(closure).collect()
     }
 
-    /// The nodes to begin with.
-    pub fn roots(&self) -> impl Iterator<Item = u32> {
-        self.groups.iter().flat_map(|group| group.roots)
-    }
-
-    /// The rules that own most of the nodes given.
-    pub fn heaviest(&self, nodes: impl Iterator<Item = u32>) -> Vec<RuleName> {
-        let mut weights = vec![0_usize; self.rules.len()];
-        for id in nodes {
-            if let Some(weight) = weights.get_mut(self.nodes[id as usize].owner as usize) {
-                *weight += 1;
-            }
-        }
-        crate::compile::heaviest(self.rules.iter().cloned().zip(weights))
+    /// The nodes that follow a node.
+    pub fn following(&self, node: usize) -> impl Iterator<Item = u32> {
+        let Node { bytes, sets, free, .. } = &self.nodes[node];
+        let sets = sets.iter().map(|(_, next)| *next);
+        bytes.iter().map(|(_, next)| *next).chain(sets).chain(free.iter().map(|(_, next)| *next))
     }
 }

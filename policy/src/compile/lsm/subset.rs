@@ -1,23 +1,53 @@
 //! The non-deterministic automaton to a deterministic one, states found as they are reached.
 //!
-//! What is decided is dropped at once: a group that surely matches drops its other nodes, and every group
-//! whose accesses it settles; a group that surely is excepted goes altogether. So floating rules with the
-//! same meaning (`**/a/**`, `**/b/**`) do not multiply.
+//! What is decided is dropped at once: of groups that surely match, whatever follows, only what they say together
+//! is kept, and every node goes that can add nothing to it. So floating rules with the same meaning (`**/a/**`,
+//! `**/b/**`) do not multiply.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use sandbox_ebpf::abi::policy::{StateVerdict, access};
+use sandbox_ebpf::abi::policy::MAX_ENTRIES;
 
-use super::nfa::{Loop, Nfa, Side};
-use crate::compile::CompileError;
+use super::block::Blocks;
+use super::nfa::{Loop, Nfa, Reach, Side};
+use super::prospects::{Bits, Prospects};
 
-/// Most states before minimisation.
-const MAX_STATES: usize = 1 << 19;
-/// Most nodes in all states together (64 MiB).
-const MAX_NODES: usize = 16 << 20;
-/// Most edges that differ from their state's usual one (128 MiB).
-const MAX_EDGES: usize = 16 << 20;
+/// How large an automaton may become before it is minimised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    states: usize,
+    /// Nodes in all states together, four bytes each.
+    nodes: usize,
+    /// Edges that differ from their state's usual one, eight bytes each.
+    edges: usize,
+}
+
+impl Budget {
+    /// As much as there can be.
+    pub const MOST: Self = Self { states: 1 << 19, nodes: 16 << 20, edges: 16 << 20 };
+
+    /// As much as patterns make that do not multiply.
+    pub fn usual(nfa: &Nfa) -> Self {
+        let nodes = nfa.nodes.len();
+        Self {
+            states: (4 * nodes + (8 << 10)).min(Self::MOST.states),
+            nodes: (64 * nodes + (128 << 10)).min(Self::MOST.nodes),
+            edges: (32 * nodes + (128 << 10)).min(Self::MOST.edges),
+        }
+    }
+}
+
+/// An automaton does not fit its budget.
+#[derive(Clone, Debug)]
+pub(super) struct Overflow {
+    /// What there is too much of.
+    pub what: &'static str,
+    /// How much there may be.
+    pub limit: usize,
+    /// How many nodes of how many states are of each rule.
+    pub weights: Vec<(u32, usize)>,
+}
 
 /// A deterministic automaton, each state an *other* target and the classes that differ from it.
 #[derive(Debug)]
@@ -28,22 +58,20 @@ pub(super) struct Dfa {
     pub other: Vec<u32>,
     /// Ascending by class; targets differ from `other`.
     pub edges: Vec<Vec<(u8, u32)>>,
-    pub verdicts: Vec<StateVerdict>,
+    /// What each state says, as the number of a block.
+    pub verdicts: Vec<u32>,
     pub start: u32,
 }
 
 /// Makes the automaton deterministic. State 0 is dead.
-pub(super) fn determinise(nfa: &Nfa) -> Result<Dfa, CompileError> {
+pub(super) fn determinise(nfa: &Nfa, budget: Budget, blocks: &mut Blocks) -> Result<Dfa, Overflow> {
     let (classes, class_count) = byte_classes(nfa);
-    let mut builder = Builder::new(nfa, classes, class_count);
-    let mut begin: Vec<u32> = Vec::new();
-    for root in nfa.roots() {
-        begin.extend(&builder.closures[root as usize]);
-    }
-    builder.state(Vec::new())?;
-    let start = builder.state(begin)?;
+    let mut builder = Builder::new(nfa, budget, blocks, classes, class_count);
+    let begin = builder.closures[0].clone();
+    builder.state(Known { nodes: Vec::new(), ..Known::default() })?;
+    let start = builder.state(Known { nodes: begin, ..Known::default() })?;
     let mut at = 0;
-    while at < builder.sets.len() {
+    while at < builder.states.len() {
         builder.expand(at)?;
         at += 1;
     }
@@ -93,34 +121,82 @@ fn byte_classes(nfa: &Nfa) -> ([u8; 256], usize) {
     (classes, count)
 }
 
+/// What is known where a path has led.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// What holds whatever follows, as the number of a block.
+    sunk: u32,
+    /// Groups that match whatever follows, and may still be excepted.
+    matched: Vec<u32>,
+    /// Groups that are excepted whatever follows, and may still match.
+    excepted: Vec<u32>,
+    nodes: Vec<u32>,
+}
+
+impl Known {
+    /// As one list, and where its nodes begin.
+    fn key(&self) -> (Vec<u32>, usize) {
+        let count = |list: &[u32]| u32::try_from(list.len()).unwrap_or(u32::MAX);
+        let mut key = vec![self.sunk, count(&self.matched), count(&self.excepted)];
+        key.extend(self.matched.iter().chain(&self.excepted));
+        let first = key.len();
+        key.extend(&self.nodes);
+        (key, first)
+    }
+
+    fn from_key(key: &[u32]) -> Self {
+        let (lists, rest) = (&key[1..3], &key[3..]);
+        let (matched, rest) = rest.split_at(lists[0] as usize);
+        let (excepted, nodes) = rest.split_at(lists[1] as usize);
+        let [matched, excepted, nodes] = [matched, excepted, nodes].map(<[u32]>::to_vec);
+        Self { sunk: key[0], matched, excepted, nodes }
+    }
+}
+
 struct Builder<'a> {
     nfa: &'a Nfa,
+    budget: Budget,
+    blocks: &'a mut Blocks,
+    prospects: Prospects,
+    /// By block: the groups that add nothing to it.
+    covered: HashMap<u32, Bits>,
     closures: Vec<Vec<u32>>,
     classes: [u8; 256],
     /// One byte of each class.
     examples: Vec<u8>,
     ids: HashMap<Rc<[u32]>, u32>,
-    sets: Vec<Rc<[u32]>>,
+    /// What is known in each state.
+    states: Vec<Rc<[u32]>>,
     other: Vec<u32>,
     edges: Vec<Vec<(u8, u32)>>,
-    verdicts: Vec<StateVerdict>,
+    verdicts: Vec<u32>,
     nodes: usize,
     edge_count: usize,
 }
 
 impl<'a> Builder<'a> {
-    fn new(nfa: &'a Nfa, classes: [u8; 256], class_count: usize) -> Self {
+    fn new(
+        nfa: &'a Nfa,
+        budget: Budget,
+        blocks: &'a mut Blocks,
+        classes: [u8; 256],
+        class_count: usize,
+    ) -> Self {
         let mut examples = vec![0; class_count];
         for byte in (0..=255_u8).rev() {
             examples[usize::from(classes[usize::from(byte)])] = byte;
         }
         Self {
             nfa,
+            budget,
+            blocks,
+            prospects: Prospects::new(nfa),
+            covered: HashMap::new(),
             closures: nfa.closures(),
             classes,
             examples,
             ids: HashMap::new(),
-            sets: Vec::new(),
+            states: Vec::new(),
             other: Vec::new(),
             edges: Vec::new(),
             verdicts: Vec::new(),
@@ -129,118 +205,147 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The state of a set of nodes.
-    fn state(&mut self, mut set: Vec<u32>) -> Result<u32, CompileError> {
-        set.sort_unstable();
-        set.dedup();
-        self.settle(&mut set);
-        if let Some(id) = self.ids.get(set.as_slice()) {
+    /// The state in which `known` is known.
+    fn state(&mut self, mut known: Known) -> Result<u32, Overflow> {
+        known.nodes.sort_unstable();
+        known.nodes.dedup();
+        self.settle(&mut known);
+        let (key, first) = known.key();
+        if let Some(id) = self.ids.get(key.as_slice()) {
             return Ok(*id);
         }
-        self.nodes += set.len();
-        self.within(self.sets.len(), MAX_STATES, "states")?;
-        self.within(self.nodes, MAX_NODES, "partial matches")?;
-        let id = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        let set: Rc<[u32]> = set.into();
-        self.verdicts.push(self.verdict(&set));
-        self.ids.insert(Rc::clone(&set), id);
-        self.sets.push(set);
+        self.nodes += key.len() - first + 1;
+        self.within(self.states.len(), self.budget.states, "states")?;
+        self.within(self.nodes, self.budget.nodes, "partial matches")?;
+        let id = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
+        let verdict = self.verdict(&known)?;
+        let key: Rc<[u32]> = key.into();
+        self.verdicts.push(verdict);
+        self.ids.insert(Rc::clone(&key), id);
+        self.states.push(key);
         Ok(id)
     }
 
-    fn within(&self, count: usize, limit: usize, what: &'static str) -> Result<(), CompileError> {
+    fn within(&self, count: usize, limit: usize, what: &'static str) -> Result<(), Overflow> {
         if count < limit {
             return Ok(());
         }
-        let rules = self.nfa.heaviest(self.sets.iter().flat_map(|set| set.iter().copied()));
-        Err(CompileError::PathsTooLarge { what, limit, rules })
+        let nodes = self.states.iter().flat_map(|key| Known::from_key(key).nodes);
+        Err(self.overflow(what, limit, nodes))
     }
 
-    /// Drops the nodes that can no longer change what the state leads to.
-    fn settle(&self, set: &mut Vec<u32>) {
-        let (mut allow, mut deny) = (0, 0);
-        let mut keep = vec![true; set.len()];
-        let mut from = 0;
-        while from < set.len() {
-            let (group_id, to) = self.segment(set, from);
-            let group = &self.nfa.groups[group_id as usize];
-            let side = |at: usize| self.nfa.nodes[set[at] as usize].side;
-            let sunk = |side: Side| set[from..to].contains(&group.sinks[side as usize]);
-            let excepting = (from..to).any(|at| side(at) == Side::Except);
-            let matching = (from..to).any(|at| side(at) == Side::Match);
-            if sunk(Side::Except) || !matching {
-                keep[from..to].fill(false);
-            } else if sunk(Side::Match) {
-                for at in from..to {
-                    keep[at] = side(at) == Side::Except || set[at] == group.sinks[Side::Match as usize];
-                }
-                if !excepting {
-                    allow |= group.allow;
-                    deny |= group.deny;
+    fn overflow(&self, what: &'static str, limit: usize, nodes: impl Iterator<Item = u32>) -> Overflow {
+        let mut weights: HashMap<u32, usize> = HashMap::new();
+        nodes.for_each(|id| *weights.entry(self.nfa.nodes[id as usize].owner).or_default() += 1);
+        Overflow { what, limit, weights: weights.into_iter().collect() }
+    }
+
+    /// Drops what can no longer change anything.
+    fn settle(&mut self, known: &mut Known) {
+        let Known { sunk, matched, excepted, nodes } = known;
+        for node in &*nodes {
+            for label in self.nfa.nodes[*node as usize].labels.iter().filter(|l| l.reach == Reach::Below) {
+                match label.side {
+                    Side::Match => matched.push(label.group),
+                    Side::Except => excepted.push(label.group),
                 }
             }
-            from = to;
         }
-        let mut from = 0;
-        while from < set.len() {
-            let (group_id, to) = self.segment(set, from);
-            let group = &self.nfa.groups[group_id as usize];
-            let settled = group.deny & !deny == 0 && group.allow & !(allow | deny) == 0;
-            // A group that settled this itself is one node, its sink.
-            let own =
-                (from..to).filter(|at| keep[*at]).all(|at| set[at] == group.sinks[Side::Match as usize]);
-            if settled && !own {
-                keep[from..to].fill(false);
+        for list in [&mut *matched, &mut *excepted] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        matched.retain(|group| excepted.binary_search(group).is_err());
+        let words = self.prospects.words;
+        loop {
+            let mut live = vec![0; 2 * words];
+            for node in &*nodes {
+                live.iter_mut().zip(self.prospects.of(*node)).for_each(|(all, more)| *all |= more);
             }
-            from = to;
+            let (may_match, may_except) = live.split_at(words);
+            let covered = self.covered(*sunk);
+            matched.retain(|group| !has(&covered, *group));
+            let before = matched.len();
+            let mut surely = Vec::new();
+            matched.retain(|group| {
+                let still = has(may_except, *group);
+                if !still {
+                    surely.push(self.nfa.meanings[*group as usize]);
+                }
+                still
+            });
+            if matched.len() != before {
+                let mut said = self.blocks.get(*sunk).said();
+                surely.into_iter().for_each(|meaning| said.add(meaning));
+                *sunk = self.blocks.number(said.block());
+                continue;
+            }
+            excepted.retain(|group| has(may_match, *group) && !has(&covered, *group));
+            // Groups that a match, or an exception, can still change.
+            let mut open: Vec<u64> = covered.iter().map(|word| !word).collect();
+            excepted.iter().for_each(|group| open[*group as usize / 64] &= !(1 << (group % 64)));
+            let mut matching = open.clone();
+            matched.iter().for_each(|group| matching[*group as usize / 64] &= !(1 << (group % 64)));
+            let mut excepting: Vec<u64> = open.iter().zip(may_match).map(|(a, b)| a & b).collect();
+            for group in matched.iter().filter(|group| has(&open, **group)) {
+                excepting[*group as usize / 64] |= 1 << (group % 64);
+            }
+            let before = nodes.len();
+            nodes.retain(|node| {
+                let (matches, excepts) = self.prospects.of(*node).split_at(words);
+                meet(matches, &matching) || meet(excepts, &excepting)
+            });
+            if nodes.len() == before {
+                return;
+            }
         }
-        let mut at = 0;
-        set.retain(|_| {
-            at += 1;
-            keep[at - 1]
-        });
     }
 
-    /// The group at `from`, and where its nodes end.
-    fn segment(&self, set: &[u32], from: usize) -> (u32, usize) {
-        let group = self.nfa.nodes[set[from] as usize].group;
-        let same = set[from..].iter().take_while(|id| self.nfa.nodes[**id as usize].group == group).count();
-        (group, from + same)
+    /// The groups that add nothing to a block.
+    fn covered(&mut self, block: u32) -> Bits {
+        if let Some(covered) = self.covered.get(&block) {
+            return Rc::clone(covered);
+        }
+        let said = self.blocks.get(block).said();
+        let mut covered = vec![0; self.prospects.words];
+        for (group, meaning) in self.nfa.meanings.iter().enumerate() {
+            covered[group / 64] |= u64::from(said.covers(meaning)) << (group % 64);
+        }
+        let covered: Bits = covered.into();
+        self.covered.insert(block, Rc::clone(&covered));
+        covered
     }
 
-    /// What the state says, without bits that the defaults say too; a rule against executing stays, as it keeps the
-    /// file from being loaded as well.
-    fn verdict(&self, set: &[u32]) -> StateVerdict {
-        let (mut allow, mut deny) = (0, 0);
-        let mut from = 0;
-        while from < set.len() {
-            let (group_id, to) = self.segment(set, from);
-            let group = &self.nfa.groups[group_id as usize];
-            let accepted = |side| {
-                set[from..to]
-                    .iter()
-                    .map(|id| &self.nfa.nodes[*id as usize])
-                    .any(|n| n.side == side && n.accept)
-            };
-            if accepted(Side::Match) && !accepted(Side::Except) {
-                allow |= group.allow;
-                deny |= group.deny;
+    /// What the state says.
+    fn verdict(&mut self, known: &Known) -> Result<u32, Overflow> {
+        let (mut matched, mut excepted) = (known.matched.clone(), known.excepted.clone());
+        for label in known.nodes.iter().flat_map(|node| &self.nfa.nodes[*node as usize].labels) {
+            match label.side {
+                Side::Match => matched.push(label.group),
+                Side::Except => excepted.push(label.group),
             }
-            from = to;
         }
-        let default = self.nfa.default_deny;
-        let denied = deny | (default & !allow);
-        StateVerdict { allow: default & !denied, deny: denied & !default | deny & access::RUN }
+        matched.retain(|group| !excepted.contains(group));
+        if matched.is_empty() {
+            return Ok(known.sunk);
+        }
+        let mut said = self.blocks.get(known.sunk).said();
+        matched.iter().for_each(|group| said.add(self.nfa.meanings[*group as usize]));
+        let block = said.block();
+        if block.entries.len() > MAX_ENTRIES {
+            return Err(self.overflow("conditions at one place", MAX_ENTRIES, known.nodes.iter().copied()));
+        }
+        Ok(self.blocks.number(block))
     }
 
     /// Finds the targets of the state `at`.
-    fn expand(&mut self, at: usize) -> Result<(), CompileError> {
-        let set = Rc::clone(&self.sets[at]);
+    fn expand(&mut self, at: usize) -> Result<(), Overflow> {
+        let known = Known::from_key(&self.states[at]);
         let slash = self.classes[usize::from(b'/')];
         let mut always = Vec::new();
         let mut inside = Vec::new();
         let mut named: BTreeMap<u8, Vec<u32>> = BTreeMap::from([(slash, Vec::new())]);
-        for id in set.iter() {
+        for id in &known.nodes {
             let node = &self.nfa.nodes[*id as usize];
             match node.looping {
                 Loop::None => {}
@@ -259,14 +364,15 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let unnamed = self.state([always.as_slice(), inside.as_slice()].concat())?;
+        let unnamed =
+            self.state(Known { nodes: [always.as_slice(), inside.as_slice()].concat(), ..known.clone() })?;
         let mut targets: Vec<(u8, u32)> = Vec::with_capacity(named.len());
         for (class, mut nodes) in named {
             nodes.extend(&always);
             if class != slash {
                 nodes.extend(&inside);
             }
-            targets.push((class, self.state(nodes)?));
+            targets.push((class, self.state(Known { nodes, ..known.clone() })?));
         }
         targets.sort_unstable();
         // The class of the byte 0 is the one that all others are told apart from.
@@ -285,9 +391,17 @@ impl<'a> Builder<'a> {
         }
         targets.retain(|(_, target)| *target != other);
         self.edge_count += targets.len();
-        self.within(self.edge_count, MAX_EDGES, "edges")?;
+        self.within(self.edge_count, self.budget.edges, "edges")?;
         self.other.push(other);
         self.edges.push(targets);
         Ok(())
     }
+}
+
+fn has(bits: &[u64], group: u32) -> bool {
+    bits[group as usize / 64] >> (group % 64) & 1 != 0
+}
+
+fn meet(a: &[u64], b: &[u64]) -> bool {
+    a.iter().zip(b).any(|(a, b)| a & b != 0)
 }

@@ -11,7 +11,7 @@ use std::io;
 
 pub use lease::Lease;
 pub use links::{Found, mark};
-pub use tables::{sizes, write_plan};
+pub use tables::{Installed, install, remove};
 
 use crate::kernel::{
     bpf::{self, Member},
@@ -22,7 +22,7 @@ use crate::kernel::{
 pub const HOOKS: &[&str] = &[
     "task_alloc",
     "file_open",
-    "bprm_check_security",
+    "bprm_committed_creds",
     "mmap_file",
     "path_mknod",
     "path_mkdir",
@@ -56,13 +56,27 @@ pub const HOOKS: &[&str] = &[
 /// Hooks that the newer kernels have split off from others: attached where the kernel has them.
 const NEWER_HOOKS: &[&str] = &["file_truncate", "inode_set_acl", "inode_remove_acl", "file_ioctl_compat"];
 
+/// What the programs can know of a file that is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its path.
+    Path,
+    /// What it holds, too: every executed file is read as a whole.
+    Contents,
+}
+
 /// Attaches the hooks.
 ///
 /// # Errors
 /// The kernel has no BTF, or refuses a program.
-pub fn attach(object: &mut Object) -> Result<(), ObjectError> {
+pub fn attach(object: &mut Object, known: Known) -> Result<(), ObjectError> {
     for name in HOOKS {
         object.attach_hook(name)?;
+    }
+    const EXEC: &str = "bprm_check_security";
+    match known {
+        Known::Path => object.attach_hook(EXEC)?,
+        Known::Contents => object.attach_to_hook("bprm_check_contents", EXEC)?,
     }
     for name in NEWER_HOOKS {
         match object.attach_hook(name) {
@@ -90,6 +104,6 @@ pub fn admit(object: &Object, slot: u32, pid: u32) -> Result<(), ObjectError> {
     let fault =
         |source: io::Error| ObjectError::Call { what: "make the command a member of the run", source };
     let process = bpf::pidfd_open(pid).map_err(fault)?;
-    bpf::admit(object.map("MEMBERS")?, std::os::fd::AsFd::as_fd(&process), Member { slot, _pad: 0 })
+    bpf::admit(object.map("MEMBERS")?, std::os::fd::AsFd::as_fd(&process), Member::first(slot))
         .map_err(fault)
 }

@@ -1,64 +1,90 @@
 //! A compiled policy into the kernel's maps.
+//!
+//! A policy is written whole, into a map of its own and under a number of its own, before it is put in force by one
+//! update of the slot. That update returns when no program looks at the policy before it any more; only then is
+//! what belonged to that one taken away.
 
-use policy::compile::lsm::LsmPlan;
-use sandbox_ebpf::abi::policy::{
-    PORTS_PER_PAGE, PortRange, StateVerdict, TRANSITIONS_PER_PAGE, VERDICTS_PER_PAGE,
-};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use policy::compile::lsm::{AddressEntry, LsmPlan};
+use sandbox_ebpf::abi::policy::DigestKey;
 
 use crate::kernel::{
-    bpf::{self, Plain, TrieKey},
-    object::{Object, ObjectError, Sizes},
+    bpf::{self, Page, TrieKey},
+    object::{Object, ObjectError},
 };
 
-/// The map entries that a plan needs. One page is always there: the self-test denies by an empty one.
-pub fn sizes(plan: &LsmPlan) -> Sizes {
-    let pages = |length: usize, page: usize| length.div_ceil(page).max(1) as u32;
-    Sizes {
-        transitions: pages(plan.transitions.len(), TRANSITIONS_PER_PAGE),
-        verdicts: pages(plan.verdicts.len(), VERDICTS_PER_PAGE),
-        ports: pages(plan.ports.len(), PORTS_PER_PAGE),
-        addresses: plan.addresses.len().max(1) as u32,
+/// A policy that is in force, and what of it must go when it is not.
+#[derive(Debug)]
+pub struct Installed {
+    /// Its map. Programs that sleep may look at it after another has taken its place: it is kept as long as the run.
+    _pages: OwnedFd,
+    addresses: Vec<TrieKey>,
+    digests: Vec<DigestKey>,
+}
+
+fn fault(source: std::io::Error) -> ObjectError {
+    ObjectError::Call { what: "write the policy's tables", source }
+}
+
+/// Writes a plan and puts it in force for a slot.
+///
+/// # Errors
+/// The kernel refuses; then what was in force still is.
+pub fn install(object: &Object, slot: u32, plan: &LsmPlan) -> Result<Installed, ObjectError> {
+    let mut written = Installed { _pages: write(plan.pages())?, addresses: Vec::new(), digests: Vec::new() };
+    let result = fill(object, plan, &mut written).and_then(|()| put(object, slot, &written._pages));
+    match result {
+        Ok(()) => Ok(written),
+        Err(error) => {
+            // What was written so far belongs to nobody.
+            let _ = remove(object, &mut written);
+            Err(error)
+        }
     }
 }
 
-/// Writes a plan's tables for the run in `slot`, and makes them read-only.
+/// Takes away what belonged to a policy that is no longer in force.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn write_plan(object: &Object, slot: u32, plan: &LsmPlan) -> Result<(), ObjectError> {
-    let fault = |source| ObjectError::Call { what: "write the policy's tables", source };
-    bpf::update(object.map("CLASSES")?, slot, plan.classes).map_err(fault)?;
-    write_pages::<u32, TRANSITIONS_PER_PAGE>(object, "TRANSITIONS", &plan.transitions, 0)?;
-    write_pages::<StateVerdict, VERDICTS_PER_PAGE>(
-        object,
-        "VERDICTS",
-        &plan.verdicts,
-        StateVerdict::default(),
-    )?;
-    write_pages::<PortRange, PORTS_PER_PAGE>(object, "PORTS", &plan.ports, PortRange::default())?;
+pub fn remove(object: &Object, installed: &mut Installed) -> Result<(), ObjectError> {
     let trie = object.map("ADDRESSES")?;
-    for entry in &plan.addresses {
-        bpf::update(trie, TrieKey { prefix_len: entry.prefix_len, data: entry.key }, entry.node)
-            .map_err(fault)?;
+    for key in installed.addresses.drain(..) {
+        bpf::delete(trie, key).map_err(fault)?;
     }
-    for name in ["CLASSES", "TRANSITIONS", "VERDICTS", "PORTS", "ADDRESSES"] {
-        bpf::freeze(object.map(name)?).map_err(fault)?;
+    let digests = object.map("DIGESTS")?;
+    for key in installed.digests.drain(..) {
+        bpf::delete(digests, key).map_err(fault)?;
     }
     Ok(())
 }
 
-/// Writes a table as pages of `N` cells, the last one filled up.
-fn write_pages<T, const N: usize>(object: &Object, map: &str, cells: &[T], fill: T) -> Result<(), ObjectError>
-where
-    T: Copy,
-    [T; N]: Plain,
-{
-    let fd = object.map(map)?;
-    for (index, cells) in cells.chunks(N).enumerate() {
-        let mut page = [fill; N];
-        page[..cells.len()].copy_from_slice(cells);
-        bpf::update(fd, index as u32, page)
-            .map_err(|source| ObjectError::Call { what: "write the policy's tables", source })?;
+fn write(pages: impl Iterator<Item = Page>) -> Result<OwnedFd, ObjectError> {
+    let pages: Vec<Page> = pages.collect();
+    let map = bpf::create_pages(pages.len() as u32).map_err(fault)?;
+    for (index, page) in pages.into_iter().enumerate() {
+        bpf::update(map.as_fd(), index as u32, page).map_err(fault)?;
+    }
+    bpf::freeze(map.as_fd()).map_err(fault)?;
+    Ok(map)
+}
+
+fn fill(object: &Object, plan: &LsmPlan, written: &mut Installed) -> Result<(), ObjectError> {
+    let trie = object.map("ADDRESSES")?;
+    for AddressEntry { prefix_len, key, node } in &plan.addresses {
+        let key = TrieKey { prefix_len: *prefix_len, data: *key };
+        bpf::update(trie, key, *node).map_err(fault)?;
+        written.addresses.push(key);
+    }
+    let digests = object.map("DIGESTS")?;
+    for (key, block) in &plan.digests {
+        bpf::update(digests, *key, *block).map_err(fault)?;
+        written.digests.push(*key);
     }
     Ok(())
+}
+
+fn put(object: &Object, slot: u32, pages: &OwnedFd) -> Result<(), ObjectError> {
+    bpf::update(object.map("POLICIES")?, slot, pages.as_raw_fd() as u32).map_err(fault)
 }

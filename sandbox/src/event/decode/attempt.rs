@@ -102,6 +102,7 @@ impl Builder {
         if self.facts.cause == Cause::Link {
             self.facts.mark = (header.args[3] as usize).saturating_sub(1);
         }
+        self.facts.policy = header.policy;
         self.event.action = match self.facts.judgement {
             Judgement::None => return,
             Judgement::Allowed => Action::Allowed,
@@ -131,6 +132,7 @@ pub fn reason(cause: Cause) -> Option<&'static str> {
         Cause::Family => Some("no rule can name this address family"),
         Cause::Tables => Some("the policy's tables are not whole"),
         Cause::Ended => Some("the run has been ended"),
+        Cause::Contents => Some("what the file holds could not be read"),
         Cause::Below => {
             Some("something below the directory is denied where it is, and would not be where it goes")
         }

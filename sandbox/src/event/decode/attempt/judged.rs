@@ -17,6 +17,7 @@ impl Record<'_> {
         }
         let asked = self.header.access;
         to.facts.access = asked;
+        to.facts.digest = self.parts[1].as_slice().try_into().ok();
         if matches!(self.kind, Kind::OpenCheck | Kind::ReceiveCheck) {
             to.number(Key::Flags, self.header.args[0] & 0xffff_ffff);
             self.access_words(asked, to);

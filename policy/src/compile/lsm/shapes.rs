@@ -1,0 +1,157 @@
+//! Which patterns share an automaton: those of one shape, in groups by what they mean.
+//!
+//! Rules with the same effect, accesses, conditions and `except` form a group: it matters only whether *some* of
+//! their paths match. One automaton for everything multiplies: below each directory that an anchored rule names, it
+//! must know all that floating rules look for. So the shapes are kept apart. Within a shape, literal text decides
+//! where the automaton is, and what is added to it adds to its size. A group's exceptions stand in each automaton that
+//! has paths of the group.
+
+use std::collections::BTreeMap;
+
+use super::block::{Meaning, Said};
+use crate::pattern::{Element, Pattern};
+
+/// How a glob's place is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shape {
+    /// Component by component from the root; `**` at its end only.
+    Anchored,
+    /// In any directory (`**/x`); no further `**` but at its end.
+    Floating,
+    /// `**` in the middle.
+    General,
+}
+
+/// A glob, and the rule that it is from.
+pub(super) type Glob<'a> = (&'a [Element], u32);
+
+/// Globs with one meaning.
+#[derive(Clone, Debug)]
+pub(super) struct Group<'a> {
+    pub meaning: Meaning,
+    pub globs: Vec<Glob<'a>>,
+    /// Where the group does not match after all.
+    pub except: Vec<Glob<'a>>,
+}
+
+/// What rules have in common to form a group.
+type Key<'a> = (Meaning, Vec<&'a str>);
+
+/// Groups as they are collected.
+#[derive(Default)]
+pub(super) struct Groups<'a>(BTreeMap<Key<'a>, Group<'a>>);
+
+impl<'a> Groups<'a> {
+    /// Adds what one rule says.
+    pub fn add(&mut self, meaning: Meaning, objects: &'a [Pattern], except: &'a [Pattern], rule: u32) {
+        fn globs(patterns: &[Pattern], rule: u32) -> impl Iterator<Item = Glob<'_>> {
+            patterns.iter().flat_map(|pattern| pattern.globs()).map(move |glob| (glob.as_slice(), rule))
+        }
+        let mut texts: Vec<&str> = except.iter().map(Pattern::text).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        let group = self.0.entry((meaning, texts)).or_insert_with(|| Group {
+            meaning,
+            globs: Vec::new(),
+            except: globs(except, rule).collect(),
+        });
+        group.globs.extend(globs(objects, rule));
+    }
+
+    /// Leaves what adds nothing to what holds everywhere.
+    fn without_covered(&mut self) {
+        let everywhere = |group: &Group<'a>| {
+            let everything = |glob: &Glob<'_>| *glob.0 == [Element::Byte(b'/'), Element::Any];
+            group.globs.iter().find(|glob| group.except.is_empty() && everything(glob)).copied()
+        };
+        let groups = self.0.values().filter(|group| everywhere(group).is_some());
+        let said: Said = groups.map(|group| group.meaning).collect();
+        self.0.retain(|_, group| match everywhere(group) {
+            Some(glob) => {
+                group.globs = vec![glob];
+                true
+            }
+            None => !said.covers(&group.meaning),
+        });
+    }
+
+    /// The groups, shape by shape; shapes that no glob has are left out.
+    pub fn by_shape(mut self) -> Vec<Vec<Group<'a>>> {
+        self.without_covered();
+        let mut shapes: BTreeMap<Shape, Vec<Group<'a>>> = BTreeMap::new();
+        for group in self.0.into_values() {
+            let mut parts: BTreeMap<Shape, Vec<Glob<'a>>> = BTreeMap::new();
+            for glob in &group.globs {
+                parts.entry(shape(glob.0)).or_default().push(*glob);
+            }
+            for (shape, globs) in parts {
+                shapes.entry(shape).or_default().push(Group { globs, ..group.clone() });
+            }
+        }
+        shapes.into_values().collect()
+    }
+}
+
+fn shape(glob: &[Element]) -> Shape {
+    let (body, _) = tail(glob);
+    let crossing = |elements: &[Element]| elements.iter().any(|e| matches!(e, Element::Deep | Element::Any));
+    match body {
+        [Element::Byte(b'/'), Element::Deep, rest @ ..] if !crossing(rest) => Shape::Floating,
+        body if crossing(body) => Shape::General,
+        _ => Shape::Anchored,
+    }
+}
+
+/// The glob without a `**` at its end, and whether there is one.
+fn tail(glob: &[Element]) -> (&[Element], bool) {
+    match glob {
+        [body @ .., Element::Below | Element::Any] => (body, true),
+        body => (body, false),
+    }
+}
+
+/// Whether text alone decides where the glob matches, up to its end.
+fn is_literal(glob: &[Element]) -> bool {
+    let (body, _) = tail(glob);
+    let body = match body {
+        [Element::Byte(b'/'), Element::Deep, rest @ ..] => rest,
+        body => body,
+    };
+    body.iter().all(|element| matches!(element, Element::Byte(_)))
+}
+
+/// Two lists of groups instead of one, where that may make smaller automata: wildcards apart from text, then what
+/// matches whatever follows apart from the rest, then halves. `None` for a single glob.
+pub(super) fn split<'a>(groups: &[Group<'a>]) -> Option<[Vec<Group<'a>>; 2]> {
+    let by = |first: &dyn Fn(&Glob<'a>) -> bool| {
+        let side = |wanted: bool| -> Vec<Group<'a>> {
+            let of_group = groups.iter().map(|group| {
+                let globs = group.globs.iter().filter(|glob| first(glob) == wanted).copied().collect();
+                Group { globs, ..group.clone() }
+            });
+            of_group.filter(|group| !group.globs.is_empty()).collect()
+        };
+        let sides = [side(true), side(false)];
+        sides.iter().all(|side| !side.is_empty()).then_some(sides)
+    };
+    by(&|glob| is_literal(glob.0)).or_else(|| by(&|glob| tail(glob.0).1)).or_else(|| halves(groups))
+}
+
+fn halves<'a>(groups: &[Group<'a>]) -> Option<[Vec<Group<'a>>; 2]> {
+    if let [group] = groups {
+        if group.globs.len() < 2 {
+            return None;
+        }
+        let (first, second) = group.globs.split_at(group.globs.len() / 2);
+        return Some([first, second].map(|globs| vec![Group { globs: globs.to_vec(), ..group.clone() }]));
+    }
+    let all: usize = groups.iter().map(|group| group.globs.len()).sum();
+    let mut before = 0;
+    let middle = groups.iter().take_while(|group| {
+        before += group.globs.len();
+        before <= all / 2
+    });
+    let middle = middle.count().clamp(1, groups.len().checked_sub(1)?.max(1));
+    let (first, second) = groups.split_at(middle);
+    (!second.is_empty()).then(|| [first.to_vec(), second.to_vec()])
+}
