@@ -80,7 +80,7 @@ fn what_allows_by_default_it_cannot_hold() {
 #[test]
 fn each_rule_has_the_layers_that_hold_it() {
     let policy = parse(RULES);
-    let plan = lsm::compile(&policy, 0).unwrap();
+    let plan = lsm::compile(&[&policy], 0, &mut lsm::SetTable::new()).unwrap();
     let held = SectionKind::Files.accesses().union(SectionKind::Exec.accesses());
     let held = held.union(SectionKind::Network.accesses());
     let landlock = landlock::compile(&policy, 4);

@@ -49,7 +49,9 @@ fn what_nothing_holds_is_named() {
     assert_eq!(named, ["syscalls", "landlock", "limits", "observe"].map(text));
     let held = "env: { drop: [\"*\"] }\nsyscalls: default\n";
     assert_eq!(
-        lsm::compile(&parse(&format!("version: 1\nname: p\n{held}")), 0).unwrap().unheld(AccessSet::EMPTY),
+        lsm::compile(&[&parse(&format!("version: 1\nname: p\n{held}"))], 0, &mut lsm::SetTable::new())
+            .unwrap()
+            .unheld(AccessSet::EMPTY),
         []
     );
     let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");

@@ -30,12 +30,10 @@ use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background};
-use crate::layers::probe;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart, Sealed};
 use crate::sensor::{self, Judging, Sensor, SensorError};
-use crate::settings::Layer;
 
 /// What the processes of a run do in this program.
 pub const ROLES: Roles = Roles { arm, collect, lease_from };

@@ -86,6 +86,10 @@ pub struct Unheld {
 pub enum Unsupported {
     /// It denies this access, and nothing judges such accesses.
     Access(Access),
+    /// A condition on the process: `by`, `unless_by` or `under`. The rule is not in the plan.
+    Condition(&'static str),
+    /// It names contents. The rule is not in the plan.
+    Sha256,
     /// A target that is no address: a host name, `own`, a unix socket. The plan has the rule's addresses only.
     Target(&'static str),
     /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
@@ -103,6 +107,8 @@ impl std::fmt::Display for Unheld {
         let rule = &self.rule;
         match &self.what {
             Unsupported::Access(access) => write!(f, "rule `{rule}` denies `{access}`"),
+            Unsupported::Condition(key) => write!(f, "rule `{rule}` is bound to a process by `{key}`"),
+            Unsupported::Sha256 => write!(f, "rule `{rule}` names contents by `sha256`"),
             Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
             Unsupported::Setting => write!(f, "section `{rule}` sets something"),

@@ -55,7 +55,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
         wanted |= access::READ;
     }
     let act = device::act(file as u64, wanted);
-    if act & !subject.config.kernel_allow != 0 && subject.judged() {
+    if act != 0 && subject.judged() && kernel::closes(&subject, act) {
         return kernel::judge_open(&subject, act, file as u64, flags);
     }
     let matter = Matter {

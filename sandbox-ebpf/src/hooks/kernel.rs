@@ -161,6 +161,12 @@ fn allowed(subject: &Subject) -> (u32, u32) {
     verdict::policy(subject.slot).map_or((0, 0), |(_, header)| unsafe { ((*header).id, (*header).kernel_allow) })
 }
 
+/// Whether the policy in force closes one of these acts.
+#[inline(always)]
+pub fn closes(subject: &Subject, act: u32) -> bool {
+    act & !allowed(subject).1 != 0
+}
+
 /// EPERM, such that the compiler makes a branch of it: as it is -1, it would be computed from the condition, and
 /// the verifier would not see which values an answer can have.
 #[inline(always)]

@@ -11,7 +11,7 @@ use super::{
     names::{self, Which, outcome},
 };
 use crate::{
-    maps::{HookScratch, PLACES, RUN_CONFIG, get, put},
+    maps::{HookScratch, PLACES, get, put},
     offsets::{self, field, value},
 };
 
@@ -102,7 +102,7 @@ fn is_list() -> bool {
 /// path in the scratch are those of that place, else of the oldest mount; what is denied stands in `finding.denied`.
 /// False where the object is the run's own.
 #[inline(always)]
-pub fn judge(subject: &Subject, scratch: &mut HookScratch, dentry: u64, wanted: u16) -> bool {
+pub fn judge(scratch: &mut HookScratch, dentry: u64, wanted: u16) -> bool {
     // SAFETY: the helper takes no argument.
     let task = unsafe { bpf_get_current_task() };
     let namespaces: u64 = field(task, &offsets::TASK_NSPROXY);
@@ -132,7 +132,6 @@ pub fn judge(subject: &Subject, scratch: &mut HookScratch, dentry: u64, wanted: 
         return field::<u64>(superblock, &offsets::SB_FLAGS) & KERNEL_MOUNT == 0;
     }
     // From the youngest to the oldest: where nothing denies, the last one looked at is the usual one.
-    scratch.places.slot = subject.slot as u64;
     scratch.places.wanted = wanted as u64;
     let mut context: *mut HookScratch = scratch;
     // SAFETY: `judge_place` has the signature that bpf_loop calls, and the context outlives the call.
@@ -150,13 +149,16 @@ unsafe extern "C" fn judge_place(_: u64, context: *mut c_void) -> i64 {
         return 1;
     }
     put(&mut scratch.places.count, left - 1);
-    let slot = get(&scratch.places.slot) as u32;
-    let Some(config) = RUN_CONFIG.get(slot) else { return 1 };
+    let Ok(subject) = Subject::of_hook(0, 0) else {
+        put(&mut scratch.finding.cause, Cause::Ended as u64);
+        put(&mut scratch.finding.denied, 1);
+        return 1;
+    };
     // SAFETY: the mask keeps the index below PLACES.
     let mount = unsafe { *scratch.places.mounts.as_ptr().add((left - 1) as usize & (PLACES - 1)) };
     let mnt = mount + value(&offsets::MOUNT_MNT) as u64;
     let dentry = scratch.places.dentry;
-    names::look_up(&Subject { slot, config }, scratch, Which::First, mnt, dentry);
+    names::look_up(&subject, scratch, Which::First, mnt, dentry);
     let found = get(&scratch.finding.names[0].outcome);
     if found != outcome::AT {
         put(&mut scratch.finding.cause, found.wrapping_sub(outcome::UNKNOWN));

@@ -42,7 +42,7 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
         return 0;
     }
     let act = device::act(file as u64, wanted);
-    if act & !subject.config.kernel_allow != 0 {
+    if act != 0 && kernel::closes(&subject, act) {
         let flags: u32 = field(file as u64, &offsets::FILE_F_FLAGS);
         return kernel::judge_open(&subject, act, file as u64, flags);
     }

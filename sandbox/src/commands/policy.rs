@@ -152,7 +152,7 @@ fn told(verdict: &Verdict<'_>, act: &str) -> String {
 
 /// Which layers hold the rule, where they work at all.
 fn held(policy: &Policy, rule: &RuleName) -> anyhow::Result<String> {
-    let plan = lsm::compile(policy, 0)?;
+    let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
     let lsm = Some((&plan, HELD_BY_LSM.into_iter().collect()));
     let all = layers::holding(policy, Plans { lsm, landlock: None });
     let names: Vec<String> = all.get(rule).into_iter().flatten().map(ToString::to_string).collect();

@@ -10,7 +10,7 @@ use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::stat::{SFlag, fstat},
 };
-use policy::{Access, AccessSet, Policies, evaluate, other_names::Links};
+use policy::{Access, AccessSet, Policies, Policy, evaluate, other_names::Links};
 
 use super::inherited;
 
@@ -29,11 +29,15 @@ pub struct DeniedStream {
 
 const STREAMS: [&str; 3] = ["standard input", "standard output", "standard error"];
 
-/// Fails when a standard descriptor gives an access to a file that a rule of the policy denies.
+/// Fails when a standard descriptor gives an access to a file that a rule of a policy denies.
 ///
 /// # Errors
 /// The first such descriptor.
-pub fn check(policy: &Policy) -> Result<(), DeniedStream> {
+pub fn check(policies: &Policies) -> Result<(), DeniedStream> {
+    policies.iter().try_for_each(check_one)
+}
+
+fn check_one(policy: &Policy) -> Result<(), DeniedStream> {
     let links = Links::new(policy);
     for (fd, stream) in (0..).zip(STREAMS).filter(|(fd, _)| inherited::was_open(*fd)) {
         let Some((path, accesses)) = file(fd) else { continue };

@@ -37,7 +37,7 @@ impl Coverage {
     pub fn of(policy: &Policy, layers: &[LayerReport]) -> Result<Coverage, CompileError> {
         let works = |report: &LayerReport| report.name == Layer::Lsm.name() && !report.is_off();
         let held: AccessSet = HELD_BY_LSM.into_iter().filter(|_| layers.iter().any(works)).collect();
-        let unheld = lsm::compile(policy, 0)?.unheld(held);
+        let unheld = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?.unheld(held);
         let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();
         add(&mut names, policy.files());
         add(&mut names, policy.exec());
