@@ -94,6 +94,11 @@ impl Automaton {
         self.verdicts.len()
     }
 
+    /// How many cells it needs at least.
+    pub fn cells(&self) -> usize {
+        2 * self.states() + self.edges.iter().map(Vec::len).sum::<usize>()
+    }
+
     /// Where a state leads: by the classes that are listed, ascending, and by all others.
     pub fn targets(&self, state: u32) -> (&[(u8, u32)], u32) {
         (&self.edges[state as usize], self.other[state as usize])

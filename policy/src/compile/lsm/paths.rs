@@ -1,6 +1,6 @@
 //! The patterns of rules as automata: one for each shape of each policy, more where that is too large.
 
-use sandbox_ebpf::abi::policy::MAX_AUTOMATA;
+use sandbox_ebpf::abi::policy::{MAX_AUTOMATA, MAX_CELLS};
 
 use super::block::Blocks;
 use super::minimise::{Automaton, minimise};
@@ -28,7 +28,7 @@ pub(super) fn compile(
     let most = MAX_AUTOMATA - spare;
     join(&mut open, count, most);
     let mut done: Vec<Vec<Automaton>> = (0..count).map(|_| Vec::new()).collect();
-    let mut made = 0;
+    let (mut made, mut cells) = (0, 0);
     while let Some((part, groups)) = open.pop() {
         let nfa = Nfa::new(&groups);
         let halves = (made + open.len() + 1 < most).then(|| shapes::split(&groups)).flatten();
@@ -38,8 +38,14 @@ pub(super) fn compile(
                 drop(nfa);
                 let mut automaton = minimise(&dfa);
                 below::mark(&mut automaton, blocks);
+                cells += automaton.cells();
                 done[part].push(automaton);
                 made += 1;
+                if cells > MAX_CELLS {
+                    let weights = groups.iter().flat_map(|group| &group.globs).map(|(_, rule)| (*rule, 1));
+                    let rules = names.heaviest(weights);
+                    return Err(CompileError::PathsTooLarge { what: "cells", limit: MAX_CELLS, rules });
+                }
             }
             (Err(_), Some(halves)) => open.extend(halves.map(|half| (part, half))),
             (Err(overflow), None) => return Err(too_large(overflow, names)),

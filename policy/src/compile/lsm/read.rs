@@ -27,7 +27,8 @@ pub struct Broken;
 pub struct Denied {
     /// The accesses that are denied.
     pub accesses: AccessSet,
-    /// Those of them that some rule denies, not only a default.
+    /// Those of them that some rule denies, not only a default. Complete for `run` only: where a default denies an
+    /// access that nothing allows, the tables do not say that a rule does so too.
     pub by_rule: AccessSet,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Shape {
     Anchored,
     /// In any directory (`**/x`); no further `**` but at its end.
     Floating,
-    /// `**` in the middle.
+    /// `**` in the middle, or in any directory but certain ones.
     General,
 }
 
@@ -81,8 +81,14 @@ impl<'a> Groups<'a> {
         let mut shapes: BTreeMap<Shape, Vec<Group<'a>>> = BTreeMap::new();
         for group in self.0.into_values() {
             let mut parts: BTreeMap<Shape, Vec<Glob<'a>>> = BTreeMap::new();
+            // A place of an exception, times all that is looked for everywhere.
+            let mixed = group.except.iter().any(|glob| shape(glob.0) != Shape::Floating);
             for glob in &group.globs {
-                parts.entry(shape(glob.0)).or_default().push(*glob);
+                let shape = match shape(glob.0) {
+                    Shape::Floating if mixed => Shape::General,
+                    shape => shape,
+                };
+                parts.entry(shape).or_default().push(*glob);
             }
             for (shape, globs) in parts {
                 shapes.entry(shape).or_default().push(Group { globs, ..group.clone() });

@@ -68,8 +68,8 @@ pub(super) fn determinise(nfa: &Nfa, budget: Budget, blocks: &mut Blocks) -> Res
     let (classes, class_count) = byte_classes(nfa);
     let mut builder = Builder::new(nfa, budget, blocks, classes, class_count);
     let begin = builder.closures[0].clone();
-    builder.state(Known { nodes: Vec::new(), ..Known::default() })?;
-    let start = builder.state(Known { nodes: begin, ..Known::default() })?;
+    builder.state(Known::default())?;
+    let start = builder.state(Known::default().at(begin))?;
     let mut at = 0;
     while at < builder.states.len() {
         builder.expand(at)?;
@@ -142,6 +142,11 @@ impl Known {
         let first = key.len();
         key.extend(&self.nodes);
         (key, first)
+    }
+
+    /// The same at other nodes.
+    fn at(&self, nodes: Vec<u32>) -> Self {
+        Self { sunk: self.sunk, matched: self.matched.clone(), excepted: self.excepted.clone(), nodes }
     }
 
     fn from_key(key: &[u32]) -> Self {
@@ -364,15 +369,14 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let unnamed =
-            self.state(Known { nodes: [always.as_slice(), inside.as_slice()].concat(), ..known.clone() })?;
+        let unnamed = self.state(known.at([always.as_slice(), inside.as_slice()].concat()))?;
         let mut targets: Vec<(u8, u32)> = Vec::with_capacity(named.len());
         for (class, mut nodes) in named {
             nodes.extend(&always);
             if class != slash {
                 nodes.extend(&inside);
             }
-            targets.push((class, self.state(Known { nodes, ..known.clone() })?));
+            targets.push((class, self.state(known.at(nodes))?));
         }
         targets.sort_unstable();
         // The class of the byte 0 is the one that all others are told apart from.

@@ -1,0 +1,229 @@
+//! Random policies and attempts, from few words, so that they meet.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use policy::compile::lsm::{LsmPlan, Sets};
+use policy::{Policy, Subject, Variables};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// A component of a pattern, from few letters, so that patterns overlap.
+fn component() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => select(vec!["a", "b", "ab", "c", "x.y", ".e"]).prop_map(str::to_owned),
+        2 => Just("*".to_owned()),
+        1 => Just("?".to_owned()),
+        1 => select(vec!["[ab]", "[!a]", "[a-c]", "[+-9]", "[!\\x01-\\x7f]"]).prop_map(str::to_owned),
+        1 => select(vec!["{a,b}", "{a,bc,}", "{x,{a,b}c}", "\\x0a", "\\xff", "\\*", "é"]).prop_map(str::to_owned),
+    ];
+    prop::collection::vec(piece, 1..3)
+        .prop_map(|pieces| pieces.concat())
+        .prop_filter("stars", |text| !text.contains("**") && !text.starts_with("{a,bc,}") && text != ".")
+}
+
+pub fn pattern() -> impl Strategy<Value = String> {
+    let part = prop_oneof![6 => component(), 2 => Just("**".to_owned()), 1 => component().prop_map(|c| format!("c**{c}"))
+        .prop_filter("stars", |text| !text.contains("***"))];
+    (any::<bool>(), prop::collection::vec(part, 1..4), any::<bool>()).prop_map(|(floating, parts, below)| {
+        let start = if floating { "**/" } else { "/" };
+        let end = if below { "/**" } else { "" };
+        format!("{start}{}{end}", parts.join("/"))
+    })
+}
+
+pub fn path() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        8 => select(vec!["a", "b", "c", "ab", "bc", "x.y", ".e", "ac", "bb", "x"]).prop_map(|s| s.as_bytes().to_vec()),
+        1 => select(vec![&b"\n"[..], b"\xff", b"*", "é".as_bytes(), b"5", b"+"]).prop_map(<[u8]>::to_vec),
+        1 => prop::collection::vec(any::<u8>().prop_filter("a name", |b| *b != 0 && *b != b'/'), 1..4),
+    ];
+    let component = prop::collection::vec(piece, 1..3).prop_map(|pieces| pieces.concat());
+    let absolute = prop::collection::vec(component.boxed(), 0..6).prop_map(|parts| {
+        let mut path: Vec<u8> = parts.iter().flat_map(|part| [b"/", part.as_slice()].concat()).collect();
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        path
+    });
+    let absolute = absolute.boxed();
+    let deep = (select(vec!["a", "b", "c", "ab"]), 25..40_usize)
+        .prop_map(|(name, levels)| format!("/{name}").repeat(levels).into_bytes());
+    let long = (select(vec!["a", "x.y", "é"]), 256..1000_usize, absolute.clone())
+        .prop_map(|(name, length, below)| [format!("/{}", name.repeat(length)).as_bytes(), &below].concat());
+    prop_oneof![
+        40 => absolute,
+        2 => prop::collection::vec(any::<u8>(), 0..20),
+        1 => deep,
+        1 => long,
+    ]
+}
+
+/// A rule, its objects as they are written.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    deny: bool,
+    accesses: Vec<&'static str>,
+    objects: Vec<String>,
+    except: Vec<String>,
+    who: &'static str,
+}
+
+/// Conditions that meet the executables of [`executed`].
+fn who() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "",
+        "",
+        "",
+        ", by: [\"/bin/*\"]",
+        ", by: [\"**/a\"], under: [\"/opt/**\"]",
+        ", unless_by: [\"/bin/a\", \"**/c\"]",
+        ", under: [\"**/b\"]",
+        ", unless_by: [\"/opt/**\"], under: [\"**/a\"]",
+    ])
+}
+
+/// The executables of a process, one after the other, its ancestors' included; an empty one is not known.
+pub fn executed() -> impl Strategy<Value = Vec<&'static [u8]>> {
+    let exes: Vec<&[u8]> = vec![b"/bin/a", b"/bin/b", b"/opt/a", b"/opt/c", b"/x/b", b""];
+    prop::collection::vec(select(exes), 1..4)
+}
+
+/// What the tables know of such a process.
+pub fn sets(plan: &LsmPlan, executed: &[&[u8]]) -> Sets {
+    executed.iter().fold(Sets::FIRST, |known, exe| {
+        plan.sets_of((!exe.is_empty()).then_some(*exe), &known).expect("whole tables")
+    })
+}
+
+/// The process as the oracle knows it.
+pub fn subject<'a>(executed: &'a [&'a [u8]]) -> Subject<'a> {
+    let (exe, ancestors) = executed.split_last().expect("one at least");
+    Subject { exe, ancestors }
+}
+
+fn rule(
+    accesses: &'static [&'static str],
+    object: impl Strategy<Value = String> + Clone,
+) -> impl Strategy<Value = Rule> {
+    let accesses = prop::sample::subsequence(accesses.to_vec(), 1..=accesses.len());
+    let except = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(object.clone(), 1..3)];
+    (any::<bool>(), accesses, prop::collection::vec(object, 1..4), except, who())
+        .prop_map(|(deny, accesses, objects, except, who)| Rule { deny, accesses, objects, except, who })
+}
+
+pub fn path_rule(accesses: &'static [&'static str]) -> impl Strategy<Value = Rule> {
+    rule(accesses, pattern().boxed())
+}
+
+pub fn network_rule() -> impl Strategy<Value = Rule> {
+    rule(NETWORK, target().boxed())
+}
+
+fn quoted(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|t| format!("\"{}\"", t.replace('\\', "\\\\"))).collect();
+    texts.join(", ")
+}
+
+/// A section: `files`, `exec` or `network`.
+pub fn section(name: &str, deny: bool, rules: &[Rule]) -> String {
+    let word = |deny| if deny { "deny" } else { "allow" };
+    let object = if name == "network" { "to" } else { "path" };
+    let mut text = format!("{name}:\n  default: {}\n", word(deny));
+    if !rules.is_empty() {
+        text.push_str("  rules:\n");
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "    - {{ name: {name}-{i}, {}: [{}], {object}: [{}], except: [{}]{} }}",
+            word(rule.deny),
+            rule.accesses.join(", "),
+            quoted(&rule.objects),
+            quoted(&rule.except),
+            rule.who,
+        );
+    }
+    text
+}
+
+pub fn parse(text: &str) -> Policy {
+    Policy::parse("generated.yaml", text, &Variables::new())
+        .unwrap_or_else(|errors| panic!("{errors}\n\n{text}"))
+}
+
+pub const FILES: &[&str] = &["read", "write", "create", "delete", "attributes", "load"];
+
+/// A target, from few addresses, so that prefixes lie in each other.
+pub fn target() -> impl Strategy<Value = String> {
+    let v4 = select(vec![
+        "any",
+        "localhost",
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.1.2.3",
+        "0.0.0.0/0",
+        "0.0.0.0",
+        "127.0.0.1",
+        "::ffff:10.1.2.0/120",
+        "128.0.0.0/1",
+        "169.254.169.254",
+        "255.255.255.255",
+    ]);
+    let v6 = select(vec![
+        "::/0",
+        "::1",
+        "::",
+        "2001:db8::/32",
+        "2001:db8::1",
+        "::fffe:0:0/95",
+        "::/64",
+        "8000::/1",
+    ]);
+    let port = prop_oneof![3 => Just(String::new()), 1 => select(vec!["80", "0", "65535"]).prop_map(str::to_owned),
+        2 => (0..8_u16, 0..8_u16).prop_map(|(low, more)| format!("{}-{}", 78 + low, 78 + low + more))];
+    let proto = select(vec!["", "", "/tcp", "/udp"]);
+    (prop_oneof![v4, v6], port, proto).prop_map(|(host, port, proto)| {
+        let host = match (host.contains(':'), host.split_once('/')) {
+            (true, Some((address, length))) if !port.is_empty() => format!("[{address}]/{length}"),
+            (true, None) if !port.is_empty() => format!("[{host}]"),
+            _ => host.to_owned(),
+        };
+        let colon = if port.is_empty() { "" } else { ":" };
+        format!("{host}{colon}{port}{proto}")
+    })
+}
+
+pub fn address() -> impl Strategy<Value = IpAddr> {
+    let near = select(vec![
+        "10.1.2.3",
+        "10.1.2.4",
+        "10.2.0.0",
+        "11.0.0.0",
+        "0.0.0.0",
+        "127.0.0.1",
+        "127.9.9.9",
+        "169.254.169.254",
+        "::1",
+        "::",
+        "::2",
+        "2001:db8::1",
+        "2001:db9::",
+        "::ffff:10.1.2.3",
+        "::ffff:0.0.0.0",
+        "::ffff:127.0.0.1",
+        "::fffe:0:0",
+        "::10.1.2.3",
+        "255.255.255.255",
+        "200.0.0.1",
+        "fe80::1",
+    ]);
+    prop_oneof![
+        8 => near.prop_map(|text| text.parse::<IpAddr>().expect("an address")),
+        1 => any::<u32>().prop_map(|bits| Ipv4Addr::from_bits(bits).into()),
+        1 => any::<u128>().prop_map(|bits| Ipv6Addr::from_bits(bits).into()),
+    ]
+}
+
+pub const NETWORK: &[&str] = &["connect", "send", "bind", "listen"];
