@@ -12,12 +12,13 @@
 mod access;
 pub mod address;
 pub mod compile;
+pub mod difference;
 mod digest;
 pub mod document;
 pub mod ends;
 pub mod error;
 pub mod evaluate;
-mod examples;
+pub mod examples;
 pub mod extend;
 pub mod groups;
 mod intersect;

@@ -7,6 +7,8 @@ mod example;
 mod rule;
 mod settings;
 
+pub(crate) use example::file as examples;
+
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node, surprise};
 use crate::error::{Place, Problem, Report};

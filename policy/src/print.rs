@@ -61,7 +61,8 @@ impl Policy {
     }
 }
 
-fn settings(out: &mut String, settings: &Settings) {
+/// The sections that are no rules, each on a line.
+pub(crate) fn settings(out: &mut String, settings: &Settings) {
     let quote = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
     if let Some(allowed) = &settings.kernel {
         let _ = writeln!(out, "kernel: {{ allow: [{}] }}", allowed.join(", "));
@@ -144,6 +145,11 @@ fn list(out: &mut String, key: &str, texts: impl IntoIterator<Item = String>) {
 }
 
 fn example(out: &mut String, example: &Example) {
+    let _ = writeln!(out, "  - {}", example_text(example));
+}
+
+/// An example on one line.
+pub(crate) fn example_text(example: &Example) -> String {
     let object = match &example.attempt {
         Attempt::Open { path, accesses } => {
             format!("open: {}, access: [{accesses}]", quoted(&escape(path)))
@@ -174,7 +180,7 @@ fn example(out: &mut String, example: &Example) {
         format!(", under: [{}]", paths.join(", "))
     });
     let under = under.unwrap_or_default();
-    let _ = writeln!(out, "  - {{ {object}{by}{under}, verdict: {}{rule} }}", example.verdict);
+    format!("{{ {object}{by}{under}, verdict: {}{rule} }}", example.verdict)
 }
 
 fn line(out: &mut String, key: &str, value: &str) {

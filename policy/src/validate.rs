@@ -2,6 +2,8 @@
 
 mod example;
 
+pub(crate) use example::examples;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

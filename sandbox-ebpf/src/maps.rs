@@ -219,8 +219,7 @@ pub struct Places {
     pub above: u64,
     /// 1 when the root was reached.
     pub reached: u64,
-    /// The run that asks, and the accesses that it is about.
-    pub slot: u64,
+    /// The accesses that it is about.
     pub wanted: u64,
     /// The mounts found, of which those below `count` are still to be looked up.
     pub count: u64,

@@ -15,6 +15,18 @@ const EXAMPLE: Keys = Keys {
     later: &["layers"],
 };
 
+const FILE: Keys = Keys { context: "a file of examples", read: &["version", "examples"], later: &[] };
+
+/// A file that has examples and nothing else.
+pub(crate) fn file(node: &Node, report: &mut Report) -> Vec<RawExample> {
+    let Some(entries) = mapping(node, "a file of examples", report) else { return Vec::new() };
+    if !has(entries, &["examples"]) {
+        missing(report, node.place, "the file", "examples", "write `examples:` and a list below it");
+    }
+    let known = known(entries, &FILE, report);
+    known.iter().filter(|e| e.key == "examples").flat_map(|e| examples(&e.value, report)).collect()
+}
+
 /// The list of examples.
 pub(super) fn examples(node: &Node, report: &mut Report) -> Vec<RawExample> {
     let wanted = "a list, each entry as `{ open: PATH, access: read, verdict: deny }`";

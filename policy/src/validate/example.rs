@@ -1,15 +1,26 @@
 //! Examples: what is tried, by whom.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::{Object as _, Reading};
 use crate::access::{Access, SectionKind};
 use crate::address::{Protocol, Target};
 use crate::ends::{Meaning, Owner};
-use crate::error::Problem;
+use crate::error::{Problem, Report};
+use crate::groups::Groups;
 use crate::model::{Attempt, Example};
 use crate::parse::{Placed, RawExample};
 use crate::pattern::{Parsed, Pattern};
+use crate::variables::{Scope, Variables};
+
+/// Examples of a file of their own.
+pub(crate) fn examples(raw: Vec<RawExample>, variables: &Variables, report: &mut Report) -> Vec<Example> {
+    let (scope, _) = Scope::new(variables, &[]);
+    let groups = Groups::new(Vec::new(), report);
+    let mut reading = Reading { policy: "", scope: &scope, groups, rule_lines: HashMap::new(), report };
+    raw.into_iter().filter_map(|example| reading.example(example)).collect()
+}
 
 impl Reading<'_> {
     pub(super) fn example(&mut self, raw: RawExample) -> Option<Example> {

@@ -144,7 +144,7 @@ fn judge(dentry: u64, name: u64, kind: Kind, previous: i32) -> i32 {
     let Some(place) = Workplace::enter() else { return unjudged(&subject) };
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };
-    if !places::judge(&subject, scratch, dentry, matter.access) {
+    if !places::judge(scratch, dentry, matter.access) {
         place.leave();
         return 0;
     }
