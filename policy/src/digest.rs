@@ -7,6 +7,9 @@ use std::fmt;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
+    /// The digest of a file that no rule names; nobody knows a file that has it.
+    pub const UNNAMED: Self = Self([0; 32]);
+
     /// Reads 64 hexadecimal digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];

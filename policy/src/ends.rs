@@ -68,6 +68,11 @@ impl Meaning {
 }
 
 impl Target {
+    /// True for a host name, which means what the process knows by it.
+    pub fn is_host(&self) -> bool {
+        matches!(self.meaning, Meaning::Host { .. })
+    }
+
     /// True when the end is meant, for that access.
     pub fn matches_end(&self, access: Access, end: &End<'_>) -> bool {
         match (&self.meaning, end) {

@@ -9,9 +9,6 @@ use crate::model::{Attempt, Decision, Example, Policy, RuleName};
 use crate::subject::Subject;
 use crate::variables::Variables;
 
-/// The digest of a file that no rule names; nobody knows a file that has it.
-pub(crate) const UNNAMED: Digest = Digest([0; 32]);
-
 /// Examples that stand in a file of their own.
 #[derive(Clone, Debug)]
 pub struct Examples(Vec<Example>);
@@ -97,7 +94,7 @@ impl Policy {
         let act = match &example.attempt {
             Attempt::Open { path, accesses } => Act::File { accesses: *accesses, path },
             Attempt::Run { path, sha256 } => {
-                Act::Exec { path, sha256: Some(sha256.as_ref().unwrap_or(&UNNAMED)) }
+                Act::Exec { path, sha256: Some(sha256.as_ref().unwrap_or(&Digest::UNNAMED)) }
             }
             Attempt::Network { access, address, port, protocol, owner, .. } => {
                 let end = End::Address {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Kind, Node};
-use crate::error::{Place, Problem, Report};
+use crate::error::{Errors, Place, Problem, Report};
 use crate::parse::Placed;
 
 /// The groups that ship, as YAML.
@@ -62,6 +62,20 @@ pub fn shipped() -> BTreeMap<String, Vec<String>> {
         _ => Vec::new(),
     };
     groups.into_iter().map(|entry| (entry.key, group(entry.value))).collect()
+}
+
+/// The groups that a policy's file defines, by name, as they are written. Whether the rest of it is right is not
+/// looked at.
+///
+/// # Errors
+///
+/// The file is not YAML.
+pub fn of_file(source_name: &str, bytes: &[u8]) -> Result<BTreeMap<String, Vec<String>>, Errors> {
+    let text = crate::document::decode(bytes).map_err(|error| Errors::new(source_name, "", vec![error]))?;
+    let document = crate::document::read(text).map_err(|errors| Errors::new(source_name, text, errors))?;
+    let groups = crate::parse::policy(&document, &mut Report::default()).groups.into_iter();
+    let texts = |entries: Vec<Placed<String>>| entries.into_iter().map(|entry| entry.value).collect();
+    Ok(groups.map(|(name, entries)| (name.value, texts(entries))).collect())
 }
 
 /// What a list is of.

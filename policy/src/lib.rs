@@ -12,6 +12,7 @@
 mod access;
 pub mod address;
 pub mod compile;
+pub mod convert;
 pub mod difference;
 mod digest;
 pub mod document;
@@ -30,6 +31,7 @@ pub mod other_names;
 mod parse;
 pub mod pattern;
 mod print;
+pub mod schema;
 pub mod settings;
 mod subject;
 pub mod suggest;

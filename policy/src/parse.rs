@@ -3,9 +3,9 @@
 //! Meanings (variables, patterns, targets, names used twice) are [`crate::validate`]'s. What is wrong is
 //! reported and left out, so that one reading finds every error.
 
-mod example;
-mod rule;
-mod settings;
+pub(crate) mod example;
+pub(crate) mod rule;
+pub(crate) mod settings;
 
 pub(crate) use example::file as examples;
 
@@ -100,13 +100,13 @@ pub(crate) struct RawExample {
 }
 
 /// Keys of one kind of mapping: what is read, and what the language has but this version does not.
-struct Keys {
+pub(crate) struct Keys {
     context: &'static str,
-    read: &'static [&'static str],
+    pub read: &'static [&'static str],
     later: &'static [&'static str],
 }
 
-const POLICY: Keys = Keys {
+pub(crate) const POLICY: Keys = Keys {
     context: "a policy",
     read: &[
         "version",
@@ -129,7 +129,7 @@ const POLICY: Keys = Keys {
     ],
     later: &["labels", "flow"],
 };
-const SECTION: Keys = Keys { context: "a section", read: &["default", "rules"], later: &["mode"] };
+pub(crate) const SECTION: Keys = Keys { context: "a section", read: &["default", "rules"], later: &["mode"] };
 /// Reads the whole document.
 pub(crate) fn policy(document: &Node, report: &mut Report) -> RawPolicy {
     let mut raw = RawPolicy { place: Place { line: 1, column: 1, width: 1 }, ..RawPolicy::default() };

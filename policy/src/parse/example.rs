@@ -5,8 +5,8 @@ use crate::document::{Kind, Node};
 use crate::error::{Problem, Report};
 use crate::model::Decision;
 
-const OBJECTS: [&str; 6] = ["open", "run", "connect", "send", "bind", "listen"];
-const EXAMPLE: Keys = Keys {
+pub(crate) const OBJECTS: [&str; 6] = ["open", "run", "connect", "send", "bind", "listen"];
+pub(crate) const EXAMPLE: Keys = Keys {
     context: "an example",
     read: &[
         "open", "run", "connect", "send", "bind", "listen", "access", "sha256", "host", "by", "under",

@@ -6,7 +6,7 @@ use crate::document::{Entry, Kind, Node};
 use crate::error::{Problem, Report};
 use crate::model::{Decision, Mode};
 
-const RULE: Keys = Keys {
+pub(crate) const RULE: Keys = Keys {
     context: "a rule",
     read: &[
         "name",
@@ -26,7 +26,7 @@ const RULE: Keys = Keys {
     ],
     later: &["when"],
 };
-const AMEND: Keys =
+pub(crate) const AMEND: Keys =
     Keys { context: "an `amend`", read: &["amend", "except", "disable", "because"], later: &[] };
 
 /// What a list of executables looks like.

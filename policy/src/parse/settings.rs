@@ -9,8 +9,9 @@ use crate::units;
 const NOTHING: &str = "leave it out";
 const KERNEL_KEYS: Keys = Keys { context: "`kernel`", read: &["allow"], later: &[] };
 const SYSCALLS: Keys = Keys { context: "`syscalls`", read: &["deny"], later: &[] };
-const LIMITS: Keys = Keys { context: "`limits`", read: &["memory", "processes", "cpu", "time"], later: &[] };
-const ENV: Keys = Keys { context: "`env`", read: &["drop", "keep", "set"], later: &[] };
+pub(crate) const LIMITS: Keys =
+    Keys { context: "`limits`", read: &["memory", "processes", "cpu", "time"], later: &[] };
+pub(crate) const ENV: Keys = Keys { context: "`env`", read: &["drop", "keep", "set"], later: &[] };
 const OBSERVE: Keys = Keys { context: "`observe`", read: &["fold"], later: &[] };
 
 /// What of `kernel` lets a path mean another file.

@@ -1,0 +1,276 @@
+//! Policies of other tools to ours, and ours to theirs: what comes out, and what is said of the rest.
+
+use policy::convert::{Converted, Effect, Source, from, recognise, to_kubearmor};
+use policy::{Access, Act, Decision, Policy, Subject, Variables, evaluate};
+use serde_yaml::Value;
+
+fn variables() -> Variables {
+    let mut variables = Variables::new();
+    variables.set("HOME", "/home/u").expect("HOME is given");
+    variables
+}
+
+fn parse(text: &str) -> Policy {
+    Policy::parse("p.yaml", text, &variables()).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
+
+fn converted(source: Source, text: &str) -> (Policy, Vec<String>) {
+    assert_eq!(recognise(text.as_bytes()), Some(source));
+    let Converted { text, remarks } =
+        from(source, "f.yaml", text.as_bytes()).unwrap_or_else(|why| panic!("{why}"));
+    (parse(&text), remarks.iter().map(ToString::to_string).collect())
+}
+
+fn file(policy: &Policy, access: Access, path: &str, exe: &str) -> Decision {
+    let act = Act::File { accesses: access.into(), path: path.as_bytes() };
+    evaluate::judge(policy, &Subject { exe: exe.as_bytes(), ancestors: &[] }, &act).decision
+}
+
+const BLOCK: &str = r#"
+apiVersion: security.kubearmor.com/v1
+kind: KubeArmorPolicy
+metadata: { name: block_things, namespace: default }
+spec:
+  severity: 5
+  message: not here
+  selector: { matchLabels: { app: x } }
+  process:
+    matchPaths:
+      - { path: /usr/bin/wget }
+      - { path: /bin/sleep, fromSource: [{ path: /bin/bash }] }
+    matchPatterns:
+      - { pattern: "/opt/*/nc[^x]" }
+  file:
+    matchPaths:
+      - { path: "/etc/pass*wd" }
+      - { path: /etc/hosts, readOnly: true }
+      - { path: /own, ownerOnly: true }
+    matchDirectories:
+      - { dir: /secret/, recursive: true }
+      - { dir: /flat/ }
+      - { dir: /soon/, recursive: true, action: Audit }
+    matchPatterns:
+      - { pattern: "relative/[" }
+  network:
+    matchProtocols:
+      - { protocol: TCP }
+      - { protocol: icmp, fromSource: [{ path: /bin/ping }] }
+  capabilities: { matchCapabilities: [{ capability: net_raw }] }
+  action: Block
+"#;
+
+#[test]
+fn kubearmor_blocks_become_denials() {
+    use Access::{Read, Write};
+    use Decision::{Allow, Deny};
+    let (policy, remarks) = converted(Source::KubeArmor, BLOCK);
+    assert_eq!(policy.name(), "block_things");
+    let run = |path: &[u8], exe: &[u8]| {
+        let subject = Subject { exe, ancestors: &[] };
+        evaluate::judge(&policy, &subject, &Act::Exec { path, sha256: None }).decision
+    };
+    assert_eq!(run(b"/usr/bin/wget", b"/bin/sh"), Deny);
+    assert_eq!((run(b"/bin/sleep", b"/bin/bash"), run(b"/bin/sleep", b"/bin/dash")), (Deny, Allow));
+    assert_eq!((run(b"/opt/a/nco", b""), run(b"/opt/a/ncx", b"")), (Deny, Allow));
+    for (access, path, decision) in [
+        (Read, "/etc/pass*wd", Deny),
+        (Read, "/etc/passwd", Allow),
+        (Read, "/etc/hosts", Allow),
+        (Write, "/etc/hosts", Deny),
+        (Read, "/own", Deny),
+        (Read, "/secret/a/b", Deny),
+        (Read, "/secrets", Allow),
+        (Read, "/flat/a", Deny),
+        (Read, "/flat/a/b", Allow),
+        (Read, "/soon/a", Allow),
+    ] {
+        assert_eq!(file(&policy, access, path, "/bin/sh"), decision, "{access} {path}");
+    }
+    let trial = evaluate::file(&policy, Read.into(), b"/soon/a").audited.expect("it is on trial");
+    assert_eq!(trial.because, Some("not here"));
+    let told = remarks.join("\n");
+    for says in [
+        "line 4: left aside: `metadata.namespace`",
+        "stricter: `/own` is denied to its owner too",
+        "WIDER: `relative/[` cannot be written as a pattern",
+        "WIDER: protocol `icmp`",
+        "WIDER: `capabilities`",
+    ] {
+        assert!(told.contains(says), "{says} in\n{told}");
+    }
+}
+
+#[test]
+fn kubearmor_allows_close_the_rest_of_the_section() {
+    let text = BLOCK.replace("action: Block", "action: Allow");
+    let (policy, remarks) = converted(Source::KubeArmor, &text);
+    assert_eq!((policy.files().default(), policy.exec().default()), (Decision::Deny, Decision::Deny));
+    assert_eq!(file(&policy, Access::Write, "/secret/a", ""), Decision::Allow);
+    assert_eq!(file(&policy, Access::Write, "/etc/hosts", ""), Decision::Deny);
+    assert_eq!(file(&policy, Access::Read, "/etc/hosts", ""), Decision::Allow);
+    assert_eq!(
+        file(&policy, Access::Read, "/own", ""),
+        Decision::Deny,
+        "what is for owners only is left out"
+    );
+    // Nothing that is left out of what allows makes it wider.
+    assert!(remarks.iter().all(|remark| !remark.contains("WIDER")), "{remarks:?}");
+}
+
+const GATEWAY: &str = r#"
+default_action: BLOCK
+rules:
+  - { name: work, action: ALLOW, path_prefix: /work/ }
+  - { action: BLOCK, match: { path_prefix: /work/secret }, reason: not these }
+  - { action: HUMAN_APPROVAL, path_prefix: ["~/notes", "/deploy/"], timeout_seconds: 300 }
+  - { action: ALLOW, destination_domain: [api.example.com, "10.0.0.0/8"], destination_port: 443 }
+  - { action: HUMAN_APPROVAL, destination_domain: "*.example.org" }
+  - { action: ALLOW, path_prefix: /only/at/night/, hours: "22-6" }
+  - { action: BLOCK, path_prefix: /also/, tool: shell }
+  - { action: BLOCK, path_prefix: relative }
+  - { action: ALLOW, path_prefix: /off/, enabled: false }
+  - { action: ALLOW, destination_domain: any }
+"#;
+
+#[test]
+fn a_gateways_rules_keep_their_meaning() {
+    use Access::{Read, Write};
+    use Decision::{Allow, Ask, Deny};
+    let (policy, remarks) = converted(Source::Gateway, GATEWAY);
+    for (path, decision) in [
+        ("/work/a", Allow),
+        ("/work", Deny),
+        ("/workshop", Deny),
+        ("/work/secret", Deny),
+        ("/work/secrets/a", Deny),
+        ("/home/u/notes", Ask),
+        ("/home/u/notes2/a", Ask),
+        ("/deploy/x/y", Ask),
+        ("/only/at/night/x", Deny),
+        ("/also/x", Deny),
+        ("/off/x", Deny),
+        ("/elsewhere", Deny),
+    ] {
+        assert_eq!(file(&policy, Read, path, ""), decision, "{path}");
+        assert_eq!(file(&policy, Write, path, ""), decision, "{path}");
+    }
+    let asks = policy.files().rules().iter().find(|rule| rule.effect() == Ask).expect("a rule that asks");
+    assert_eq!(asks.timeout().map(|timeout| timeout.as_secs()), Some(300));
+    let connect = |address: &str, port| {
+        let protocol = policy::Protocol::Tcp;
+        evaluate::network(&policy, Access::Connect.into(), address.parse().unwrap(), port, protocol).decision
+    };
+    assert_eq!(
+        (connect("10.1.1.1", 443), connect("10.1.1.1", 80), connect("192.0.2.1", 443)),
+        (Allow, Deny, Deny)
+    );
+    let run = evaluate::exec(&policy, b"/work/secret/tool").decision;
+    assert_eq!(run, Deny, "what is blocked is not executed either");
+    let told = remarks.join("\n");
+    for says in [
+        "line 9: stricter: `hours` cannot be told here: the rule is left out",
+        "line 10: stricter: `tool` cannot be told here: the rule holds without it",
+        "line 12: left aside: the rule is not enabled",
+        "line 13: stricter: `any` is no host",
+        "line 11: WIDER: `relative` is no absolute path",
+    ] {
+        assert!(told.contains(says), "{says} in\n{told}");
+    }
+}
+
+#[test]
+fn what_is_not_of_the_language_is_an_error_with_its_place() {
+    for (source, text, says) in [
+        (Source::KubeArmor, "kind: Pod\nspec: {}\n", "f.yaml:1:1: `kind` must be"),
+        (Source::KubeArmor, "kind: KubeArmorPolicy\nspec: { fil: {} }\n", "f.yaml:2:9: `fil` is no part"),
+        (Source::KubeArmor, "kind: KubeArmorPolicy\nspec: { action: Deny }\n", "Allow, Audit or Block"),
+        (
+            Source::KubeArmor,
+            "kind: KubeArmorPolicy\nspec: { file: { matchPaths: [{ pth: x }] } }\n",
+            "`path` is missing",
+        ),
+        (Source::Gateway, "rules: [{ path_prefix: /x }]\n", "`action` is missing"),
+        (Source::Gateway, "rules: [{ action: MAYBE }]\n", "ALLOW, HUMAN_APPROVAL or BLOCK"),
+        (Source::Gateway, "rules: {}\n", "must be a list"),
+        (Source::Gateway, "a: &x 1\nrules: []\n", "f.yaml:1:4"),
+    ] {
+        let error = from(source, "f.yaml", text.as_bytes()).expect_err(text).to_string();
+        assert!(error.contains(says), "{says} in {error}");
+    }
+    assert_eq!(recognise(b"version: 1\nname: p\nfiles: { default: allow }\n"), None);
+}
+
+const OURS: &str = r#"
+version: 1
+name: Our_policy
+files:
+  default: allow
+  rules:
+    - { name: keys, deny: [all], path: ["${HOME}/.ssh/**", "**/*.pem", "/etc/shadow"] }
+    - { name: frozen, deny: [write, create, delete, attributes], path: ["/etc/hosts"], by: ["/bin/sh"] }
+    - { name: partly, deny: [write], path: ["/p"], except: ["/p/x"] }
+    - { name: asked, ask: [read], path: ["/q"] }
+    - { name: soon, deny: [all], path: ["/soon"], mode: audit }
+    - { name: odd, deny: [all], path: ["/x/[ab]"] }
+exec:
+  default: allow
+  rules:
+    - { name: wget, deny: [run], path: ["/usr/bin/wget"] }
+    - { name: bad, deny: [run], sha256: ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"] }
+network:
+  default: deny
+  rules: [{ name: api, allow: [connect], to: ["10.0.0.0/8"] }]
+"#;
+
+#[test]
+fn ours_becomes_kubearmor_documents_that_read_back_no_wider() {
+    let policy = parse(OURS);
+    let labels = [("app".to_owned(), "agent".to_owned())];
+    let Converted { text, remarks } = to_kubearmor(&policy, &labels);
+    let documents: Vec<&str> = text.split("---\n").collect();
+    assert_eq!(documents.len(), 2, "{text}");
+    let block =
+        documents.iter().find(|document| document.contains("action: Block")).expect("one that blocks");
+    let value: Value = serde_yaml::from_str(block).expect("YAML");
+    assert_eq!(value["metadata"]["name"], "our-policy-block");
+    assert_eq!(value["spec"]["selector"]["matchLabels"]["app"], "agent");
+    let (back, _) = converted(Source::KubeArmor, block);
+    let accesses: Vec<Access> =
+        policy::SectionKind::Files.accesses().iter().filter(|a| *a != Access::Load).collect();
+    for path in [
+        "/home/u/.ssh",
+        "/home/u/.ssh/id",
+        "/a/b.pem",
+        "/b.pem",
+        "/etc/shadow",
+        "/etc/hosts",
+        "/p",
+        "/p/x",
+        "/q",
+        "/y",
+    ] {
+        for access in &accesses {
+            for exe in ["/bin/sh", "/bin/cat"] {
+                let (ours, theirs) = (file(&policy, *access, path, exe), file(&back, *access, path, exe));
+                assert!(
+                    theirs == Decision::Deny || ours == Decision::Allow,
+                    "{access} {path} by {exe} is wider"
+                );
+            }
+        }
+    }
+    assert_eq!(file(&back, Access::Read, "/y", ""), Decision::Allow);
+    assert_eq!(file(&back, Access::Read, "/etc/hosts", "/bin/sh"), Decision::Allow);
+    assert!(block.contains("protocol: TCP") && block.contains("protocol: ICMP"), "{block}");
+    let told = |says: &str, effect: Effect| {
+        let found = remarks.iter().any(|remark| remark.effect == effect && remark.text.contains(says));
+        assert!(found, "{says} in {remarks:?}");
+    };
+    told("rule `Our_policy/partly` has exceptions", Effect::Stricter);
+    told("rule `Our_policy/partly` denies some accesses", Effect::Stricter);
+    told("rule `Our_policy/asked` asks", Effect::Stricter);
+    told("rule `Our_policy/odd`: `/x/[ab]` has no form there", Effect::Wider);
+    told("rule `Our_policy/bad` is about contents", Effect::Wider);
+    told("rule `Our_policy/api` allows some ends", Effect::Stricter);
+    told("`kernel`", Effect::Wider);
+}
