@@ -1,9 +1,13 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod policy;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use policy::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +34,7 @@ pub enum Command {
     View(ViewArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
-    /// Check a policy, show it in full, ask what it would decide
+    /// Check a policy, ask what it would decide, put recorded runs to it
     Policy(PolicyArgs),
     /// Say which layers work on this machine, and what would give the others
     Doctor(DoctorArgs),
@@ -106,98 +110,6 @@ pub struct WhyArgs {
     /// Print one JSON object a line (docs/why.md)
     #[arg(long)]
     pub json: bool,
-}
-
-const POLICY_EXAMPLES: &str = "\
-Examples:
-  sandbox policy check agent.yaml
-  sandbox policy show agent.yaml
-  sandbox policy eval agent.yaml --open ~/.ssh/id_ed25519
-  sandbox policy eval agent.yaml --open out.txt --access write,create
-  sandbox policy eval agent.yaml --connect 169.254.169.254:80
-
-Exit status: 0 when the policy is right, or allows; 1 when it is wrong, or
-denies or asks; 2 when it could not be judged.";
-
-/// `sandbox policy`.
-#[derive(Debug, Args)]
-#[command(after_help = POLICY_EXAMPLES)]
-pub struct PolicyArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: PolicyCommand,
-}
-
-/// The subcommands of `sandbox policy`.
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Report all errors of policies, what is doubtful, and what could not be enforced
-    Check {
-        /// Exit with 1 also where there are warnings
-        #[arg(long)]
-        strict: bool,
-        /// The policies
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// What ${WORKSPACE} means
-        #[arg(long, value_name = "DIR")]
-        workspace: Option<PathBuf>,
-    },
-    /// Print a policy as it holds: inherited rules, groups and variables in place
-    Show {
-        /// The policy
-        file: PathBuf,
-        /// What ${WORKSPACE} means
-        #[arg(long, value_name = "DIR")]
-        workspace: Option<PathBuf>,
-    },
-    /// Say what a policy decides about one attempt, and by which rule
-    Eval(PolicyEvalArgs),
-}
-
-/// `sandbox policy eval`.
-#[derive(Debug, Args)]
-#[group(skip)]
-pub struct PolicyEvalArgs {
-    /// The policy
-    pub file: PathBuf,
-
-    /// Open this file
-    #[arg(long, value_name = "PATH", group = "act")]
-    pub open: Option<PathBuf>,
-
-    /// How to open it: some of read,write,create,delete,attributes,load
-    #[arg(long, value_name = "ACCESS", value_delimiter = ',', default_value = "read", requires = "open")]
-    pub access: Vec<String>,
-
-    /// Execute this file
-    #[arg(long, value_name = "PATH", group = "act")]
-    pub run: Option<PathBuf>,
-
-    /// Connect to ADDRESS:PORT, with /udp for UDP
-    #[arg(long, value_name = "END", group = "act")]
-    pub connect: Option<String>,
-
-    /// Send to it
-    #[arg(long, value_name = "END", group = "act")]
-    pub send: Option<String>,
-
-    /// Bind to it
-    #[arg(long, value_name = "END", group = "act")]
-    pub bind: Option<String>,
-
-    /// Listen on it
-    #[arg(long, value_name = "END", group = "act")]
-    pub listen: Option<String>,
-
-    /// The program that tries it (default: unknown, so that what only one
-    /// program may do is denied)
-    #[arg(long, value_name = "EXE")]
-    pub by: Option<PathBuf>,
-
-    /// What ${WORKSPACE} means
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
 }
 
 const DOCTOR_EXAMPLES: &str = "\

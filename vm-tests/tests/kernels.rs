@@ -39,6 +39,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "origins", cmdline: "", then: None },
     Suite { name: "code", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
+    Suite { name: "replay", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },
     Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },
 ];

@@ -3,6 +3,8 @@
 //!
 //! What is closed and why is the plan's ([`policy::compile::seccomp`]).
 
+pub mod profile;
+
 use std::collections::BTreeMap;
 use std::io;
 

@@ -140,8 +140,21 @@ fn from_file(file: &Path) -> Result<Vec<u8>, PolicyError> {
     })
 }
 
+/// The variables that a policy has for a run.
+///
+/// # Errors
+/// `--workspace` names something that cannot be one, or a value may not be.
+pub fn given(surroundings: Surroundings<'_>) -> Result<Variables, PolicyError> {
+    let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
+    let workspace = match found {
+        Err(error) if surroundings.workspace.is_some() => return Err(error.into()),
+        found => found.ok(),
+    };
+    Ok(variables(surroundings, workspace.as_ref())?)
+}
+
 /// A policy file's bytes.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     if fs::metadata(file)?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }

@@ -13,7 +13,7 @@
 
 mod error;
 pub mod index;
-mod line;
+pub(crate) mod line;
 pub mod lines;
 mod log;
 pub mod meta;

@@ -113,7 +113,7 @@ fn open(path: &Path) -> Result<File, ViewError> {
     open_regular(path).map_err(|e| log_error("open", path, e))
 }
 
-fn log_error(act: &'static str, path: &Path, why: io::Error) -> ViewError {
+pub(super) fn log_error(act: &'static str, path: &Path, why: io::Error) -> ViewError {
     ViewError::Log { act, path: path.to_owned(), why }
 }
 

@@ -16,6 +16,7 @@ mod membership;
 mod names;
 mod origins;
 mod process;
+mod replay;
 mod run;
 mod why;
 mod settings;
@@ -43,6 +44,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),
     ("membership", membership::TRIALS),
+    ("replay", replay::TRIALS),
     ("ends", ends::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),
     ("with-lsm-again", doctor::WITH_LSM_AGAIN),

@@ -1,0 +1,67 @@
+//! `sandbox policy check`: all errors of policies, and what an enforced run would refuse.
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use policy::compile::lsm::{self, SetTable};
+use policy::{Note, Policy, Severity};
+
+use super::{Place, print};
+use crate::exit::Exit;
+use crate::review::text::safe;
+use crate::sensor::HELD_BY_LSM;
+
+/// Checks every file; `on_warning` is the status where nothing is wrong and something doubtful.
+pub fn execute(files: &[PathBuf], workspace: Option<&Path>, on_warning: Exit) -> anyhow::Result<Exit> {
+    let place = Place::here(workspace)?;
+    let mut exit = Exit::SUCCESS;
+    for file in files {
+        let policy = match place.read(file) {
+            Ok(policy) => policy,
+            Err(error) => {
+                eprintln!("{:#}", anyhow::Error::from(error));
+                exit = Exit::FAILURE;
+                continue;
+            }
+        };
+        let doubts = doubts(&policy);
+        doubts.iter().for_each(|doubt| eprintln!("{doubt}"));
+        if let Err(failing) = policy.check_examples() {
+            eprintln!("{failing}");
+            exit = Exit::FAILURE;
+            continue;
+        }
+        if exit == Exit::SUCCESS && doubts.iter().any(|doubt| doubt.severity == Severity::Warning) {
+            exit = on_warning;
+        }
+        print(&checked(file, &policy)?)?;
+    }
+    Ok(exit)
+}
+
+/// What is valid, and may not be what was meant.
+fn doubts(policy: &Policy) -> Vec<Note> {
+    policy.notes().iter().cloned().chain(policy.warnings()).collect()
+}
+
+/// What is said of a policy without errors.
+fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
+    let plan = lsm::compile(&[policy], 0, &mut SetTable::new())?;
+    let rules = policy.files().rules().len() + policy.exec().rules().len() + policy.network().rules().len();
+    let mut text = format!(
+        "{}: `{}` is right: {rules} {}, {} states\n",
+        safe(file.as_os_str().as_bytes()),
+        policy.name(),
+        if rules == 1 { "rule" } else { "rules" },
+        plan.states().iter().sum::<usize>(),
+    );
+    let unheld = plan.unheld(HELD_BY_LSM.into_iter().collect());
+    if !unheld.is_empty() {
+        text.push_str("  enforcing it refuses to start, also where the layer lsm works:\n");
+    }
+    for line in unheld {
+        let _ = writeln!(text, "    {line}");
+    }
+    Ok(text)
+}

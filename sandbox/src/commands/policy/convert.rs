@@ -1,0 +1,112 @@
+//! `sandbox policy convert`: policies of other tools, and policies for them.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use policy::convert::{Converted, Effect, Remark, Source, from, recognise, to_kubearmor};
+use policy::settings::Syscalls;
+use policy::{Decision, Policy};
+
+use super::{Place, print};
+use crate::cli::{Dialect, PolicyConvertArgs, Written};
+use crate::enforce::seccomp::profile::profile;
+use crate::exit::Exit;
+use crate::launch::policy::read;
+use crate::review::text::safe;
+
+pub fn execute(args: &PolicyConvertArgs) -> anyhow::Result<Exit> {
+    let bytes = read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let source = match args.from {
+        Some(Dialect::Policy) => None,
+        Some(Dialect::Kubearmor) => Some(Source::KubeArmor),
+        Some(Dialect::Openclaw) => Some(Source::Gateway),
+        None => recognise(&bytes),
+    };
+    let place = Place::here(args.workspace.as_deref())?;
+    let converted = match (source, args.to) {
+        (Some(source), Written::Policy) => foreign(&place, source, &args.file, &bytes)?,
+        (None, Written::Policy) => {
+            bail!("{} is a policy already; choose another language with --to", args.file.display())
+        }
+        (Some(_), _) => bail!("a policy of another tool is converted to a policy first: leave out --to"),
+        (None, to) => {
+            let policy = place.read(&args.file)?;
+            match to {
+                Written::Kubearmor => to_kubearmor(&policy, &labels(&args.select)?),
+                _ => seccomp(&policy)?,
+            }
+        }
+    };
+    let name = safe(args.file.as_os_str().as_encoded_bytes());
+    converted.remarks.iter().for_each(|remark| eprintln!("{name}: {}", safe(remark.to_string().as_bytes())));
+    let lossy = converted.remarks.iter().any(|remark| remark.effect != Effect::Aside);
+    if args.strict && lossy {
+        eprintln!("{name}: not all of it can be carried over, so nothing is written (--strict)");
+        return Ok(Exit::FAILURE);
+    }
+    print(&converted.text)?;
+    Ok(Exit::SUCCESS)
+}
+
+/// A policy of ours out of another tool's; it is read once before it is given out.
+fn foreign(place: &Place, source: Source, file: &Path, bytes: &[u8]) -> anyhow::Result<Converted> {
+    let converted = from(source, &file.display().to_string(), bytes)?;
+    let variables = place.variables()?;
+    Policy::parse("the converted policy", &converted.text, &variables)
+        .with_context(|| format!("cannot convert {}", file.display()))?;
+    Ok(converted)
+}
+
+fn labels(select: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let label = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => bail!("--select takes KEY=VALUE, not {text:?}"),
+    };
+    select.iter().map(label).collect()
+}
+
+/// The system calls that an enforced run of the policy closes.
+fn seccomp(policy: &Policy) -> anyhow::Result<Converted> {
+    let mut remarks = Vec::new();
+    let mut remark = |text: String| remarks.push(Remark { line: None, effect: Effect::Wider, text });
+    let sections = [
+        ("files", policy.files().default(), strict(policy.files().rules())),
+        ("exec", policy.exec().default(), strict(policy.exec().rules())),
+        ("network", policy.network().default(), strict(policy.network().rules())),
+    ];
+    for (name, default, rules) in sections {
+        if default == Decision::Deny || rules > 0 {
+            remark(format!("section `{name}`: a filter of system calls sees no paths and no addresses"));
+        }
+    }
+    let denied: &[String] = match &policy.settings().syscalls {
+        Some(Syscalls::Deny(names)) => names,
+        Some(Syscalls::Strict) => {
+            remark(
+                "`syscalls: strict` has no list yet: what an enforced run always closes is closed".to_owned(),
+            );
+            &[]
+        }
+        Some(Syscalls::Default | Syscalls::Off) | None => &[],
+    };
+    let hooks = ["userns", "chroot", "ptrace-own", "ptrace-any", "bpf", "signal-outside"];
+    let closed: Vec<&str> =
+        hooks.into_iter().filter(|word| !policy.settings().kernel_allowed().contains(word)).collect();
+    if !closed.is_empty() {
+        remark(format!("`kernel`: {} is closed by hooks in a run, not by the filter", closed.join(", ")));
+    }
+    if !policy.settings().kernel_allowed().contains(&"mount") {
+        remark("`kernel`: mount(2) and umount(2) are closed by hooks in a run, not by the filter".to_owned());
+    }
+    for key in policy.settings().keys().filter(|key| *key != "syscalls") {
+        remark(format!("section `{key}` is no matter of system calls"));
+    }
+    let mut text = serde_json::to_string_pretty(&profile(policy.settings().kernel_allowed(), denied))?;
+    text.push('\n');
+    Ok(Converted { text, remarks })
+}
+
+/// How many rules deny or ask.
+fn strict<O>(rules: &[policy::Rule<O>]) -> usize {
+    rules.iter().filter(|rule| rule.effect() != Decision::Allow).count()
+}

@@ -1,0 +1,224 @@
+//! `sandbox policy eval`: what a policy decides about one attempt, by which rule, which layers hold that rule, and
+//! what would allow it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use policy::compile::{Unheld, Unsupported, lsm};
+use policy::suggest::{self, NoSuggestion, Suggestion};
+use policy::{
+    Access, AccessSet, Act, Decision, End, Owner, Policy, Protocol, RuleName, SectionKind, Subject, Verdict,
+    evaluate,
+};
+use serde::Serialize;
+
+use super::suggested::{self, Line};
+use super::{Place, print, print_json};
+use crate::cli::PolicyEvalArgs;
+use crate::exit::Exit;
+use crate::review::text::safe;
+use crate::sensor::HELD_BY_LSM;
+
+/// The answer, for programs.
+#[derive(Serialize)]
+struct Answer<'a> {
+    verdict: &'static str,
+    /// What was asked, in words.
+    attempt: String,
+    rule: &'a str,
+    because: Option<&'a str>,
+    /// What would become of it if everything on trial were law.
+    on_trial: Option<OnTrial<'a>>,
+    /// The layers that hold the rule in an enforced run.
+    layers: Vec<&'static str>,
+    /// Why no layer holds it.
+    not_held: Vec<String>,
+    allow_with: Vec<Line>,
+    opens_too: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct OnTrial<'a> {
+    verdict: &'static str,
+    rule: &'a str,
+    because: Option<&'a str>,
+}
+
+pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
+    let place = Place::here(args.workspace.as_deref())?;
+    let policy = place.read(&args.file)?;
+    let exe = args.by.as_deref().map(resolved).transpose()?.unwrap_or_default();
+    // Who is named acts by itself; of one who is not nothing is known.
+    let known: &[&[u8]] = if args.by.is_some() { &[] } else { Subject::UNKNOWN.ancestors };
+    let subject = Subject { exe: exe.as_os_str().as_bytes(), ancestors: known };
+    let (attempt, words) = attempt(args)?;
+    let act = attempt.act();
+    let verdict = evaluate::judge(&policy, &subject, &act);
+    let suggestion = suggest::narrowest(&policy, &subject, &act, &place.variables()?);
+    let trial = verdict.audited.as_ref();
+    let deciding =
+        trial.filter(|_| verdict.decision == Decision::Allow).map_or(verdict.rule, |trial| trial.rule);
+    let not_held = not_held(&policy, deciding, &act)?;
+    let layers: Vec<&'static str> = if not_held.is_empty() { vec!["lsm"] } else { Vec::new() };
+    if args.json {
+        let found = suggestion.as_ref().ok();
+        print_json(&Answer {
+            verdict: verdict.decision.name(),
+            attempt: words,
+            rule: verdict.rule.as_str(),
+            because: verdict.because,
+            on_trial: trial.map(|trial| OnTrial {
+                verdict: trial.decision.name(),
+                rule: trial.rule.as_str(),
+                because: trial.because,
+            }),
+            layers,
+            not_held,
+            allow_with: found.map(suggested::lines).unwrap_or_default(),
+            opens_too: found.map(suggested::also).unwrap_or_default(),
+        })?;
+    } else {
+        print(&told(&verdict, &words, &not_held, &suggestion))?;
+    }
+    Ok(if verdict.decision == Decision::Allow { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+/// What the arguments describe.
+enum Attempt {
+    Open(AccessSet, PathBuf),
+    Run(PathBuf),
+    End(Access, SocketAddr, Protocol),
+}
+
+impl Attempt {
+    fn act(&self) -> Act<'_> {
+        match self {
+            Self::Open(accesses, path) => {
+                Act::File { accesses: *accesses, path: path.as_os_str().as_bytes() }
+            }
+            Self::Run(path) => Act::Exec { path: path.as_os_str().as_bytes(), sha256: None },
+            Self::End(access, address, protocol) => Act::Network {
+                accesses: (*access).into(),
+                end: End::Address {
+                    address: address.ip(),
+                    port: address.port(),
+                    protocol: *protocol,
+                    names: &[],
+                    owner: Owner::Elsewhere,
+                },
+            },
+        }
+    }
+}
+
+/// The attempt, and its words.
+fn attempt(args: &PolicyEvalArgs) -> anyhow::Result<(Attempt, String)> {
+    if let Some(path) = &args.open {
+        let (path, accesses) = (resolved(path)?, accesses(&args.access)?);
+        let words = format!("{accesses} {}", shown(&path));
+        return Ok((Attempt::Open(accesses, path), words));
+    }
+    if let Some(path) = &args.run {
+        let path = resolved(path)?;
+        let words = format!("run {}", shown(&path));
+        return Ok((Attempt::Run(path), words));
+    }
+    let ends = [
+        (Access::Connect, &args.connect),
+        (Access::Send, &args.send),
+        (Access::Bind, &args.bind),
+        (Access::Listen, &args.listen),
+    ];
+    let Some((access, end)) = ends.into_iter().find_map(|(access, end)| Some((access, end.as_ref()?))) else {
+        bail!("nothing to judge: give one of --open, --run, --connect, --send, --bind, --listen");
+    };
+    let (address, protocol) = socket_address(end)?;
+    let words = format!("{access} {} port {} {}", address.ip(), address.port(), protocol_name(protocol));
+    Ok((Attempt::End(access, address, protocol), words))
+}
+
+/// Why an enforced run could not hold the rule for this attempt, each in one line.
+fn not_held(policy: &Policy, rule: &RuleName, act: &Act<'_>) -> anyhow::Result<Vec<String>> {
+    let tried = match act {
+        Act::File { accesses, .. } | Act::Network { accesses, .. } => *accesses,
+        Act::Exec { .. } => Access::Run.into(),
+    };
+    let plan = lsm::compile(policy, 0)?;
+    let matters = |unheld: &Unheld| {
+        let other = matches!(unheld.what, Unsupported::Access(access) if !tried.contains(access));
+        unheld.rule == *rule && !other
+    };
+    let unheld = plan.unheld(HELD_BY_LSM.into_iter().collect());
+    Ok(unheld.into_iter().filter(matters).map(|unheld| unheld.to_string()).collect())
+}
+
+/// The verdict, its reason, what is on trial, what holds it, what would allow it.
+fn told(
+    verdict: &Verdict<'_>,
+    act: &str,
+    not_held: &[String],
+    suggestion: &Result<Suggestion, NoSuggestion>,
+) -> String {
+    let mut text = format!("{}: {act}\n  by {}\n", verdict.decision, verdict.rule);
+    if let Some(because) = verdict.because {
+        let _ = writeln!(text, "  because {because}");
+    }
+    if let Some(trial) = &verdict.audited {
+        let _ = writeln!(text, "  on trial: {} by {}", trial.decision, trial.rule);
+    }
+    match not_held {
+        [] => text.push_str("  held by lsm\n"),
+        lines => lines.iter().for_each(|line| _ = writeln!(text, "  not held: {line}")),
+    }
+    text + &suggested::told(suggestion)
+}
+
+/// The path as the kernel would resolve it; where it is not there, only made absolute.
+fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
+    let absolute = || std::path::absolute(path).context("cannot read the current directory");
+    path.canonicalize().or_else(|_| absolute())
+}
+
+fn accesses(words: &[String]) -> anyhow::Result<AccessSet> {
+    let files = SectionKind::Files.accesses();
+    let mut set = AccessSet::EMPTY;
+    for word in words {
+        match files.iter().find(|access| access.name() == word) {
+            Some(access) => set.insert(access),
+            None => bail!("--access takes {files}, not {word:?}"),
+        }
+    }
+    Ok(set)
+}
+
+/// `ADDRESS:PORT`, then `/tcp` or `/udp`; TCP where neither is given.
+fn socket_address(text: &str) -> anyhow::Result<(SocketAddr, Protocol)> {
+    let (address, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+        Some((address, "udp")) => (address, Protocol::Udp),
+        Some((_, other)) => {
+            bail!("{text:?} names no protocol that rules know: {other:?}; write /tcp or /udp")
+        }
+    };
+    match address.parse() {
+        Ok(address) => Ok((address, protocol)),
+        Err(_) => bail!(
+            "{text:?} is no address with a port: write 10.2.3.4:443, [2001:db8::1]:443 or 10.2.3.4:53/udp"
+        ),
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        _ => "other",
+    }
+}
+
+fn shown(path: &Path) -> String {
+    safe(path.as_os_str().as_bytes())
+}

@@ -1,0 +1,162 @@
+//! `sandbox policy replay`: what a policy would have blocked in recorded runs.
+
+use std::fmt::Write as _;
+
+use policy::suggest::Suggestion;
+use serde::Serialize;
+
+use super::suggested::{self, Line};
+use super::{Place, find, print, print_json};
+use crate::cli::PolicyReplayArgs;
+use crate::exit::Exit;
+use crate::review::replay::Reader;
+use crate::review::replay::court::{Court, Outcome, blind_spots};
+use crate::review::replay::groups::{Group, Groups};
+use crate::review::text::{grouped, safe};
+
+/// How many objects are shown where nothing else is asked for.
+pub(super) const LIMIT: usize = 20;
+
+/// The answer, for programs.
+#[derive(Serialize)]
+struct Answer<'a> {
+    policy: &'a str,
+    runs: Vec<String>,
+    events: u64,
+    attempts: u64,
+    blocked: u64,
+    on_trial: u64,
+    notes: Vec<String>,
+    groups: Vec<Shown<'a>>,
+}
+
+/// A group, for programs.
+#[derive(Serialize)]
+pub(super) struct Shown<'a> {
+    outcome: &'static str,
+    rule: Option<&'a str>,
+    because: Option<&'a str>,
+    object: &'a str,
+    accesses: Vec<&'static str>,
+    count: u64,
+    programs: &'a [String],
+    allow_with: Vec<Line>,
+    opens_too: Vec<&'static str>,
+    /// Why nothing is suggested.
+    no_suggestion: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(group: &'a Group) -> Self {
+        let found = group.suggestion.as_ref().ok();
+        Shown {
+            outcome: group.outcome.name(),
+            rule: group.rule.as_ref().map(|rule| rule.as_str()),
+            because: group.because.as_deref(),
+            object: &group.object,
+            accesses: group.accesses.iter().map(policy::Access::name).collect(),
+            count: group.count,
+            programs: &group.programs,
+            allow_with: found.map(suggested::lines).unwrap_or_default(),
+            opens_too: found.map(suggested::also).unwrap_or_default(),
+            no_suggestion: group.suggestion.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
+pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
+    let place = Place::here(args.workspace.as_deref())?;
+    let policy = place.read(&args.file)?;
+    let variables = place.variables()?;
+    let runs = find(&args.runs)?;
+    let (mut reader, mut court, mut groups) = (Reader::default(), Court::new(&policy), Groups::default());
+    let (mut events, mut attempts) = (0, 0);
+    let mut notes = blind_spots(&policy);
+    for run in &runs {
+        let read = reader.read(run, |attempt| {
+            let judged = court.judge(attempt.asked, attempt.who, attempt.subjects);
+            if let Some(judged) = judged.filter(|judged| judged.ruling.outcome != Outcome::Allowed) {
+                groups.add(&judged, attempt.who, attempt.subjects, attempt.count);
+            }
+        })?;
+        events += read.events;
+        attempts += read.attempts;
+        notes.extend(read.notes);
+    }
+    let (blocked, on_trial) = (groups.count(Outcome::Blocked), groups.count(Outcome::OnTrial));
+    let groups = groups.finish(&policy, &variables, reader.subjects());
+    let limit = args.limit.unwrap_or(if args.json { 0 } else { LIMIT });
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    if args.json {
+        print_json(&Answer {
+            policy: policy.name(),
+            runs: runs.iter().map(|run| safe(run.id.as_bytes())).collect(),
+            events,
+            attempts,
+            blocked,
+            on_trial,
+            notes,
+            groups: groups.iter().take(limit).map(Shown::of).collect(),
+        })?;
+    } else {
+        notes.iter().for_each(|note| eprintln!("note: {}", safe(note.as_bytes())));
+        let mut text = format!("would have blocked {} of {} events", grouped(blocked), grouped(attempts));
+        if on_trial > 0 {
+            let _ = write!(text, ", and reported {} on trial", grouped(on_trial));
+        }
+        let _ = writeln!(
+            text,
+            "\n  ({} recorded in {}; the others ask nothing of a policy)",
+            grouped(events),
+            match runs.len() {
+                1 => safe(runs[0].id.as_bytes()),
+                count => format!("{count} runs"),
+            }
+        );
+        tell(&mut text, &groups, limit);
+        print(&text)?;
+    }
+    Ok(if blocked == 0 { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+/// Rules with their objects, a blank line before each rule.
+pub(super) fn tell(text: &mut String, groups: &[Group], limit: usize) {
+    let mut rule = None;
+    for group in groups.iter().take(limit) {
+        let this = (group.outcome, &group.rule);
+        if rule != Some(this) {
+            rule = Some(this);
+            let of_rule = groups.iter().filter(|other| (other.outcome, &other.rule) == this);
+            let count = of_rule.map(|group| group.count).sum::<u64>();
+            let name = group.rule.as_ref().map_or("the kernel could not judge", |rule| rule.as_str());
+            let trial = if group.outcome == Outcome::OnTrial { " (on trial)" } else { "" };
+            let _ = writeln!(text, "\n{:>8} {name}{trial}", grouped(count));
+            if let Some(because) = &group.because {
+                let _ = writeln!(text, "{:>8} because {because}", "");
+            }
+        }
+        let accesses = group.accesses.to_string();
+        let space = if accesses.is_empty() { "" } else { " " };
+        let _ = writeln!(text, "{:>8}   {accesses}{space}{}", grouped(group.count), group.object);
+        if !group.programs.is_empty() {
+            let _ = writeln!(text, "{:>12} by {}", "", group.programs.join(", "));
+        }
+        suggest(text, &group.suggestion);
+    }
+    if groups.len() > limit {
+        let _ = writeln!(
+            text,
+            "\nand {} objects more: --limit 0 shows all",
+            grouped((groups.len() - limit) as u64)
+        );
+    }
+}
+
+fn suggest(text: &mut String, suggestion: &Result<Suggestion, String>) {
+    match suggestion {
+        Ok(suggestion) => {
+            suggestion.to_string().lines().for_each(|line| _ = writeln!(text, "{:>12} {line}", ""));
+        }
+        Err(why) => _ = writeln!(text, "{:>12} no line: {why}", ""),
+    }
+}

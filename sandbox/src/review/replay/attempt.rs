@@ -1,0 +1,257 @@
+//! What a recorded event asked of a policy, as the hooks of an enforced run would ask it.
+//!
+//! Only what the kernel judges counts: what it had judged when it was recorded, what went through, and what failed
+//! in a way that shows that the hook was passed. A call that failed before (no such file, no permission on the way)
+//! reaches no hook in an enforced run either.
+
+use std::net::IpAddr;
+
+use audit_verify::canonical::Record;
+use policy::{Access, AccessSet, End, Owner, Protocol, SectionKind};
+
+/// What was asked; several for one event, of which all must be allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked<'l> {
+    /// Accesses of the section `files`.
+    File(AccessSet, &'l [u8]),
+    /// An execution.
+    Run(&'l [u8]),
+    /// A network access.
+    End(Access, End<'l>),
+    /// The object at `old` gets the name `new`, or the two swap names: what is closed at one must not be open at
+    /// the other.
+    NewName {
+        /// Where it is.
+        old: &'l [u8],
+        /// The further name.
+        new: &'l [u8],
+        /// Both get the other's name.
+        swap: bool,
+    },
+    /// An act that any of these words of the section `kernel` opens.
+    Kernel(&'static [&'static str]),
+    /// The kernel could not judge it: denied whatever the policy says.
+    Unjudged(&'l str),
+}
+
+/// What an event is to a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading<'l> {
+    /// An attempt.
+    Asked(Vec<Asked<'l>>),
+    /// Nothing that a policy judges, or an attempt that reached no hook.
+    Nothing,
+    /// An attempt whose object the event does not name.
+    Unknown,
+}
+
+/// `RENAME_EXCHANGE` as the log has it.
+const RENAME_EXCHANGE: u64 = libc::RENAME_EXCHANGE as u64;
+
+/// Why a cut path is denied, in the record's words.
+const TOO_LONG: &str = "the path is too long to be judged";
+
+/// Reads an event. `in_run` says whether a pid is one of the run's.
+pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading<'l> {
+    let Some(event_type) = record.text("event_type") else { return Reading::Nothing };
+    if let Some(words) = kernel_act(event_type, record, in_run) {
+        return Reading::Asked(vec![Asked::Kernel(words)]);
+    }
+    let judged = record.text("layer") == Some("lsm");
+    if !judged && !passed_hook(event_type, record) {
+        return Reading::Nothing;
+    }
+    if let (true, Some(reason), None) = (judged, record.text("reason"), record.text("policy_rule")) {
+        // Without a rule a hook denies for a reason of its own; `unattributed` is what the evaluator said.
+        match reason {
+            "unattributed" => {}
+            "the run has been ended" => return Reading::Nothing,
+            reason => return Reading::Asked(vec![Asked::Unjudged(reason)]),
+        }
+    }
+    let asked = match asked(event_type, record) {
+        Some(asked) if asked.is_empty() => return Reading::Nothing,
+        Some(asked) => asked,
+        None => return Reading::Unknown,
+    };
+    if record.flag("path_truncated") == Some(true) {
+        return Reading::Asked(vec![Asked::Unjudged(TOO_LONG)]);
+    }
+    Reading::Asked(asked)
+}
+
+/// The accesses of an event; `None` where it does not name its object, empty where there is nothing to judge.
+fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>> {
+    let path = || record.bytes("path");
+    let file = |access: Access, path: &'l [u8]| Asked::File(access.into(), path);
+    let one = |access| Some(vec![file(access, path()?)]);
+    match event_type {
+        "exec" => Some(executed(record)?.into_iter().map(Asked::Run).collect()),
+        "file_open" | "file_create" => {
+            let accesses = match record.list("access") {
+                Some(words) => words.iter().filter_map(|word| access(word)).collect(),
+                // mknod(2) opens nothing.
+                None if event_type == "file_create" => Access::Create.into(),
+                None => AccessSet::EMPTY,
+            };
+            if accesses.is_empty() {
+                return Some(Vec::new());
+            }
+            let path = path()?;
+            // Pipes and the like belong to the run.
+            Some(if path.starts_with(b"/") { vec![Asked::File(accesses, path)] } else { Vec::new() })
+        }
+        "file_delete" | "dir_delete" => one(Access::Delete),
+        "file_symlink" | "dir_create" => one(Access::Create),
+        "file_load" => one(Access::Load),
+        "file_truncate" | "file_mode" | "file_owner" | "file_times" | "file_xattr" | "file_flags" => {
+            let path = path()?;
+            let by_descriptor = record.text("syscall").is_some_and(|call| call.starts_with('f'));
+            if by_descriptor && !path.starts_with(b"/") {
+                return Some(Vec::new());
+            }
+            let access = if event_type == "file_truncate" { Access::Write } else { Access::Attributes };
+            Some(vec![file(access, path)])
+        }
+        "file_link" => {
+            let (old, new) = (path()?, record.bytes("path2")?);
+            Some(vec![file(Access::Create, new), Asked::NewName { old, new, swap: false }])
+        }
+        "file_rename" => {
+            let (old, new) = (path()?, record.bytes("path2")?);
+            let swap = record.uint("flags").unwrap_or(0) & RENAME_EXCHANGE != 0;
+            let both: AccessSet = [Access::Delete, Access::Create].into_iter().collect();
+            let ends = match swap {
+                true => [Asked::File(both, old), Asked::File(both, new)],
+                false => [file(Access::Delete, old), file(Access::Create, new)],
+            };
+            Some(ends.into_iter().chain([Asked::NewName { old, new, swap }]).collect())
+        }
+        "net_connect" => end(Access::Connect, record),
+        "net_send" => end(Access::Send, record),
+        "net_bind" => end(Access::Bind, record),
+        "net_listen" => end(Access::Listen, record),
+        _ => Some(Vec::new()),
+    }
+}
+
+fn access(word: &[u8]) -> Option<Access> {
+    SectionKind::Files.accesses().iter().find(|access| access.name().as_bytes() == word)
+}
+
+/// The files that an exec executes: the one that runs, and the text whose first line names it.
+fn executed<'l>(record: &'l Record<'_>) -> Option<Vec<&'l [u8]>> {
+    let path = record.bytes("path");
+    let succeeded = record.int("ret") == Some(0);
+    let object = match record.bytes("target") {
+        Some(judged) => judged,
+        None if succeeded => record.bytes("exe")?,
+        None => path?,
+    };
+    let mut executed = vec![object];
+    let argv = record.list("argv").unwrap_or_default();
+    // The kernel puts the interpreter, perhaps one argument, and the script's name before the others.
+    if let (true, Some(path)) = (succeeded, path)
+        && path != object
+        && argv.iter().skip(1).take(2).any(|word| is_name_of(word, path, record.bytes("cwd")))
+    {
+        executed.push(path);
+    }
+    Some(executed)
+}
+
+/// Whether `name`, seen from `cwd`, is what the record joined to `path`.
+fn is_name_of(name: &[u8], path: &[u8], cwd: Option<&[u8]>) -> bool {
+    if name.starts_with(b"/") {
+        return name == path;
+    }
+    let Some(mut base) = cwd else { return false };
+    let mut rest = name;
+    loop {
+        match rest {
+            [b'.', b'/', after @ ..] | [b'/', after @ ..] => rest = after,
+            [b'.', b'.', b'/', after @ ..] => {
+                rest = after;
+                base = &base[..base.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
+            }
+            _ => break,
+        }
+    }
+    let base = base.strip_suffix(b"/").unwrap_or(base);
+    path.strip_prefix(base).and_then(|below| below.strip_prefix(b"/")) == Some(rest)
+}
+
+fn end<'l>(access: Access, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>> {
+    let [ip, port] = match access {
+        Access::Bind | Access::Listen => ["src_ip", "src_port"],
+        _ => ["dst_ip", "dst_port"],
+    };
+    let end = match (record.text(ip), record.text("family"), record.bytes("path")) {
+        (Some(address), _, _) => End::Address {
+            address: address.parse::<IpAddr>().ok()?,
+            port: u16::try_from(record.uint(port)?).ok()?,
+            protocol: protocol(record.text("proto")),
+            names: &[],
+            owner: Owner::Elsewhere,
+        },
+        // Dissolving a connection.
+        (None, Some("unspec"), _) => return Some(Vec::new()),
+        // Too short to be an address, or none that the record has.
+        (None, Some("inet" | "inet6"), _) => return None,
+        (None, Some("unix"), Some(path)) => path.strip_prefix(b"@").map_or(End::Path(path), End::Abstract),
+        _ => End::Other,
+    };
+    Some(vec![Asked::End(access, end)])
+}
+
+fn protocol(word: Option<&str>) -> Protocol {
+    match word {
+        Some("tcp" | "mptcp") => Protocol::Tcp,
+        Some("udp" | "udplite") => Protocol::Udp,
+        _ => Protocol::Other,
+    }
+}
+
+/// The words of the section `kernel` of which any opens the event's act.
+fn kernel_act(
+    event_type: &str,
+    record: &Record<'_>,
+    in_run: impl Fn(u64) -> bool,
+) -> Option<&'static [&'static str]> {
+    Some(match event_type {
+        "proc_mount" => &["mount"],
+        "proc_userns" => &["userns"],
+        "proc_chroot" => &["chroot"],
+        "proc_bpf" => &["bpf"],
+        "proc_signal" => &["signal-outside"],
+        // ptrace(PTRACE_TRACEME) names no target: the parent, which is in the run or made it.
+        "proc_ptrace" if record.uint("target_pid").is_none_or(in_run) => &["ptrace-own", "ptrace-any"],
+        "proc_ptrace" => &["ptrace-any"],
+        _ => return None,
+    })
+}
+
+/// Whether a call that no hook judged when it was recorded would have come as far as to the hook.
+fn passed_hook(event_type: &str, record: &Record<'_>) -> bool {
+    let Some(ret) = record.int("ret") else { return false };
+    let Ok(errno) = i32::try_from(-ret) else { return false };
+    if errno <= 0 {
+        return true;
+    }
+    // Errnos that these calls give before they ask, or both before and after, are not here.
+    let behind: &[i32] = match event_type {
+        // What is wrong with the descriptor or the address's bytes is noticed before, everything else behind.
+        "net_connect" | "net_send" | "net_bind" | "net_listen" => {
+            return ![libc::EBADF, libc::ENOTSOCK, libc::EFAULT, libc::EINVAL].contains(&errno);
+        }
+        "exec" => &[libc::ENOEXEC],
+        // do_unlinkat(), do_rmdir(), do_renameat2() in fs/namei.c: the hook stands before vfs_unlink() and the like,
+        // and may_delete() in these gives EPERM for others' files.
+        "file_delete" | "dir_delete" | "file_rename" => &[libc::EPERM, libc::EBUSY, libc::ENOTEMPTY],
+        // chmod_common(), chown_common() in fs/open.c.
+        "file_mode" | "file_owner" => &[libc::EPERM],
+        "file_open" => &[libc::ENXIO, libc::ENODEV],
+        _ => &[],
+    };
+    behind.contains(&errno)
+}

@@ -1,0 +1,223 @@
+//! What a policy says of recorded attempts: the verdicts that an enforced run of the same command would give.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use policy::{
+    Access, AccessSet, Act, Decision, Digest, Mode, Policy, RuleName, SectionKind, Subject, Verdict, evaluate,
+};
+
+use super::attempt::Asked;
+use super::lineage::{SubjectId, Subjects};
+
+/// Verdicts that are remembered at most.
+const REMEMBERED: usize = 65_536;
+
+/// What the policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The verdict.
+    pub outcome: Outcome,
+    /// The rule or default behind it; `None` where the kernel could not judge.
+    pub rule: Option<RuleName>,
+    /// The rule's own explanation; for what the kernel could not judge why.
+    pub because: Option<Arc<str>>,
+}
+
+/// What would become of an attempt; the later ones beat the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It goes ahead.
+    Allowed,
+    /// It goes ahead, and the record says that something on trial would deny it.
+    OnTrial,
+    /// It is denied; an `ask` where nobody answers too.
+    Blocked,
+}
+
+impl Outcome {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::OnTrial => "on trial",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+impl Ruling {
+    fn of(verdict: &Verdict<'_>) -> Self {
+        let (outcome, rule, because) = match &verdict.audited {
+            Some(audited) if verdict.decision == Decision::Allow => {
+                (Outcome::OnTrial, audited.rule, audited.because)
+            }
+            _ if verdict.decision == Decision::Allow => (Outcome::Allowed, verdict.rule, verdict.because),
+            _ => (Outcome::Blocked, verdict.rule, verdict.because),
+        };
+        Ruling { outcome, rule: Some(rule.clone()), because: because.map(Arc::from) }
+    }
+}
+
+/// The ruling on an event, and which of its parts it is about.
+#[derive(Clone, Debug)]
+pub struct Judged<'a, 'l> {
+    /// The strictest; of equal ones that of the first rule by name.
+    pub ruling: Arc<Ruling>,
+    /// The part.
+    pub about: &'a Asked<'l>,
+    /// The accesses of [`Asked::NewName`] that the new name would open.
+    pub gained: AccessSet,
+}
+
+/// Judges attempts by one policy.
+#[derive(Debug)]
+pub struct Court<'p> {
+    policy: &'p Policy,
+    /// Whether a rule asks who acts.
+    personal: bool,
+    remembered: HashMap<(Option<SubjectId>, AccessSet), HashMap<Box<[u8]>, Arc<Ruling>>>,
+    count: usize,
+}
+
+impl<'p> Court<'p> {
+    /// For one policy.
+    pub fn new(policy: &'p Policy) -> Self {
+        let paths = policy.files().rules().iter().chain(policy.exec().rules());
+        let mut conditions =
+            paths.map(|rule| rule.who()).chain(policy.network().rules().iter().map(|r| r.who()));
+        let personal = conditions.any(|who| !who.is_anyone());
+        Self { policy, personal, remembered: HashMap::new(), count: 0 }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &'p Policy {
+        self.policy
+    }
+
+    /// Judges an event; `None` where nothing is asked.
+    pub fn judge<'a, 'l>(
+        &mut self,
+        asked: &'a [Asked<'l>],
+        who: SubjectId,
+        subjects: &Subjects,
+    ) -> Option<Judged<'a, 'l>> {
+        let mut strictest: Option<Judged<'a, 'l>> = None;
+        for about in asked {
+            let (ruling, gained) = self.part(about, who, subjects);
+            let key = |ruling: &Ruling| {
+                (std::cmp::Reverse(ruling.outcome), ruling.rule.is_none(), ruling.rule.clone())
+            };
+            if strictest.as_ref().is_none_or(|other| key(&ruling) < key(&other.ruling)) {
+                strictest = Some(Judged { ruling, about, gained });
+            }
+        }
+        strictest
+    }
+
+    fn part(&mut self, asked: &Asked<'_>, who: SubjectId, subjects: &Subjects) -> (Arc<Ruling>, AccessSet) {
+        let plain = |ruling| (ruling, AccessSet::EMPTY);
+        match *asked {
+            Asked::File(accesses, path) => plain(self.at(accesses, path, who, subjects)),
+            Asked::Run(path) => plain(self.at(Access::Run.into(), path, who, subjects)),
+            Asked::End(access, end) => {
+                let act = Act::Network { accesses: access.into(), end };
+                let verdict =
+                    |subject: &Subject<'_>| Ruling::of(&evaluate::judge(self.policy, subject, &act));
+                plain(Arc::new(subjects.with(who, verdict)))
+            }
+            Asked::NewName { old, new, swap } => self.new_name((old, new), swap, who, subjects),
+            Asked::Kernel(words) => {
+                let open = self.policy.settings().kernel_allowed().iter().any(|word| words.contains(word));
+                let outcome = match self.policy.mode() {
+                    _ if open => Outcome::Allowed,
+                    Mode::Enforce => Outcome::Blocked,
+                    // One that is on trial closes nothing.
+                    Mode::Audit => Outcome::Allowed,
+                };
+                plain(Arc::new(Ruling { outcome, rule: Some(self.policy.kernel_default()), because: None }))
+            }
+            Asked::Unjudged(reason) => {
+                let because = Some(Arc::from(reason));
+                plain(Arc::new(Ruling { outcome: Outcome::Blocked, rule: None, because }))
+            }
+        }
+    }
+
+    /// What is closed at one name must not be open at the other.
+    fn new_name(
+        &mut self,
+        (old, new): (&[u8], &[u8]),
+        swap: bool,
+        who: SubjectId,
+        subjects: &Subjects,
+    ) -> (Arc<Ruling>, AccessSet) {
+        let mut gained = AccessSet::EMPTY;
+        let mut found: Option<Arc<Ruling>> = None;
+        for access in OBJECT {
+            let [at_old, at_new] = [old, new].map(|path| self.at(access.into(), path, who, subjects));
+            let closed = match (at_old.outcome, at_new.outcome) {
+                (Outcome::Blocked, open) if open != Outcome::Blocked => at_old,
+                (open, Outcome::Blocked) if swap && open != Outcome::Blocked => at_new,
+                _ => continue,
+            };
+            gained.insert(access);
+            if found.as_ref().is_none_or(|other| closed.rule < other.rule) {
+                found = Some(closed);
+            }
+        }
+        let free = || Arc::new(Ruling { outcome: Outcome::Allowed, rule: None, because: None });
+        (found.unwrap_or_else(free), gained)
+    }
+
+    /// Accesses to a path, all of one section.
+    fn at(&mut self, accesses: AccessSet, path: &[u8], who: SubjectId, subjects: &Subjects) -> Arc<Ruling> {
+        let key = (self.personal.then_some(who), accesses);
+        if let Some(ruling) = self.remembered.get(&key).and_then(|paths| paths.get(path)) {
+            return ruling.clone();
+        }
+        let act = match accesses.contains(Access::Run) {
+            // No record has contents: they are taken to be none that a rule names.
+            true => Act::Exec { path, sha256: Some(&Digest::UNNAMED) },
+            false => Act::File { accesses, path },
+        };
+        let policy = self.policy;
+        let ruling = subjects.with(who, |subject| Ruling::of(&evaluate::judge(policy, subject, &act)));
+        let ruling = Arc::new(ruling);
+        if self.count >= REMEMBERED {
+            self.remembered.clear();
+            self.count = 0;
+        }
+        self.count += 1;
+        self.remembered.entry(key).or_default().insert(path.into(), ruling.clone());
+        ruling
+    }
+}
+
+/// Accesses to an object itself, which a new name must not open.
+const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
+
+/// What a replay cannot tell of a policy, because records do not have it; each in one line.
+pub fn blind_spots(policy: &Policy) -> Vec<String> {
+    let mut notes = Vec::new();
+    for rule in policy.exec().rules().iter().filter(|rule| !rule.sha256().is_empty()) {
+        notes.push(format!(
+            "rule {} is about contents, which records do not have: it is left out",
+            rule.name()
+        ));
+    }
+    let named = policy.network().rules().iter();
+    for rule in named.filter(|rule| rule.objects().iter().chain(rule.except()).any(|to| to.is_host())) {
+        notes
+            .push(format!("rule {} names hosts, which records do not: no attempt matches them", rule.name()));
+    }
+    let closes_load =
+        |kind: Decision, accesses: AccessSet| kind != Decision::Allow && accesses.contains(Access::Load);
+    let files = policy.files();
+    if files.rules().iter().any(|rule| closes_load(rule.effect(), rule.accesses()))
+        || closes_load(files.default(), SectionKind::Files.accesses())
+    {
+        notes.push("files mapped as code (load) are recorded only where they are denied".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,211 @@
+//! Denials of the same rule at the same object, put together, with the line that would allow each.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use policy::suggest::{self, Suggester, Suggestion};
+use policy::{Access, AccessSet, Act, Digest, End, Policy, Protocol, RuleName, Variables};
+
+use super::attempt::Asked;
+use super::court::{Judged, Outcome, Ruling};
+use super::lineage::{SubjectId, Subjects};
+use crate::review::text::safe;
+
+/// Programs that are named in a group at most.
+const PROGRAMS: usize = 3;
+
+/// What a group is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Object {
+    File(Vec<u8>),
+    Run(Vec<u8>),
+    /// A new name for what is here.
+    NewName(Vec<u8>),
+    Address(std::net::IpAddr, u16, Protocol),
+    Socket(Vec<u8>),
+    Abstract(Vec<u8>),
+    Family,
+    Kernel(&'static [&'static str]),
+    /// Nothing that a rule is about.
+    Nothing,
+}
+
+impl Object {
+    fn of(asked: &Asked<'_>) -> Self {
+        match *asked {
+            Asked::File(_, path) => Self::File(path.to_vec()),
+            Asked::Run(path) => Self::Run(path.to_vec()),
+            Asked::NewName { old, .. } => Self::NewName(old.to_vec()),
+            Asked::End(_, End::Address { address, port, protocol, .. }) => {
+                Self::Address(address, port, protocol)
+            }
+            Asked::End(_, End::Path(path)) => Self::Socket(path.to_vec()),
+            Asked::End(_, End::Abstract(name)) => Self::Abstract(name.to_vec()),
+            Asked::End(_, End::Other) => Self::Family,
+            Asked::Kernel(words) => Self::Kernel(words),
+            Asked::Unjudged(_) => Self::Nothing,
+        }
+    }
+
+    /// For people, safe on a terminal.
+    fn text(&self) -> String {
+        match self {
+            Self::File(path) | Self::Run(path) => safe(path),
+            Self::NewName(path) => format!("{} (by another name)", safe(path)),
+            Self::Address(address, port, protocol) => {
+                let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+                let suffix = match protocol {
+                    Protocol::Tcp => "/tcp",
+                    Protocol::Udp => "/udp",
+                    Protocol::Other => "",
+                };
+                format!("{host}:{port}{suffix}")
+            }
+            Self::Socket(path) => format!("unix:{}", safe(path)),
+            Self::Abstract(name) => format!("unix:@{}", safe(name)),
+            Self::Family => "a socket of another family".to_owned(),
+            Self::Kernel(words) => words.first().copied().unwrap_or_default().to_owned(),
+            Self::Nothing => "what could not be judged".to_owned(),
+        }
+    }
+}
+
+/// Denials of one rule at one object.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What becomes of them.
+    pub outcome: Outcome,
+    /// The rule or default; `None` where the kernel could not judge.
+    pub rule: Option<RuleName>,
+    /// The rule's own explanation.
+    pub because: Option<String>,
+    /// The object in words, safe to print.
+    pub object: String,
+    /// What was tried; empty for what is no access.
+    pub accesses: AccessSet,
+    /// How often.
+    pub count: u64,
+    /// The programs that tried it, as paths safe to print: some of them.
+    pub programs: Vec<String>,
+    /// What would allow it, or why nothing is suggested.
+    pub suggestion: Result<Suggestion, String>,
+}
+
+#[derive(Debug)]
+struct Pile {
+    accesses: AccessSet,
+    count: u64,
+    because: Option<String>,
+    /// The first who tried it: the suggestion is made for it.
+    who: SubjectId,
+    owner: policy::Owner,
+    programs: Vec<String>,
+}
+
+/// Collects denials.
+#[derive(Debug, Default)]
+pub struct Groups {
+    piles: BTreeMap<(Outcome, Option<RuleName>, Object), Pile>,
+}
+
+impl Groups {
+    /// Adds an event that would not just be allowed.
+    pub fn add(&mut self, judged: &Judged<'_, '_>, who: SubjectId, subjects: &Subjects, count: u64) {
+        let Ruling { outcome, rule, because } = &*judged.ruling;
+        let accesses = match judged.about {
+            Asked::File(accesses, _) => *accesses,
+            Asked::Run(_) => Access::Run.into(),
+            Asked::End(access, _) => (*access).into(),
+            Asked::NewName { .. } => judged.gained,
+            Asked::Kernel(_) | Asked::Unjudged(_) => AccessSet::EMPTY,
+        };
+        let owner = match judged.about {
+            Asked::End(_, End::Address { owner, .. }) => *owner,
+            _ => policy::Owner::Elsewhere,
+        };
+        let key = (*outcome, rule.clone(), Object::of(judged.about));
+        let pile = self.piles.entry(key).or_insert_with(|| Pile {
+            accesses: AccessSet::EMPTY,
+            count: 0,
+            because: because.as_deref().map(str::to_owned),
+            who,
+            owner,
+            programs: Vec::new(),
+        });
+        pile.accesses = pile.accesses.union(accesses);
+        pile.count += count;
+        if pile.programs.len() < PROGRAMS {
+            let exe = safe(subjects.exe(who));
+            if !exe.is_empty() && !pile.programs.contains(&exe) {
+                pile.programs.push(exe);
+            }
+        }
+    }
+
+    /// How many attempts have this outcome.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.piles.iter().filter(|((found, ..), _)| *found == outcome).map(|(_, pile)| pile.count).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.piles.is_empty()
+    }
+
+    /// The groups: those of the rule that denies most come first, and in it the object that is tried most.
+    pub fn finish(self, policy: &Policy, variables: &Variables, subjects: &Subjects) -> Vec<Group> {
+        let mut by_rule: BTreeMap<(Outcome, Option<RuleName>), u64> = BTreeMap::new();
+        for ((outcome, rule, _), pile) in &self.piles {
+            *by_rule.entry((*outcome, rule.clone())).or_default() += pile.count;
+        }
+        let mut piles: Vec<_> = self.piles.into_iter().collect();
+        piles.sort_by_cached_key(|((outcome, rule, object), pile)| {
+            let of_rule = by_rule.get(&(*outcome, rule.clone())).copied().unwrap_or(0);
+            (Reverse(*outcome), Reverse(of_rule), rule.clone(), Reverse(pile.count), object.clone())
+        });
+        let mut suggester = Suggester::new(policy, variables);
+        let group = |((outcome, rule, object), pile): ((Outcome, Option<RuleName>, Object), Pile)| Group {
+            outcome,
+            rule,
+            object: object.text(),
+            suggestion: suggestion(&mut suggester, policy, &object, &pile, subjects),
+            because: pile.because,
+            accesses: pile.accesses,
+            count: pile.count,
+            programs: pile.programs,
+        };
+        piles.into_iter().map(group).collect()
+    }
+}
+
+fn suggestion(
+    suggester: &mut Suggester<'_>,
+    policy: &Policy,
+    object: &Object,
+    pile: &Pile,
+    subjects: &Subjects,
+) -> Result<Suggestion, String> {
+    let accesses = pile.accesses;
+    let end = |end| Act::Network { accesses, end };
+    let act = match object {
+        Object::File(path) => Act::File { accesses, path },
+        Object::Run(path) => Act::Exec { path, sha256: Some(&Digest::UNNAMED) },
+        Object::Address(address, port, protocol) => end(End::Address {
+            address: *address,
+            port: *port,
+            protocol: *protocol,
+            names: &[],
+            owner: pile.owner,
+        }),
+        Object::Socket(path) => end(End::Path(path)),
+        Object::Abstract(name) => end(End::Abstract(name)),
+        Object::Family => end(End::Other),
+        Object::Kernel(words) => {
+            let word = words.first().copied().unwrap_or_default();
+            return suggest::kernel(policy, word).map_err(|why| why.to_string());
+        }
+        Object::NewName(_) => return Err("the new name would open what the old one closes".to_owned()),
+        Object::Nothing => return Err("no rule is about it".to_owned()),
+    };
+    subjects.with(pile.who, |subject| suggester.narrowest(subject, &act)).map_err(|why| why.to_string())
+}

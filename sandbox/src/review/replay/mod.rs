@@ -1,0 +1,182 @@
+//! Recorded runs put to a policy: what it would have blocked.
+//!
+//! [`attempt`] says what an event asked, [`lineage`] who asked, [`court`] what a policy says, [`groups`] puts the
+//! denials together. What a record cannot tell is said as a note, never guessed.
+
+pub mod attempt;
+pub mod court;
+pub mod groups;
+pub mod lineage;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+
+use audit_verify::canonical::Record;
+use audit_verify::verify::{Question, Verdict, Verifier};
+use policy::{Access, End, Owner, Protocol};
+
+use super::text::grouped;
+use super::view::{ViewError, log_error};
+use crate::record::LOG;
+use crate::record::lines::Lines;
+use crate::record::store::{Found, open_regular};
+use attempt::{Asked, Reading};
+use lineage::{Lineage, SubjectId, Subjects};
+
+/// One event that asked something.
+#[derive(Debug)]
+pub struct Attempt<'a, 'l> {
+    /// What, at least one part.
+    pub asked: &'a [Asked<'l>],
+    /// Who.
+    pub who: SubjectId,
+    /// All whom the run knows.
+    pub subjects: &'a Subjects,
+    /// How many attempts the line stands for.
+    pub count: u64,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Lines that tell of something that the run did.
+    pub events: u64,
+    /// Attempts that a policy judges.
+    pub attempts: u64,
+    /// What the record does not tell, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads runs one after the other.
+#[derive(Debug, Default)]
+pub struct Reader {
+    subjects: Subjects,
+}
+
+impl Reader {
+    /// Everybody who acted in the runs that were read.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Reads one run, and hands over each attempt in it.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn read(&mut self, run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+        let path = run.path.join(LOG);
+        let mut read = Read::default();
+        read.notes.extend(verified(&path)?);
+        let mut lines = Lines::new(open(&path)?, 0);
+        let mut lineage = Lineage::default();
+        let mut listeners: HashSet<(Protocol, u16)> = HashSet::new();
+        let mut missed = Missed::default();
+        while let Some(line) = lines.next_line().map_err(|e| log_error("read", &path, e))? {
+            let Ok(record) = Record::parse(line.text) else {
+                missed.unread += 1;
+                continue;
+            };
+            match record.text("event_type") {
+                None | Some("run_start" | "run_end") => continue,
+                Some("gap") => {
+                    missed.lost += record.uint("lost").unwrap_or(1);
+                    continue;
+                }
+                Some("proc_io_uring") => missed.rings += 1,
+                Some(_) => {}
+            }
+            let count = record.uint("count").unwrap_or(1).max(1);
+            read.events += count;
+            let who = lineage.actor(&record, &mut self.subjects);
+            match attempt::read(&record, |pid| lineage.has_pid(pid)) {
+                Reading::Nothing => {}
+                Reading::Unknown => missed.unknown += count,
+                Reading::Asked(mut asked) => {
+                    read.attempts += count;
+                    for part in &mut asked {
+                        own(part, &listeners);
+                        listeners.extend(listener(part));
+                    }
+                    each(&Attempt { asked: &asked, who, subjects: &self.subjects, count });
+                }
+            }
+            lineage.learn(&record, who, &mut self.subjects);
+        }
+        missed.strangers = lineage.strangers;
+        read.notes.extend(missed.notes());
+        for note in &mut read.notes {
+            *note = format!("{}: {note}", run.id);
+        }
+        Ok(read)
+    }
+}
+
+/// What became of attempts that are not put to the policy.
+#[derive(Debug, Default)]
+struct Missed {
+    unread: u64,
+    lost: u64,
+    unknown: u64,
+    rings: u64,
+    strangers: u64,
+}
+
+impl Missed {
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let all = [
+            (self.unread, "lines could not be read"),
+            (self.lost, "events were lost, and are not judged"),
+            (self.unknown, "attempts do not name their object, and are not judged"),
+            (self.strangers, "processes began unrecorded: rules that ask who acts take them for unknown"),
+            (
+                self.rings,
+                "io_uring were set up: an enforced run refuses them unless `kernel` allows io-uring",
+            ),
+        ];
+        all.into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {what}", grouped(count)))
+    }
+}
+
+fn open(path: &Path) -> Result<File, ViewError> {
+    open_regular(path).map_err(|e| log_error("open", path, e))
+}
+
+/// What is wrong with the log as a whole.
+fn verified(path: &Path) -> Result<Option<String>, ViewError> {
+    let report = Verifier::new(Question::Log).run(open(path)?).map_err(|e| log_error("verify", path, e))?;
+    Ok(match report.verdict {
+        Verdict::Incomplete { why, .. } => Some(format!("the record is incomplete: {why}")),
+        Verdict::Tampered(fault) => {
+            Some(format!("TAMPERED, from line {} on: {}", grouped(fault.line), fault.why))
+        }
+        Verdict::Unchecked(why) => Some(format!("cannot be checked: {why}")),
+        Verdict::Intact { .. } | Verdict::ChainHolds { .. } => None,
+    })
+}
+
+/// The run's own listener, where the part binds one.
+fn listener(part: &Asked<'_>) -> Option<(Protocol, u16)> {
+    match part {
+        Asked::End(Access::Bind | Access::Listen, End::Address { port, protocol, .. }) if *port != 0 => {
+            Some((*protocol, *port))
+        }
+        _ => None,
+    }
+}
+
+/// Marks what reaches a listener of the run on this machine.
+fn own(part: &mut Asked<'_>, listeners: &HashSet<(Protocol, u16)>) {
+    if let Asked::End(Access::Connect | Access::Send, End::Address { address, port, protocol, owner, .. }) =
+        part
+        && (address.is_loopback() || address.is_unspecified())
+        && listeners.contains(&(*protocol, *port))
+    {
+        *owner = Owner::Run;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+use std::io::Write as _;
+
+use policy::{Policy, Variables};
+use proptest::prelude::*;
+use proptest::sample::select;
+use sandbox_ebpf::abi::policy::{access, net_access, proto};
+
+use super::court::{Court, Outcome};
+use super::*;
+use crate::event::decode::{Decoded, Facts};
+use crate::event::judge::{Judge, Judging};
+use crate::event::{Action, Event, EventType, Key, ProcId, Value};
+use crate::record::line::LineWriter;
+
+fn parse(text: &str) -> Policy {
+    Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+const POLICY: &str = r#"
+version: 1
+name: p
+files:
+  default: deny
+  rules:
+    - { name: open, allow: [all], path: ["/a/**", "/b"] }
+    - { name: keys, deny: [read], path: ["/a/k/**"], because: keys stay }
+    - { name: still, deny: [create, delete], path: ["/a/s/**"] }
+    - { name: soon, deny: [write, attributes], path: ["/a/t"], mode: audit }
+exec:
+  default: allow
+  rules:
+    - { name: tools, deny: [run], path: ["/a/tool", "/a/text"] }
+network:
+  default: deny
+  rules:
+    - { name: local, allow: [connect, send, bind, listen], to: ["127.0.0.0/8:80", "[::1]:53/udp"] }
+"#;
+
+const PATHS: [&str; 9] = ["/a", "/a/k", "/a/k/x", "/a/s/x", "/a/t", "/a/tool", "/a/text", "/b", "pipe:[4]"];
+
+/// What the judge of a run makes of an event, and what its record and this policy make of it: action and rule.
+fn compared(policy: &Policy, decoded: Decoded) -> (String, String) {
+    let mut judged = decoded.clone();
+    Judge::new(Some(policy.clone()), Judging::Observed).judge(&mut judged);
+    let rule = match judged.event.get(Key::PolicyRule) {
+        Some(Value::Bytes(rule)) => String::from_utf8_lossy(rule).into_owned(),
+        _ => "-".to_owned(),
+    };
+    let live = format!("{} {rule}", judged.event.action.name());
+
+    let (mut line, mut event) = (Vec::new(), decoded.event);
+    LineWriter::new("r", "a").write(&mut event, &mut line).unwrap();
+    let record = Record::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+    let mut subjects = Subjects::default();
+    let who = Lineage::default().actor(&record, &mut subjects);
+    let replayed = match attempt::read(&record, |_| false) {
+        Reading::Asked(asked) => {
+            let mut court = Court::new(policy);
+            let judged = court.judge(&asked, who, &subjects).expect("something is asked");
+            let action = match judged.ruling.outcome {
+                Outcome::Allowed => "ALLOWED",
+                Outcome::OnTrial | Outcome::Blocked => "WOULD_BLOCK",
+            };
+            let rule = judged.ruling.rule.as_ref().map_or("-", |rule| rule.as_str());
+            format!("{action} {rule}")
+        }
+        Reading::Nothing | Reading::Unknown => "OBSERVED -".to_owned(),
+    };
+    (live, replayed)
+}
+
+/// An event as the decoder of this kind of call makes it.
+fn event(kind: usize, path: &str, other: &str, flag: bool, ret: i64) -> Decoded {
+    use EventType::*;
+    let bytes = |text: &str| Value::Bytes(text.into());
+    let list = |words: &[&str]| Value::List(words.iter().map(|word| word.as_bytes().to_vec()).collect());
+    let facts = Facts { detached: !path.starts_with('/'), ..Facts::default() };
+    let asks = |access| Facts { access, ..facts };
+    let call = |name: &str| (Key::Syscall, bytes(name));
+    let at = (Key::Path, bytes(path));
+    let to = (Key::Path2, bytes(other));
+    let exchange = u64::from(libc::RENAME_EXCHANGE);
+    let (event_type, details, facts) = match kind {
+        0 if flag => (FileOpen, vec![at, (Key::Access, list(&["read"]))], asks(access::READ)),
+        0 => {
+            let words = (Key::Access, list(&["read", "write", "create"]));
+            (FileCreate, vec![at, words], asks(access::READ | access::WRITE | access::CREATE))
+        }
+        1 if flag => (FileDelete, vec![at], Facts { detached: false, ..asks(access::DELETE) }),
+        1 => (DirDelete, vec![at], Facts { detached: false, ..asks(access::DELETE) }),
+        2 if flag => {
+            let both = access::DELETE | access::CREATE;
+            let facts = Facts { access2: both, gained: None, detached: false, ..asks(both) };
+            (FileRename, vec![at, to, (Key::Flags, Value::Uint(exchange))], facts)
+        }
+        2 => {
+            let facts =
+                Facts { access2: access::CREATE, gained: None, detached: false, ..asks(access::DELETE) };
+            (FileRename, vec![at, to], facts)
+        }
+        3 => (
+            FileLink,
+            vec![at, to],
+            Facts { access2: access::CREATE, gained: None, detached: false, ..asks(0) },
+        ),
+        4 if flag => (FileSymlink, vec![at, to], Facts { detached: false, ..asks(access::CREATE) }),
+        4 => (DirCreate, vec![at], Facts { detached: false, ..asks(access::CREATE) }),
+        5 if flag => (FileTruncate, vec![at, call("ftruncate")], asks(access::WRITE)),
+        5 => (FileMode, vec![at, call("fchmod")], asks(access::ATTRIBUTES)),
+        6 => {
+            let script = flag && path != other;
+            let argv = (Key::Argv, list(&["sh", other][..1 + usize::from(flag)]));
+            let details = vec![(Key::Path, bytes(other)), (Key::Exe, bytes(path)), argv];
+            (Exec, details, Facts { script, detached: false, ..asks(access::RUN) })
+        }
+        7 => (FileOpen, vec![at], asks(0)),
+        _ => {
+            let ip = if flag { "127.0.0.1" } else { "::1" };
+            let port = if path.len().is_multiple_of(2) { 80 } else { 53 };
+            let (word, number) = if flag { ("tcp", proto::TCP) } else { ("udp", proto::UDP) };
+            let end = ip.parse().ok().map(|ip| (ip, port));
+            let (event_type, bit, keys) = match other.len() % 4 {
+                0 => (NetConnect, net_access::CONNECT, [Key::DstIp, Key::DstPort]),
+                1 => (NetSend, net_access::SEND, [Key::DstIp, Key::DstPort]),
+                2 => (NetBind, net_access::BIND, [Key::SrcIp, Key::SrcPort]),
+                _ => (NetListen, net_access::LISTEN, [Key::SrcIp, Key::SrcPort]),
+            };
+            let family = (Key::Family, bytes(if flag { "inet" } else { "inet6" }));
+            let port = (keys[1], Value::Int(port.into()));
+            let details = vec![family, (keys[0], bytes(ip)), port, (Key::Proto, bytes(word))];
+            (event_type, details, Facts { net_access: bit, proto: number, end, ..Facts::default() })
+        }
+    };
+    let details = details.into_iter().chain([(Key::Ret, Value::Int(ret))]).collect();
+    let process = ProcId { pid: 1, start_ns: 1 };
+    let action = Action::Observed;
+    Decoded { event: Event { event_type, action, wall_ns: 0, mono_ns: 0, kseq: 1, process, details }, facts }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The record holds all that the judge of a run went by.
+    #[test]
+    fn a_replay_says_what_the_judge_of_a_run_says(
+        kind in 0usize..9,
+        path in select(&PATHS[..]),
+        other in select(&PATHS[..8]),
+        flag in any::<bool>(),
+        failed in proptest::bool::weighted(0.1),
+        audit in any::<bool>(),
+    ) {
+        let mode = if audit { "mode: audit\nfiles:" } else { "files:" };
+        let policy = parse(&POLICY.replacen("files:", mode, 1));
+        // ENOENT shows no hook.
+        let ret = if failed { -2 } else { 0 };
+        prop_assume!(!(failed && kind == 8));
+        let decoded = event(kind, path, other, flag, ret);
+        let (live, replayed) = compared(&policy, decoded.clone());
+        // What the language itself allows has no rule, and is no question here.
+        let own = live == "ALLOWED -" && replayed == "OBSERVED -";
+        prop_assert!(own || live == replayed, "{live} but {replayed}: {decoded:?}");
+    }
+}
+
+/// A run's directory with these lines, chained as the product writes them.
+fn run(lines: &[Event]) -> (tempfile::TempDir, Found) {
+    let place = tempfile::tempdir().unwrap();
+    let (mut writer, mut text) = (LineWriter::new("20260101-000000-x", "x"), Vec::new());
+    let start = line(EventType::RunStart, 1, &[(Key::Nonce, "0")], 0);
+    let all = std::iter::once(&start).chain(lines);
+    all.for_each(|event| writer.write(&mut event.clone(), &mut text).unwrap());
+    File::create(place.path().join(LOG)).unwrap().write_all(&text).unwrap();
+    let found = Found { id: "20260101-000000-x".to_owned(), path: place.path().to_owned() };
+    (place, found)
+}
+
+fn line(event_type: EventType, pid: u32, details: &[(Key, &str)], ret: i64) -> Event {
+    let details = details.iter().map(|(key, value)| match *key {
+        Key::Access => (*key, Value::List(vec![value.as_bytes().to_vec()])),
+        Key::ChildPid | Key::Lost | Key::DstPort | Key::SrcPort => {
+            (*key, Value::Uint(value.parse().unwrap()))
+        }
+        key => (key, Value::Bytes(value.as_bytes().to_vec())),
+    });
+    let details = details.chain([(Key::Ret, Value::Int(ret))]).collect();
+    let process = ProcId { pid, start_ns: 1 };
+    Event { event_type, action: Action::Observed, wall_ns: 0, mono_ns: 0, kseq: 1, process, details }
+}
+
+fn fork(pid: u32, child: u32) -> Event {
+    let (number, name) = (child.to_string(), format!("{child}-1"));
+    line(EventType::Fork, pid, &[(Key::ChildPid, &number), (Key::ChildProcId, &name)], 0)
+}
+
+fn exec(pid: u32, exe: &str) -> Event {
+    line(EventType::Exec, pid, &[(Key::Path, exe), (Key::Exe, exe)], 0)
+}
+
+fn open(pid: u32, path: &str) -> Event {
+    line(EventType::FileOpen, pid, &[(Key::Path, path), (Key::Access, "read")], 3)
+}
+
+/// The outcome of each attempt in the run.
+fn outcomes(policy: &Policy, lines: &[Event]) -> (Vec<Outcome>, Read) {
+    let (_place, found) = run(lines);
+    let (mut court, mut all) = (Court::new(policy), Vec::new());
+    let mut reader = Reader::default();
+    let read = reader.read(&found, |attempt| {
+        all.extend(
+            court.judge(attempt.asked, attempt.who, attempt.subjects).map(|judged| judged.ruling.outcome),
+        );
+    });
+    (all, read.unwrap())
+}
+
+#[test]
+fn conditions_follow_forks_and_execs() {
+    use Outcome::{Allowed, Blocked};
+    let policy = parse(
+        "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+         - { name: by, allow: [read], path: [\"/by\"], by: [\"/bin/node\"] }\n    \
+         - { name: under, allow: [read], path: [\"/under\"], under: [\"/bin/npm\"] }\n",
+    );
+    let lines = [
+        exec(1, "/bin/npm"),
+        open(1, "/by"),
+        open(1, "/under"),
+        fork(1, 2),
+        exec(2, "/bin/sh"),
+        fork(2, 3),
+        exec(3, "/bin/node"),
+        open(3, "/by"),
+        open(3, "/under"),
+        // Another process with the same name, of which nothing is known.
+        open(9, "/under"),
+        // A new image changes what the process is, not what its children descend from.
+        exec(1, "/bin/true"),
+        open(1, "/under"),
+        open(2, "/under"),
+        open(2, "/by"),
+    ];
+    let (found, read) = outcomes(&policy, &lines);
+    let execs = [Allowed; 4];
+    let opens = [Blocked, Allowed, Allowed, Allowed, Blocked, Blocked, Allowed, Blocked];
+    assert_eq!(found.iter().filter(|outcome| **outcome == Allowed).count(), 4 + execs.len());
+    let only_opens: Vec<Outcome> = found
+        .iter()
+        .zip([1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0])
+        .filter(|(_, is_exec)| *is_exec == 0)
+        .map(|(outcome, _)| *outcome)
+        .collect();
+    assert_eq!(only_opens, opens);
+    assert!(read.notes.iter().any(|note| note.contains("1 processes began unrecorded")), "{:?}", read.notes);
+}
+
+#[test]
+fn what_a_record_lacks_is_said() {
+    let policy = parse("version: 1\nname: p\nfiles: { default: allow }\n");
+    let lines = [exec(1, "/bin/sh"), line(EventType::Gap, 1, &[(Key::Lost, "7")], 0), open(1, "/x")];
+    let (found, read) = outcomes(&policy, &lines);
+    assert_eq!((found.len(), read.attempts, read.events), (2, 2, 2));
+    let told = read.notes.join("\n");
+    for says in ["the record is incomplete", "7 events were lost"] {
+        assert!(told.contains(says), "{says} in {told}");
+    }
+}
+
+#[test]
+fn calls_that_failed_behind_the_hook_count_and_others_do_not() {
+    let policy = parse(POLICY);
+    let connect = |ret| {
+        let end =
+            [(Key::Family, "inet"), (Key::DstIp, "10.0.0.1"), (Key::DstPort, "80"), (Key::Proto, "tcp")];
+        line(EventType::NetConnect, 1, &end, ret)
+    };
+    let errno = |errno: i32| -i64::from(errno);
+    for (event, counts) in [
+        (connect(errno(libc::ECONNREFUSED)), true),
+        (connect(errno(libc::EINPROGRESS)), true),
+        (connect(errno(libc::EBADF)), false),
+        (line(EventType::DirDelete, 1, &[(Key::Path, "/x")], errno(libc::ENOTEMPTY)), true),
+        (line(EventType::FileDelete, 1, &[(Key::Path, "/x")], errno(libc::ENOENT)), false),
+        (line(EventType::FileDelete, 1, &[(Key::Path, "/x")], errno(libc::EACCES)), false),
+        (
+            line(EventType::FileOpen, 1, &[(Key::Path, "/x"), (Key::Access, "read")], errno(libc::EACCES)),
+            false,
+        ),
+    ] {
+        let (found, _) = outcomes(&policy, std::slice::from_ref(&event));
+        assert_eq!(found, if counts { vec![Outcome::Blocked] } else { vec![] }, "{event:?}");
+    }
+}
+
+#[test]
+fn own_listeners_are_known_by_their_ports() {
+    let policy = parse(
+        "version: 1\nname: p\nnetwork:\n  default: deny\n  rules:\n    \
+         - { name: own, allow: [connect, bind, listen], to: [\"own:1024-65535\"] }\n",
+    );
+    let end = |event_type, ip, port, keys: [Key; 2]| {
+        line(event_type, 1, &[(Key::Family, "inet"), (keys[0], ip), (keys[1], port), (Key::Proto, "tcp")], 0)
+    };
+    let (own, other) = ([Key::SrcIp, Key::SrcPort], [Key::DstIp, Key::DstPort]);
+    let lines = [
+        end(EventType::NetConnect, "127.0.0.1", "8000", other),
+        end(EventType::NetBind, "0.0.0.0", "8000", own),
+        end(EventType::NetConnect, "127.0.0.1", "8000", other),
+        end(EventType::NetConnect, "127.0.0.1", "5432", other),
+        end(EventType::NetConnect, "10.0.0.1", "8000", other),
+    ];
+    use Outcome::{Allowed, Blocked};
+    assert_eq!(outcomes(&policy, &lines).0, [Blocked, Allowed, Allowed, Blocked, Blocked]);
+}
