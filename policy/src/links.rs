@@ -8,7 +8,7 @@
 //! the command cannot have made in an earlier run. Which those are is the caller's to say; this module reads no
 //! file system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Target;
 use crate::ends::Meaning;
@@ -43,7 +43,7 @@ enum Direction {
 }
 
 /// What happened in one rule: from where to where, and whether the rule follows.
-type Ways = BTreeMap<(Vec<u8>, Vec<u8>, bool), usize>;
+type Ways = BTreeSet<(Vec<u8>, Vec<u8>, bool)>;
 
 impl Policy {
     /// The policy with what its paths lead to. `resolve` gives the way of an existing path, `None` for one that is
@@ -64,7 +64,7 @@ impl Policy {
         let mut inherited = Vec::new();
         for (name, ways) in found {
             let place = self.origins.get(&name).and_then(|origin| origin.name);
-            for ((from, to, followed), _) in ways {
+            for (from, to, followed) in ways {
                 let (from, to) = (crate::pattern::escape(&from), crate::pattern::escape(&to));
                 let (severity, text) = if followed {
                     let text = format!("rule `{name}`: `{from}` leads to `{to}`, which it is about too");
@@ -167,7 +167,7 @@ impl Follower<'_> {
                     continue;
                 }
                 let follows = direction == Direction::Tighter || resolved.links == Links::Trusted;
-                *self.ways.entry((from, resolved.path, follows)).or_default() += 1;
+                self.ways.insert((from, resolved.path, follows));
                 if follows {
                     list.push(pattern);
                 }

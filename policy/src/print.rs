@@ -106,12 +106,12 @@ pub(crate) fn settings(out: &mut String, settings: &Settings) {
 
 fn section<O: Written>(out: &mut String, kind: SectionKind, section: &Section<O>) {
     let _ = writeln!(out, "{}:\n  default: {}", kind.name(), section.default);
-    if section.rules.is_empty() {
-        return;
-    }
-    out.push_str("  rules:\n");
     // A rule whose objects were all left out (`:-none`) matches nothing, and cannot be written down.
-    section.rules.iter().filter(|rule| !rule.is_void()).for_each(|entry| rule(out, entry));
+    let mut rules = section.rules.iter().filter(|rule| !rule.is_void()).peekable();
+    if rules.peek().is_some() {
+        out.push_str("  rules:\n");
+    }
+    rules.for_each(|entry| rule(out, entry));
 }
 
 fn rule<O: Written>(out: &mut String, rule: &Rule<O>) {

@@ -331,3 +331,11 @@ fn likely_mistakes_are_noted() {
     let vars = "vars: { A: \"/x/*\" }\n";
     assert_eq!(notes(vars), ["variable `A` is literal text: its `*` and `?` match themselves only"]);
 }
+
+#[test]
+fn a_section_whose_rules_are_all_left_out_is_printed_without_any() {
+    let rule = "{ name: a, deny: [run], path: [\"${GIT_DIR:-none}/**\"] }";
+    let policy = parse(&format!("exec: {{ default: deny, rules: [{rule}] }}\n"), &Variables::new());
+    let again = Policy::parse("again", &policy.effective_yaml(), &Variables::new());
+    assert_eq!(again.map(|policy| policy.effective_yaml()), Ok(policy.effective_yaml()));
+}

@@ -156,9 +156,12 @@ impl LandlockPlan {
             rules.fold(0, |all, rule| all | rule.rights)
         };
         let denied = |access: &Access| {
-            // Names belong to the directory that they are in.
-            let place = if matches!(access, Access::Create | Access::Delete) { parent } else { path };
-            rights(*access, abi).0 & self.handled_files & !granted(place) != 0
+            // Names belong to the directory that they are in; a file is no directory that could be listed.
+            let (place, needed) = match access {
+                Access::Create | Access::Delete => (parent, u64::MAX),
+                _ => (path, right::OF_FILES),
+            };
+            rights(*access, abi).0 & needed & self.handled_files & !granted(place) != 0
         };
         accesses.iter().filter(denied).collect()
     }

@@ -149,7 +149,10 @@ fn env(node: &Node, report: &mut Report) -> Option<Env> {
             some(value, &format!("`{}` of `env`", entry.key), wanted, NOTHING, report).unwrap_or_default()
         {
             let inside = name.value.strip_prefix('*').unwrap_or(&name.value);
-            variable(&name, inside.strip_suffix('*').unwrap_or(inside), report);
+            // Alone it is every name.
+            if name.value != "*" {
+                variable(&name, inside.strip_suffix('*').unwrap_or(inside), report);
+            }
             names.push(name.value);
         }
     }

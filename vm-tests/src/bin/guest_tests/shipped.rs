@@ -133,12 +133,18 @@ fn readonly() -> Result<()> {
         denied("unlink=/srv/work/file", "file_delete", at("/srv/work/file"), ACCES, RULE),
         allowed("unlink=/tmp/new", "file_delete", at("/tmp/new")),
         denied("mkdir=/srv/work/dir", "dir_create", at("/srv/work/dir"), ACCES, RULE),
-        denied("rename=/tmp/readonly,/srv/work/moved", "file_rename", at("/tmp/readonly"), ACCES, RULE),
+        denied(
+            "rename=/var/tmp/readonly,/srv/work/moved",
+            "file_rename",
+            at("/var/tmp/readonly"),
+            ACCES,
+            RULE,
+        ),
         denied("read=/etc/shadow", "file_open", SHADOW, ACCES, "base/credentials"),
         allowed("write=/dev/null", "file_open", at("/dev/null")),
         allowed("connect-tcp=127.0.0.1:9001", "net_connect", FIRST),
     ];
-    make(&["/srv/work/file", "/tmp/readonly"])?;
+    make(&["/srv/work/file", "/var/tmp/readonly"])?;
     holds(shipped!("readonly"), TABLE)?;
     ensure!(fs::read("/srv/work/file")? == b"content", "what was denied was done");
     ensure!(!Path::new("/srv/work/moved").exists(), "what was denied was done");
