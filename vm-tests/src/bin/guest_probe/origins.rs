@@ -175,16 +175,15 @@ fn deep(path: &CStr) -> Result<(), Errno> {
     let name = CString::new("d".repeat(250)).map_err(|_| libc::EINVAL)?;
     let mut directory = raw::open(path, libc::O_PATH)?;
     for _ in 0..18 {
-        // SAFETY: the name ends with a NUL and lives through the calls.
-        let opened = check(unsafe {
-            libc::syscall(libc::SYS_mkdirat, directory.as_raw_fd(), name.as_ptr(), 0o755);
-            libc::syscall(
-                libc::SYS_openat,
-                directory.as_raw_fd(),
-                name.as_ptr(),
-                libc::O_PATH | libc::O_CLOEXEC,
-            )
-        })?;
+        let (at, name) = (directory.as_raw_fd(), name.as_ptr());
+        // SAFETY: the name ends with a NUL and lives through the call.
+        match check(unsafe { libc::syscall(libc::SYS_mkdirat, at, name, 0o755) }) {
+            Ok(_) | Err(libc::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        // SAFETY: as above.
+        let opened =
+            check(unsafe { libc::syscall(libc::SYS_openat, at, name, libc::O_PATH | libc::O_CLOEXEC) })?;
         // SAFETY: the kernel has just made this descriptor for the caller alone.
         directory = unsafe { OwnedFd::from_raw_fd(i32::try_from(opened).map_err(|_| libc::EOVERFLOW)?) };
     }

@@ -126,8 +126,8 @@ fn devices() -> Result<()> {
         Ok(())
     };
     expect("outside", &run::outside(&others)?, -libc::ENXIO)?;
-    expect("enforced", &complete("disk", &["--enforce", &policy], &others)?.stdout, PERM)?;
-    expect("opened", &complete("disk-opened", &["--enforce", &open], &others)?.stdout, -libc::ENXIO)
+    expect("enforced", &complete("raw-disk", &["--enforce", &policy], &others)?.stdout, PERM)?;
+    expect("opened", &complete("raw-disk-opened", &["--enforce", &open], &others)?.stdout, -libc::ENXIO)
 }
 
 /// Nodes elsewhere than in /dev, another mount of proc, and control groups of the first version.

@@ -94,8 +94,10 @@ pub fn expect_events(table: &[Attempt], treatment: Treatment, log: &Log) -> Resu
             (Treatment::Audited, Some((_, rule))) => ("WOULD_BLOCK", rule, 0),
             (Treatment::Enforced, Some((result, rule))) => ("BLOCKED", rule, result),
         };
-        // Of ioctl(2) only the hook tells, which knows no result but its own.
-        let told_by_hook = attempt.step.starts_with("chattr") && action != "BLOCKED" && action != "OBSERVED";
+        // Of these calls only the hook tells, which knows no result but its own.
+        let told_by_hook = ["file_flags", "file_load"].contains(&attempt.event)
+            && action != "BLOCKED"
+            && action != "OBSERVED";
         let untold = attempt.step.starts_with("uring-") || told_by_hook;
         let result = if untold { None } else { Some(i64::from(result)) };
         // A fast open is judged as a connect, and the hook's own record says so; the call's names the call.
