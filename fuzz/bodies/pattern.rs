@@ -31,8 +31,9 @@ pub fn run(data: &[u8]) -> bool {
     let again = Policy::parse("again", &policy.effective_yaml(), &Variables::new())
         .unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(judge(&again), decision, "{pattern:?} printed, on {}", path.escape_ascii());
-    if let Ok(plan) = lsm::compile(&policy, 0) {
-        let denied = !plan.denied_at(read, &path).is_empty();
+    if let Ok(plan) = lsm::compile(&[&policy], 0, &mut lsm::SetTable::new()) {
+        let denied = plan.denied_at(&lsm::Sets::UNKNOWN, read, &path).expect("the tables are whole");
+        let denied = !denied.accesses.is_empty();
         assert_eq!(denied, decision == policy::Decision::Deny, "{pattern:?} on {}", path.escape_ascii());
     }
     true

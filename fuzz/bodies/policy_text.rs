@@ -62,7 +62,7 @@ pub fn run(data: &[u8]) -> Outcome {
     let again = Policy::parse("followed", &text, &Variables::new());
     assert_eq!(again.map(|policy| policy.effective_yaml()).as_deref(), Ok(text.as_str()));
     // What does not fit is refused, by name.
-    if let Err(error) = lsm::compile(&followed, 0) {
+    if let Err(error) = lsm::compile(&[&followed], 0, &mut lsm::SetTable::new()) {
         assert!(error.to_string().contains('`'), "{error}");
     }
     landlock::compile(&followed, 4);

@@ -3,6 +3,8 @@
 
 #[path = "../../fuzz/bodies/pattern.rs"]
 mod pattern;
+#[path = "../../fuzz/bodies/plan.rs"]
+mod plan;
 #[path = "../../fuzz/bodies/policy_text.rs"]
 mod policy_text;
 
@@ -238,4 +240,28 @@ fn patterns_and_paths_of_any_kind_agree() {
         }
     }
     assert!(read > cases(20_000) / 10, "{read} patterns were read");
+}
+
+#[test]
+fn damaged_plans() {
+    use policy::compile::lsm::{SetTable, compile};
+    let text = "version: 1\nname: p\nfiles: { default: deny, rules: [{ name: r, allow: [read], path: [\"/a/**\", \"**/*.pem\"], \
+                by: [\"**/git\"] }] }\nnetwork: { default: deny, rules: [{ name: n, allow: [connect], to: [\"127.0.0.1:80\"] }] }\n";
+    let policy = policy::Policy::parse("p", text, &policy::Variables::new()).unwrap();
+    let whole = compile(&[&policy], 1, &mut SetTable::new()).unwrap().to_bytes();
+    assert!(plan::run(&whole));
+    let mut read = 0;
+    for case in 0..cases(500) {
+        let mut dice = Dice::new(case as u64);
+        let mut bytes = whole.clone();
+        for _ in 0..1 + dice.below(40) {
+            let at = dice.below(bytes.len());
+            bytes[at] = dice.next() as u8;
+        }
+        if dice.chance(10) {
+            bytes.truncate(dice.below(bytes.len()));
+        }
+        read += usize::from(plan::run(&bytes));
+    }
+    assert!(read > 20, "most are still tables");
 }

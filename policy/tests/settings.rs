@@ -49,7 +49,7 @@ fn what_nothing_holds_is_named() {
     assert_eq!(named, ["syscalls", "landlock", "limits", "observe"].map(text));
     let held = "env: { drop: [\"*\"] }\nsyscalls: default\n";
     assert_eq!(
-        lsm::compile(&[&parse(&format!("version: 1\nname: p\n{held}"))], 0, &mut lsm::SetTable::new())
+        lsm::compile(&[&parse(&format!("version: 1\nname: p\n{held}"))], 0, &mut SetTable::new())
             .unwrap()
             .unheld(AccessSet::EMPTY),
         []

@@ -56,7 +56,8 @@ fn every_shipped_policy_is_what_it_says() {
                 .map(|note| note.to_string())
                 .collect();
             assert_eq!(warnings, [""; 0], "{name}");
-            let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let plan = lsm::compile(&[&policy], 0, &mut SetTable::new())
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             let held = [
                 Access::Read,
                 Access::Write,

@@ -75,7 +75,8 @@ impl Tables {
         put(&mut scratch.finding.policy, unsafe { (*header).id } as u64);
         let scratch: *mut HookScratch = scratch;
         // SAFETY: both are parts of map values.
-        let (automaton, path) = unsafe { (&raw const (*header).subject, (&raw const (*scratch).path).cast()) };
+        let (automaton, path) =
+            unsafe { (&raw const (*header).subject, (&raw const (*scratch).path).cast()) };
         Some(Tables { policy, header, automaton, path, scratch })
     }
 
@@ -122,7 +123,8 @@ pub fn policy(slot: u32) -> Option<(*mut c_void, *const PolicyHeader)> {
 fn cell(policy: *mut c_void, number: u32) -> Option<u64> {
     let page = number / CELLS_PER_PAGE as u32;
     // SAFETY: the map is an array of pages of this type.
-    let page = unsafe { bpf_map_lookup_elem(policy, (&raw const page).cast()) } as *const [u64; CELLS_PER_PAGE];
+    let page =
+        unsafe { bpf_map_lookup_elem(policy, (&raw const page).cast()) } as *const [u64; CELLS_PER_PAGE];
     if page.is_null() {
         return None;
     }

@@ -175,8 +175,7 @@ impl Sensor {
         // From here on the slot is in use.
         let installed = plan.as_ref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
-        object
-            .configure(SLOT, RunConfig { mode: request.judging.mode() as u32, ..RunConfig::default() })?;
+        object.configure(SLOT, RunConfig { mode: request.judging.mode() as u32, ..RunConfig::default() })?;
         let linked = if holds { lsm::mark(&object, SLOT, &policies)? } else { Found::default() };
         let mut reports = Vec::new();
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };

@@ -1,6 +1,6 @@
 //! Examples: what is tried, by whom.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use super::{Object as _, Reading};
@@ -18,7 +18,8 @@ use crate::variables::{Scope, Variables};
 pub(crate) fn examples(raw: Vec<RawExample>, variables: &Variables, report: &mut Report) -> Vec<Example> {
     let (scope, _) = Scope::new(variables, &[]);
     let groups = Groups::new(Vec::new(), report);
-    let mut reading = Reading { policy: "", scope: &scope, groups, rule_lines: HashMap::new(), report };
+    let (rule_lines, origins) = (HashMap::new(), BTreeMap::new());
+    let mut reading = Reading { policy: "", scope: &scope, groups, rule_lines, origins, report };
     raw.into_iter().filter_map(|example| reading.example(example)).collect()
 }
 

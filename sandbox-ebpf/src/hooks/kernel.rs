@@ -158,7 +158,8 @@ fn is_member(subject: &Subject, task: *mut u8) -> bool {
 #[inline(always)]
 fn allowed(subject: &Subject) -> (u32, u32) {
     // SAFETY: the header lies in a map value.
-    verdict::policy(subject.slot).map_or((0, 0), |(_, header)| unsafe { ((*header).id, (*header).kernel_allow) })
+    verdict::policy(subject.slot)
+        .map_or((0, 0), |(_, header)| unsafe { ((*header).id, (*header).kernel_allow) })
 }
 
 /// Whether the policy in force closes one of these acts.

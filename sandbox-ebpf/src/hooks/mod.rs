@@ -31,7 +31,8 @@ use sandbox_ebpf::abi::{
 use crate::{
     emit::{self, Urgency, counter, next_kseq},
     maps::{
-        Finding, HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task, Walk, put,
+        Finding, HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task, Walk,
+        put,
     },
     verdict::Answer,
 };

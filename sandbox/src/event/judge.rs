@@ -146,9 +146,10 @@ impl Judge {
 fn is_conditional(policies: &Policies) -> bool {
     policies.iter().any(|policy| {
         let paths = [policy.files(), policy.exec()].into_iter().flat_map(|section| section.rules());
-        paths.map(|rule| rule.who()).chain(policy.network().rules().iter().map(|rule| rule.who())).any(|who| {
-            !who.is_anyone()
-        })
+        paths
+            .map(|rule| rule.who())
+            .chain(policy.network().rules().iter().map(|rule| rule.who()))
+            .any(|who| !who.is_anyone())
     })
 }
 

@@ -177,7 +177,11 @@ mod tests {
         assert_eq!(who(&lines, 3), line);
         assert_eq!(who(&lines, 1), ("/bin/sh".into(), vec![]));
         lines.learn(&event(EventType::Exit, 3, Vec::new()));
-        assert_eq!(who(&lines, 3), (String::new(), vec![String::new()]), "an unknown process, unknown ancestors");
+        assert_eq!(
+            who(&lines, 3),
+            (String::new(), vec![String::new()]),
+            "an unknown process, unknown ancestors"
+        );
     }
 
     #[test]

@@ -105,11 +105,10 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
         Err(error) => (None, Some(error.to_string())),
     };
     let variables = variables(surroundings, workspace.as_ref())?;
-    let policy =
-        Policy::parse_with(&source, &bytes, &variables, &Beside).map_err(|errors| {
-            let about_it = errors.to_string().contains("${WORKSPACE}");
-            PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
-        })?;
+    let policy = Policy::parse_with(&source, &bytes, &variables, &Beside).map_err(|errors| {
+        let about_it = errors.to_string().contains("${WORKSPACE}");
+        PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
+    })?;
     let ways = Ways::default();
     Ok(policy.follow_links(&|path| ways.resolve(path)))
 }

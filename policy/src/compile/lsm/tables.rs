@@ -165,8 +165,17 @@ const HEADER_BYTES: usize = size_of::<PolicyHeader>();
 
 /// The header as it lies in memory.
 fn header_bytes(header: &PolicyHeader) -> Vec<u8> {
-    let PolicyHeader { id, automata, kernel_allow, net_default_deny, hashes, nameless_deny, sets, subject, paths } =
-        header;
+    let PolicyHeader {
+        id,
+        automata,
+        kernel_allow,
+        net_default_deny,
+        hashes,
+        nameless_deny,
+        sets,
+        subject,
+        paths,
+    } = header;
     let mut out = Vec::with_capacity(HEADER_BYTES);
     for field in [id, automata, kernel_allow, net_default_deny, hashes, nameless_deny] {
         out.extend(field.to_le_bytes());
@@ -190,7 +199,8 @@ fn header(bytes: &[u8]) -> PolicyHeader {
         field
     };
     let mut number = || u32::from_le_bytes(padded(next(4)));
-    let [id, automata, kernel_allow, net_default_deny, hashes, nameless_deny] = std::array::from_fn(|_| number());
+    let [id, automata, kernel_allow, net_default_deny, hashes, nameless_deny] =
+        std::array::from_fn(|_| number());
     let sets = u64::from_le_bytes(padded(next(8)));
     let mut automaton = || {
         let classes = next(512);

@@ -146,7 +146,7 @@ fn not_held(policy: &Policy, rule: &RuleName, act: &Act<'_>) -> anyhow::Result<V
         Act::File { accesses, .. } | Act::Network { accesses, .. } => *accesses,
         Act::Exec { .. } => Access::Run.into(),
     };
-    let plan = lsm::compile(policy, 0)?;
+    let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
     let matters = |unheld: &Unheld| {
         let other = matches!(unheld.what, Unsupported::Access(access) if !tried.contains(access));
         unheld.rule == *rule && !other

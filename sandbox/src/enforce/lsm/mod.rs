@@ -104,6 +104,5 @@ pub fn admit(object: &Object, slot: u32, pid: u32) -> Result<(), ObjectError> {
     let fault =
         |source: io::Error| ObjectError::Call { what: "make the command a member of the run", source };
     let process = bpf::pidfd_open(pid).map_err(fault)?;
-    bpf::admit(object.map("MEMBERS")?, std::os::fd::AsFd::as_fd(&process), Member::first(slot))
-        .map_err(fault)
+    bpf::admit(object.map("MEMBERS")?, std::os::fd::AsFd::as_fd(&process), Member::first(slot)).map_err(fault)
 }

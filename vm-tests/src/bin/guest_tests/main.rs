@@ -18,9 +18,9 @@ mod origins;
 mod process;
 mod replay;
 mod run;
-mod why;
 mod settings;
 mod shipped;
+mod why;
 
 use anyhow::Result;
 use std::path::Path;
