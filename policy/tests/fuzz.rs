@@ -252,7 +252,7 @@ fn damaged_plans() {
     assert!(plan::run(&whole));
     let mut read = 0;
     for case in 0..cases(500) {
-        let mut dice = Dice::new(case as u64);
+        let mut dice = Dice::new(case);
         let mut bytes = whole.clone();
         for _ in 0..1 + dice.below(40) {
             let at = dice.below(bytes.len());

@@ -243,7 +243,7 @@ impl LandlockPlan {
             }
             let (connect, bind) =
                 (rule.accesses.contains(Access::Connect), rule.accesses.contains(Access::Bind));
-            let rights = u64::from(connect) * right::CONNECT_TCP | u64::from(bind) * right::BIND_TCP;
+            let rights = (u64::from(connect) * right::CONNECT_TCP) | (u64::from(bind) * right::BIND_TCP);
             if !closed || abi < WITH_PORTS || rights == 0 {
                 continue;
             }

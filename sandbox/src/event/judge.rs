@@ -209,10 +209,13 @@ impl Said {
     }
 }
 
-/// Verdicts on paths, by the accesses asked for.
+/// Verdicts by path.
+type ByPath = HashMap<Box<[u8]>, Said>;
+
+/// Verdicts on paths, by the accesses asked for and who asks.
 #[derive(Debug, Default)]
 struct Remembered {
-    by_access: HashMap<(u16, Arc<Line>), HashMap<Box<[u8]>, Said>>,
+    by_access: HashMap<(u16, Arc<Line>), ByPath>,
     count: usize,
 }
 
@@ -459,6 +462,8 @@ fn words(act: u32) -> &'static [&'static str] {
         kernel::PTRACE_ANY => &["ptrace-any"],
         kernel::BPF => &["bpf"],
         kernel::SIGNAL_OUTSIDE => &["signal-outside"],
+        kernel::RAW_DEVICES => &["raw-devices"],
+        kernel::SYSCTL_WRITE => &["sysctl-write"],
         _ => &[],
     }
 }

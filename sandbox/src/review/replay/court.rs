@@ -70,13 +70,16 @@ pub struct Judged<'a, 'l> {
     pub gained: AccessSet,
 }
 
+/// Rulings by path.
+type ByPath = HashMap<Box<[u8]>, Arc<Ruling>>;
+
 /// Judges attempts by one policy.
 #[derive(Debug)]
 pub struct Court<'p> {
     policy: &'p Policy,
     /// Whether a rule asks who acts.
     personal: bool,
-    remembered: HashMap<(Option<SubjectId>, AccessSet), HashMap<Box<[u8]>, Arc<Ruling>>>,
+    remembered: HashMap<(Option<SubjectId>, AccessSet), ByPath>,
     count: usize,
 }
 
