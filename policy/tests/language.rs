@@ -24,7 +24,10 @@ fn denied(policy: &Policy, path: &[u8]) -> bool {
     let oracle = evaluate::file(policy, Access::Read.into(), path).decision == Decision::Deny;
     let plan = lsm::compile(&[policy], 0, &mut SetTable::new()).expect("small");
     assert_eq!(
-        plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), path).unwrap().accesses.contains(Access::Read),
+        plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), path)
+            .expect("it works")
+            .accesses
+            .contains(Access::Read),
         oracle,
         "{}",
         path.escape_ascii()

@@ -8,7 +8,7 @@ use policy::compile::lsm::{self, LsmPlan, SetTable, Sets};
 use policy::{Access, Act, Decision, Policy, Subject, evaluate};
 
 fn compile(policy: &Policy) -> LsmPlan {
-    lsm::compile(&[policy], 1, &mut SetTable::new()).unwrap()
+    lsm::compile(&[policy], 1, &mut SetTable::new()).expect("it fits")
 }
 
 fn files(default: &str, rules: &[String]) -> Policy {
@@ -19,7 +19,8 @@ fn files(default: &str, rules: &[String]) -> Policy {
 /// Whether a path may be read; the tables and the oracle say the same.
 fn reads(policy: &Policy, plan: &LsmPlan, path: &str) -> bool {
     let oracle = evaluate::file(policy, Access::Read.into(), path.as_bytes()).decision == Decision::Allow;
-    let denied = plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), path.as_bytes()).unwrap();
+    let denied =
+        plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), path.as_bytes()).expect("the tables are whole");
     assert_eq!(denied.accesses.is_empty(), oracle, "{path}");
     oracle
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use sandbox_ebpf::abi::policy::PortRange;
 
 fn compile(policy: &Policy, id: u32) -> LsmPlan {
-    lsm::compile(&[policy], id, &mut SetTable::new()).unwrap()
+    lsm::compile(&[policy], id, &mut SetTable::new()).expect("it works")
 }
 
 fn end(address: IpAddr, port: u16, protocol: Protocol) -> End<'static> {

@@ -29,15 +29,15 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
             },
             "const" => value == wanted,
             "enum" => wanted.as_sequence().expect("a list").contains(value),
-            "minLength" => {
-                value.as_str().is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().unwrap())
-            }
+            "minLength" => value
+                .as_str()
+                .is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().expect("it works")),
             "minItems" => {
-                value.as_sequence().is_none_or(|list| list.len() as u64 >= wanted.as_u64().unwrap())
+                value.as_sequence().is_none_or(|list| list.len() as u64 >= wanted.as_u64().expect("it works"))
             }
-            "minimum" => value.as_u64().is_none_or(|number| number >= wanted.as_u64().unwrap()),
+            "minimum" => value.as_u64().is_none_or(|number| number >= wanted.as_u64().expect("it works")),
             "pattern" => {
-                let pattern = Regex::new(wanted.as_str().unwrap()).unwrap();
+                let pattern = Regex::new(wanted.as_str().expect("it works")).expect("it works");
                 value.as_str().is_none_or(|text| pattern.is_match(text))
             }
             "items" => {
@@ -47,7 +47,8 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
             "properties" => {
                 for (key, schema) in wanted.as_mapping().expect("properties") {
                     if let Some(value) = object.and_then(|object| object.get(key)) {
-                        check(schema, value).map_err(|why| format!("{}: {why}", key.as_str().unwrap()))?;
+                        check(schema, value)
+                            .map_err(|why| format!("{}: {why}", key.as_str().expect("it works")))?;
                     }
                 }
                 true
@@ -88,7 +89,7 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
             other => panic!("keyword {other}"),
         };
         if !holds {
-            return Err(format!("{} does not hold", keyword.as_str().unwrap()));
+            return Err(format!("{} does not hold", keyword.as_str().expect("it works")));
         }
     }
     Ok(())

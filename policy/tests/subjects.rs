@@ -19,7 +19,7 @@ fn parse(text: &str) -> Policy {
 }
 
 fn compile(policy: &Policy) -> LsmPlan {
-    lsm::compile(&[policy], 0, &mut SetTable::new()).unwrap()
+    lsm::compile(&[policy], 0, &mut SetTable::new()).expect("it works")
 }
 
 fn files(rules: &str) -> Policy {
@@ -156,7 +156,7 @@ const BAD: &str = "0000000000000000000000000000000000000000000000000000000000000
 fn sets(plan: &LsmPlan, executed: &[&str]) -> Sets {
     executed.iter().fold(Sets::FIRST, |known, exe| {
         let exe = (!exe.is_empty()).then_some(exe.as_bytes());
-        plan.sets_of(exe, &known).unwrap()
+        plan.sets_of(exe, &known).expect("it works")
     })
 }
 

@@ -11,7 +11,7 @@ use policy::{Access, Act, Decision, End, Owner, Policy, Protocol, SectionKind, e
 use proptest::prelude::*;
 
 fn compile(policies: &[&Policy]) -> LsmPlan {
-    lsm::compile(policies, 4, &mut SetTable::new()).unwrap()
+    lsm::compile(policies, 4, &mut SetTable::new()).expect("it works")
 }
 
 fn policy() -> impl Strategy<Value = String> {

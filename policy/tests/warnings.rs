@@ -9,9 +9,9 @@ use proptest::sample::{select, subsequence};
 
 fn variables() -> Variables {
     let mut variables = Variables::new();
-    variables.set("HOME", "/home/someone").unwrap();
-    variables.set("TMP", "/tmp").unwrap();
-    variables.set_workspace("/home/someone/work").unwrap();
+    variables.set("HOME", "/home/someone").expect("it works");
+    variables.set("TMP", "/tmp").expect("it works");
+    variables.set_workspace("/home/someone/work").expect("it works");
     variables
 }
 
