@@ -9,9 +9,9 @@ use proptest::sample::{select, subsequence};
 
 fn variables() -> Variables {
     let mut variables = Variables::new();
-    variables.set("HOME", "/home/someone").expect("it works");
-    variables.set("TMP", "/tmp").expect("it works");
-    variables.set_workspace("/home/someone/work").expect("it works");
+    variables.set("HOME", "/home/someone").expect("a given variable");
+    variables.set("TMP", "/tmp").expect("a given variable");
+    variables.set_workspace("/home/someone/work").expect("a given variable");
     variables
 }
 

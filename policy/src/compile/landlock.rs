@@ -188,16 +188,17 @@ impl LandlockPlan {
                 continue;
             }
             for glob in rule.objects.iter().flat_map(Pattern::globs) {
-                match path_rule(glob, of_accesses(rule.accesses, abi)) {
-                    Some(path) if path.rights != 0 => {
-                        granted.push((rule.accesses, Pattern::of_glob(glob.clone())));
-                        if path.place == Place::File && names(rule.accesses) {
-                            tell(Unsupported::Shape);
-                        }
-                        self.paths.push(path);
-                    }
-                    Some(_) => {}
-                    None => tell(Unsupported::Shape),
+                let Some(path) = path_rule(glob, of_accesses(rule.accesses, abi)) else {
+                    tell(Unsupported::Shape);
+                    continue;
+                };
+                // Making and removing the name of a single file is its directory's matter.
+                if path.place == Place::File && names(rule.accesses) {
+                    tell(Unsupported::Shape);
+                }
+                if path.rights != 0 {
+                    granted.push((rule.accesses, Pattern::of_glob(glob.clone())));
+                    self.paths.push(path);
                 }
             }
         }
