@@ -191,7 +191,7 @@ impl Tables {
                 break;
             }
             let class = automaton.classes[usize::from(*byte)];
-            let cell = self.cell(state.checked_add(u32::from(class)).ok_or(Broken)?)?;
+            let cell = self.cell(state.wrapping_add(u32::from(class)))?;
             state = if owner(cell) == state { value(cell) } else { value(self.cell(state)?) };
         }
         Ok(state)
@@ -199,10 +199,11 @@ impl Tables {
 
     /// The number of a state's block; 0 where it says nothing.
     fn block_of(&self, automaton: &Automaton, state: u32) -> Result<u32, Broken> {
-        match state {
-            0 => Ok(automaton.dead),
-            state => Ok(value(self.cell(state.checked_add(1).ok_or(Broken)?)?)),
+        if state == 0 {
+            return Ok(automaton.dead);
         }
+        let cell = self.cell(state.wrapping_add(1))?;
+        if owner(cell) == state { Ok(value(cell)) } else { Err(Broken) }
     }
 
     /// The sets of this policy that an executable belongs to.
