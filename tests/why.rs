@@ -226,15 +226,15 @@ fn a_policy_that_ships_is_found_by_its_name() {
     if !met("why, shipped names", &[Need::Trace]) {
         return;
     }
-    let (code, _) = refused(&["--layers", "trace", "--policy", "no-credentials"]);
+    let (code, _) = refused(&["--layers", "trace", "--policy", "base"]);
     assert_eq!(code, 0);
-    let (code, stderr) = refused(&["--policy", "no-credential"]);
+    let (code, stderr) = refused(&["--policy", "bas"]);
     assert_eq!(code, 125);
-    assert!(stderr.contains("no policy no-credential") && stderr.contains("no-credentials@1"), "{stderr}");
+    assert!(stderr.contains("no policy bas") && stderr.contains("base@1"), "{stderr}");
     // What lies in the directory does not take the name of one that ships.
-    fs::write(scene.work().join("no-credentials"), "version: 1\nname: planted\n").expect("a file");
-    refused(&["--layers", "trace", "--policy", "no-credentials"]);
-    assert!(finish(scene.sandbox(["view"])).stdout.contains("policy    no-credentials ("));
+    fs::write(scene.work().join("base"), "version: 1\nname: planted\n").expect("a file");
+    refused(&["--layers", "trace", "--policy", "base"]);
+    assert!(finish(scene.sandbox(["view"])).stdout.contains("policy    base ("));
 }
 
 #[test]

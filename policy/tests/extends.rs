@@ -221,7 +221,7 @@ proptest! {
 fn several_policies_are_written_down_and_read_back() {
     let text = |name: &str, kernel: &str| {
         format!(
-            "version: 1\nname: {name}\nextends: [no-credentials@1]\nfiles:\n  default: allow\n  rules:\n    \
+            "version: 1\nname: {name}\nextends: [base@1]\nfiles:\n  default: allow\n  rules:\n    \
              - {{ name: r, deny: [read], path: [\"/a\\\\x0a---\\\\x0ab\", \"${{HOME}}/x\"], because: \"a\\n---\\nb\" }}\n\
              kernel: {{ allow: [{kernel}] }}\n"
         )

@@ -246,7 +246,7 @@ fn patterns_and_paths_of_any_kind_agree() {
 fn damaged_plans() {
     use policy::compile::lsm::{SetTable, compile};
     let text = "version: 1\nname: p\nfiles: { default: deny, rules: [{ name: r, allow: [read], path: [\"/a/**\", \"**/*.pem\"], \
-                by: [\"**/git\"] }] }\nnetwork: { default: deny, rules: [{ name: n, allow: [connect], to: [\"127.0.0.1:80\"] }] }\n";
+                by: [\"**/git\"] }] }\nnetwork: { default: deny, rules: [{ name: net, allow: [connect], to: [\"127.0.0.1:80\"] }] }\n";
     let policy = policy::Policy::parse("p", text, &policy::Variables::new()).unwrap();
     let whole = compile(&[&policy], 1, &mut SetTable::new()).unwrap().to_bytes();
     assert!(plan::run(&whole));

@@ -193,6 +193,7 @@ fn drafts() -> impl Strategy<Value = Draft> {
 fn variables() -> Variables {
     let mut variables = Variables::new();
     variables.set("HOME", "/home/u").expect("HOME is given");
+    variables.set("TMP", "/tmp").expect("TMP is given");
     variables.set_workspace("/home/u/ws").expect("a workspace");
     variables
 }
@@ -363,7 +364,7 @@ fn lines_are_what_a_person_would_write() {
     use Access::{Read, Write};
     let policy = small(
         r#"
-extends: [no-credentials@1]
+extends: [base@1]
 files:
   default: deny
   rules:
@@ -384,8 +385,8 @@ kernel: { allow: [userns] }
             r#"except: ["${WORKSPACE}/keep/\\[a\\]"]  # in rule ours; opens write too"#,
         ),
         (
-            open("/home/u/.ssh/config", &[Read]),
-            r#"- { amend: no-credentials/ssh-keys, except: ["${HOME}/.ssh/config"] }  # in files; opens write too"#,
+            open("/home/u/.ssh/id_rsa", &[Read]),
+            r#"- { amend: base/credentials, except: ["${HOME}/.ssh/id_rsa"] }  # in files; opens write too"#,
         ),
         (open("/home/user", &[Read]), "none: nothing denies it"),
         (open("pipe:[12]", &[Read]), "none: no pattern can name it"),

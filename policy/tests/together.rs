@@ -121,10 +121,15 @@ fn what_reaches_past_files_and_addresses_is_open_where_all_open_it() {
     };
     let (a, b) = (kernel("mount, bpf"), kernel("bpf, userns"));
     let trial = parse("version: 1\nname: p\nmode: audit\n");
-    use sandbox_ebpf::abi::policy::kernel::{BPF, MOUNT};
-    assert_eq!(compile(&[&a]).header.kernel_allow, MOUNT | BPF);
-    assert_eq!(compile(&[&a, &b]).header.kernel_allow, BPF);
-    assert_eq!(compile(&[&a, &trial]).header.kernel_allow, MOUNT | BPF, "what is on trial closes nothing");
+    use sandbox_ebpf::abi::policy::kernel::{BPF, MOUNT, RAW_DEVICES, SYSCTL_WRITE};
+    const BOTH: u32 = RAW_DEVICES | SYSCTL_WRITE;
+    assert_eq!(compile(&[&a]).header.kernel_allow, MOUNT | BPF | BOTH);
+    assert_eq!(compile(&[&a, &b]).header.kernel_allow, BPF | BOTH);
+    assert_eq!(
+        compile(&[&a, &trial]).header.kernel_allow,
+        MOUNT | BPF | BOTH,
+        "what is on trial closes nothing"
+    );
     assert_eq!(compile(&[]).header.kernel_allow, 0);
 }
 

@@ -143,7 +143,7 @@ Examples:
   sudo sandbox run -- make -j4
   sudo sandbox run --policy agent.yaml -- claude     what would be blocked?
   sudo sandbox run --enforce agent.yaml -- claude    block it
-  sudo sandbox run --enforce no-credentials --audit agent.yaml -- claude
+  sudo sandbox run --enforce base --audit agent.yaml -- claude
 
 Exit status: the command's own, 128+n when signal n ended it; 122 when the
 runner ended the run, 125 when it could not start, 126 when the command could

@@ -18,7 +18,7 @@ use vm_tests::wire::{NEXT_CMDLINE, Outcome};
 use vm_tests::{guest, workspace};
 
 /// How long one boot may take.
-const TIMEOUT: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A suite of `guest-tests`, and the kernel parameters it wants.
 struct Suite {
@@ -36,6 +36,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "why", cmdline: "", then: None },
     Suite { name: "shipped", cmdline: "", then: None },
     Suite { name: "settings", cmdline: "", then: None },
+    Suite { name: "subjects", cmdline: "", then: None },
     Suite { name: "origins", cmdline: "", then: None },
     Suite { name: "code", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },

@@ -114,6 +114,6 @@ mod tests {
             assert_eq!(names(&[word]), without, "{word}");
         }
         assert_eq!(names(&KERNEL), UNSEEN);
-        assert_eq!(all.len(), 24);
+        assert_eq!(all.len(), 26);
     }
 }

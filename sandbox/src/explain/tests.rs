@@ -8,7 +8,7 @@ use crate::review::text;
 const POLICY: &str = r#"
 version: 1
 name: agent
-extends: [no-credentials@1]
+extends: [base@1]
 files:
   default: allow
   rules:
@@ -99,7 +99,7 @@ fn busy_events() -> Vec<Event> {
         (Key::Count, Value::Uint(1_000)),
     ];
     events.push(denied(Action::Blocked, EventType::NetConnect, 30, &details));
-    let trial = read("/home/a/.ssh/id_rsa", "no-credentials/ssh-keys", "/usr/bin/ssh");
+    let trial = read("/home/a/.ssh/id_rsa", "base/credentials", "/usr/bin/ssh");
     events.push(denied(Action::WouldBlock, EventType::FileOpen, 40, &trial));
     let cut = [(Key::Reason, bytes("the path is too long to be judged")), (Key::Layer, bytes("lsm"))];
     events.push(denied(Action::Blocked, EventType::FileOpen, 50, &cut));
@@ -132,9 +132,9 @@ fn the_summary_is_short_and_says_what_to_do() {
         except: ["/home/a/keys/one"] # in rule no-keys
      1  no rule: the path is too long to be judged
         file_open
-     1  no-credentials/ssh-keys (would be)
+     1  base/credentials (would be)
         read /home/a/.ssh/id_rsa, by /usr/bin/ssh
-        - { amend: no-credentials/ssh-keys, except: ["/home/a/.ssh/id_rsa"] }
+        - { amend: base/credentials, except: ["/home/a/.ssh/id_rsa"] }
           # in files; opens write too"#;
     assert_eq!(format!("\n{}", lines.join("\n")), expected);
 }
@@ -195,10 +195,10 @@ no rule: the path is too long to be judged (blocked 1, layer lsm)
       1x file_open
          2025-11-21 01:24:15 UTC
 
-no-credentials/ssh-keys (would be blocked 1, layer lsm)
+base/credentials (would be blocked 1, layer lsm)
       1x read /home/a/.ssh/id_rsa
          by /usr/bin/ssh, 2025-11-21 01:24:05 UTC
-         - { amend: no-credentials/ssh-keys, except: ["/home/a/.ssh/id_rsa"] }
+         - { amend: base/credentials, except: ["/home/a/.ssh/id_rsa"] }
            # in files; opens write too
 "#;
     assert_eq!(page::page("run x", &groups, more), expected);

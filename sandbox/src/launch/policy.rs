@@ -262,15 +262,15 @@ mod tests {
             workspace: Some(place.path()),
             run_dir: Path::new("/run/x"),
         };
-        for name in ["no-credentials", "no-credentials@1"] {
-            assert_eq!(load(Path::new(name), surroundings).unwrap().name(), "no-credentials");
+        for name in ["base", "base@1"] {
+            assert_eq!(load(Path::new(name), surroundings).unwrap().name(), "base");
         }
-        for name in ["no-credential", "no-credentials@9"] {
+        for name in ["bas", "base@9"] {
             let unknown = load(Path::new(name), surroundings).unwrap_err().to_string();
             assert!(unknown.starts_with(&format!("no policy {name}: ")), "{unknown}");
-            assert!(unknown.contains("no-credentials@1"), "{unknown}");
+            assert!(unknown.contains("base@1"), "{unknown}");
         }
-        let missing = load(Path::new("./no-credentials"), surroundings).unwrap_err();
+        let missing = load(Path::new("./base"), surroundings).unwrap_err();
         assert!(matches!(missing, PolicyError::Read { .. }), "{missing}");
     }
 

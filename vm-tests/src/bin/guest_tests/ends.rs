@@ -90,7 +90,7 @@ impl Held {
             // One that is gone cannot be opened.
             let Ok(process) = Watched::open(process.pid) else { continue };
             ensure!(
-                process.ended_by(Instant::now() + 5 * BOUND)?,
+                process.ended_by(Instant::now() + 30 * BOUND)?,
                 "{process:?} of {:?} is still there",
                 self.runner
             );
@@ -175,7 +175,7 @@ fn audited(part: Part) -> Result<()> {
     })?;
     std::fs::write(held.dir.join("stop"), "")?;
     for process in &held.tree {
-        ensure!(process.ended_by(Instant::now() + 5 * BOUND)?, "{process:?} did not stop");
+        ensure!(process.ended_by(Instant::now() + 30 * BOUND)?, "{process:?} did not stop");
     }
     let finished = held.finish()?;
     match part {

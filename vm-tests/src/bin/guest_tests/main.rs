@@ -20,6 +20,7 @@ mod replay;
 mod run;
 mod settings;
 mod shipped;
+mod subjects;
 mod why;
 
 use anyhow::Result;
@@ -41,6 +42,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("why", why::TRIALS),
     ("shipped", shipped::TRIALS),
     ("settings", settings::TRIALS),
+    ("subjects", subjects::TRIALS),
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),
     ("membership", membership::TRIALS),

@@ -217,15 +217,36 @@ fn told_before() -> Result<()> {
     Ok(())
 }
 
-/// The tables hold one policy: several are refused before the command starts, and nothing is left behind.
+/// Each of several policies must allow; one that is on trial beside them blocks nothing.
 fn several() -> Result<()> {
-    let policy = write("strict.yaml", POLICY)?;
-    for options in [["--enforce", "no-credentials"], ["--audit", "no-credentials"]] {
-        let refused =
-            complete("why-several", &[&["--enforce", &policy], &options[..]].concat(), &["touch=/tmp/ran"])?;
-        refused.expect_code(125)?;
-        ensure!(refused.stderr.contains("no-credentials, strict"), "{}", refused.stderr);
-        ensure!(!refused.dir.exists() && !std::fs::exists("/tmp/ran")?, "something was done");
+    let closing = |name: &str, path: &str| {
+        let text = format!(
+            "version: 1\nname: {name}\nfiles:\n  default: allow\n  rules:\n    \
+             - {{ name: one, deny: [read], path: [\"{path}\"] }}\n"
+        );
+        write(&format!("{name}.yaml"), &text)
+    };
+    let (first, second) = (closing("first", "/etc/shadow")?, closing("second", "/etc/passwd")?);
+    let trial = closing("trial", "/usr/bin/other")?;
+    let steps = ["read=/etc/shadow", "read=/etc/passwd", "read=/usr/bin/other", "read=/usr/bin/wget"];
+    let options = ["--enforce", &first, "--enforce", &second, "--audit", &trial];
+    let finished = complete("why-several", &options, &steps)?;
+    finished.expect_code(0)?;
+    let codes: Vec<&str> =
+        finished.stdout.lines().filter_map(|line| line.split_once('\t')).map(|(_, code)| code).collect();
+    ensure!(codes == ["-13", "-13", "0", "0"], "{codes:?}: {}", finished.stdout);
+    let log = finished.log()?;
+    for (path, action, rule) in [
+        ("/etc/shadow", "BLOCKED", "first/one"),
+        ("/etc/passwd", "BLOCKED", "second/one"),
+        ("/usr/bin/other", "WOULD_BLOCK", "trial/one"),
+    ] {
+        let found = log.events()?.iter().any(|event| {
+            text(event, "path") == path
+                && text(event, "action") == action
+                && text(event, "policy_rule") == rule
+        });
+        ensure!(found, "no event has {path} {action} by {rule}");
     }
     Ok(())
 }
