@@ -198,13 +198,13 @@ fn a_new_name_that_opens_what_was_closed_is_denied_by_the_rule_that_closes() {
 
 #[test]
 fn what_a_hook_holds_is_its_own() {
-    let touch =
-        || event(EventType::FileTimes, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
+    // A type of event that no hook judges.
+    let bind = || event(EventType::NetBind, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
     let open = || open("/home/.ssh/id", 3, asks(access::READ));
     assert_eq!(outcome(&mut judge(Judging::Audited), open()), "OBSERVED - - -");
-    assert_eq!(outcome(&mut judge(Judging::Audited), touch()), "WOULD_BLOCK p/frozen trace -");
+    assert_eq!(outcome(&mut judge(Judging::Audited), bind()), "WOULD_BLOCK p/frozen trace -");
     assert_eq!(outcome(&mut judge(Judging::Enforced), open()), "OBSERVED - - -");
-    assert_eq!(outcome(&mut judge(Judging::Enforced), touch()), "OBSERVED - - -");
+    assert_eq!(outcome(&mut judge(Judging::Enforced), bind()), "OBSERVED - - -");
     assert_eq!(outcome(&mut Judge::new(None, Judging::Observed, FIRST), open()), "OBSERVED - - -");
 }
 
@@ -229,7 +229,7 @@ fn what_is_on_trial_and_what_asks_are_told() {
     let mut see = |path, ret, judgement| outcome(&mut enforced, open(path, ret, judged(judgement)));
     assert_eq!(see("/t", 3, Judgement::Allowed), "WOULD_BLOCK p/trial - -");
     assert_eq!(see("/q", -13, Judgement::Blocked), "BLOCKED p/asks - -");
-    assert_eq!(see("/b", 3, Judgement::Allowed), "ALLOWED p/files.default - -", "not in the tables");
+    assert_eq!(see("/b", 3, Judgement::Allowed), "ALLOWED - - unattributed", "nobody knows who acts");
     let mut observed = Judge::new(Some(&policy), Judging::Observed, FIRST);
     assert_eq!(outcome(&mut observed, open("/t", 3, asks(access::READ))), "WOULD_BLOCK p/trial trace -");
 }

@@ -135,7 +135,7 @@ fn the_summary_is_short_and_says_what_to_do() {
      1  base/credentials (would be)
         read /home/a/.ssh/id_rsa, by /usr/bin/ssh
         - { amend: base/credentials, except: ["/home/a/.ssh/id_rsa"] }
-          # in files; opens write too"#;
+          # in files; opens write, create, delete too"#;
     assert_eq!(format!("\n{}", lines.join("\n")), expected);
 }
 
@@ -199,7 +199,7 @@ base/credentials (would be blocked 1, layer lsm)
       1x read /home/a/.ssh/id_rsa
          by /usr/bin/ssh, 2025-11-21 01:24:05 UTC
          - { amend: base/credentials, except: ["/home/a/.ssh/id_rsa"] }
-           # in files; opens write too
+           # in files; opens write, create, delete too
 "#;
     assert_eq!(page::page("run x", &groups, more), expected);
     assert_eq!(page::page("run x", &[], 0), "run x: nothing was blocked\n");
