@@ -47,7 +47,7 @@ fn a_right_policy_says_what_would_not_be_held() {
     let (code, stdout, stderr) = ask(&scene, &["check", "repo.yaml"]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("repo.yaml: `repo` is right: 5 rules"), "{stdout}");
-    assert!(stdout.contains("rule `repo/api` is bound to a process by `by`"), "{stdout}");
+    assert!(stdout.contains("rule `repo/network.default` denies `bind`"), "{stdout}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn attempts_are_judged_with_rule_and_reason() {
         (
             &["--connect", "10.1.2.3:443", "--by", "/usr/bin/curl"],
             0,
-            &["allow", "by repo/api", "held by no layer"],
+            &["allow", "by repo/api", "held by lsm"],
         ),
         (&["--connect", "10.1.2.3:443/udp", "--by", "/usr/bin/curl"], 1, &["deny"]),
         (&["--send", "10.0.0.1:53/udp"], 0, &["allow: send", "by repo/names"]),

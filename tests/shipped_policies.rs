@@ -65,12 +65,7 @@ fn those_for_real_work_decide_as_their_users_expect() {
     let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
     let (npmrc, key) = (format!("{home}/.npmrc"), format!("{home}/.ssh/id_ed25519"));
     let cases: &[(&str, &[&str], i32, &str)] = &[
-        (
-            "worktree-agent",
-            &["--open", "src/main.rs", "--access", "read,write,create"],
-            0,
-            "strict/workspace",
-        ),
+        ("worktree-agent", &["--open", "src/main.rs", "--access", "read,write,create"], 0, "by strict/"),
         ("worktree-agent", &["--open", &object, "--access", "create"], 0, "strict/"),
         ("worktree-agent", &["--open", &config, "--access", "read"], 0, "strict/"),
         ("worktree-agent", &["--open", &npmrc, "--by", "/usr/bin/node"], 0, "npm-token"),
