@@ -130,6 +130,16 @@ impl Variables {
         self.given.get(name).map(Vec::as_slice).filter(|value| !value.is_empty())
     }
 
+    /// Those of [`GIVEN`] that were set.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.given.iter().map(|(name, value)| (*name, value.as_slice()))
+    }
+
+    /// The environment.
+    pub fn env(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.env.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+    }
+
     /// Sets WORKSPACE, which must not be `/`, HOME or a directory that HOME lies in. Set HOME first.
     ///
     /// # Errors

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use sandbox_ebpf::abi::ABI_VERSION;
 
+use crate::control::{self, serve::Request};
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
 use crate::exit::{CommandStatus, Exit};
@@ -142,6 +144,8 @@ struct Collector {
     recorder: Recorder,
     pipeline: Pipeline,
     lease: Option<Lease>,
+    /// Policies to put in force; `None` where nobody listens for any.
+    changes: Option<mpsc::Receiver<Request>>,
     guardian: Arc<Channel<ToGuardian, FromGuardian>>,
     /// Why the guardian no longer guards, if it does not.
     guardian_failed: Option<String>,
@@ -176,10 +180,19 @@ fn start(
         .map_err(|source| StartError::Peer { peer: "guardian", source })?;
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
-    let pipeline = Pipeline::new(sensor, &plan.mode, process);
-    if let Mode::Enforce(policies, _) = &plan.mode {
+    let own_lease =
+        sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
+    let mut pipeline = Pipeline::new(sensor, &plan.mode, process);
+    let changes = match control(plan, &mut pipeline, own_lease) {
+        Ok(changes) => changes,
+        Err(error) => {
+            notes.push(format!("`sandbox policy apply` cannot reach this run: {error}"));
+            None
+        }
+    };
+    if let Mode::Enforce(..) = &plan.mode {
         let answering = match listener {
-            Some(listener) => answer::start(listener, Arc::clone(pipeline.denials()), policies.clone()),
+            Some(listener) => answer::start(listener, Arc::clone(pipeline.denials())),
             None => Err(io::Error::other("the kernel gives no listener; it gives one only")),
         };
         if let Err(error) = answering {
@@ -188,7 +201,31 @@ fn start(
     }
     let started = Instant::now();
     let guardian_failed = None;
-    Ok((Collector { recorder, pipeline, lease, guardian, guardian_failed, process, started }, notes))
+    Ok((Collector { recorder, pipeline, lease, changes, guardian, guardian_failed, process, started }, notes))
+}
+
+/// Begins to hear who applies policies, where the run has some.
+fn control(
+    plan: &RunPlan,
+    pipeline: &mut Pipeline,
+    lease: Option<Lease>,
+) -> io::Result<Option<mpsc::Receiver<Request>>> {
+    let (Some(policies), Some(terms)) = (plan.mode.policies(), pipeline.take_terms()) else {
+        return Ok(None);
+    };
+    let run = control::serve::Run {
+        dir: plan.run_dir.try_clone()?,
+        variables: plan.variables.clone(),
+        uid: plan.target.uid,
+        cgroup: plan.cgroup.clone(),
+        lease,
+        policies: policies.clone(),
+        law: matches!(plan.mode, Mode::Enforce(..)),
+        terms,
+    };
+    let (send, changes) = mpsc::channel(1);
+    control::serve::start(run, send)?;
+    Ok(Some(changes))
 }
 
 /// What the hooks are to do with the policies.
@@ -324,6 +361,7 @@ impl Collector {
         let ring_ready = readable(ring.as_fd())?;
         let mut told = signal(SignalKind::terminate())?;
         let mut look = tokio::time::interval(LOOK);
+        let mut changes = self.changes.take();
         loop {
             tokio::select! {
                 ready = front_ready.readable() => {
@@ -358,6 +396,11 @@ impl Collector {
                         return Ok(End::Log(error.to_string()));
                     }
                 }
+                request = next_change(&mut changes) => {
+                    if let Err(error) = self.apply(request) {
+                        return Ok(End::Log(error.to_string()));
+                    }
+                }
                 _ = look.tick() => {
                     let looked = self.collect().and_then(|()| self.pipeline.tell_losses(&self.recorder));
                     if let Err(error) = looked {
@@ -368,6 +411,21 @@ impl Collector {
                     }
                 }
             }
+        }
+    }
+
+    /// Puts policies in force, and says what came of it.
+    ///
+    /// # Errors
+    /// The record cannot go on.
+    fn apply(&mut self, Request { change, answer }: Request) -> Result<(), PipelineError> {
+        let applied = self.pipeline.apply(&change, &self.recorder);
+        // Whoever asked may be gone.
+        let _ = answer.send(applied.as_ref().map(|()| ()).map_err(ToString::to_string));
+        match applied {
+            Err(error @ PipelineError::Log(_)) => Err(error),
+            // What held before still does.
+            Ok(()) | Err(PipelineError::Kernel(_)) => Ok(()),
         }
     }
 
@@ -438,18 +496,30 @@ impl Collector {
         summary.lost = counts.lost;
         summary.blocked = counts.blocked;
         summary.would_block = counts.would_block;
-        summary.denials = self.explain(plan);
+        summary.denials = self.explain();
         summary
     }
 }
 
 impl Collector {
     /// What was denied, for the end of the run.
-    fn explain(&self, plan: &RunPlan) -> Vec<String> {
-        let Some(policies) = plan.mode.policies() else { return Vec::new() };
-        let mut remedies = Remedies::new(policies);
+    fn explain(&self) -> Vec<String> {
+        let Some(policies) = self.pipeline.denials().policies() else { return Vec::new() };
+        let mut remedies = Remedies::new(&policies);
         let mut denials = self.pipeline.denials().denials();
         explain::summary::lines(&mut denials, |group| remedies.of(group))
+    }
+}
+
+/// The next policies to put in force; waits for ever where none can come.
+async fn next_change(changes: &mut Option<mpsc::Receiver<Request>>) -> Request {
+    let next = match changes {
+        Some(changes) => changes.recv().await,
+        None => None,
+    };
+    match next {
+        Some(request) => request,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod collector;
 pub mod commands;
+pub mod control;
 pub mod enforce;
 pub mod error;
 pub mod event;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use sandbox_ebpf::abi::{config::RunCounters, event::flag};
 
 use crate::{
+    control::Change,
     event::{
         Action, Event, EventType, Key, ProcId, Value,
         decode::{Decoded, Decoder},
@@ -22,8 +23,8 @@ use crate::{
     kernel::object::ObjectError,
     launch::plan::Mode,
     observe::RawEvent,
-    record::{LogError, Recorder, time},
-    sensor::Sensor,
+    record::{LogError, Recorder, runner_event, time},
+    sensor::{FIRST_POLICY, Sensor, Terms},
 };
 
 /// Records taken from the ring before the recorder gets what they became.
@@ -35,9 +36,9 @@ pub enum PipelineError {
     /// The record cannot go on.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The kernel's counters cannot be read.
+    /// The kernel refuses something.
     #[error(transparent)]
-    Counters(#[from] ObjectError),
+    Kernel(#[from] ObjectError),
 }
 
 /// The stages between the sensor and the recorder.
@@ -75,13 +76,14 @@ impl Pipeline {
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
             _ => Judging::Observed,
         };
-        let judge = Judge::new(mode.policies(), judging, process).with_marks(sensor.marks().clone());
+        let judge =
+            Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(sensor.marks().clone());
         Pipeline {
             sensor,
             decoder: Decoder::new(),
             enricher: Enricher::new(),
             judge,
-            denials: Arc::default(),
+            denials: Arc::new(Live::new(mode.policies().cloned())),
             living: Living::default(),
             process,
             account: Account::default(),
@@ -102,6 +104,42 @@ impl Pipeline {
     /// Processes of the run whose end was not seen yet.
     pub fn living(&self) -> impl Iterator<Item = ProcId> {
         self.living.processes()
+    }
+
+    /// What other policies must fit; once.
+    pub fn take_terms(&mut self) -> Option<Terms> {
+        self.sensor.take_terms()
+    }
+
+    /// Puts other policies in force and records it. Records that were judged before are told by the policies that
+    /// judged them.
+    ///
+    /// # Errors
+    /// The kernel refuses (then those before still hold), or the record cannot go on.
+    pub fn apply(&mut self, change: &Change, recorder: &Recorder) -> Result<(), PipelineError> {
+        let id = change.planned.id;
+        // First: records that the new ones judge may come at once.
+        self.judge.adopt(&change.policies, id, time::mono_now_ns(), change.marks.clone());
+        if let Err(error) = self.sensor.apply(&change.planned) {
+            self.judge.abandon(id);
+            return Err(error.into());
+        }
+        self.denials.now_hold(Arc::clone(&change.policies));
+        // What was judged before stands before the event: every line after it is about the new ones.
+        self.settle(recorder)?;
+        let mut event = runner_event(EventType::PolicyApply, self.process);
+        let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
+        event.details = vec![
+            (Key::PolicyName, text(&change.applied.names)),
+            (Key::PolicySha256, text(&change.applied.sha256)),
+            (Key::Target, text(&change.applied.file)),
+            (Key::Reason, text(if change.widen { "put in the place of those before" } else { "narrowed" })),
+            (Key::TargetPid, Value::Uint(change.peer.pid.into())),
+            (Key::Uid, Value::Uint(change.peer.uid.into())),
+        ];
+        recorder.append(vec![event])?;
+        recorder.flush()?;
+        Ok(())
     }
 
     /// Moves what waits in the ring to the recorder, at most one batch; returns how many records there were.
@@ -157,10 +195,7 @@ impl Pipeline {
     /// # Errors
     /// The counters cannot be read, or the record cannot go on.
     pub fn finish(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
-        let attempts = self.sensor.counters()?.kseq;
-        // One empty look proves that everything up to `attempts` was read; what goes on cannot hold it up.
-        while self.step(recorder)? > 0 && self.account.received < attempts {}
-        self.step(recorder)?;
+        let attempts = self.settle(recorder)?;
         let offset = wall_offset_ns();
         self.decoder.finish(offset, &mut self.decoded);
         self.forward(recorder)?;
@@ -168,6 +203,15 @@ impl Pipeline {
         let accounted = self.account.received + self.account.told.lost;
         let missing = attempts.saturating_sub(accounted);
         self.gaps(recorder, &[(missing, "the kernel counted attempts of which no record came")])
+    }
+
+    /// Takes what is in the ring now; gives how many attempts there were. What goes on cannot hold it up.
+    fn settle(&mut self, recorder: &Recorder) -> Result<u64, PipelineError> {
+        let attempts = self.sensor.counters()?.kseq;
+        // One empty look proves that everything up to `attempts` was read.
+        while self.step(recorder)? > 0 && self.account.received < attempts {}
+        self.step(recorder)?;
+        Ok(attempts)
     }
 
     fn forward(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {

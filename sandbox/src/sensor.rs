@@ -2,6 +2,8 @@
 //!
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
+mod terms;
+
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -19,7 +21,7 @@ use sandbox_ebpf::abi::{
 };
 
 use crate::{
-    enforce::lsm::{self, Found, Installed, Known, Lease},
+    enforce::lsm::{self, Installed, Known, Lease, Marker},
     kernel::object::{Object, ObjectError},
     layers::{
         probe,
@@ -30,11 +32,13 @@ use crate::{
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
+pub use terms::{Planned, Successor, Terms};
+
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
 
 /// The number of a run's first policy; the self-test's is 0.
-const FIRST_POLICY: u32 = 1;
+pub const FIRST_POLICY: u32 = 1;
 
 /// What the hooks of the `lsm` layer can hold.
 pub const HELD_BY_LSM: [Access; 9] = [
@@ -47,6 +51,19 @@ pub const HELD_BY_LSM: [Access; 9] = [
     Access::Run,
     Access::Connect,
     Access::Send,
+];
+
+/// The words of the section `kernel` that hooks hold; what the others close is closed by a filter from the start.
+pub const HELD_BY_HOOKS: [&str; 9] = [
+    "mount",
+    "userns",
+    "chroot",
+    "ptrace-own",
+    "ptrace-any",
+    "bpf",
+    "signal-outside",
+    "raw-devices",
+    "sysctl-write",
 ];
 
 /// What is asked of the sensor.
@@ -129,10 +146,11 @@ pub struct Sensor {
     ring: RingBuf<MapData>,
     reports: Vec<LayerReport>,
     unheld: Vec<String>,
-    linked: Found,
+    /// What was not looked at for other names of denied files.
+    unseen: Vec<String>,
+    marks: Marks,
     enforces: bool,
-    known: Known,
-    sets: SetTable,
+    terms: Option<Terms>,
     /// The policies so far, the one in force last; programs may look at an older one's pages for a moment.
     installed: Vec<Installed>,
 }
@@ -176,12 +194,24 @@ impl Sensor {
         let installed = plan.as_ref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
         object.configure(SLOT, RunConfig { mode: request.judging.mode() as u32, ..RunConfig::default() })?;
-        let linked = if holds { lsm::mark(&object, SLOT, &policies)? } else { Found::default() };
+        let mut marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
+        let unseen = marker.as_mut().map(|marker| marker.mark(&policies)).transpose()?.unwrap_or_default();
+        let marks = marker.as_ref().map(|marker| marker.marks().clone()).unwrap_or_default();
+        let terms = Terms {
+            hooks: holds,
+            law: matches!(request.judging, Judging::Enforce(..)),
+            known,
+            sets,
+            next: FIRST_POLICY + 1,
+            accepted: unheld.clone(),
+            marker,
+        };
         let mut reports = Vec::new();
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
-        Ok(Sensor { object, ring, reports, unheld, linked, enforces: holds, known, sets, installed })
+        let terms = Some(terms);
+        Ok(Sensor { object, ring, reports, unheld, unseen, marks, enforces: holds, terms, installed })
     }
 
     /// The layers that hold, each with its self-test, and those that were tried and do not.
@@ -233,28 +263,24 @@ impl Sensor {
         Ok(Lease::from_fds(SLOT, fds))
     }
 
-    /// Puts other policies in force, which must be such that everything in them is held. When this returns, no hook
-    /// looks at those before any more.
+    /// What other policies must fit; `None` when they were given away already.
+    pub fn take_terms(&mut self) -> Option<Terms> {
+        self.terms.take()
+    }
+
+    /// Puts other policies in force. When this returns, no hook looks at those before any more.
     ///
     /// # Errors
-    /// They do not fit, say something that nothing holds, or the kernel refuses; what was in force still is.
-    pub fn apply(&mut self, policies: &[&Policy]) -> Result<(), SensorError> {
-        let id = FIRST_POLICY + self.installed.len() as u32;
-        let mut sets = self.sets.clone();
-        let plan = compile(policies, id, &mut sets)?;
-        let mut unheld: Vec<String> = plan.unheld(held_by_lsm()).iter().map(ToString::to_string).collect();
-        if plan.header.hashes != 0 && self.known == Known::Path {
-            unheld.push("rules on contents (`sha256`) need a run that began with some".to_owned());
-        }
-        if !unheld.is_empty() {
-            return Err(SensorError::Unheld(unheld));
-        }
-        let installed = lsm::install(&self.object, SLOT, &plan)?;
+    /// The kernel refuses; what was in force still is.
+    pub fn apply(&mut self, planned: &Planned) -> Result<(), ObjectError> {
+        let Some(plan) = &planned.plan else { return Ok(()) };
+        let installed = lsm::install(&self.object, SLOT, plan)?;
         if let Some(before) = self.installed.last_mut() {
-            lsm::remove(&self.object, before)?;
+            // The others are in force. What cannot be removed of those before is never asked again: their number is
+            // not given twice.
+            let _ = lsm::remove(&self.object, before);
         }
         self.installed.push(installed);
-        self.sets = sets;
         Ok(())
     }
 
@@ -269,12 +295,12 @@ impl Sensor {
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        unheld.chain(self.linked.notes.iter().cloned()).collect()
+        unheld.chain(self.unseen.iter().cloned()).collect()
     }
 
-    /// The files that are denied by another name than they are opened by.
+    /// The files that are denied by another name than they are opened by, when the run begins.
     pub fn marks(&self) -> &Marks {
-        &self.linked.marks
+        &self.marks
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.

@@ -56,6 +56,8 @@ pub enum PolicyCommand {
     Replay(PolicyReplayArgs),
     /// Say what changes from one policy to another
     Diff(PolicyDiffArgs),
+    /// Put a policy in force in a run that goes on
+    Apply(PolicyApplyArgs),
     /// List the groups that ship, and what they stand for
     Groups(PolicyGroupsArgs),
     /// Print the JSON Schema of policies, for editors
@@ -210,6 +212,37 @@ pub struct PolicyDiffArgs {
     /// Show at most N objects; 0 for all [default: 20, with --json all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  sandbox policy apply last no-network.yaml
+  sandbox policy apply 20261121-093000-claude readonly
+  sudo sandbox policy apply last wider.yaml --widen
+
+The policy holds beside those that the run has: each must allow. What a process
+has open already stays open. The change is recorded in the run's log.
+
+Exit status: 0 when it holds, 1 when the runner refuses, 2 when the policy is
+wrong or there is no such run.";
+
+/// `sandbox policy apply`.
+#[derive(Debug, Args)]
+#[command(after_help = APPLY_EXAMPLES)]
+pub struct PolicyApplyArgs {
+    /// The run: its id, its directory, or `last`
+    pub run: String,
+
+    /// The policy: a file, or the name of one that ships
+    pub file: PathBuf,
+
+    /// Put it in the place of those that hold, which may allow more (root only)
+    #[arg(long)]
+    pub widen: bool,
 
     /// Print the answer as JSON
     #[arg(long)]

@@ -151,6 +151,11 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         // Another run took the name in the same second: ${RUN_DIR} is another.
         mode = load_policy(&settings.mode, surroundings(run_dir.path()))?;
     }
+    let variables = match &mode {
+        Mode::Observe => ::policy::Variables::new(),
+        Mode::Audit(_) | Mode::Enforce(..) => policy::given(surroundings(run_dir.path()))
+            .map_err(|error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))))?,
+    };
     let program = match &mode {
         Mode::Enforce(policies, _) => policies.iter().fold(program, under),
         // What is only recorded notices nothing.
@@ -187,6 +192,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         .unwrap_or_else(|| crate::record::store::tool_name(settings.command[0].as_bytes()));
     let plan = RunPlan {
         mode,
+        variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
         run_dir,

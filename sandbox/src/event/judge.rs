@@ -11,11 +11,12 @@
 //! this says what a policy would deny, and enforces nothing. What a hook holds in this run is never judged
 //! this way.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+mod law;
+
+use std::sync::Arc;
 
 use policy::{
-    AccessSet, Act, Decision, Digest, End, Mode, Owner, Policies, Policy, Protocol, RuleName, Verdict,
-    compile::lsm, other_names::Marks,
+    AccessSet, Act, Decision, Digest, End, Mode, Owner, Policies, Policy, Protocol, other_names::Marks,
 };
 use sandbox_ebpf::abi::{
     event::{Cause, Judgement},
@@ -27,9 +28,10 @@ use super::{
     decode::{Decoded, Facts, reason},
     lines::{Line, Lines},
 };
+use law::{Law, Remembered, Said};
 
-/// Paths whose verdicts are remembered at most.
-const REMEMBERED: usize = 32_768;
+/// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
+const LAWS: usize = 16;
 
 /// Who judges in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,30 +80,21 @@ impl Judging {
 /// Adds verdicts and rules to events.
 #[derive(Debug)]
 pub struct Judge {
-    policies: Option<Policies>,
-    /// Whether some rule depends on the process.
-    conditional: bool,
-    /// The contents that rules name.
-    digests: Vec<Digest>,
+    /// By age; none where there is no policy.
+    laws: Vec<Law>,
     judging: Judging,
     marks: Marks,
     lines: Lines,
-    remembered: Remembered,
 }
 
 impl Judge {
-    /// For a run; without a policy it does nothing. Rules that the kernel's tables cannot express are no part
-    /// of what is judged here either.
-    pub fn new(policies: Option<&Policies>, judging: Judging, first: ProcId) -> Self {
-        let policies = policies.map(|policies| policies.map(|policy| lsm::expressible(policy).0));
+    /// For a run that begins with `policies`, whose number in the kernel is `id`; without any it does nothing.
+    pub fn new(policies: Option<&Policies>, id: u32, judging: Judging, first: ProcId) -> Self {
         Self {
-            conditional: policies.as_ref().is_some_and(is_conditional),
-            digests: policies.as_ref().map(digests).unwrap_or_default(),
-            policies,
+            laws: policies.map(|policies| Law::new(id, 0, policies)).into_iter().collect(),
             judging,
             marks: Marks::default(),
             lines: Lines::new(first),
-            remembered: Remembered::default(),
         }
     }
 
@@ -111,25 +104,54 @@ impl Judge {
         Self { marks, ..self }
     }
 
+    /// Other policies hold from `since_ns` on (CLOCK_MONOTONIC); records that the kernel judged before it by earlier
+    /// ones are still told by those.
+    pub fn adopt(&mut self, policies: &Policies, id: u32, since_ns: u64, marks: Marks) {
+        if self.laws.len() == LAWS {
+            self.laws.remove(0);
+        }
+        self.laws.push(Law::new(id, since_ns, policies));
+        self.marks = marks;
+    }
+
+    /// What was announced by the last [`Judge::adopt`] did not come.
+    pub fn abandon(&mut self, id: u32) {
+        self.laws.retain(|law| law.id != id);
+    }
+
     /// Judges an event that was enriched, and learns from it. Events must come in the order in which the decoder
     /// gave them.
     pub fn judge(&mut self, decoded: &mut Decoded) {
         self.ask(decoded);
-        if self.conditional {
+        if !self.laws.is_empty() {
+            // Also where no rule depends on the process: one of the next policy may.
             self.lines.learn(decoded);
         }
     }
 
     fn ask(&mut self, decoded: &mut Decoded) {
-        let Some(policies) = &self.policies else { return };
         let Decoded { event, facts } = decoded;
         if facts.access | facts.access2 == 0 && facts.net_access == 0 && facts.kernel == 0 {
             return;
         }
-        let line = if self.conditional { self.lines.of(event.process) } else { self.lines.unknown() };
+        let found = match (facts.judgement, facts.policy) {
+            (Judgement::None, _) | (_, 0) => self.laws.iter().rposition(|law| law.since_ns <= event.mono_ns),
+            (_, id) => self.laws.iter().rposition(|law| law.id == id),
+        };
+        let Some(at) = found else {
+            if facts.judgement != Judgement::None && facts.cause == Cause::Policy {
+                event.set(Key::Reason, Value::Bytes(b"unattributed".to_vec()));
+            }
+            return;
+        };
+        let law = &mut self.laws[at];
+        let unknown = self.lines.unknown();
+        let line = if law.conditional { self.lines.of(event.process) } else { unknown };
+        // What a process executed before the law held is not known to the kernel, if only this law asks for it.
+        let or_line = (law.conditional && at > 0).then_some(unknown);
         let digest = facts.digest.map(Digest);
-        let (digests, remembered) = (self.digests.as_slice(), &mut self.remembered);
-        let mut court = Court { policies, line, digests, digest, remembered };
+        let Law { policies, digests, remembered, .. } = law;
+        let mut court = Court { policies, line, or_line, digests, digest, remembered };
         match facts.judgement {
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
                 court.judge_observed(event, facts);
@@ -142,26 +164,6 @@ impl Judge {
     }
 }
 
-/// Whether some rule depends on the process.
-fn is_conditional(policies: &Policies) -> bool {
-    policies.iter().any(|policy| {
-        let paths = [policy.files(), policy.exec()].into_iter().flat_map(|section| section.rules());
-        paths
-            .map(|rule| rule.who())
-            .chain(policy.network().rules().iter().map(|rule| rule.who()))
-            .any(|who| !who.is_anyone())
-    })
-}
-
-/// The contents that rules name, each once.
-fn digests(policies: &Policies) -> Vec<Digest> {
-    let rules = policies.iter().flat_map(|policy| policy.exec().rules());
-    let mut digests: Vec<Digest> = rules.flat_map(|rule| rule.sha256()).copied().collect();
-    digests.sort();
-    digests.dedup();
-    digests
-}
-
 /// Whether an attempt went through, or will without another call.
 fn succeeded(event: &Event) -> bool {
     let begun = -i64::from(libc::EINPROGRESS);
@@ -171,73 +173,13 @@ fn succeeded(event: &Event) -> bool {
     }
 }
 
-/// What the policy says.
-#[derive(Clone, Debug)]
-struct Said {
-    decision: Decision,
-    /// None where the run's own objects are allowed by no rule.
-    rule: Option<RuleName>,
-    because: Option<Arc<str>>,
-    /// Something on trial would block it: that is what rule and reason are about.
-    on_trial: bool,
-}
-
-impl Said {
-    fn of(verdict: &Verdict<'_>) -> Self {
-        let (rule, because, on_trial) = match &verdict.audited {
-            Some(audited) if verdict.decision == Decision::Allow => (audited.rule, audited.because, true),
-            _ => (verdict.rule, verdict.because, false),
-        };
-        let (rule, because) = (Some(rule.clone()), because.map(Arc::from));
-        Said { decision: verdict.decision, rule, because, on_trial }
-    }
-
-    /// Allowed by the language itself.
-    const OWN: Said = Said { decision: Decision::Allow, rule: None, because: None, on_trial: false };
-
-    /// Both must be allowed; of two rules that decide the first by name is told.
-    fn and(self, other: Said) -> Said {
-        let strictness = |said: &Said| (said.decision, said.on_trial);
-        match strictness(&self).cmp(&strictness(&other)) {
-            Ordering::Greater => self,
-            Ordering::Less => other,
-            Ordering::Equal if self.rule.is_some() && (other.rule.is_none() || self.rule <= other.rule) => {
-                self
-            }
-            Ordering::Equal => other,
-        }
-    }
-}
-
-/// Verdicts by path.
-type ByPath = HashMap<Box<[u8]>, Said>;
-
-/// Verdicts on paths, by the accesses asked for and who asks.
-#[derive(Debug, Default)]
-struct Remembered {
-    by_access: HashMap<(u16, Arc<Line>), ByPath>,
-    count: usize,
-}
-
-impl Remembered {
-    fn get(&self, asked: &(u16, Arc<Line>), path: &[u8]) -> Option<&Said> {
-        self.by_access.get(asked)?.get(path)
-    }
-
-    fn insert(&mut self, asked: (u16, Arc<Line>), path: &[u8], said: Said) {
-        if self.count >= REMEMBERED {
-            *self = Remembered::default();
-        }
-        self.count += 1;
-        self.by_access.entry(asked).or_default().insert(path.into(), said);
-    }
-}
-
 /// The policies, and what they said before.
 struct Court<'a> {
     policies: &'a Policies,
     /// Who acts.
     line: &'a Arc<Line>,
+    /// Who acts as the kernel may see it, which saw less.
+    or_line: Option<&'a Arc<Line>>,
     /// The contents that rules name.
     digests: &'a [Digest],
     /// What the executed file holds, where it is known.
@@ -260,16 +202,19 @@ impl Court<'_> {
             }
             return;
         }
-        let said = if allowed { self.decide_allowed(event, facts) } else { self.decide(event, facts) };
-        match said {
-            // What asks is denied where nobody can be asked.
-            Some(said) if (said.decision == Decision::Allow) == allowed => {
-                if said.on_trial {
-                    event.action = Action::WouldBlock;
+        loop {
+            let said = if allowed { self.decide_allowed(event, facts) } else { self.decide(event, facts) };
+            match (said, self.or_line.take()) {
+                // What asks is denied where nobody can be asked.
+                (Some(said), _) if (said.decision == Decision::Allow) == allowed => {
+                    if said.on_trial {
+                        event.action = Action::WouldBlock;
+                    }
+                    return name(event, &said);
                 }
-                name(event, &said);
+                (_, Some(line)) => self.line = line,
+                (_, None) => return event.set(Key::Reason, Value::Bytes(b"unattributed".to_vec())),
             }
-            _ => event.set(Key::Reason, Value::Bytes(b"unattributed".to_vec())),
         }
     }
 

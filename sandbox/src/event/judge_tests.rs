@@ -29,7 +29,7 @@ network:
 "#;
 
 fn judge(judging: Judging) -> Judge {
-    Judge::new(Some(&Policies::from(parse(POLICY))), judging, FIRST)
+    Judge::new(Some(&Policies::from(parse(POLICY))), 1, judging, FIRST)
 }
 
 fn parse(text: &str) -> Policy {
@@ -205,16 +205,16 @@ fn what_a_hook_holds_is_its_own() {
     assert_eq!(outcome(&mut judge(Judging::Audited), bind()), "WOULD_BLOCK p/frozen trace -");
     assert_eq!(outcome(&mut judge(Judging::Enforced), open()), "OBSERVED - - -");
     assert_eq!(outcome(&mut judge(Judging::Enforced), bind()), "OBSERVED - - -");
-    assert_eq!(outcome(&mut Judge::new(None, Judging::Observed, FIRST), open()), "OBSERVED - - -");
+    assert_eq!(outcome(&mut Judge::new(None, 1, Judging::Observed, FIRST), open()), "OBSERVED - - -");
 }
 
 #[test]
 fn memory_is_bounded() {
     let mut judge = judge(Judging::Observed);
-    for number in 0..REMEMBERED + 10 {
+    for number in 0..law::REMEMBERED + 10 {
         outcome(&mut judge, open(&format!("/home/{number}"), 3, asks(access::READ)));
     }
-    assert_eq!(judge.remembered.count, 10);
+    assert_eq!(judge.laws[0].remembered.count, 10);
 }
 
 #[test]
@@ -225,12 +225,12 @@ fn what_is_on_trial_and_what_asks_are_told() {
         - { name: bound, deny: [read], path: [\"/b\"], by: [\"**/curl\"] }\n";
     let policy = Policies::from(parse(text));
     let judged = |judgement| Facts { judgement, ..asks(access::READ) };
-    let mut enforced = Judge::new(Some(&policy), Judging::Enforced, FIRST);
+    let mut enforced = Judge::new(Some(&policy), 1, Judging::Enforced, FIRST);
     let mut see = |path, ret, judgement| outcome(&mut enforced, open(path, ret, judged(judgement)));
     assert_eq!(see("/t", 3, Judgement::Allowed), "WOULD_BLOCK p/trial - -");
     assert_eq!(see("/q", -13, Judgement::Blocked), "BLOCKED p/asks - -");
     assert_eq!(see("/b", 3, Judgement::Allowed), "ALLOWED - - unattributed", "nobody knows who acts");
-    let mut observed = Judge::new(Some(&policy), Judging::Observed, FIRST);
+    let mut observed = Judge::new(Some(&policy), 1, Judging::Observed, FIRST);
     assert_eq!(outcome(&mut observed, open("/t", 3, asks(access::READ))), "WOULD_BLOCK p/trial trace -");
 }
 
@@ -243,7 +243,7 @@ fn of_several_policies_the_one_that_denies_is_named() {
     let b = policy("b", r#"- { name: v, deny: [read], path: ["/y", "/both"], because: of b }"#);
     let c = policy("c", r#"- { name: w, deny: [read], path: ["/x", "/z"], because: of c }"#);
     let all = Policies::from(b).and(c.on_trial()).and(a);
-    let mut enforced = Judge::new(Some(&all), Judging::Enforced, FIRST);
+    let mut enforced = Judge::new(Some(&all), 1, Judging::Enforced, FIRST);
     let mut see = |path, judgement, ret| {
         let facts = Facts { judgement, ..asks(access::READ) };
         let mut decoded = open(path, ret, facts);
@@ -265,7 +265,7 @@ fn of_several_policies_the_one_that_closes_is_named() {
         parse(&format!("version: 1\nname: {name}\nkernel: {{ allow: [{allowed}] }}\n"))
     };
     let all = Policies::from(policy("a", "mount, ptrace-any")).and(policy("b", "bpf, ptrace-own"));
-    let mut judge = Judge::new(Some(&all), Judging::Enforced, FIRST);
+    let mut judge = Judge::new(Some(&all), 1, Judging::Enforced, FIRST);
     let mut see = |act| {
         let facts = Facts { judgement: Judgement::Blocked, kernel: act, ..Facts::default() };
         outcome(&mut judge, event(EventType::ProcMount, Some(-1), &[], facts))

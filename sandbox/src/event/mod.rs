@@ -21,6 +21,8 @@ pub enum EventType {
     RunEnd,
     /// Events were lost.
     Gap,
+    /// Other policies hold from now on.
+    PolicyApply,
     /// A process was made.
     Fork,
     /// execve(2), execveat(2).
@@ -93,6 +95,7 @@ impl EventType {
         EventType::RunStart,
         EventType::RunEnd,
         EventType::Gap,
+        EventType::PolicyApply,
         EventType::Fork,
         EventType::Exec,
         EventType::Exit,
@@ -133,6 +136,7 @@ impl EventType {
             EventType::RunStart => "run_start",
             EventType::RunEnd => "run_end",
             EventType::Gap => "gap",
+            EventType::PolicyApply => "policy_apply",
             EventType::Fork => "fork",
             EventType::Exec => "exec",
             EventType::Exit => "exit",

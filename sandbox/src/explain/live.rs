@@ -1,7 +1,10 @@
-//! The denials of a run that goes on, shared between the collector and who explains them inside the run.
+//! The denials of a run that goes on and the policies that it has, shared between the collector and who explains
+//! them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use policy::Policies;
 
 use super::{Denials, LIVE};
 use crate::event::{Action, Event};
@@ -10,16 +13,30 @@ use crate::event::{Action, Event};
 #[derive(Debug)]
 pub struct Live {
     denials: Mutex<Denials>,
+    policies: Mutex<Option<Arc<Policies>>>,
     looks: AtomicU64,
 }
 
-impl Default for Live {
-    fn default() -> Self {
-        Live { denials: Mutex::new(Denials::new(LIVE)), looks: AtomicU64::new(0) }
-    }
-}
-
 impl Live {
+    /// Nothing was denied yet.
+    pub fn new(policies: Option<Policies>) -> Self {
+        Live {
+            denials: Mutex::new(Denials::new(LIVE)),
+            policies: Mutex::new(policies.map(Arc::new)),
+            looks: AtomicU64::new(0),
+        }
+    }
+
+    /// The policies that hold now, if there are any.
+    pub fn policies(&self) -> Option<Arc<Policies>> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these hold.
+    pub fn now_hold(&self, policies: Arc<Policies>) {
+        *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = Some(policies);
+    }
+
     /// Takes a judged event.
     pub fn add(&self, event: &Event) {
         if matches!(event.action, Action::Blocked | Action::WouldBlock) {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use policy::Policies;
 
 use super::board::{Board, ROOM};
 use super::notify;
@@ -29,26 +28,38 @@ const LAST_LINE: usize = 64;
 ///
 /// # Errors
 /// There is no memory for the board, or no thread.
-pub fn start(listener: OwnedFd, live: Arc<Live>, policies: Policies) -> io::Result<()> {
+pub fn start(listener: OwnedFd, live: Arc<Live>) -> io::Result<()> {
     let mut board = Board::new()?;
     let serve = move || {
-        let mut remedies = Remedies::new(&policies);
-        while wait(&listener) {
-            // A caller that was killed meanwhile has nothing to be told.
-            if let Ok(call) = notify::receive(listener.as_fd()) {
-                catch_up(&live);
-                find_remedies(&live, &mut remedies);
-                board.show(&text(&live));
-                if notify::answer(listener.as_fd(), call, board.as_fd()).is_err() {
-                    // Not an error that says that nobody answers here.
-                    let _ = notify::refuse(listener.as_fd(), call, libc::EREMOTEIO);
+        while let Some(policies) = live.policies() {
+            // Lines that were looked for already are not looked for again, as long as the policies stay.
+            let mut remedies = Remedies::new(&policies);
+            loop {
+                if !wait(&listener) {
+                    return;
                 }
+                if live.policies().is_none_or(|now| !Arc::ptr_eq(&now, &policies)) {
+                    break;
+                }
+                serve_one(&listener, &live, &mut remedies, &mut board);
+                std::thread::sleep(PAUSE);
             }
-            std::thread::sleep(PAUSE);
         }
     };
     std::thread::Builder::new().name("why".into()).spawn(serve)?;
     Ok(())
+}
+
+fn serve_one(listener: &OwnedFd, live: &Live, remedies: &mut Remedies<'_>, board: &mut Board) {
+    // A caller that was killed meanwhile has nothing to be told.
+    let Ok(call) = notify::receive(listener.as_fd()) else { return };
+    catch_up(live);
+    find_remedies(live, remedies);
+    board.show(&text(live));
+    if notify::answer(listener.as_fd(), call, board.as_fd()).is_err() {
+        // Not an error that says that nobody answers here.
+        let _ = notify::refuse(listener.as_fd(), call, libc::EREMOTEIO);
+    }
 }
 
 /// Waits for a question; false when nobody is left to ask.

@@ -83,7 +83,7 @@ fn asks_from_inside() {
 #[test]
 fn whoever_has_the_filter_is_told_what_was_denied() {
     let (here, there) = pair::<u8, u8>().unwrap();
-    let live = Arc::new(Live::default());
+    let live = Arc::new(Live::new(Some(policies())));
     for _ in 0..3 {
         live.add(&denied("/keys/a"));
     }
@@ -108,7 +108,7 @@ fn whoever_has_the_filter_is_told_what_was_denied() {
             std::thread::yield_now();
         }
     });
-    answer::start(fds.into_iter().next().unwrap(), Arc::clone(&live), policies()).unwrap();
+    answer::start(fds.into_iter().next().unwrap(), Arc::clone(&live)).unwrap();
     let output = child.wait_with_output().unwrap();
     over.store(true, Ordering::Relaxed);
     looks.join().unwrap();

@@ -187,18 +187,31 @@ impl Object {
         program.map(AsFd::as_fd).ok_or(ObjectError::Abi { found: 0 })
     }
 
-    /// Marks the file behind a descriptor: `denied` accesses ([`sandbox_ebpf::abi::policy::access`]) are denied of
-    /// it in the run in `slot`, by whatever name. Hooks tell of it by `number`.
+    /// The program that marks files: see [`Object::mark`].
+    ///
+    /// # Errors
+    /// The object has no such program.
+    pub fn mark_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
+        self.program_fd(MARK)
+    }
+
+    /// Marks the file behind a descriptor, by the program of [`Object::mark_program`]: `denied` accesses
+    /// ([`sandbox_ebpf::abi::policy::access`]) are denied of it in the run in `slot`, by whatever name. Hooks tell of
+    /// it by `number`.
     ///
     /// # Errors
     /// The table of marked files is full.
-    pub fn mark(&self, slot: u32, file: BorrowedFd<'_>, denied: u16, number: u32) -> Result<(), ObjectError> {
+    pub fn mark(
+        program: BorrowedFd<'_>,
+        slot: u32,
+        file: BorrowedFd<'_>,
+        denied: u16,
+        number: u32,
+    ) -> Result<(), ObjectError> {
         use std::os::fd::AsRawFd;
-        let program = self.ebpf.program(MARK).and_then(|program| program.fd().ok());
-        let program = program.ok_or(ObjectError::Abi { found: 0 })?;
         let what = "mark a denied file that has other names";
         let arguments = [u64::from(slot), file.as_raw_fd() as u64, u64::from(denied), u64::from(number)];
-        match bpf::run_program(program.as_fd(), &arguments) {
+        match bpf::run_program(program, &arguments) {
             Ok(1) => Ok(()),
             Ok(_) => Err(ObjectError::Call { what, source: io::ErrorKind::StorageFull.into() }),
             Err(source) => Err(ObjectError::Call { what, source }),

@@ -172,6 +172,11 @@ pub fn pair<A: Serialize + DeserializeOwned, B: Serialize + DeserializeOwned>()
 }
 
 impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
+    /// The end of a SOCK_SEQPACKET socket that was made elsewhere.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Channel { fd, types: PhantomData }
+    }
+
     /// Sends a message. `EPIPE` when the peer is gone.
     pub fn send(&self, message: &S) -> io::Result<()> {
         self.send_with(message, &[])

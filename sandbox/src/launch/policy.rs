@@ -93,10 +93,6 @@ pub fn load_all(
 /// # Errors
 /// It is not to be had, or wrong.
 pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
-    let (source, bytes) = match shipped(name) {
-        Some((source, text)) => (source.to_owned(), text.as_bytes().to_vec()),
-        None => (name.display().to_string(), from_file(name)?),
-    };
     let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
     let (workspace, why_not) = match found {
         Ok(workspace) => (Some(workspace), None),
@@ -105,10 +101,26 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
         Err(error) => (None, Some(error.to_string())),
     };
     let variables = variables(surroundings, workspace.as_ref())?;
-    let policy = Policy::parse_with(&source, &bytes, &variables, &Beside).map_err(|errors| {
-        let about_it = errors.to_string().contains("${WORKSPACE}");
-        PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
-    })?;
+    load_with(name, &variables).map_err(|error| match error {
+        PolicyError::Invalid { errors, .. } => {
+            let about_it = errors.to_string().contains("${WORKSPACE}");
+            PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
+        }
+        error => error,
+    })
+}
+
+/// The same as [`load`], with the variables of a run that goes on.
+///
+/// # Errors
+/// It is not to be had, or wrong.
+pub fn load_with(name: &Path, variables: &Variables) -> Result<Policy, PolicyError> {
+    let (source, bytes) = match shipped(name) {
+        Some((source, text)) => (source.to_owned(), text.as_bytes().to_vec()),
+        None => (name.display().to_string(), from_file(name)?),
+    };
+    let policy = Policy::parse_with(&source, &bytes, variables, &Beside)
+        .map_err(|errors| PolicyError::Invalid { errors, workspace: None })?;
     let ways = Ways::default();
     Ok(policy.follow_links(&|path| ways.resolve(path)))
 }

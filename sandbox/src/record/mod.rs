@@ -30,6 +30,11 @@ pub use start::{LayerReport, Mode, RunStart, SelfTest};
 /// The name of the run's policies in its directory: as they hold, without variables.
 pub const EFFECTIVE_POLICY: &str = "policy.effective.yaml";
 
+/// The file of the policies that hold later in a run, by their number; those it began with have 1.
+pub fn effective_policy(number: u32) -> String {
+    format!("policy.effective.{number}.yaml")
+}
+
 #[cfg(test)]
 pub(crate) use line::LineWriter;
 /// Made-up runs for the tests of other stages.

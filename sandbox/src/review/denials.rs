@@ -1,4 +1,4 @@
-//! The denials of a recorded run, with the policy that the run had.
+//! The denials of a recorded run, with the policies that the run had last.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -55,12 +55,13 @@ pub fn read(run: &Found) -> Result<RunDenials, DenialsError> {
     let mut lines = Lines::new(open_regular(&path).map_err(failed("open"))?, 0);
     let mut denials = Denials::new(READ);
     let mut unread = 0u64;
-    let mut sha256 = None;
+    let mut held: Option<Stored> = None;
     while let Some(line) = lines.next_line().map_err(failed("read"))? {
         match Record::parse(line.text) {
             Ok(record) => {
-                if record.text("event_type") == Some("run_start") {
-                    sha256 = sha256.or(record.text("policy_sha256").map(str::to_owned));
+                match record.text("event_type") {
+                    Some("run_start" | "policy_apply") => held = Stored::of(&record).or(held),
+                    _ => {}
                 }
                 denials.read(&record);
             }
@@ -71,26 +72,43 @@ pub fn read(run: &Found) -> Result<RunDenials, DenialsError> {
     if unread > 0 {
         notes.push(format!("{unread} lines of the log could not be read; `audit-verify` says more"));
     }
-    let judged = sha256.is_some();
+    let judged = held.is_some();
     let mut policies = None;
-    if let Some(expected) = sha256.filter(|_| !denials.groups().is_empty()) {
-        match effective(run, &expected) {
+    if let Some(stored) = held.filter(|_| !denials.groups().is_empty()) {
+        match effective(run, &stored) {
             Ok(found) => policies = Some(found),
-            Err(why) => notes.push(format!("{EFFECTIVE_POLICY}: {why}; no lines are suggested")),
+            Err(why) => notes.push(format!("{}: {why}; no lines are suggested", stored.file)),
         }
     }
     let (groups, more) = denials.into_parts();
     Ok(RunDenials { groups, more, judged, policies, notes })
 }
 
-/// The policies that the run had, if they are those that its first line names.
-fn effective(run: &Found, expected: &str) -> Result<Policies, String> {
-    let file = open_regular(&run.path.join(EFFECTIVE_POLICY)).map_err(|error| error.to_string())?;
+/// Policies as they are stored beside a log.
+#[derive(Debug)]
+struct Stored {
+    file: String,
+    sha256: String,
+}
+
+impl Stored {
+    /// Those that an event says to hold from then on.
+    fn of(record: &Record<'_>) -> Option<Stored> {
+        let sha256 = record.text("policy_sha256")?.to_owned();
+        let file = record.text("target").unwrap_or(EFFECTIVE_POLICY).to_owned();
+        // The log may be anybody's: it names no file elsewhere.
+        (!file.contains('/')).then_some(Stored { file, sha256 })
+    }
+}
+
+/// The policies that the run had last, if they are those that its log names.
+fn effective(run: &Found, stored: &Stored) -> Result<Policies, String> {
+    let file = open_regular(&run.path.join(&stored.file)).map_err(|error| error.to_string())?;
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).map_err(|error| error.to_string())?;
     let sha256: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    if sha256 != expected {
+    if sha256 != stored.sha256 {
         return Err("it is not the policy that the log names".to_owned());
     }
-    Policies::parse_effective(EFFECTIVE_POLICY, &text).map_err(|errors| errors.to_string())
+    Policies::parse_effective(&stored.file, &text).map_err(|errors| errors.to_string())
 }

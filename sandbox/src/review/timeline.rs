@@ -187,6 +187,11 @@ impl Timeline {
                 let lost = text::grouped(event.uint("lost").unwrap_or(0));
                 self.story.entries.push(seen.entry("LOST", format!("{lost} events ({reason})")));
             }
+            "policy_apply" => {
+                let names = event.bytes("policy_name").map(text::safe).unwrap_or_default();
+                let how = event.bytes("reason").map(text::safe).unwrap_or_default();
+                self.story.entries.push(seen.entry("policy", format!("{names} ({how})")));
+            }
             "exec" => {
                 self.flush(event);
                 self.story.entries.push(seen.entry("exec", exec_text(&seen)));

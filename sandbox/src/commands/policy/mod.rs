@@ -1,8 +1,10 @@
 //! `sandbox policy`: is a policy right, what does it say in full, what would it decide, and what would it have
 //! decided?
 //!
-//! One file a verb. Nothing is run and nothing is enforced here; the verdicts are the policy crate's.
+//! One file a verb. Nothing is run here, and but for `apply` nothing changes what is enforced; the verdicts are the
+//! policy crate's.
 
+mod apply;
 mod check;
 mod convert;
 mod diff;
@@ -44,6 +46,7 @@ pub fn execute(command: &PolicyCommand) -> anyhow::Result<Exit> {
         PolicyCommand::Test(args) => test::execute(args),
         PolicyCommand::Replay(args) => replay::execute(args),
         PolicyCommand::Diff(args) => diff::execute(args),
+        PolicyCommand::Apply(args) => apply::execute(args),
         PolicyCommand::Groups(args) => groups::execute(args),
         PolicyCommand::Schema => {
             print(&policy::schema::json())?;

@@ -1,13 +1,15 @@
-//! Files that a rule denies and that have another name already: found when the run begins, and marked for the hooks.
+//! Files that a rule denies and that have another name already: found before a policy is in force, and marked for the
+//! hooks.
 //!
 //! The look is bounded. What was not looked at is told, since a hard link there would lead past its rule.
 
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    fs::{self, Metadata},
+    fs::{self, File, Metadata},
+    io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
@@ -29,60 +31,110 @@ const NAMES: usize = 100_000;
 /// Directories in which no file has a second name.
 const KERNELS_OWN: [&str; 2] = ["/proc", "/sys"];
 
-/// What a look brought.
-#[derive(Clone, Debug, Default)]
-pub struct Found {
-    /// The files that were marked.
-    pub marks: Marks,
-    /// What was not looked at.
-    pub notes: Vec<String>,
+/// What is denied of a marked file, as `sandbox_ebpf::abi::policy::access` bits, and the mark's number.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    number: usize,
+    denied: u16,
 }
 
-/// Looks for files with several names, one of which a policy denies, and marks them for the run in `slot`.
-///
-/// # Errors
-/// The kernel refuses a mark: then the file would be open by its other names.
-pub fn mark(object: &Object, slot: u32, policies: &[&Policy]) -> Result<Found, ObjectError> {
-    let links: &Vec<Links> = &policies.iter().map(|policy| Links::new(policy)).collect();
-    let mut wanted = policy::other_names::Search::default();
-    for more in links.iter().map(Links::search) {
-        wanted.places.extend(more.places);
-        wanted.everywhere.extend(more.everywhere);
+/// Marked files, by device and inode.
+type Marked = HashMap<(u64, u64), Mark>;
+
+/// Looks for files and marks them, for the run in one slot.
+#[derive(Debug)]
+pub struct Marker {
+    program: OwnedFd,
+    slot: u32,
+    marks: Marks,
+    /// What the last look marked.
+    marked: Marked,
+}
+
+impl Marker {
+    /// One that has marked nothing yet.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn new(object: &Object, slot: u32) -> Result<Marker, ObjectError> {
+        let program = object.mark_program()?.try_clone_to_owned();
+        let program = program.map_err(|source| ObjectError::Call { what: "hold a program", source })?;
+        Ok(Marker { program, slot, marks: Marks::default(), marked: HashMap::new() })
     }
-    let (index, marks) = (HashMap::new(), Marks::default());
-    let mut search = Search { object, slot, links, left: NAMES, index, denied: Vec::new(), marks };
-    let mut unseen: Vec<String> =
-        wanted.everywhere.iter().map(|(rule, pattern)| format!("{pattern} ({rule})")).collect();
-    for place in &wanted.places {
-        let path = Path::new(OsStr::from_bytes(&place.path));
-        // What is not there has no second name; what leads through a symbolic link is looked at where it leads.
-        let Ok(path) = fs::canonicalize(path) else { continue };
-        if !search.descend(path, place.depth)? {
-            unseen.push(String::from_utf8_lossy(&place.path).into_owned());
+
+    /// All files that were ever marked, by number: a number keeps its meaning as long as the run lives.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Looks for files with several names, one of which a policy denies, and marks them. Gives what was not looked
+    /// at. Marks of earlier looks stay.
+    ///
+    /// # Errors
+    /// The kernel refuses a mark: then the file would be open by its other names.
+    pub fn mark(&mut self, policies: &[&Policy]) -> Result<Vec<String>, ObjectError> {
+        let links: &Vec<Links> = &policies.iter().map(|policy| Links::new(policy)).collect();
+        let mut wanted = policy::other_names::Search::default();
+        for more in links.iter().map(Links::search) {
+            wanted.places.extend(more.places);
+            wanted.everywhere.extend(more.everywhere);
         }
+        self.marked.clear();
+        let mut search = Search { marker: self, links, left: NAMES };
+        let mut unseen: Vec<String> =
+            wanted.everywhere.iter().map(|(rule, pattern)| format!("{pattern} ({rule})")).collect();
+        for place in &wanted.places {
+            let path = Path::new(OsStr::from_bytes(&place.path));
+            // What is not there has no second name; what leads through a symbolic link is looked at where it leads.
+            let Ok(path) = fs::canonicalize(path) else { continue };
+            if !search.descend(path, place.depth)? {
+                unseen.push(String::from_utf8_lossy(&place.path).into_owned());
+            }
+        }
+        Ok(match unseen.as_slice() {
+            [] => Vec::new(),
+            unseen => vec![format!(
+                "not looked at for other names of denied files (hard links): {}",
+                unseen.join(", ")
+            )],
+        })
     }
-    let mut notes = Vec::new();
-    if !unseen.is_empty() {
-        notes.push(format!(
-            "not looked at for other names of denied files (hard links): {}",
-            unseen.join(", ")
-        ));
+
+    /// Takes the marks of earlier looks from files that the last look did not mark. A file that has none of the names
+    /// any more by which it was found keeps its mark: that is too strict, and safe.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_earlier(&self) -> Result<(), ObjectError> {
+        for number in 0..self.marks.count() {
+            for name in self.marks.names(number) {
+                let path = Path::new(OsStr::from_bytes(name));
+                let Ok(handle) = hold(path) else { continue };
+                let Ok(found) = File::from(handle.try_clone().map_err(fault)?).metadata() else { continue };
+                if !self.marked.contains_key(&(found.dev(), found.ino())) {
+                    Object::mark(self.program.as_fd(), self.slot, handle.as_fd(), 0, number as u32)?;
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(Found { marks: search.marks, notes })
+}
+
+fn fault(source: io::Error) -> ObjectError {
+    ObjectError::Call { what: "hold a marked file", source }
+}
+
+/// A descriptor that says which file it is, and opens nothing.
+fn hold(path: &Path) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// A look at the places where denied files lie, under way.
 struct Search<'a> {
-    object: &'a Object,
-    slot: u32,
+    marker: &'a mut Marker,
     links: &'a [Links],
     /// Names that may still be looked at.
     left: usize,
-    /// The number of a marked file, by device and inode.
-    index: HashMap<(u64, u64), usize>,
-    /// What is denied of each, as `sandbox_ebpf::abi::policy::access` bits.
-    denied: Vec<u16>,
-    marks: Marks,
 }
 
 impl Search<'_> {
@@ -122,15 +174,13 @@ impl Search<'_> {
         if denied == 0 {
             return Ok(true);
         }
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let Ok(handle) = open(path, flags, Mode::empty()) else { return Ok(false) };
-        let number = *self.index.entry((found.dev(), found.ino())).or_insert(self.marks.count());
-        if number == self.marks.count() {
-            self.denied.push(0);
-        }
-        self.denied[number] |= denied;
-        self.marks.add(number, name);
-        self.object.mark(self.slot, handle.as_fd(), self.denied[number], number as u32)?;
+        let Ok(handle) = hold(path) else { return Ok(false) };
+        let Marker { program, slot, marks, marked } = &mut *self.marker;
+        let new = Mark { number: marks.count(), denied: 0 };
+        let mark = marked.entry((found.dev(), found.ino())).or_insert(new);
+        mark.denied |= denied;
+        marks.add(mark.number, name);
+        Object::mark(program.as_fd(), *slot, handle.as_fd(), mark.denied, mark.number as u32)?;
         Ok(true)
     }
 }

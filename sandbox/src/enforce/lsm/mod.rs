@@ -10,7 +10,7 @@ mod tables;
 use std::io;
 
 pub use lease::Lease;
-pub use links::{Found, mark};
+pub use links::Marker;
 pub use tables::{Installed, install, remove};
 
 use crate::kernel::{

@@ -41,7 +41,7 @@ const PATHS: [&str; 9] = ["/a", "/a/k", "/a/k/x", "/a/s/x", "/a/t", "/a/tool", "
 /// What the judge of a run makes of an event, and what its record and this policy make of it: action and rule.
 fn compared(policy: &Policy, decoded: Decoded) -> (String, String) {
     let mut judged = decoded.clone();
-    Judge::new(Some(&policy.clone().into()), Judging::Observed, ProcId { pid: 1, start_ns: 1 })
+    Judge::new(Some(&policy.clone().into()), 1, Judging::Observed, ProcId { pid: 1, start_ns: 1 })
         .judge(&mut judged);
     let rule = match judged.event.get(Key::PolicyRule) {
         Some(Value::Bytes(rule)) => String::from_utf8_lossy(rule).into_owned(),

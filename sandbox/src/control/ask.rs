@@ -1,0 +1,100 @@
+//! The user's side: talks to the runner of a run.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, getsockopt, socket, sockopt};
+use policy::{Policies, Variables};
+
+use super::{Applied, FromRunner, FromUser, Surroundings, address, memory};
+use crate::launch::handshake::{Channel, Received};
+
+/// The largest surroundings, bytes: no environment is larger.
+const LARGEST: u64 = 64 << 20;
+
+/// Why nothing was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error(
+        "no runner answers for this run: it has ended, it is in another network namespace, or it was started by an \
+         older version"
+    )]
+    Nobody,
+    /// Somebody else listens where the runner should.
+    #[error("uid {0} listens in the runner's place; a runner is root")]
+    Stranger(u32),
+    /// The runner says no.
+    #[error("{0}")]
+    Refused(String),
+    /// The talk broke off.
+    #[error("cannot talk to the runner: {0}")]
+    Talk(#[from] io::Error),
+}
+
+/// A runner that listens.
+#[derive(Debug)]
+pub struct Talk {
+    channel: Channel<FromUser, FromRunner>,
+    variables: Variables,
+}
+
+impl Talk {
+    /// Begins a talk with the runner of the run in `run_dir`.
+    ///
+    /// # Errors
+    /// There is none, or it does not talk to this process.
+    pub fn begin(run_dir: &Path) -> Result<Talk, AskError> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(io::Error::from)?;
+        match connect(fd.as_raw_fd(), &address(run_dir)?) {
+            Ok(()) => {}
+            Err(Errno::ECONNREFUSED) => return Err(AskError::Nobody),
+            Err(error) => return Err(AskError::Talk(error.into())),
+        }
+        // Anybody can take a name that is free.
+        let listener = getsockopt(&fd, sockopt::PeerCredentials).map_err(io::Error::from)?;
+        if listener.uid() != 0 {
+            return Err(AskError::Stranger(listener.uid()));
+        }
+        let channel: Channel<FromUser, FromRunner> = Channel::from_fd(fd);
+        let surroundings = match channel.receive()? {
+            Received::Message(FromRunner::Ready, fds) => {
+                let memory =
+                    fds.into_iter().next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+                memory::read(memory, LARGEST)?
+            }
+            Received::Message(FromRunner::Refused { message }, _) => return Err(AskError::Refused(message)),
+            Received::Message(FromRunner::Applied(_), _) => {
+                return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+            }
+            Received::Closed => return Err(AskError::Nobody),
+        };
+        let surroundings: Surroundings = serde_json::from_slice(&surroundings).map_err(io::Error::from)?;
+        Ok(Talk { channel, variables: surroundings.variables() })
+    }
+
+    /// What the variables of a policy mean in the run.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// Applies policies, beside those that hold or in their place.
+    ///
+    /// # Errors
+    /// The runner refuses; then those that held still do.
+    pub fn apply(self, policies: &Policies, widen: bool) -> Result<Applied, AskError> {
+        let text = memory::write(policies.effective_yaml().as_bytes())?;
+        self.channel.send_with(&FromUser::Apply { widen }, &[text.as_fd()])?;
+        match self.channel.receive()? {
+            Received::Message(FromRunner::Applied(applied), _) => Ok(applied),
+            Received::Message(FromRunner::Refused { message }, _) => Err(AskError::Refused(message)),
+            Received::Message(FromRunner::Ready, _) => {
+                Err(io::Error::from(io::ErrorKind::InvalidData).into())
+            }
+            Received::Closed => Err(AskError::Refused("the run ended meanwhile".to_owned())),
+        }
+    }
+}

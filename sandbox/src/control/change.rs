@@ -1,0 +1,134 @@
+//! What other policies come to: those that hold from now on, or why nothing changes.
+
+use std::sync::Arc;
+
+use policy::other_names::Marks;
+use policy::{Mode, Policies, Policy};
+use sha2::{Digest, Sha256};
+
+use super::Applied;
+use super::serve::Peer;
+use crate::record::{self, store::RunDir};
+use crate::sensor::{HELD_BY_HOOKS, Planned, Terms};
+
+/// Policies that can be put in force at once.
+#[derive(Debug)]
+pub struct Change {
+    /// All that hold from now on.
+    pub policies: Arc<Policies>,
+    /// Their tables.
+    pub planned: Planned,
+    /// The files that are denied by another name.
+    pub marks: Marks,
+    /// What the user is told, and the record.
+    pub applied: Applied,
+    /// Who wants it.
+    pub peer: Peer,
+    /// Whether those that held before hold no longer.
+    pub widen: bool,
+}
+
+/// What a run was when it began, as far as it stays so.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// Its policies.
+    pub policies: Policies,
+    /// Whether verdicts are law.
+    pub law: bool,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It can be put in force.
+    Change(Box<Change>),
+    /// It is in force already.
+    Nothing(Applied),
+}
+
+/// Finds out what `given` policies come to beside, or in place of, those in force.
+///
+/// # Errors
+/// Why not: nothing has changed but that more files may be marked as denied by their other names.
+pub fn prepare(
+    given: &Policies,
+    widen: bool,
+    peer: Peer,
+    in_force: &Policies,
+    beginning: &Beginning,
+    terms: &mut Terms,
+    run_dir: &RunDir,
+) -> Result<Prepared, String> {
+    if widen && peer.uid != 0 {
+        return Err("only root may put other policies in the place of those that hold (--widen)".to_owned());
+    }
+    let policies = match widen {
+        true => given.clone(),
+        false => given.iter().fold(in_force.clone(), |all, policy| all.and(policy.clone())),
+    };
+    let text = policies.effective_yaml();
+    let sha256: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut applied =
+        Applied { names: policies.names(), sha256, file: String::new(), changed: false, notes: Vec::new() };
+    if text == in_force.effective_yaml() {
+        return Ok(Prepared::Nothing(applied));
+    }
+    if beginning.law {
+        let fixed = fixed_at_start(&policies, &beginning.policies);
+        if !fixed.is_empty() {
+            return Err(format!(
+                "what only the start of a run can hold is otherwise in this policy:\n{}\n  change that in the policy, \
+                 or start a new run with it",
+                fixed.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+            ));
+        }
+        applied.notes.extend(still_closed(&policies, &beginning.policies));
+    }
+    let list: Vec<&Policy> = policies.iter().collect();
+    let text_of = |error: crate::sensor::SensorError| format!("{:#}", anyhow::Error::new(error));
+    let planned = terms.plan(&list).map_err(text_of)?;
+    applied.file = record::effective_policy(planned.id);
+    run_dir
+        .replace_file(&applied.file, text.as_bytes())
+        .map_err(|error| format!("cannot write {} into the run's directory: {error}", applied.file))?;
+    // Before it is in force: for a moment more is denied than the one says that holds, never less than the next.
+    applied.notes.extend(terms.mark(&list).map_err(text_of)?);
+    applied.changed = true;
+    let (policies, marks) = (Arc::new(policies), terms.marks());
+    Ok(Prepared::Change(Box::new(Change { policies, planned, marks, applied, peer, widen })))
+}
+
+/// What policies say of things that are settled when a run starts, where they say it otherwise.
+fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<String> {
+    let law = |policies: &Policies| {
+        policies.iter().filter(|policy| policy.mode() == Mode::Enforce).cloned().collect::<Vec<Policy>>()
+    };
+    let before = law(first);
+    let mut lines = Vec::new();
+    for policy in law(policies) {
+        let env = &policy.settings().env;
+        if env.is_some() && !before.iter().any(|before| before.settings().env == *env) {
+            lines.push(format!("`env` of {}: the command has its environment already", policy.name()));
+        }
+    }
+    let allowed = policies.kernel_allowed();
+    for word in first.kernel_allowed() {
+        if !allowed.contains(&word) && !HELD_BY_HOOKS.contains(&word) {
+            lines.push(format!(
+                "`kernel` without `{word}`: the filter of system calls that closes it is in place"
+            ));
+        }
+    }
+    lines
+}
+
+/// What policies open and the filter of system calls keeps closed.
+fn still_closed(policies: &Policies, first: &Policies) -> Option<String> {
+    let before = first.kernel_allowed();
+    let open = policies.kernel_allowed();
+    let closed: Vec<&str> =
+        open.into_iter().filter(|word| !before.contains(word) && !HELD_BY_HOOKS.contains(word)).collect();
+    (!closed.is_empty()).then(|| {
+        format!("still closed by the filter of system calls that the run began with: {}", closed.join(", "))
+    })
+}

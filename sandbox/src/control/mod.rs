@@ -1,0 +1,113 @@
+//! The control socket of a run: other policies for a run that goes on.
+//!
+//! ```text
+//! sandbox policy apply ──text of the policies──▶ thread of the collector ──Change──▶ the collector's loop
+//!          ▲                                       reads, compiles, marks              puts it in force,
+//!          └───────────── what came of it ◀─────────────────┘                          records it
+//! ```
+//!
+//! - Policies are narrowed by holding others beside those that hold: each must allow. Only root may put others in
+//!   their place (`--widen`).
+//! - Whoever applies one is root or the user whose command it is, and no process of the run.
+//! - The policy is read where it is applied, with the variables of the run ([`Surroundings`]); the runner opens no file
+//!   for anybody. Its text comes in memory that nobody can change any more.
+//! - Policies that do not fit, or say something that this run cannot hold from now on, change nothing.
+//! - The name of the socket is made of the run directory's identity: who can look at the directory finds it.
+//!
+//! What a process holds open already stays open: a policy judges attempts.
+
+pub mod ask;
+mod change;
+mod memory;
+pub mod serve;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sys::socket::UnixAddr;
+use policy::Variables;
+use serde::{Deserialize, Serialize};
+
+pub use change::Change;
+
+/// What the runner says. Descriptors of memory travel with [`FromRunner::Ready`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromRunner {
+    /// It listens; [`Surroundings`] lie in the memory that travels along.
+    Ready,
+    /// Nothing was changed.
+    Refused {
+        /// What, why, what to do.
+        message: String,
+    },
+    /// The policies hold.
+    Applied(Applied),
+}
+
+/// What the user's side says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromUser {
+    /// Apply the policies whose text, as [`policy::Policies::effective_yaml`] writes it, travels along.
+    Apply {
+        /// Whether they take the place of those that hold.
+        widen: bool,
+    },
+}
+
+/// What was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Names of the policies that hold now.
+    pub names: String,
+    /// SHA-256 of all of them as they hold.
+    pub sha256: String,
+    /// The file in the run's directory that has their text.
+    pub file: String,
+    /// False where they held already.
+    pub changed: bool,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// What the variables of a policy mean in a run, for another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    given: Vec<(String, Vec<u8>)>,
+    env: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl From<&Variables> for Surroundings {
+    fn from(variables: &Variables) -> Self {
+        Surroundings {
+            given: variables.given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env: variables.env().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        }
+    }
+}
+
+impl Surroundings {
+    /// The variables.
+    pub fn variables(self) -> Variables {
+        let mut variables = Variables::new();
+        for (name, value) in self.given {
+            // What another version of this program gives, and this one does not know, no policy of this one names.
+            let _ = variables.set(&name, value);
+        }
+        for (name, value) in self.env {
+            variables.set_env(name, value);
+        }
+        variables
+    }
+}
+
+/// Where the runner of a run listens.
+fn address(run_dir: &Path) -> io::Result<UnixAddr> {
+    let found = std::fs::metadata(run_dir)?;
+    let name = format!("sandbox-control/{:x}-{:x}", found.dev(), found.ino());
+    Ok(UnixAddr::new_abstract(name.as_bytes())?)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

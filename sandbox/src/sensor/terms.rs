@@ -1,0 +1,109 @@
+//! What other policies must fit to take the place of those that a run began with.
+//!
+//! Whoever prepares a change has the terms, and nothing else of the sensor: finding out whether policies fit takes
+//! long, and the sensor must be read meanwhile. Nothing is put in force here.
+
+use policy::{
+    Policy,
+    compile::lsm::{LsmPlan, SetTable, compile},
+    other_names::Marks,
+};
+
+use super::{SensorError, held_by_lsm};
+use crate::enforce::lsm::{Known, Marker};
+
+/// What a run holds and knows, as far as other policies depend on it.
+pub struct Terms {
+    /// Whether hooks judge; without them nobody in the kernel needs a plan.
+    pub(super) hooks: bool,
+    /// Whether verdicts are law.
+    pub(super) law: bool,
+    pub(super) known: Known,
+    pub(super) sets: SetTable,
+    /// The number of the next policy.
+    pub(super) next: u32,
+    /// What is not held, as the user accepted when the run began.
+    pub(super) accepted: Vec<String>,
+    pub(super) marker: Option<Marker>,
+}
+
+/// Policies that fit.
+#[derive(Debug)]
+pub struct Planned {
+    /// Their number; records name it.
+    pub id: u32,
+    /// `None` where no hook judges.
+    pub(super) plan: Option<LsmPlan>,
+    sets: SetTable,
+}
+
+/// What the next policies must fit, in addition.
+#[derive(Debug)]
+pub struct Successor {
+    sets: SetTable,
+    next: u32,
+}
+
+impl Terms {
+    /// Compiles policies. Nothing changes.
+    ///
+    /// # Errors
+    /// They do not fit the kernel's tables, or say something that nothing holds in this run.
+    pub fn plan(&self, policies: &[&Policy]) -> Result<Planned, SensorError> {
+        let (id, mut sets) = (self.next, self.sets.clone());
+        if !self.hooks {
+            return match self.law {
+                true => Err(SensorError::Unheld(vec!["the lsm layer is missing".to_owned()])),
+                false => Ok(Planned { id, plan: None, sets }),
+            };
+        }
+        let plan = compile(policies, id, &mut sets)?;
+        let mut unheld: Vec<String> = Vec::new();
+        if self.law {
+            unheld.extend(plan.unheld(held_by_lsm()).iter().map(ToString::to_string));
+            unheld.retain(|line| !self.accepted.contains(line));
+        }
+        if plan.header.hashes != 0 && self.known == Known::Path {
+            unheld.push("rules on contents (`sha256`) need a run that began with some".to_owned());
+        }
+        match unheld.as_slice() {
+            [] => Ok(Planned { id, plan: Some(plan), sets }),
+            _ => Err(SensorError::Unheld(unheld)),
+        }
+    }
+
+    /// Marks the files that policies deny by another name, before they are in force. Gives what was not looked at.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn mark(&mut self, policies: &[&Policy]) -> Result<Vec<String>, SensorError> {
+        let marked = self.marker.as_mut().map(|marker| marker.mark(policies));
+        Ok(marked.transpose()?.unwrap_or_default())
+    }
+
+    /// Takes the marks away that the last look did not make again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_earlier_marks(&self) -> Result<(), SensorError> {
+        self.marker.as_ref().map_or(Ok(()), |marker| Ok(marker.forget_earlier()?))
+    }
+
+    /// All marked files so far.
+    pub fn marks(&self) -> Marks {
+        self.marker.as_ref().map(|marker| marker.marks().clone()).unwrap_or_default()
+    }
+
+    /// Goes on from policies that were put in force.
+    pub fn adopt(&mut self, Successor { sets, next }: Successor) {
+        self.sets = sets;
+        self.next = next;
+    }
+}
+
+impl Planned {
+    /// What becomes of the terms when these policies are in force.
+    pub fn successor(&self) -> Successor {
+        Successor { sets: self.sets.clone(), next: self.id + 1 }
+    }
+}
