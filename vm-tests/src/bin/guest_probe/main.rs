@@ -52,6 +52,7 @@ places, for all the steps after it
   dead-leader  exec-in-thread  daemon
 other
   touch=PATH  wait=PATH                  make a file; wait until there is one
+  repeat=PATH,STEP                       take a step until there is such a file
   hold=DIR,PATH                          see hold.rs
   become=PROGRAM,ARGUMENT,...            execute it with nothing open but the standard streams, and no
                                          environment
@@ -88,6 +89,14 @@ pub fn take(steps: &[String]) -> i32 {
             "wait" => {
                 if !wait(object) {
                     return usage(&format!("waited too long for {object}"));
+                }
+            }
+            "repeat" => {
+                let Some((stop, again)) = object.split_once(',') else { return usage("repeat takes two") };
+                while !std::fs::exists(stop).unwrap_or(false) {
+                    if take(&[again.to_owned()]) != 0 {
+                        return 2;
+                    }
                 }
             }
             "exit" => return object.parse().unwrap_or_else(|_| usage("exit takes a code")),

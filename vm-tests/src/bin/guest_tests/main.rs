@@ -5,6 +5,7 @@
 //! `N trials, M failed`; the exit status says the same.
 
 mod acts;
+mod apply;
 mod attempt;
 mod attributes;
 mod code;
@@ -43,6 +44,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("shipped", shipped::TRIALS),
     ("settings", settings::TRIALS),
     ("subjects", subjects::TRIALS),
+    ("apply", apply::TRIALS),
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),
     ("membership", membership::TRIALS),
