@@ -99,7 +99,7 @@ pub fn prepare(
 }
 
 /// What policies say of things that are settled when a run starts, where they say it otherwise.
-fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<String> {
+pub(super) fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<String> {
     let law = |policies: &Policies| {
         policies.iter().filter(|policy| policy.mode() == Mode::Enforce).cloned().collect::<Vec<Policy>>()
     };
@@ -123,7 +123,7 @@ fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<String> {
 }
 
 /// What policies open and the filter of system calls keeps closed.
-fn still_closed(policies: &Policies, first: &Policies) -> Option<String> {
+pub(super) fn still_closed(policies: &Policies, first: &Policies) -> Option<String> {
     let before = first.kernel_allowed();
     let open = policies.kernel_allowed();
     let closed: Vec<&str> =

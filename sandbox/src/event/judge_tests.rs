@@ -276,3 +276,58 @@ fn of_several_policies_the_one_that_closes_is_named() {
     assert_eq!(see(kernel::PTRACE_ANY), "BLOCKED b/kernel.default - -");
     assert_eq!(see(kernel::PTRACE_OWN), "BLOCKED - - unattributed", "both open it");
 }
+
+#[test]
+fn records_are_told_by_the_policies_that_judged_them() {
+    let text = |name: &str, who: &str| {
+        format!(
+            "version: 1\nname: {name}\nfiles:\n  default: allow\n  rules:\n    \
+             - {{ name: r, deny: [read], path: [/x]{who} }}\n"
+        )
+    };
+    let (open_, closed, bound) = (
+        "version: 1\nname: open\nfiles: { default: allow }\n",
+        text("closed", ""),
+        text("bound", ", by: [/usr/bin/meant]"),
+    );
+    let all = |text: &str| Policies::from(parse(text));
+    let mut judge = Judge::new(Some(&all(open_)), 1, Judging::Enforced, FIRST);
+    let by = |policy, judgement| Facts { policy, judgement, cause: Cause::Policy, ..asks(access::READ) };
+    let ran = [(Key::Path, "/usr/bin/other"), (Key::Exe, "/usr/bin/other")];
+    judge.judge(&mut event(EventType::Exec, Some(0), &ran, Facts::default()));
+    judge.adopt(&all(&closed), 2, 1_000, Marks::default());
+    let mut see =
+        |judge: &mut Judge, policy, ret, judgement| outcome(judge, open("/x", ret, by(policy, judgement)));
+    assert_eq!(see(&mut judge, 1, 3, Judgement::Allowed), "ALLOWED open/files.default - -");
+    assert_eq!(see(&mut judge, 2, -13, Judgement::Blocked), "BLOCKED closed/r - -");
+    assert_eq!(see(&mut judge, 1, 3, Judgement::Allowed), "ALLOWED open/files.default - -");
+    // The kernel does not know what the process executed before this policy asked, and denies.
+    judge.adopt(&all(&bound), 3, 2_000, Marks::default());
+    assert_eq!(see(&mut judge, 3, -13, Judgement::Blocked), "BLOCKED bound/r - -");
+    assert_eq!(see(&mut judge, 3, 3, Judgement::Allowed), "ALLOWED bound/files.default - -");
+    // One that did not come, and one that is not known, decide nothing.
+    judge.abandon(3);
+    assert_eq!(see(&mut judge, 3, -13, Judgement::Blocked), "BLOCKED - - unattributed");
+    assert_eq!(see(&mut judge, 2, -13, Judgement::Blocked), "BLOCKED closed/r - -");
+}
+
+#[test]
+fn what_was_observed_is_judged_by_the_policies_of_its_time() {
+    let all = |text: &str| Policies::from(parse(text));
+    let closed = "version: 1\nname: closed\nfiles: { default: deny }\n";
+    let mut judge = Judge::new(
+        Some(&all("version: 1\nname: open\nfiles: { default: allow }\n")),
+        1,
+        Judging::Observed,
+        FIRST,
+    );
+    judge.adopt(&all(closed), 2, 1_000, Marks::default());
+    let mut at = |mono_ns| {
+        let mut decoded = open("/x", 3, asks(access::READ));
+        decoded.event.mono_ns = mono_ns;
+        outcome(&mut judge, decoded)
+    };
+    assert_eq!(at(999), "ALLOWED open/files.default trace -");
+    assert_eq!(at(1_000), "WOULD_BLOCK closed/files.default trace -");
+    assert_eq!(at(999), "ALLOWED open/files.default trace -");
+}
