@@ -159,7 +159,7 @@ fn refused() -> Result<()> {
     let deny =
         format!("files:\n  default: allow\n  rules:\n    - {{ name: r, deny: [read], path: [{plain}] }}\n");
     let cases = [
-        ("env", format!("kernel: {{ allow: [io-uring, mount] }}\nenv: {{ drop: [X] }}\n"), "`env` of narrow"),
+        ("env", "kernel: { allow: [io-uring, mount] }\nenv: { drop: [X] }\n".to_owned(), "`env` of narrow"),
         ("kernel", "kernel: { allow: [mount] }\n".to_owned(), "`kernel` without `io-uring`"),
         ("limits", "kernel: { allow: [io-uring] }\nlimits: { processes: 5 }\n".to_owned(), "narrow/limits"),
         (
