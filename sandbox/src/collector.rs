@@ -421,7 +421,7 @@ impl Collector {
     fn apply(&mut self, Request { change, answer }: Request) -> Result<(), PipelineError> {
         let applied = self.pipeline.apply(&change, &self.recorder);
         // Whoever asked may be gone.
-        let _ = answer.send(applied.as_ref().map(|()| ()).map_err(ToString::to_string));
+        let _ = answer.send(applied.as_ref().copied().map_err(ToString::to_string));
         match applied {
             Err(error @ PipelineError::Log(_)) => Err(error),
             // What held before still does.

@@ -38,6 +38,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "settings", cmdline: "", then: None },
     Suite { name: "subjects", cmdline: "", then: None },
     Suite { name: "apply", cmdline: "", then: None },
+    Suite { name: "slots", cmdline: "", then: None },
     Suite { name: "origins", cmdline: "", then: None },
     Suite { name: "code", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },

@@ -296,7 +296,7 @@ fn records_are_told_by_the_policies_that_judged_them() {
     let ran = [(Key::Path, "/usr/bin/other"), (Key::Exe, "/usr/bin/other")];
     judge.judge(&mut event(EventType::Exec, Some(0), &ran, Facts::default()));
     judge.adopt(&all(&closed), 2, 1_000, Marks::default());
-    let mut see =
+    let see =
         |judge: &mut Judge, policy, ret, judgement| outcome(judge, open("/x", ret, by(policy, judgement)));
     assert_eq!(see(&mut judge, 1, 3, Judgement::Allowed), "ALLOWED open/files.default - -");
     assert_eq!(see(&mut judge, 2, -13, Judgement::Blocked), "BLOCKED closed/r - -");

@@ -59,9 +59,8 @@ pub fn read(run: &Found) -> Result<RunDenials, DenialsError> {
     while let Some(line) = lines.next_line().map_err(failed("read"))? {
         match Record::parse(line.text) {
             Ok(record) => {
-                match record.text("event_type") {
-                    Some("run_start" | "policy_apply") => held = Stored::of(&record).or(held),
-                    _ => {}
+                if matches!(record.text("event_type"), Some("run_start" | "policy_apply")) {
+                    held = Stored::of(&record).or(held);
                 }
                 denials.read(&record);
             }

@@ -22,12 +22,11 @@ pub fn execute(args: &PolicyApplyArgs) -> anyhow::Result<Exit> {
     if let Some(why) = cannot_have_one(&run) {
         anyhow::bail!("{}: {why}", run.id);
     }
-    let applied = Talk::begin(&run.path).and_then(|talk| {
-        let policy = load_with(&args.file, talk.variables());
-        Ok((policy, talk))
-    });
-    let applied = match applied {
-        Ok((policy, talk)) => talk.apply(&Policies::from(policy?), args.widen),
+    let applied = match Talk::begin(&run.path) {
+        Ok(talk) => {
+            let policy = load_with(&args.file, talk.variables())?;
+            talk.apply(&Policies::from(policy), args.widen)
+        }
         Err(error) => Err(error),
     };
     let applied = match applied {

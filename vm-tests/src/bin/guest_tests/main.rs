@@ -21,6 +21,7 @@ mod replay;
 mod run;
 mod settings;
 mod shipped;
+mod slots;
 mod subjects;
 mod why;
 
@@ -45,6 +46,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("settings", settings::TRIALS),
     ("subjects", subjects::TRIALS),
     ("apply", apply::TRIALS),
+    ("slots", slots::TRIALS),
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),
     ("membership", membership::TRIALS),
