@@ -221,6 +221,7 @@ fn control(
         lease,
         policies: policies.clone(),
         law: matches!(plan.mode, Mode::Enforce(..)),
+        guard: plan.guard.clone(),
         terms,
     };
     let (send, changes) = mpsc::channel(1);

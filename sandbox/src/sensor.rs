@@ -177,6 +177,10 @@ impl Sensor {
             LayerChoice::Only(layers) => layers.contains(&layer),
         };
         let obstacle = wanted(Layer::Lsm).then(probe::lsm_obstacle);
+        if obstacle == Some(None) {
+            // What hooks do not hold, no try will tell; a try takes long.
+            unheld(&request, plan.as_ref(), &Some(Ok(Vec::new())))?;
+        }
         let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
         let lsm = obstacle.map(|obstacle| try_lsm(&mut object, obstacle, known));

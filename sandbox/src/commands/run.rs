@@ -17,6 +17,7 @@ use crate::error::{Refusal, say};
 use crate::exit::{CommandStatus, Exit};
 use crate::launch::cgroup::Cgroup;
 use crate::launch::frontend::{Outcome, RecordEnd};
+use crate::launch::guard;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{ChildFailure, ChildStep, Summary};
 use crate::launch::identity::{Sudo, Target};
@@ -131,9 +132,9 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         let workspace = settings.workspace.as_deref();
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
-    let mut mode = load_policy(&settings.mode, surroundings(&expected))?;
+    let mut law = load_policy(&settings.mode, surroundings(&expected), &place)?;
 
-    if let Mode::Enforce(policy, _) = &mode {
+    if let Mode::Enforce(policy, _) = &law.mode {
         standard::check(policy).map_err(|error| Refusal::cannot_start(error.to_string()))?;
     }
 
@@ -149,8 +150,9 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     .map_err(|error| Refusal::cannot_start(error.to_string()))?;
     if run_dir.path() != expected {
         // Another run took the name in the same second: ${RUN_DIR} is another.
-        mode = load_policy(&settings.mode, surroundings(run_dir.path()))?;
+        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place)?;
     }
+    let Law { mode, guard } = law;
     let variables = match &mode {
         Mode::Observe => ::policy::Variables::new(),
         Mode::Audit(_) | Mode::Enforce(..) => policy::given(surroundings(run_dir.path()))
@@ -192,6 +194,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         .unwrap_or_else(|| crate::record::store::tool_name(settings.command[0].as_bytes()));
     let plan = RunPlan {
         mode,
+        guard,
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
@@ -207,20 +210,59 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     Ok(Prepared { plan, run_dir_origin })
 }
 
-fn load_policy(setting: &ModeSetting, surroundings: policy::Surroundings<'_>) -> Result<Mode, Refusal> {
-    let load = |law: &[PathBuf], trial: &[PathBuf]| {
-        let refusal = |error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error)));
-        policy::load_all(law, trial, surroundings).map_err(refusal)
+/// The policies of a run.
+struct Law {
+    mode: Mode,
+    /// That of the runner itself, which is among them.
+    guard: Option<::policy::Policy>,
+}
+
+fn load_policy(
+    setting: &ModeSetting,
+    surroundings: policy::Surroundings<'_>,
+    place: &Place,
+) -> Result<Law, Refusal> {
+    let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
+    let mut files = Vec::new();
+    let mut load = |law: &[PathBuf], trial: &[PathBuf]| {
+        policy::load_all(law, trial, surroundings, &mut files).map_err(|error| refusal(error.into()))
     };
-    Ok(match setting {
+    let mode = match setting {
         ModeSetting::Observe => Mode::Observe,
         ModeSetting::Audit(policies) => load(policies, &[])?.map_or(Mode::Observe, Mode::Audit),
         ModeSetting::Enforce { law, trial, on_unheld } => match load(law, trial)? {
-            Some(policies) => Mode::Enforce(policies, *on_unheld),
+            Some(policies) => {
+                let guard = guard(&files, place, surroundings.run_dir).map_err(refusal)?;
+                let mode = Mode::Enforce(policies.and(guard.clone()), *on_unheld);
+                return Ok(Law { mode, guard: Some(guard) });
+            }
             // The command line gives at least one.
             None => return Err(Refusal::cannot_start("--enforce names no policy")),
         },
-    })
+    };
+    Ok(Law { mode, guard: None })
+}
+
+/// What is kept from the command in any case: the store and the run's directory, and the files of its policies under
+/// the names that they were given by and have.
+fn guard(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<::policy::Policy> {
+    let store = place.store();
+    let records: Vec<&Path> = match run_dir.starts_with(&store) {
+        true => vec![&store],
+        false => vec![&store, run_dir],
+    };
+    let mut names: Vec<PathBuf> = Vec::new();
+    // What comes out of a pipe is nobody's to change.
+    for file in files.iter().filter(|file| file.is_file()) {
+        let given = std::path::absolute(file)?;
+        // With `..` in it a name means what the directories before it mean, so it names no file by itself.
+        let names_it = !given.components().any(|part| part == std::path::Component::ParentDir);
+        names.extend(names_it.then_some(given));
+        names.push(fs::canonicalize(file)?);
+    }
+    names.sort();
+    names.dedup();
+    Ok(guard::policy(&records, &names)?)
 }
 
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME.

@@ -35,6 +35,8 @@ pub struct Beginning {
     pub policies: Policies,
     /// Whether verdicts are law.
     pub law: bool,
+    /// The runner's own policy, which always holds.
+    pub guard: Option<Policy>,
 }
 
 /// What came of a request.
@@ -63,7 +65,7 @@ pub fn prepare(
         return Err("only root may put other policies in the place of those that hold (--widen)".to_owned());
     }
     let policies = match widen {
-        true => given.clone(),
+        true => beginning.guard.iter().fold(given.clone(), |all, guard| all.and(guard.clone())),
         false => given.iter().fold(in_force.clone(), |all, policy| all.and(policy.clone())),
     };
     let text = policies.effective_yaml();

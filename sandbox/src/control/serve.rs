@@ -11,7 +11,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::TimeVal;
-use policy::{Policies, Variables};
+use policy::{Policies, Policy, Variables};
 use tokio::sync::mpsc::Sender;
 
 use super::change::{Beginning, Change, Prepared, prepare};
@@ -64,6 +64,8 @@ pub struct Run {
     pub policies: Policies,
     /// Whether their verdicts are law.
     pub law: bool,
+    /// The runner's own policy, which always holds.
+    pub guard: Option<Policy>,
     /// What others must fit.
     pub terms: Terms,
 }
@@ -76,9 +78,9 @@ pub fn start(run: Run, changes: Sender<Request>) -> io::Result<()> {
     let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
     bind(listener.as_raw_fd(), &address(run.dir.path())?)?;
     listen(&listener, Backlog::new(8)?)?;
-    let Run { dir, variables, uid, cgroup, lease, policies, law, terms } = run;
+    let Run { dir, variables, uid, cgroup, lease, policies, law, guard, terms } = run;
     let surroundings = serde_json::to_vec(&Surroundings::from(&variables))?;
-    let beginning = Beginning { policies: policies.clone(), law };
+    let beginning = Beginning { policies: policies.clone(), law, guard };
     let who = Who { uid, cgroup, lease };
     let mut desk = Desk { dir, surroundings, who, in_force: Arc::new(policies), beginning, terms, changes };
     let serve = move || {

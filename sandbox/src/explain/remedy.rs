@@ -13,6 +13,7 @@ use policy::{
 };
 
 use super::{Effect, Group, Matter};
+use crate::launch::guard;
 
 /// Accesses to an object itself, which a new name for it must not open.
 const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
@@ -28,7 +29,9 @@ impl<'p> Remedies<'p> {
     pub fn new(policies: &'p Policies) -> Self {
         // The values of the run's variables are not in its record: paths are written out.
         static NONE: std::sync::LazyLock<Variables> = std::sync::LazyLock::new(Variables::new);
-        let policies = policies.iter().map(|policy| (policy, Suggester::new(policy, &NONE)));
+        // The runner's own has no file that somebody could change.
+        let policies = policies.iter().filter(|policy| policy.name() != guard::NAME);
+        let policies = policies.map(|policy| (policy, Suggester::new(policy, &NONE)));
         Self { policies: policies.collect() }
     }
 

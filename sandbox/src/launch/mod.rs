@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod child;
 pub mod ending;
 pub mod frontend;
+pub mod guard;
 pub mod guardian;
 pub mod handshake;
 pub mod identity;

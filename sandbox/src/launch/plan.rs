@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
-use policy::{Policies, Variables};
+use policy::{Policies, Policy, Variables};
 
 use super::cgroup::Cgroup;
 use super::child::{ChildPlan, Confinement};
@@ -30,6 +30,8 @@ pub enum Mode {
 pub struct RunPlan {
     /// What it does with a policy.
     pub mode: Mode,
+    /// The policy of the runner itself, which is among them in an enforced run.
+    pub guard: Option<Policy>,
     /// What the variables of its policies mean.
     pub variables: Variables,
     /// Layers to use.

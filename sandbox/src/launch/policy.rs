@@ -3,6 +3,7 @@
 //! What the language means is the policy crate's; here is where the values of its variables come from, and where
 //! the paths of its rules lead.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -65,7 +66,8 @@ pub struct Surroundings<'a> {
     pub run_dir: &'a Path,
 }
 
-/// Reads policies that hold together; those in `trial` are only judged by. `None` where there are none.
+/// Reads policies that hold together; those in `trial` are only judged by. `None` where there are none. The files that
+/// were read are added to `files`.
 ///
 /// # Errors
 /// One of them is not to be had, or wrong.
@@ -73,16 +75,21 @@ pub fn load_all(
     law: &[PathBuf],
     trial: &[PathBuf],
     surroundings: Surroundings<'_>,
+    files: &mut Vec<PathBuf>,
 ) -> Result<Option<Policies>, PolicyError> {
-    let law = law.iter().map(|name| load(name, surroundings));
-    let trial = trial.iter().map(|name| Ok(load(name, surroundings)?.on_trial()));
-    law.chain(trial).try_fold(None, |all: Option<Policies>, policy| {
+    let read = &Files::default();
+    let load = |name: &PathBuf| load_from(name, surroundings, read);
+    let law = law.iter().map(load);
+    let trial = trial.iter().map(|name| Ok(load(name)?.on_trial()));
+    let policies = law.chain(trial).try_fold(None, |all: Option<Policies>, policy| {
         let policy = policy?;
         Ok(Some(match all {
             Some(policies) => policies.and(policy),
             None => policy.into(),
         }))
-    })
+    });
+    files.append(&mut read.0.borrow_mut());
+    policies
 }
 
 /// Reads a policy for a run: a file, or one that ships by its name or as `NAME@VERSION`.
@@ -93,6 +100,10 @@ pub fn load_all(
 /// # Errors
 /// It is not to be had, or wrong.
 pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
+    load_from(name, surroundings, &Files::default())
+}
+
+fn load_from(name: &Path, surroundings: Surroundings<'_>, files: &Files) -> Result<Policy, PolicyError> {
     let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
     let (workspace, why_not) = match found {
         Ok(workspace) => (Some(workspace), None),
@@ -101,7 +112,7 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
         Err(error) => (None, Some(error.to_string())),
     };
     let variables = variables(surroundings, workspace.as_ref())?;
-    load_with(name, &variables).map_err(|error| match error {
+    parse(name, &variables, files).map_err(|error| match error {
         PolicyError::Invalid { errors, .. } => {
             let about_it = errors.to_string().contains("${WORKSPACE}");
             PolicyError::Invalid { errors, workspace: why_not.filter(|_| about_it) }
@@ -115,11 +126,18 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
 /// # Errors
 /// It is not to be had, or wrong.
 pub fn load_with(name: &Path, variables: &Variables) -> Result<Policy, PolicyError> {
+    parse(name, variables, &Files::default())
+}
+
+fn parse(name: &Path, variables: &Variables, files: &Files) -> Result<Policy, PolicyError> {
     let (source, bytes) = match shipped(name) {
         Some((source, text)) => (source.to_owned(), text.as_bytes().to_vec()),
-        None => (name.display().to_string(), from_file(name)?),
+        None => {
+            files.note(name);
+            (name.display().to_string(), from_file(name)?)
+        }
     };
-    let policy = Policy::parse_with(&source, &bytes, variables, &Beside)
+    let policy = Policy::parse_with(&source, &bytes, variables, files)
         .map_err(|errors| PolicyError::Invalid { errors, workspace: None })?;
     let ways = Ways::default();
     Ok(policy.follow_links(&|path| ways.resolve(path)))
@@ -174,13 +192,21 @@ pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Files that a policy extends lie relative to it.
-struct Beside;
+/// The files that policies were read from. Those that a policy extends lie relative to it.
+#[derive(Debug, Default)]
+struct Files(RefCell<Vec<PathBuf>>);
 
-impl Resolver for Beside {
+impl Files {
+    fn note(&self, file: &Path) {
+        self.0.borrow_mut().push(file.to_owned());
+    }
+}
+
+impl Resolver for Files {
     fn resolve(&self, path: &str, from: &str) -> Result<Source, String> {
         let folder = Path::new(from).parent().unwrap_or(Path::new(""));
         let file = folder.join(path);
+        self.note(&file);
         let bytes = read(&file).map_err(|error| format!("cannot be read: {error}"))?;
         Ok(Source { name: file.display().to_string(), bytes })
     }
@@ -303,12 +329,13 @@ mod tests {
             run_dir: Path::new("/r"),
         };
         let (b, a, c) = (file("b"), file("a"), file("c"));
-        let all = load_all(&[b, a], &[c], surroundings).unwrap().unwrap();
+        let mut files = Vec::new();
+        let all = load_all(&[b, a], &[c], surroundings, &mut files).unwrap().unwrap();
         let modes: Vec<_> = all.iter().map(|policy| (policy.name(), policy.mode())).collect();
         use policy::Mode::{Audit, Enforce};
         assert_eq!(modes, [("a", Enforce), ("b", Enforce), ("c", Audit)]);
-        assert!(load_all(&[], &[], surroundings).unwrap().is_none());
-        assert!(load_all(&["/nonexistent".into()], &[], surroundings).is_err());
+        assert!(load_all(&[], &[], surroundings, &mut files).unwrap().is_none());
+        assert!(load_all(&["/nonexistent".into()], &[], surroundings, &mut files).is_err());
     }
 
     #[test]

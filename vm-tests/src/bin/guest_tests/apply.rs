@@ -94,8 +94,8 @@ fn narrowed() -> Result<()> {
     let (plain, bound) = (format!("read={plain}"), format!("read={bound}"));
     let steps = [plain.as_str(), bound.as_str()];
     let run = begin("apply-narrow", &open, &steps, &steps)?;
-    apply(&run.dir, &narrow, &[])?.expect(0, "from now on also: narrow, open\n")?;
-    apply(&run.dir, &narrow, &[])?.expect(0, "holds already: narrow, open\n")?;
+    apply(&run.dir, &narrow, &[])?.expect(0, "from now on also: narrow, open, runner\n")?;
+    apply(&run.dir, &narrow, &[])?.expect(0, "holds already: narrow, open, runner\n")?;
     let finished = go_on(run)?;
     // The kernel does not know what the process executed before anybody asked: it may be the one that is meant.
     let expected = format!("{plain}\t0\n{bound}\t0\n{plain}\t{ACCES}\n{bound}\t{ACCES}\n");
@@ -118,7 +118,7 @@ fn linked() -> Result<()> {
     )?;
     let read = format!("read={other}");
     let run = begin("apply-link", &open, &[&read], &[&read])?;
-    apply(&run.dir, &narrow, &[])?.expect(0, "narrow, open")?;
+    apply(&run.dir, &narrow, &[])?.expect(0, "narrow, open, runner")?;
     let finished = go_on(run)?;
     ensure!(finished.stdout == format!("{read}\t0\n{read}\t{ACCES}\n"), "{}", finished.stdout);
     let story = story(&finished.log()?)?;
@@ -140,7 +140,7 @@ fn widened() -> Result<()> {
     let (one, two) = (format!("read={secret}"), format!("read={other}"));
     let steps = [one.as_str(), two.as_str()];
     let run = begin("apply-widen", &closed, &steps, &steps)?;
-    apply(&run.dir, &open, &["--widen"])?.expect(0, "from now on: open\n")?;
+    apply(&run.dir, &open, &["--widen"])?.expect(0, "from now on: open, runner\n")?;
     let finished = go_on(run)?;
     ensure!(
         finished.stdout == format!("{one}\t{ACCES}\n{two}\t{ACCES}\n{one}\t0\n{two}\t0\n"),

@@ -7,8 +7,12 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 
-pub const TRIALS: &[Trial] =
-    &[("environment", environment), ("what is not held", not_held), ("links at start", links)];
+pub const TRIALS: &[Trial] = &[
+    ("environment", environment),
+    ("what is not held", not_held),
+    ("links at start", links),
+    ("the run's own record and policy", guarded),
+];
 
 /// Variables are taken away and added in an enforced run, and nowhere else.
 fn environment() -> Result<()> {
@@ -68,6 +72,56 @@ fn links() -> Result<()> {
         "version: 1\nname: links\nfiles:\n  default: allow\n  rules:\n    - { name: behind, deny: [read], path: [\"/srv/link/**\"] }\n",
     )?;
     let finished = complete("links", &["--enforce", &policy, "--require", "lsm"], &steps(TABLE))?;
+    finished.expect_code(0)?;
+    expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
+    expect_events(TABLE, Treatment::Enforced, &finished.log()?)?;
+    finished.expect_verdict(0)
+}
+
+/// The command, though root, changes neither its record nor its policy, whatever that says; others it does.
+fn guarded() -> Result<()> {
+    const RECORD: &str = "runner/record";
+    const POLICY: &str = "runner/policy";
+    const TABLE: &[Attempt] = &[
+        denied(
+            "write=/tmp/trial/guarded/events.jsonl",
+            "file_open",
+            ("path", "/tmp/trial/guarded/events.jsonl"),
+            ACCES,
+            RECORD,
+        ),
+        denied(
+            "unlink=/tmp/trial/guarded/meta.json",
+            "file_delete",
+            ("path", "/tmp/trial/guarded/meta.json"),
+            ACCES,
+            RECORD,
+        ),
+        denied(
+            "create=/tmp/trial/guarded/more",
+            "file_create",
+            ("path", "/tmp/trial/guarded/more"),
+            ACCES,
+            RECORD,
+        ),
+        denied(
+            "rename=/tmp/trial/guarded,/tmp/trial/elsewhere",
+            "file_rename",
+            ("path", "/tmp/trial/guarded"),
+            ACCES,
+            RECORD,
+        ),
+        allowed("read=/tmp/trial/guarded/meta.json", "file_open", ("path", "/tmp/trial/guarded/meta.json")),
+        denied("write=/tmp/trial/own.yaml", "file_open", ("path", "/tmp/trial/own.yaml"), ACCES, POLICY),
+        denied("unlink=/tmp/trial/own.yaml", "file_delete", ("path", "/tmp/trial/own.yaml"), ACCES, POLICY),
+        denied("write=/tmp/trial/below.yaml", "file_open", ("path", "/tmp/trial/below.yaml"), ACCES, POLICY),
+        allowed("write=/tmp/trial/other.yaml", "file_open", ("path", "/tmp/trial/other.yaml")),
+        allowed("unlink=/tmp/trial/other.yaml", "file_delete", ("path", "/tmp/trial/other.yaml")),
+    ];
+    write("below.yaml", "version: 1\nname: below\nfiles: { default: allow }\n")?;
+    write("other.yaml", "version: 1\nname: other\n")?;
+    let policy = write("own.yaml", "version: 1\nname: own\nextends: [./below.yaml]\n")?;
+    let finished = complete("guarded", &["--enforce", &policy, "--require", "lsm"], &steps(TABLE))?;
     finished.expect_code(0)?;
     expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
     expect_events(TABLE, Treatment::Enforced, &finished.log()?)?;
