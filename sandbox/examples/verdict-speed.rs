@@ -2,12 +2,13 @@
 //! `cargo run --release -p sandbox --example verdict-speed`, as root.
 //!
 //! The walk that the hooks make is run by itself, in a program of a type that loads where no hook can be attached. The
-//! policies have rules of usual shape: directories with all below them, files, names and suffixes at any depth. For
-//! each length of a path the table gives nanoseconds a verdict with few rules and with many, the fastest of several
-//! rounds that take turns, and their ratio.
+//! policies are those that `policy/examples/measure.rs` measures. For each length of a path the table gives
+//! nanoseconds a verdict with few rules and with many, the fastest of several rounds that take turns, and their ratio.
 
-use std::fmt::Write as _;
 use std::os::fd::AsFd;
+
+#[path = "../../policy/examples/usual/mod.rs"]
+mod usual;
 
 use anyhow::{Context, ensure};
 use policy::compile::lsm::{SetTable, compile};
@@ -21,10 +22,11 @@ const ROUNDS: usize = 40;
 const TIMES: u64 = 2_000;
 
 fn main() -> anyhow::Result<()> {
+    let mut sets = SetTable::new();
     let mut object = Object::load(false).context("this needs root and BTF")?;
     for (slot, count) in COUNTS.into_iter().enumerate() {
-        let policy = Policy::parse("measured", &usual(count), &Variables::new())?;
-        let plan = compile(&[&policy], slot as u32 + 1, &mut SetTable::new())?;
+        let policy = Policy::parse("measured", &usual::policy(count), &Variables::new())?;
+        let plan = compile(&[&policy], slot as u32 + 1, &mut sets)?;
         println!("{count:>6} rules: {} automata, {} KiB", plan.header.automata, plan.cells.len() * 8 / 1024);
         install(&object, slot as u32, &plan)?;
     }
@@ -49,25 +51,9 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A policy of `count` rules, the first of which names the place that the paths are taken from.
-fn usual(count: usize) -> String {
-    let mut text = String::from("version: 1\nname: measured\nfiles:\n  default: deny\n  rules:\n");
-    for i in 0..count {
-        let path = match i % 10 {
-            0..5 => format!("/srv/data-{i}/**"),
-            5 | 6 => format!("/srv/data-{i}/file.json"),
-            7 | 8 => format!("**/name-{i}.lock"),
-            _ => format!("**/*.suffix{i}"),
-        };
-        let effect = ["allow: [read, write]", "deny: [write]"][usize::from(i % 7 == 3)];
-        let _ = writeln!(text, "    - {{ name: rule-{i}, {effect}, path: [\"{path}\"] }}");
-    }
-    text
-}
-
-/// An absolute path of `length` bytes.
+/// An absolute path of `length` bytes, below the first rule's directory or where no rule is about.
 fn path(length: usize, inside: bool) -> Vec<u8> {
-    let mut path = if inside { b"/srv/data-0".to_vec() } else { b"/home/agent".to_vec() };
+    let mut path = if inside { usual::directory(0).into_bytes() } else { b"/home/agent".to_vec() };
     while path.len() < length {
         path.extend(b"/name-of-some-directory");
     }
