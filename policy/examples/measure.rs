@@ -9,6 +9,8 @@ mod usual;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use usual::Variety;
+
 use policy::compile::lsm::{self, SetTable};
 use policy::{Policy, Variables};
 
@@ -21,8 +23,11 @@ fn main() -> ExitCode {
         "{:>6} {:>9} {:>11} {:>9} {:>9}  states of each automaton",
         "rules", "parse ms", "compile ms", "cells KiB", "peak MiB"
     );
-    for count in counts {
-        let text = usual::policy(count);
+    for (variety, count) in [Variety::Plain, Variety::Varied]
+        .into_iter()
+        .flat_map(|variety| counts.iter().map(move |count| (variety, *count)))
+    {
+        let text = usual::policy(count, variety);
         let start = Instant::now();
         let policy = match Policy::parse("measured.yaml", &text, &Variables::new()) {
             Ok(policy) => policy,
@@ -37,7 +42,7 @@ fn main() -> ExitCode {
         let compiled = start.elapsed().as_secs_f64() * 1e3;
         match plan {
             Ok(plan) => println!(
-                "{count:>6} {parsed:>9.1} {compiled:>11.1} {:>9} {:>9}  {:?}",
+                "{count:>6} {parsed:>9.1} {compiled:>11.1} {:>9} {:>9}  {:?} {variety:?}",
                 plan.cells.len() * 8 / 1024,
                 peak_mib(),
                 plan.states()

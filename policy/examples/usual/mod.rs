@@ -1,10 +1,18 @@
 //! Policies of usual shape, for measuring.
 //!
 //! Of every ten rules five are directories with all below them, two are files, one names a file at any depth, one a
-//! suffix, and one has a wildcard in the middle; they share directories as real ones do. Of every hundred a few have
-//! exceptions, or hold for some programs only.
+//! suffix, and one has a wildcard in the middle; they share directories as real ones do.
 
 use std::fmt::Write as _;
+
+/// What rules have beside their paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variety {
+    /// Nothing.
+    Plain,
+    /// Of every hundred a few have exceptions, or hold for some programs only.
+    Varied,
+}
 
 const WORDS: [&str; 16] = [
     "src", "lib", "app", "core", "data", "cache", "config", "build", "test", "docs", "main", "util", "net",
@@ -28,7 +36,7 @@ pub fn directory(i: usize) -> String {
 }
 
 /// A policy of `count` rules of usual shape.
-pub fn policy(count: usize) -> String {
+pub fn policy(count: usize, variety: Variety) -> String {
     let mut text = String::from("version: 1\nname: measured\nfiles:\n  default: deny\n  rules:\n");
     for i in 0..count {
         let n = number(i);
@@ -43,6 +51,7 @@ pub fn policy(count: usize) -> String {
         let effect =
             ["allow: [read]", "allow: [read, write]", "deny: [write]", "deny: [read, write]"][(n >> 20) % 4];
         let more = match n % 100 {
+            _ if variety == Variety::Plain => String::new(),
             7 => format!(", except: [\"{directory}/{}/*.md\"]", word(n >> 10)),
             23 => String::from(", except: [\"**/.env\"]"),
             41 => format!(", by: [\"**/{}\"]", ["git", "npm", "node", "ssh"][(n >> 7) % 4]),

@@ -45,8 +45,8 @@
 //! A rule on contents is found by (policy, part, SHA-256) in a hash map, whose value is a verdict block. It is looked
 //! up with the last automaton of the part, so that it counts before the part's default.
 
-/// Cells in one page, the value of a policy's map (16 KiB).
-pub const CELLS_PER_PAGE: usize = 2048;
+/// Cells in one page, the value of a policy's map (64 KiB): a walk that goes from page to page looks each up.
+pub const CELLS_PER_PAGE: usize = 8192;
 /// The number of the first cell behind the header.
 pub const FIRST_CELL: u32 = CELLS_PER_PAGE as u32;
 /// Most cells that a plan may have, the header's included: 64 MiB.

@@ -1,8 +1,7 @@
 //! Where everything stands among the cells: see [`sandbox_ebpf::abi::policy`].
 //!
 //! Verdict blocks, masks and port ranges come first, states behind them: what belongs to a state's classes lies
-//! behind it, so that no other kind of cell is ever taken for one. States are put where their cells fall on free ones,
-//! those with most cells first.
+//! behind it, so that no other kind of cell is ever taken for one. States are put where their cells fall on free ones.
 
 use std::collections::HashMap;
 
@@ -12,6 +11,9 @@ use sandbox_ebpf::abi::policy::{
 
 use super::block::{Block, Blocks};
 use super::minimise::Automaton;
+
+/// Most edges of a state that finds room nearly anywhere.
+const NARROW: usize = 4;
 
 /// The plan needs more than [`MAX_CELLS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,18 +104,15 @@ pub(super) struct States {
 impl States {
     /// Puts an automaton in its place. `verdicts` are the cells of what its states say.
     pub fn place(&mut self, automaton: &Automaton, verdicts: &[u32]) -> Result<abi::Automaton, Full> {
-        let rows: Vec<(Vec<(u8, u32)>, u32)> =
-            (0..number(automaton.states())).map(|state| row(automaton, state)).collect();
-        let mut order: Vec<usize> = (1..rows.len()).collect();
-        order.sort_by_key(|state| std::cmp::Reverse(rows[*state].0.len()));
+        let rows: Vec<Row> = (0..number(automaton.states())).map(|state| row(automaton, state)).collect();
         // The dead state has no cells.
         let mut bases = vec![0; rows.len()];
         let (mut width, mut from) = (usize::MAX, 0);
-        for state in order {
+        for state in order(&rows, automaton.start) {
             let edges = &rows[state].0;
             // What had no room for one state rarely has it for another of its kind.
-            if edges.len() != width {
-                (width, from) = (edges.len(), 0);
+            if edges.len().max(NARROW) != width {
+                (width, from) = (edges.len().max(NARROW), 0);
             }
             let at = self.find(edges, from);
             from = at / 64;
@@ -200,8 +199,35 @@ fn class_offset(class: u8) -> usize {
     usize::from(FIRST_CLASS) + usize::from(class)
 }
 
+/// In which order states are put in their places: those with most cells first, since room for them is rare; the others
+/// as paths come along them, so that a walk stays on few pages.
+fn order(rows: &[Row], start: u32) -> Vec<usize> {
+    let mut wide: Vec<usize> = (1..rows.len()).filter(|state| rows[*state].0.len() > NARROW).collect();
+    wide.sort_by_key(|state| std::cmp::Reverse(rows[*state].0.len()));
+    let mut met = vec![false; rows.len()];
+    met[0] = true;
+    let (mut narrow, mut open) = (Vec::new(), vec![start as usize]);
+    while let Some(state) = open.pop() {
+        if std::mem::replace(&mut met[state], true) {
+            continue;
+        }
+        let (edges, usual) = &rows[state];
+        if edges.len() <= NARROW {
+            narrow.push(state);
+        }
+        // The last one is the next: text goes on by edges.
+        open.push(*usual as usize);
+        open.extend(edges.iter().rev().map(|(_, target)| *target as usize));
+    }
+    wide.extend(narrow);
+    wide
+}
+
+/// The classes that a state lists with where they lead, and its usual target.
+type Row = (Vec<(u8, u32)>, u32);
+
 /// The classes that a state lists, and its usual target: the most frequent one.
-fn row(automaton: &Automaton, state: u32) -> (Vec<(u8, u32)>, u32) {
+fn row(automaton: &Automaton, state: u32) -> Row {
     let (edges, other) = automaton.targets(state);
     let unlisted = automaton.class_count() - edges.len();
     let mut targets: Vec<u32> = edges.iter().map(|(_, target)| *target).collect();

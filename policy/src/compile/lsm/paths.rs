@@ -1,11 +1,12 @@
-//! The patterns of rules as automata: one for each shape of each policy, more where that is too large.
+//! The patterns of rules as automata: two for each policy, one for what is anchored and one for what may stand
+//! anywhere, more where that is too large.
 
 use sandbox_ebpf::abi::policy::{MAX_AUTOMATA, MAX_CELLS};
 
 use super::block::Blocks;
 use super::minimise::{Automaton, minimise};
 use super::nfa::Nfa;
-use super::shapes::{self, Group, Groups};
+use super::shapes::{Group, Groups, List};
 use super::subset::{Budget, Overflow, determinise};
 use super::{Names, below};
 use crate::compile::CompileError;
@@ -19,19 +20,19 @@ pub(super) fn compile(
 ) -> Result<Vec<Vec<Automaton>>, CompileError> {
     let count = parts.len();
     let mut spare = 0;
-    let mut open: Vec<(usize, Vec<Group<'_>>)> = Vec::new();
+    let mut open: Vec<(usize, List<'_>)> = Vec::new();
     for (part, (groups, needed)) in parts.into_iter().enumerate() {
         let shapes = groups.by_shape();
         spare += usize::from(shapes.is_empty() && needed);
-        open.extend(shapes.into_iter().map(|groups| (part, groups)));
+        open.extend(shapes.into_iter().map(|list| (part, list)));
     }
     let most = MAX_AUTOMATA - spare;
     join(&mut open, count, most);
     let mut done: Vec<Vec<Automaton>> = (0..count).map(|_| Vec::new()).collect();
     let (mut made, mut cells) = (0, 0);
-    while let Some((part, groups)) = open.pop() {
-        let nfa = Nfa::new(&groups);
-        let halves = (made + open.len() + 1 < most).then(|| shapes::split(&groups)).flatten();
+    while let Some((part, list)) = open.pop() {
+        let nfa = Nfa::new(&list.groups);
+        let halves = (made + open.len() + 1 < most).then(|| list.split()).flatten();
         let budget = if halves.is_some() { Budget::usual(&nfa) } else { Budget::MOST };
         match (determinise(&nfa, budget, blocks), halves) {
             (Ok(dfa), _) => {
@@ -42,7 +43,8 @@ pub(super) fn compile(
                 done[part].push(automaton);
                 made += 1;
                 if cells > MAX_CELLS {
-                    let weights = groups.iter().flat_map(|group| &group.globs).map(|(_, rule)| (*rule, 1));
+                    let weights =
+                        list.groups.iter().flat_map(|group| &group.globs).map(|(_, rule)| (*rule, 1));
                     let rules = names.heaviest(weights);
                     return Err(CompileError::PathsTooLarge { what: "cells", limit: MAX_CELLS, rules });
                 }
@@ -61,9 +63,9 @@ pub(super) fn too_large(overflow: Overflow, names: &Names) -> CompileError {
 
 /// Where many policies hold together there are not enough automata to keep all shapes apart: those of the smallest
 /// policies are joined first.
-fn join(open: &mut Vec<(usize, Vec<Group<'_>>)>, parts: usize, most: usize) {
-    let size = |open: &[(usize, Vec<Group<'_>>)], part: usize| -> usize {
-        let groups = open.iter().filter(|(of, _)| *of == part).flat_map(|(_, groups)| groups);
+fn join(open: &mut Vec<(usize, List<'_>)>, parts: usize, most: usize) {
+    let size = |open: &[(usize, List<'_>)], part: usize| -> usize {
+        let groups = open.iter().filter(|(of, _)| *of == part).flat_map(|(_, list)| &list.groups);
         groups.map(|group| group.globs.len()).sum()
     };
     let mut by_size: Vec<usize> = (0..parts).collect();
@@ -75,9 +77,9 @@ fn join(open: &mut Vec<(usize, Vec<Group<'_>>)>, parts: usize, most: usize) {
         let (own, others): (Vec<_>, Vec<_>) =
             std::mem::take(open).into_iter().partition(|(of, _)| *of == part);
         *open = others;
-        let groups: Vec<Group<'_>> = own.into_iter().flat_map(|(_, groups)| groups).collect();
+        let groups: Vec<Group<'_>> = own.into_iter().flat_map(|(_, list)| list.groups).collect();
         if !groups.is_empty() {
-            open.push((part, groups));
+            open.push((part, List::of(groups)));
         }
     }
 }

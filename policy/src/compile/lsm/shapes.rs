@@ -2,7 +2,8 @@
 //!
 //! Rules with the same effect, accesses, conditions and `except` form a group: it matters only whether *some* of
 //! their paths match. One automaton for everything multiplies: below each directory that an anchored rule names, it
-//! must know all that floating rules look for. So the shapes are kept apart. Within a shape, literal text decides
+//! must know all that floating rules look for. So anchored patterns are kept apart from the others, and these from each
+//! other where they would multiply: a verdict costs as much as there are automata. Within a shape, literal text decides
 //! where the automaton is, and what is added to it adds to its size. A group's exceptions stand in each automaton that
 //! has paths of the group.
 
@@ -75,8 +76,8 @@ impl<'a> Groups<'a> {
         });
     }
 
-    /// The groups, shape by shape; shapes that no glob has are left out.
-    pub fn by_shape(mut self) -> Vec<Vec<Group<'a>>> {
+    /// The groups, list by list, each for an automaton; shapes that no glob has are left out.
+    pub fn by_shape(mut self) -> Vec<List<'a>> {
         self.without_covered();
         let mut shapes: BTreeMap<Shape, Vec<Group<'a>>> = BTreeMap::new();
         for group in self.0.into_values() {
@@ -94,7 +95,36 @@ impl<'a> Groups<'a> {
                 shapes.entry(shape).or_default().push(Group { globs, ..group.clone() });
             }
         }
-        shapes.into_values().collect()
+        let anchored = shapes.remove(&Shape::Anchored).map(List::of);
+        let anywhere = match (shapes.remove(&Shape::Floating), shapes.remove(&Shape::General)) {
+            (Some(floating), Some(general)) => Some(List {
+                groups: [floating.clone(), general.clone()].concat(),
+                apart: Some([floating, general]),
+            }),
+            (floating, general) => floating.or(general).map(List::of),
+        };
+        anchored.into_iter().chain(anywhere).collect()
+    }
+}
+
+/// Groups that an automaton is made of.
+#[derive(Clone, Debug)]
+pub(super) struct List<'a> {
+    pub groups: Vec<Group<'a>>,
+    /// The same as two lists, by shape, where they are of two.
+    apart: Option<[Vec<Group<'a>>; 2]>,
+}
+
+impl<'a> List<'a> {
+    /// Groups of any shape.
+    pub fn of(groups: Vec<Group<'a>>) -> Self {
+        List { groups, apart: None }
+    }
+
+    /// Two lists instead, where that may make smaller automata: shapes apart, then wildcards apart from text, then
+    /// what matches whatever follows apart from the rest, then halves. `None` for a single glob.
+    pub fn split(&self) -> Option<[List<'a>; 2]> {
+        self.apart.clone().or_else(|| split(&self.groups)).map(|halves| halves.map(List::of))
     }
 }
 
@@ -126,9 +156,7 @@ fn is_literal(glob: &[Element]) -> bool {
     body.iter().all(|element| matches!(element, Element::Byte(_)))
 }
 
-/// Two lists of groups instead of one, where that may make smaller automata: wildcards apart from text, then what
-/// matches whatever follows apart from the rest, then halves. `None` for a single glob.
-pub(super) fn split<'a>(groups: &[Group<'a>]) -> Option<[Vec<Group<'a>>; 2]> {
+fn split<'a>(groups: &[Group<'a>]) -> Option<[Vec<Group<'a>>; 2]> {
     let by = |first: &dyn Fn(&Glob<'a>) -> bool| {
         let side = |wanted: bool| -> Vec<Group<'a>> {
             let of_group = groups.iter().map(|group| {

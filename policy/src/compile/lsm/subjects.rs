@@ -20,7 +20,7 @@ pub(super) fn compile(
         let condition = Condition { by: number + 1, ..Condition::NONE };
         groups.add(Meaning { condition, allow: 1, deny: 0 }, patterns, &[], rule);
     }
-    let groups: Vec<_> = groups.by_shape().into_iter().flatten().collect();
+    let groups: Vec<_> = groups.by_shape().into_iter().flat_map(|list| list.groups).collect();
     let nfa = Nfa::new(&groups);
     let dfa = determinise(&nfa, Budget::MOST, blocks);
     dfa.map(|dfa| minimise(&dfa)).map_err(|overflow| paths::too_large(overflow, names))
