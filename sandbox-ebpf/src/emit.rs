@@ -3,13 +3,13 @@
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query,
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_ns,
+        bpf_ringbuf_output, bpf_ringbuf_query, generated::bpf_get_current_comm,
     },
 };
 use sandbox_ebpf::abi::{
     config::RunCounters,
-    event::{HEADER_SIZE, Header, Kind},
+    event::{HEADER_SIZE, Header},
 };
 
 use crate::{
@@ -64,13 +64,13 @@ pub fn next_kseq(slot: u32) -> u64 {
 
 /// Fills in who acts, and when. The rest of the header becomes zero.
 #[inline(always)]
-pub fn fill(header: &mut Header, kind: Kind, slot: u32, kseq: u64) {
+pub fn fill(header: &mut Header, kind: u8, slot: u32, kseq: u64) {
     // SAFETY: the helper takes no argument.
     let task = unsafe { bpf_get_current_task() };
-    *header = Header::default();
+    clear(header);
     header.kseq = kseq;
     header.slot = slot;
-    header.kind = kind as u8;
+    header.kind = kind;
     // SAFETY: as above.
     header.mono_ns = unsafe { bpf_ktime_get_ns() };
     let ids = bpf_get_current_pid_tgid();
@@ -81,8 +81,23 @@ pub fn fill(header: &mut Header, kind: Kind, slot: u32, kseq: u64) {
     header.start_ns = field(leader, &offsets::TASK_START_BOOTTIME);
     let parent: u64 = field(task, &offsets::TASK_REAL_PARENT);
     header.ppid = field(parent, &offsets::TASK_TGID);
-    header.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    // SAFETY: the helper writes as many bytes as there are, zeros on a fault.
+    unsafe { bpf_get_current_comm((&raw mut header.comm).cast(), size_of_val(&header.comm) as u32) };
 }
+
+/// Zeros in words: the compiler's own way is a loop over the bytes.
+#[inline(always)]
+fn clear(header: &mut Header) {
+    let words: *mut u64 = (&raw mut *header).cast();
+    let mut index = 0;
+    while index < HEADER_SIZE / 8 {
+        // SAFETY: a header is that many aligned words, and zeros are one. Volatile: else it is that loop again.
+        unsafe { words.add(index).write_volatile(0) };
+        index += 1;
+    }
+}
+
+const _: () = assert!(HEADER_SIZE == size_of::<Header>() && HEADER_SIZE.is_multiple_of(8));
 
 /// How soon the collector should look.
 #[derive(Clone, Copy, PartialEq, Eq)]

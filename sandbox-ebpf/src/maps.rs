@@ -73,8 +73,9 @@ pub struct HookScratch {
 /// A look at a policy's tables, under way: see `verdict`.
 #[repr(C)]
 pub struct Walk {
-    /// Bytes of the path.
+    /// Bytes of the path, and how many of them were taken.
     pub length: u64,
+    pub position: u64,
     pub state: u64,
     /// 1 when the tables are not whole.
     pub failed: u64,
@@ -127,6 +128,11 @@ pub struct Finding {
     pub gained: u64,
     /// 1 when the call's result follows this record.
     pub paired: u64,
+    /// 1 when this record follows one of the names, and 1 when this one is in the ring.
+    pub joins: u64,
+    pub sent: u64,
+    /// The kernel's object, where it is judged by its address.
+    pub object: u64,
     /// Which mark denies the object by another of its names, plus one; 0 for none.
     pub linked: u64,
     /// 1 for an object that no directory has.

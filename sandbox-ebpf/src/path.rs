@@ -126,8 +126,21 @@ unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
 }
 
 /// Appends the path of a `struct path`, as component names, leaf first.
+#[inline(always)]
+pub fn walk(scratch: &mut TraceScratch, part: usize, path: u64) {
+    // SAFETY: the scratch is a map value.
+    unsafe { walk_path(scratch, part as u32, path) };
+}
+
+/// [`walk`], verified by itself; always 0.
+///
+/// # Safety
+/// `scratch` is null or an observer's scratch.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn walk(scratch: &mut TraceScratch, part: usize, path: u64) -> u64 {
+unsafe extern "C" fn walk_path(scratch: *mut TraceScratch, part: u32, path: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
     let begin = cursor(scratch);
     let mnt = field::<u64>(path, &offsets::PATH_MNT);
     scratch.walk.begin = begin as u64;
@@ -139,7 +152,7 @@ pub fn walk(scratch: &mut TraceScratch, part: usize, path: u64) -> u64 {
     unsafe { bpf_loop(STEPS, step as *mut c_void, (&raw mut context).cast(), 0) };
     scratch.header.flags |= scratch.walk.flags as u16;
     let length = cursor(scratch).wrapping_sub(begin);
-    close(scratch, part & 3, begin, length);
+    close(scratch, part as usize & 3, begin, length);
     0
 }
 

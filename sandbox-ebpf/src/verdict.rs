@@ -3,34 +3,31 @@
 //! The tables are described in [`sandbox_ebpf::abi::policy`]. A look at them begins with [`Tables::of`], which holds on
 //! to one policy as a whole: another one may be put in its place at any time. What a look finds stands in the
 //! scratch ([`crate::maps::Walk`]), and is read from there where it is used; loops are callbacks, which the verifier
-//! looks at once.
+//! looks at once. What hooks ask is a function that it looks at by itself (an exported one with numbers and the scratch
+//! as arguments), whatever the hook was about before.
+
+mod address;
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    helpers::generated::{bpf_loop, bpf_map_lookup_elem},
-    maps::lpm_trie::Key,
-};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_map_lookup_elem};
 use sandbox_ebpf::abi::{
     event::{Cause, PATH_MAX},
     policy::{
-        AddressKey, Automaton, CELLS_PER_PAGE, DigestKey, Entry, MAX_AUTOMATA, MAX_ENTRIES, PolicyHeader,
-        PortRange, Sets, below, owner, value,
+        Automaton, CELLS_PER_PAGE, DigestKey, Entry, MAX_AUTOMATA, MAX_ENTRIES, PolicyHeader, Sets, below,
+        owner, value,
     },
 };
 
+pub use address::address;
+
 use crate::{
     hooks::Subject,
-    maps::{ADDRESSES, DIGESTS, HookScratch, POLICIES, get, put},
+    maps::{DIGESTS, HookScratch, POLICIES, get, put},
 };
 
-/// Bytes that one callback of the walk takes.
+/// Most bytes that one callback of the walk takes.
 const CHUNK: u64 = 16;
-/// The bits of an address key: policy and address.
-const ADDRESS_BITS: u32 = 32 + 128;
-/// Steps of the search among a prefix's port ranges: 2^12 of them at most.
-const SEARCH_STEPS: u32 = 13;
-
 /// What a policy says about an attempt.
 #[derive(Clone, Copy)]
 pub struct Answer {
@@ -68,9 +65,8 @@ pub struct Tables {
 impl Tables {
     /// The policy of a run; `None` when there is none, which is a fault of the runner's.
     #[inline(always)]
-    pub fn of(subject: &Subject, scratch: &mut HookScratch) -> Option<Tables> {
-        let (policy, header) = policy(subject.slot)?;
-        subject.know(&mut scratch.walk);
+    fn of(slot: u32, scratch: &mut HookScratch) -> Option<Tables> {
+        let (policy, header) = policy(slot)?;
         // SAFETY: the header lies in a map value.
         put(&mut scratch.finding.policy, unsafe { (*header).id } as u64);
         let scratch: *mut HookScratch = scratch;
@@ -101,8 +97,8 @@ impl Tables {
 
 /// The accesses that are denied to what no rule can name.
 #[inline(always)]
-pub fn nameless(subject: &Subject, scratch: &mut HookScratch) -> u64 {
-    let Some((_, header)) = policy(subject.slot) else { return u64::MAX };
+pub fn nameless(slot: u32, scratch: &mut HookScratch) -> u64 {
+    let Some((_, header)) = policy(slot) else { return u64::MAX };
     // SAFETY: the header lies in a map value.
     let (id, denied) = unsafe { ((*header).id, (*header).nameless_deny) };
     put(&mut scratch.finding.policy, id as u64);
@@ -132,79 +128,89 @@ fn cell(policy: *mut c_void, number: u32) -> Option<u64> {
     Some(unsafe { (*page)[number as usize & (CELLS_PER_PAGE - 1)] })
 }
 
-/// The page that was looked at last: most steps stay in it, and looking one up costs more than the step.
-#[derive(Clone, Copy)]
-struct Page {
-    number: u32,
-    cells: *const [u64; CELLS_PER_PAGE],
+/// The page of a cell; null behind the last one.
+#[inline(always)]
+fn page_of(policy: *mut c_void, number: u32) -> *const [u64; CELLS_PER_PAGE] {
+    // SAFETY: the map is an array of pages of this type.
+    unsafe { bpf_map_lookup_elem(policy, (&raw const number).cast()) }.cast()
 }
 
-impl Page {
-    /// The page of a cell.
-    #[inline(always)]
-    fn of(policy: *mut c_void, cell: u32) -> Option<Page> {
-        let number = cell / CELLS_PER_PAGE as u32;
-        // SAFETY: the map is an array of pages of this type.
-        let cells = unsafe { bpf_map_lookup_elem(policy, (&raw const number).cast()) };
-        if cells.is_null() { None } else { Some(Page { number, cells: cells.cast() }) }
-    }
-
-    /// A cell, of this page or of the one that it becomes.
-    #[inline(always)]
-    fn cell(&mut self, policy: *mut c_void, cell: u32) -> Option<u64> {
-        if cell / CELLS_PER_PAGE as u32 != self.number {
-            *self = Page::of(policy, cell)?;
-        }
-        // SAFETY: the mask keeps the index inside the page.
-        Some(unsafe { (*self.cells)[cell as usize & (CELLS_PER_PAGE - 1)] })
-    }
-}
-
-/// A chunk of the path. Returns 1 to stop.
+/// A chunk of the path: up to [`CHUNK`] bytes, as long as the state stays in the page that it begins in. Returns 1
+/// to stop; else at least one byte was taken.
+///
+/// Where the walk is stands in the scratch after each byte, so that all ways out of the loop are one for the verifier;
+/// and each byte is one way through it, whatever its cells hold.
 #[inline(never)]
-unsafe extern "C" fn step(index: u64, context: *mut c_void) -> i64 {
+unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
     // SAFETY: bpf_loop passes on the context that `run` gave it.
     let tables = unsafe { &mut *context.cast::<Tables>() };
     let (policy, automaton, path) = (tables.policy, tables.automaton, tables.path);
     let walk = &mut tables.scratch().walk;
-    let begin = index * CHUNK;
-    let length = get(&walk.length);
-    let mut state = get(&walk.state) as u32;
-    let Some(mut page) = Page::of(policy, state) else {
+    let number = (get(&walk.state) as u32) / CELLS_PER_PAGE as u32;
+    let page = page_of(policy, number);
+    if page.is_null() {
+        put(&mut walk.failed, 1);
+        return 1;
+    }
+    let mut taken = 0;
+    loop {
+        if taken == CHUNK {
+            return 0;
+        }
+        taken += 1;
+        let (state, at) = (get(&walk.state) as u32, get(&walk.position));
+        // SAFETY: both lead into map values.
+        let wanted = state.wrapping_add(unsafe { class(automaton, path, at) } as u32);
+        if wanted / CELLS_PER_PAGE as u32 != number {
+            break;
+        }
+        // SAFETY: the masks keep the indexes inside the page.
+        let (found, usual) = unsafe {
+            ((*page)[wanted as usize & (CELLS_PER_PAGE - 1)], (*page)[state as usize & (CELLS_PER_PAGE - 1)])
+        };
+        put(&mut walk.state, chosen(state, found, usual) as u64);
+        put(&mut walk.position, at + 1);
+        let state = get(&walk.state) as u32;
+        if state == 0 || get(&walk.position) >= get(&walk.length) {
+            return 1;
+        }
+        if state / CELLS_PER_PAGE as u32 != number {
+            return 0;
+        }
+    }
+    // A byte whose cell lies in another page than its state's own.
+    let (state, at) = (get(&walk.state) as u32, get(&walk.position));
+    // SAFETY: both lead into map values.
+    let wanted = state.wrapping_add(unsafe { class(automaton, path, at) } as u32);
+    // SAFETY: the mask keeps the index inside the page.
+    let usual = unsafe { (*page)[state as usize & (CELLS_PER_PAGE - 1)] };
+    let Some(found) = cell(policy, wanted) else {
         put(&mut walk.failed, 1);
         return 1;
     };
-    let mut offset = 0;
-    while offset < CHUNK {
-        let at = begin + offset;
-        if at >= length {
-            break;
-        }
-        // SAFETY: the mask keeps the index below PATH_MAX, and so many bytes are there.
-        let byte = unsafe { *path.add(at as usize & (PATH_MAX - 1)) };
-        // SAFETY: a byte indexes an array of 256.
-        let class = unsafe { (*automaton).classes[byte as usize] };
-        let Some(mut found) = page.cell(policy, state.wrapping_add(class as u32)) else {
-            put(&mut walk.failed, 1);
-            return 1;
-        };
-        if owner(found) != state {
-            match page.cell(policy, state) {
-                Some(usual) => found = usual,
-                None => {
-                    put(&mut walk.failed, 1);
-                    return 1;
-                }
-            }
-        }
-        state = value(found);
-        if state == 0 {
-            break;
-        }
-        offset += 1;
-    }
-    put(&mut walk.state, state as u64);
-    (offset < CHUNK) as i64
+    put(&mut walk.state, chosen(state, found, usual) as u64);
+    put(&mut walk.position, at + 1);
+    (get(&walk.state) as u32 == 0 || get(&walk.position) >= get(&walk.length)) as i64
+}
+
+/// The class of the byte of a path at this place.
+///
+/// # Safety
+/// Both lead into map values, and behind `path` there are PATH_MAX bytes.
+#[inline(always)]
+unsafe fn class(automaton: *const Automaton, path: *const u8, at: u64) -> u16 {
+    // SAFETY: the mask keeps the index below PATH_MAX, and a byte indexes an array of 256.
+    unsafe { (*automaton).classes[*path.add(at as usize & (PATH_MAX - 1)) as usize] }
+}
+
+/// The state that a cell leads to: `found` where the state owns it, else `usual`. No branch: the verifier would follow
+/// both ways of each byte.
+#[inline(always)]
+fn chosen(state: u32, found: u64, usual: u64) -> u32 {
+    let mut mask = (owner(found) ^ state) as u64;
+    // All ones where they differ; the compiler would make a branch of it. SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{mask} = -{mask}", "{mask} s>>= 63", mask = inout(reg) mask) };
+    value(found ^ (found ^ usual) & mask)
 }
 
 /// Walks `tables.automaton` over the first `walk.length` bytes of `tables.path`; where it ends stands in
@@ -214,10 +220,12 @@ fn run(tables: &mut Tables) {
     // SAFETY: the automaton lies in the header.
     let start = unsafe { (*tables.automaton).start };
     put(&mut tables.scratch().walk.state, start as u64);
+    put(&mut tables.scratch().walk.position, 0);
     if start != 0 {
-        let chunks = get(&tables.scratch().walk.length).div_ceil(CHUNK) as u32;
+        // Each chunk takes a byte, if it does not end the walk; an empty path has none.
+        let most = get(&tables.scratch().walk.length) as u32;
         // SAFETY: `step` has the signature that bpf_loop calls, and the tables outlive the call.
-        unsafe { bpf_loop(chunks, step as *mut c_void, (&raw mut *tables).cast(), 0) };
+        unsafe { bpf_loop(most, step as *mut c_void, (&raw mut *tables).cast(), 0) };
     }
 }
 
@@ -283,7 +291,7 @@ unsafe extern "C" fn entry(index: u64, context: *mut c_void) -> i64 {
     }
     // No branches: conditions as bits, 1 where they hold.
     let has = |mask: u64, set: u8| mask >> ((set.wrapping_sub(1)) & 63) & 1;
-    let none = |set: u8| (set == 0) as u64;
+    let none = |set: u8| zero(set as u64);
     let by = (none(entry.by) | has(walk.sure_own, entry.by), none(entry.by) | has(walk.may_own, entry.by));
     let unless = (
         none(entry.unless_by) | (has(walk.may_own, entry.unless_by) ^ 1),
@@ -301,6 +309,15 @@ unsafe extern "C" fn entry(index: u64, context: *mut c_void) -> i64 {
     put(&mut walk.allow, allow | entry.allow as u64 & surely.wrapping_neg());
     put(&mut walk.deny, deny | entry.deny as u64 & perhaps.wrapping_neg());
     0
+}
+
+/// 1 for 0, 0 for anything else below 2^63. The compiler would make a branch of it.
+#[inline(always)]
+fn zero(value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{value} += -1", "{value} >>= 63", value = inout(reg) value) };
+    value
 }
 
 /// Makes the verdict of one policy, of what its rules said so far and what its defaults deny.
@@ -358,14 +375,34 @@ fn contents(tables: &mut Tables, index: u64) -> u32 {
 /// denies in `walk.by_rule`. False when the tables are not whole.
 #[inline(always)]
 pub fn judge(subject: &Subject, scratch: &mut HookScratch, which: Which, length: u64) -> bool {
-    let Some(mut tables) = Tables::of(subject, scratch) else { return false };
+    subject.know(&mut scratch.walk);
+    judge_known(subject.slot, scratch, which as u32, length)
+}
+
+/// The same, where what is known of the process stands in the scratch already.
+#[inline(always)]
+pub fn judge_known(slot: u32, scratch: &mut HookScratch, which: u32, length: u64) -> bool {
+    // SAFETY: the scratch is a map value.
+    unsafe { judge_path(scratch, slot, which, length) == 0 }
+}
+
+/// [`judge_known`]; 0 when the tables are whole.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn judge_path(scratch: *mut HookScratch, slot: u32, which: u32, length: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 1 };
+    let Some(mut tables) = Tables::of(slot, scratch) else { return 1 };
     let scratch = tables.scratch();
     tables.path = of(scratch, which);
     begin(&mut tables, length);
     let count = tables.header().automata;
     // SAFETY: `ask` has the signature that bpf_loop calls, and the tables outlive the call.
     unsafe { bpf_loop(count, ask as *mut c_void, (&raw mut tables).cast(), 0) };
-    get(&tables.scratch().walk.failed) == 0
+    get(&tables.scratch().walk.failed)
 }
 
 #[inline(always)]
@@ -378,20 +415,30 @@ fn begin(tables: &mut Tables, length: u64) {
 }
 
 #[inline(always)]
-fn of(scratch: &mut HookScratch, which: Which) -> *const u8 {
-    match which {
-        Which::First => scratch.path.as_ptr(),
-        Which::Second => scratch.second.as_ptr(),
-    }
+fn of(scratch: &mut HookScratch, which: u32) -> *const u8 {
+    if which == Which::First as u32 { scratch.path.as_ptr() } else { scratch.second.as_ptr() }
 }
 
 /// Finds the sets that the scratch's first path, as long as `finding.length` says, belongs to: they then stand in
 /// `walk.object`. Returns those that the policy knows; none when the tables are not whole.
 #[inline(always)]
 pub fn sets(subject: &Subject, scratch: &mut HookScratch) -> u64 {
+    // SAFETY: the scratch is a map value.
+    unsafe { sets_of_path(scratch, subject.slot) }
+}
+
+/// [`sets`], by the run's slot.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn sets_of_path(scratch: *mut HookScratch, slot: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
     put(&mut scratch.walk.object, 0);
     let length = scratch.length();
-    let Some(mut tables) = Tables::of(subject, scratch) else { return 0 };
+    let Some(mut tables) = Tables::of(slot, scratch) else { return 0 };
     begin(&mut tables, length);
     run(&mut tables);
     let found = block(&mut tables);
@@ -409,12 +456,25 @@ pub fn sets(subject: &Subject, scratch: &mut HookScratch) -> u64 {
 /// cannot be told. With `exchange` the other way round too. Both paths end in a slash.
 #[inline(always)]
 pub fn opens(subject: &Subject, scratch: &mut HookScratch, lengths: [u64; 2], exchange: u64) -> u64 {
-    let Some(mut tables) = Tables::of(subject, scratch) else { return 1 };
+    subject.know(&mut scratch.walk);
+    put(&mut scratch.walk.lengths[0], lengths[0]);
+    put(&mut scratch.walk.lengths[1], lengths[1]);
+    put(&mut scratch.walk.exchange, exchange);
+    // SAFETY: the scratch is a map value.
+    unsafe { opens_path(scratch, subject.slot) }
+}
+
+/// [`opens`], of what stands in the scratch.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn opens_path(scratch: *mut HookScratch, slot: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 1 };
+    let Some(mut tables) = Tables::of(slot, scratch) else { return 1 };
     begin(&mut tables, 0);
-    let walk = &mut tables.scratch().walk;
-    put(&mut walk.lengths[0], lengths[0]);
-    put(&mut walk.lengths[1], lengths[1]);
-    put(&mut walk.exchange, exchange);
     let count = tables.header().automata;
     // SAFETY: `compare` has the signature that bpf_loop calls, and the tables outlive the call.
     unsafe { bpf_loop(count, compare as *mut c_void, (&raw mut tables).cast(), 0) };
@@ -449,7 +509,7 @@ fn behind(tables: &mut Tables, which: Which) {
     let scratch = tables.scratch();
     let length = get(&scratch.walk.lengths[which as usize]);
     put(&mut scratch.walk.length, length);
-    tables.path = of(scratch, which);
+    tables.path = of(scratch, which as u32);
     run(tables);
     let found = block(tables);
     let marks = if found == 0 { Some(0) } else { tables.cell(found) };
@@ -458,80 +518,6 @@ fn behind(tables: &mut Tables, which: Which) {
         Some(first) => put(&mut walk.marks, value(first) as u64),
         None => put(&mut walk.failed, 1),
     }
-}
-
-/// One halving of the search for a port. Returns 1 to stop.
-#[inline(never)]
-unsafe extern "C" fn halve(_: u64, context: *mut c_void) -> i64 {
-    // SAFETY: bpf_loop passes on the context that `address` gave it.
-    let tables = unsafe { &mut *context.cast::<Tables>() };
-    let policy = tables.policy;
-    let walk = &mut tables.scratch().walk;
-    let (low, high) = (get(&walk.low), get(&walk.high));
-    if low >= high {
-        return 1;
-    }
-    let middle = low + (high - low) / 2;
-    let Some(cell) = cell(policy, middle as u32) else {
-        put(&mut walk.failed, 1);
-        return 1;
-    };
-    let range = PortRange::from_cell(cell);
-    let wanted = get(&walk.wanted);
-    if range_key(range.proto, range.high) < wanted {
-        put(&mut walk.low, middle + 1);
-        return 0;
-    }
-    if range_key(range.proto, range.low) > wanted {
-        put(&mut walk.high, middle);
-        return 0;
-    }
-    put(&mut walk.block, range.block as u64);
-    1
-}
-
-/// Judges `access` to a port of an address (IPv4 as IPv4-mapped).
-#[inline(always)]
-pub fn address(
-    subject: &Subject,
-    scratch: &mut HookScratch,
-    address: [u8; 16],
-    port: u16,
-    proto: u8,
-    access: u8,
-) -> Answer {
-    let Some(mut tables) = Tables::of(subject, scratch) else { return Answer::denied(Cause::Tables) };
-    begin(&mut tables, 0);
-    let default = tables.header().net_default_deny as u64;
-    let policy_be = tables.header().id.to_be();
-    let walk = &mut tables.scratch().walk;
-    put(&mut walk.block, 0);
-    put(&mut walk.object, 0);
-    put(&mut walk.wanted, range_key(proto, port));
-    let key = Key::new(ADDRESS_BITS, AddressKey { policy_be, address });
-    if let Some(node) = ADDRESSES.get(&key) {
-        put(&mut walk.low, node.first as u64);
-        put(&mut walk.high, node.first as u64 + node.count as u64);
-        // SAFETY: `halve` has the signature that bpf_loop calls, and the tables outlive the call.
-        unsafe { bpf_loop(SEARCH_STEPS, halve as *mut c_void, (&raw mut tables).cast(), 0) };
-    }
-    let found = get(&tables.scratch().walk.block) as u32;
-    if found == 0 {
-        put(&mut tables.scratch().walk.denied, default);
-    } else {
-        hear(&mut tables, found);
-    }
-    let walk = &tables.scratch().walk;
-    if get(&walk.failed) != 0 {
-        return Answer::denied(Cause::Tables);
-    }
-    Answer { denied: get(&walk.denied) & access as u64 != 0, cause: Cause::Policy }
-}
-
-/// The order of port ranges: by protocol, then by port.
-#[inline(always)]
-fn range_key(proto: u8, port: u16) -> u64 {
-    (proto as u64) << 16 | port as u64
 }
 
 const _: () = assert!(MAX_AUTOMATA.is_power_of_two());

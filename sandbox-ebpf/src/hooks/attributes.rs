@@ -9,11 +9,7 @@ use aya_ebpf::{
     macros::lsm,
     programs::LsmContext,
 };
-use sandbox_ebpf::abi::{
-    event::{Kind, PATH_MAX},
-    offsets::ABSENT,
-    policy::access,
-};
+use sandbox_ebpf::abi::{event::Kind, offsets::ABSENT, policy::access};
 
 use super::{
     EACCES, Matter, Tell, Workplace, conclude, links, names,
@@ -148,17 +144,17 @@ fn judge(dentry: u64, name: u64, kind: Kind, previous: i32) -> i32 {
         place.leave();
         return 0;
     }
-    links::judge(&subject, scratch, field(dentry, &offsets::DENTRY_INODE), matter.access);
-    // SAFETY: the buffer has room for the longest name; the helper checks the source.
+    links::judge(subject.slot, scratch, field(dentry, &offsets::DENTRY_INODE), matter.access);
     let read = if name == 0 {
         0
     } else {
+        // SAFETY: the buffer has room for the longest name; the helper checks the source.
         unsafe { bpf_probe_read_kernel_str(scratch.second.as_mut_ptr().cast(), XATTR_NAME, name as *const _) }
     };
     let length = if read > 0 { masked::<{ XATTR_NAME - 1 }>(read as usize - 1) } else { 0 };
     put(&mut scratch.finding.names[1].length, length as u64);
     names::join(scratch);
-    let result = conclude::<{ 2 * PATH_MAX as u32 - 1 }>(
+    let result = conclude(
         &subject,
         scratch,
         matter,

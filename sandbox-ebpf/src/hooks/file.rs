@@ -139,8 +139,11 @@ pub fn judge_contents(subject: &Subject, file: *const u8, matter: Matter, hash: 
         if let Some(hash) = hash {
             contents(subject, file, scratch, named, hash);
         }
-        answer(subject, file, scratch, written, named, matter.access == access::LOAD);
-    } else if entry().is_some_and(|task| result_follows(task, matter.calls)) {
+        subject.know(&mut scratch.walk);
+        let loads = matter.access == access::LOAD;
+        // SAFETY: the scratch is a map value.
+        unsafe { answer(scratch, subject.slot, written, named as u32, loads as u32) };
+    } else if entry().is_some_and(|task| result_follows(task, matter.calls.map(|kind| kind as u8))) {
         place.leave();
         return 0;
     }
@@ -148,7 +151,7 @@ pub fn judge_contents(subject: &Subject, file: *const u8, matter: Matter, hash: 
     if hash.is_some() && get(&scratch.walk.hashed) != 0 {
         tell_digest(scratch);
     }
-    let result = conclude::<{ 2 * PATH_MAX as u32 - 1 }>(
+    let result = conclude(
         subject,
         scratch,
         matter,
@@ -206,27 +209,55 @@ fn tell_digest(scratch: &mut HookScratch) {
 /// Whether the scratch holds an absolute path of the file, the mark of a deleted one cut off.
 #[inline(always)]
 pub fn is_named(file: *const u8, scratch: &mut HookScratch) -> bool {
+    put(&mut scratch.finding.object, file as u64);
+    // SAFETY: the scratch is a map value.
+    unsafe { name_file(scratch) != 0 }
+}
+
+/// [`is_named`], of the file at `finding.object`.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn name_file(scratch: *mut HookScratch) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    let file = get(&scratch.finding.object);
     if scratch.length() == 0 || scratch.path[0] != b'/' {
-        return false;
+        return 0;
     }
     if is_gone(file) && ends_deleted(scratch) {
         let length = scratch.length() - DELETED.len() as u64;
         put(&mut scratch.finding.length, length);
     }
-    true
+    1
 }
 
-/// What the policy says about the path in the scratch.
-#[inline(always)]
-fn answer(
-    subject: &Subject,
-    file: *const u8,
-    scratch: &mut HookScratch,
+/// What the policy says about the path in the scratch, which is that of the file at `finding.object`; always 0.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn answer(
+    scratch: *mut HookScratch,
+    slot: u32,
     written: i64,
-    named: bool,
-    loads: bool,
-) {
+    named: u32,
+    loads: u32,
+) -> u64 {
+    // SAFETY: the caller's promise.
+    if let Some(scratch) = unsafe { scratch.as_mut() } {
+        answer_file(scratch, slot, written, named != 0, loads != 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn answer_file(scratch: &mut HookScratch, slot: u32, written: i64, named: bool, loads: bool) {
     const ENAMETOOLONG: i64 = -36;
+    let file = get(&scratch.finding.object);
     if scratch.cause() != Cause::Policy as u64 {
         return;
     }
@@ -244,10 +275,10 @@ fn answer(
         }
         return;
     }
-    if names::is_internal(field(file as u64 + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT)) {
+    if names::is_internal(field(file + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT)) {
         // A memfd and its like, under a name that its maker chose: it belongs to the run. As code it is what no rule
         // can name.
-        let hit = get(&scratch.finding.wanted[0]) & verdict::nameless(subject, scratch);
+        let hit = get(&scratch.finding.wanted[0]) & verdict::nameless(slot, scratch);
         put(&mut scratch.finding.own, 1);
         if hit != 0 {
             found(scratch, Answer::denied(Cause::Nameless));
@@ -255,7 +286,7 @@ fn answer(
         return;
     }
     let length = scratch.length();
-    if !verdict::judge(subject, scratch, Which::First, length) {
+    if !verdict::judge_known(slot, scratch, Which::First as u32, length) {
         return found(scratch, Answer::denied(Cause::Tables));
     }
     let mut hit = get(&scratch.finding.wanted[0]) & get(&scratch.walk.denied);
@@ -266,22 +297,22 @@ fn answer(
         put(&mut scratch.finding.wanted[0], hit);
     }
     put(&mut scratch.finding.denied, hit);
-    let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
+    let inode = field::<u64>(file, &offsets::FILE_F_INODE);
     if loads {
-        links::judge(subject, scratch, inode, access::LOAD | access::RUN);
+        links::judge(slot, scratch, inode, access::LOAD | access::RUN);
         let hit = scratch.denied();
         put(&mut scratch.finding.wanted[0], hit);
     } else {
         let wanted = get(&scratch.finding.wanted[0]) as u16;
-        links::judge(subject, scratch, inode, wanted);
+        links::judge(slot, scratch, inode, wanted);
     }
 }
 
 /// Whether the name that a file was opened by is gone: d_path says so at the name's end then. Other names may be left.
 #[inline(always)]
-fn is_gone(file: *const u8) -> bool {
-    let inode = field::<u64>(file as u64, &offsets::FILE_F_INODE);
-    let path = file as u64 + value(&offsets::FILE_F_PATH) as u64;
+fn is_gone(file: u64) -> bool {
+    let inode = field::<u64>(file, &offsets::FILE_F_INODE);
+    let path = file + value(&offsets::FILE_F_PATH) as u64;
     let dentry = field::<u64>(path, &offsets::PATH_DENTRY);
     // An entry that no lookup finds any more is in no hash list.
     let found = field::<u64>(dentry, &offsets::DENTRY_HASH);

@@ -6,7 +6,7 @@
 use aya_ebpf::{helpers::generated::bpf_task_storage_get, macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{
     config::Mode,
-    event::{Cause, Kind, PATH_MAX},
+    event::{Cause, Kind},
     policy::kernel,
 };
 
@@ -225,7 +225,7 @@ fn judge_in(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 
     put(&mut scratch.finding.denied, denied as u64);
     put(&mut scratch.finding.cause, Cause::Policy as u64);
     let matter = Matter { check: Kind::KernelCheck, calls, access: 0, tell: Tell::Usual, entered: false };
-    let result = conclude::<{ PATH_MAX as u32 - 1 }>(
+    let result = conclude(
         subject,
         scratch,
         matter,

@@ -10,7 +10,6 @@ use sandbox_ebpf::abi::{
     policy::{Link, LinkKey},
 };
 
-use super::Subject;
 use crate::{
     maps::{HookScratch, LINKS, get, put},
     offsets::{self, field},
@@ -44,13 +43,13 @@ fn key(slot: u32, inode: u64) -> LinkKey {
 /// Adds what is denied of an object by its other names to what was found of `wanted` accesses. Where nothing else
 /// denies, `finding.linked` is the mark's number plus one.
 #[inline(always)]
-pub fn judge(subject: &Subject, scratch: &mut HookScratch, inode: u64, wanted: u16) {
+pub fn judge(slot: u32, scratch: &mut HookScratch, inode: u64, wanted: u16) {
     put(&mut scratch.finding.linked, 0);
     // Not only where there are several names now: the denied one may have been removed.
     if get(&scratch.finding.denied) != 0 {
         return;
     }
-    let key = key(subject.slot, inode);
+    let key = key(slot, inode);
     // SAFETY: nothing is removed while a run uses its slot.
     let Some(link) = (unsafe { LINKS.get(&key) }) else { return };
     let hit = wanted as u64 & link.denied as u64;

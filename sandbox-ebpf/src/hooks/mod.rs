@@ -32,7 +32,7 @@ use crate::{
     emit::{self, Urgency, counter, next_kseq},
     maps::{
         Finding, HookScratch, MEMBERS, Member, POOL, RUN_CONFIG, SCRATCH, SCRATCH_POOL, TASKS, Task, Walk,
-        put,
+        get, put,
     },
     verdict::Answer,
 };
@@ -227,13 +227,13 @@ impl Workplace {
 
 /// Whether the current task is in a system call of this kind, whose result the observer will record.
 #[inline(always)]
-pub fn result_follows(task: &Task, kinds: [Kind; 3]) -> bool {
+pub fn result_follows(task: &Task, kinds: [u8; 3]) -> bool {
     if task.call == 0 {
         return false;
     }
     let Some(spec) = crate::maps::SYSCALLS.get(task.call - 1) else { return false };
     // Not `||`: one branch instead of three.
-    let differs = |kind: Kind| spec.kind ^ kind as u8;
+    let differs = |kind: u8| spec.kind ^ kind;
     differs(kinds[0]) as u32 * differs(kinds[1]) as u32 * differs(kinds[2]) as u32 == 0
 }
 
@@ -263,6 +263,43 @@ pub struct Matter {
     pub entered: bool,
 }
 
+impl Matter {
+    /// As one number, which the functions that are verified by themselves take.
+    #[inline(always)]
+    fn packed(&self) -> u64 {
+        let [a, b, c] = self.calls;
+        let bytes = [a as u8, b as u8, c as u8, self.check as u8, self.tell as u8, self.entered as u8];
+        let mut packed = (self.access as u64) << 48;
+        let mut index = 0;
+        while index < bytes.len() {
+            packed |= (bytes[index] as u64) << (8 * index);
+            index += 1;
+        }
+        packed
+    }
+
+    #[inline(always)]
+    fn unpacked(packed: u64) -> Unpacked {
+        let byte = |index: u32| (packed >> (8 * index)) as u8;
+        Unpacked {
+            calls: [byte(0), byte(1), byte(2)],
+            check: byte(3),
+            tell: byte(4),
+            entered: byte(5) != 0,
+            access: (packed >> 48) as u16,
+        }
+    }
+}
+
+/// A [`Matter`] with its kinds as numbers.
+struct Unpacked {
+    check: u8,
+    calls: [u8; 3],
+    access: u16,
+    tell: u8,
+    entered: bool,
+}
+
 /// Writes down what the policy says.
 #[inline(always)]
 pub fn found(scratch: &mut HookScratch, answer: Answer) {
@@ -272,49 +309,59 @@ pub fn found(scratch: &mut HookScratch, answer: Answer) {
 
 /// Makes a judgement of what was found, records it, and answers for the hook. It is recorded at once when it
 /// denies, or when no result will follow; else it is left with the task for the result's record. `fill` completes
-/// the header; `MASK` bounds the bytes behind it.
+/// the header; `finding.length` says how many bytes of the path, and behind it, belong to the record.
 #[inline(always)]
-pub fn conclude<const MASK: u32>(
+pub fn conclude(
     subject: &Subject,
     scratch: &mut HookScratch,
     matter: Matter,
     fill: impl FnOnce(&mut Header, &Finding),
     denial: i32,
 ) -> i32 {
-    let judgement = if !subject.judged() {
+    // SAFETY: the scratch is a map value.
+    let recorded = unsafe { report(scratch, subject.slot, subject.config.mode, matter.packed()) };
+    if recorded != 0 {
+        fill(&mut scratch.header, &scratch.finding);
+        // SAFETY: as above.
+        unsafe { send_report(scratch, subject.slot, matter.packed()) };
+    }
+    if scratch.judgement() == Judgement::Blocked as u64 { denial } else { 0 }
+}
+
+/// Makes a judgement of what was found, and begins its record: 1 when there shall be one.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn report(scratch: *mut HookScratch, slot: u32, mode: u32, matter: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    let matter = Matter::unpacked(matter);
+    let judgement = if mode != Mode::Audit as u32 && mode != Mode::Enforce as u32 {
+        put(&mut scratch.finding.policy, 0);
         Judgement::None
     } else if scratch.denied() == 0 {
         Judgement::Allowed
-    } else if subject.config.mode == Mode::Audit as u32 {
+    } else if mode == Mode::Audit as u32 {
         Judgement::WouldBlock
     } else {
         Judgement::Blocked
     };
     put(&mut scratch.finding.judgement, judgement as u64);
-    if matter.tell == Tell::Denials && scratch.judgement() <= Judgement::Allowed as u64 {
+    if matter.tell == Tell::Denials as u8 && scratch.judgement() <= Judgement::Allowed as u64 {
         return 0;
     }
-    report::<MASK>(subject, scratch, matter, fill);
-    if scratch.judgement() == Judgement::Blocked as u64 { denial } else { 0 }
-}
-
-#[inline(always)]
-fn report<const MASK: u32>(
-    subject: &Subject,
-    scratch: &mut HookScratch,
-    matter: Matter,
-    fill: impl FnOnce(&mut Header, &Finding),
-) {
     let mut told = 0;
     let mut sent_before = 0;
     let mut follows = false;
     if let Some(task) = entry() {
         follows = result_follows(task, matter.calls);
-        if follows && matter.tell != Tell::Always && scratch.judgement() <= Judgement::Allowed as u64 {
+        if follows && matter.tell != Tell::Always as u8 && scratch.judgement() <= Judgement::Allowed as u64 {
             if task.judgement == 0 {
                 task.judgement = scratch.judgement() as u8;
             }
-            return;
+            return 0;
         }
         told = task.kseq;
         sent_before = task.sent;
@@ -324,38 +371,47 @@ fn report<const MASK: u32>(
     // a second level of the same exec stands for itself.
     let alone = scratch.judgement() == Judgement::Blocked as u64 || told != 0;
     put(&mut scratch.finding.paired, (joins || (follows && !alone)) as u64);
-    let kseq = if joins { told } else { next_kseq(subject.slot) };
-    emit::fill(&mut scratch.header, matter.check, subject.slot, kseq);
+    put(&mut scratch.finding.joins, (joins && sent_before != 0) as u64);
+    let kseq = if joins { told } else { next_kseq(slot) };
+    emit::fill(&mut scratch.header, matter.check, slot, kseq);
     scratch.header.judgement = scratch.judgement() as u8;
     scratch.header.cause = scratch.cause() as u8;
     scratch.header.access = matter.access;
-    scratch.header.policy = if subject.judged() { scratch.policy() as u32 } else { 0 };
-    fill(&mut scratch.header, &scratch.finding);
-    let mut flags = 0;
-    if joins && sent_before != 0 {
-        flags |= flag::FOLLOWS_CHECK;
-    }
-    if scratch.paired() != 0 {
-        flags |= flag::RESULT_FOLLOWS;
-    }
+    scratch.header.policy = scratch.policy() as u32;
+    1
+}
+
+/// Sends the record, and leaves the judgement with the task where a result will follow; always 0.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn send_report(scratch: *mut HookScratch, slot: u32, matter: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    let mut flags = get(&scratch.finding.joins) as u16 * flag::FOLLOWS_CHECK;
+    flags |= scratch.paired() as u16 * flag::RESULT_FOLLOWS;
     scratch.header.flags |= flags;
     let urgency = if scratch.judgement() > Judgement::Allowed as u64 { Urgency::Now } else { Urgency::Usual };
-    let sent = emit::send::<MASK>(&scratch.header, scratch.length() as usize, urgency);
-    if !sent && scratch.paired() == 0 {
-        counter!(subject.slot, lost);
+    let sent = emit::send::<{ 2 * PATH_MAX as u32 - 1 }>(&scratch.header, scratch.length() as usize, urgency);
+    put(&mut scratch.finding.sent, sent as u64);
+    if get(&scratch.finding.sent) | scratch.paired() == 0 {
+        counter!(slot, lost);
     }
     if scratch.judgement() == Judgement::Blocked as u64 {
-        counter!(subject.slot, blocked);
+        counter!(slot, blocked);
     }
     let left = scratch.paired() != 0 || scratch.judgement() == Judgement::Blocked as u64;
     if left
         && let Some(task) = entry()
-        && result_follows(task, matter.calls)
+        && result_follows(task, Matter::unpacked(matter).calls)
     {
         task.judgement = scratch.judgement() as u8;
         task.kseq = scratch.header.kseq;
-        task.sent |= sent as u8;
+        task.sent |= get(&scratch.finding.sent) as u8;
     }
+    0
 }
 
 const _: () = assert!(HEADER_SIZE + PATH_MAX < 1 << 16);

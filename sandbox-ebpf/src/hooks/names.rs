@@ -13,7 +13,7 @@ use sandbox_ebpf::abi::event::{Cause, PATH_MAX};
 use super::Subject;
 use crate::{
     emit::masked,
-    maps::{HookScratch, get, put},
+    maps::{Found, HookScratch, get, put},
     offsets::{self, field, value},
     verdict,
 };
@@ -123,28 +123,71 @@ unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
 /// it up; what comes of it stands in `finding.names`.
 #[inline(always)]
 pub fn look_up(subject: &Subject, scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
-    find(scratch, which, mnt, dentry);
-    if get(&scratch.finding.names[which as usize].outcome) != outcome::AT {
-        return;
-    }
-    put(&mut scratch.walk.hashed, 0);
-    let length = get(&scratch.finding.names[which as usize].length);
-    if verdict::judge(subject, scratch, which, length) {
-        let denied = get(&scratch.walk.denied);
-        put(&mut scratch.finding.names[which as usize].denied, denied);
-    } else {
-        put(&mut scratch.finding.names[which as usize].outcome, outcome::UNKNOWN + Cause::Tables as u64);
-    }
+    subject.know(&mut scratch.walk);
+    start(scratch, mnt, dentry);
+    // SAFETY: the scratch is a map value.
+    unsafe { look_up_name(scratch, subject.slot, which as u32) };
 }
 
 /// Puts that path into the scratch, and judges nothing.
 #[inline(always)]
 pub fn find(scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
-    scratch.climb.dentry = dentry;
-    scratch.climb.mount = mnt.wrapping_sub(value(&offsets::MOUNT_MNT) as u64);
-    scratch.climb.position = END as u64;
-    scratch.climb.end = end::NONE;
-    put(&mut scratch.finding.names[which as usize].length, 0);
+    start(scratch, mnt, dentry);
+    // SAFETY: the scratch is a map value.
+    unsafe { find_name(scratch, which as u32) };
+}
+
+/// Puts down where the walk begins.
+#[inline(always)]
+fn start(scratch: &mut HookScratch, mnt: u64, dentry: u64) {
+    put(&mut scratch.climb.dentry, dentry);
+    put(&mut scratch.climb.mount, mnt.wrapping_sub(value(&offsets::MOUNT_MNT) as u64));
+}
+
+/// What was found out about one of the two names.
+#[inline(always)]
+fn found(scratch: &mut HookScratch, which: u32) -> &mut Found {
+    // SAFETY: the mask keeps the index below two.
+    unsafe { &mut *scratch.finding.names.as_mut_ptr().add(which as usize & 1) }
+}
+
+/// [`look_up`], from where the walk begins; always 0.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn look_up_name(scratch: *mut HookScratch, slot: u32, which: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    // SAFETY: as above.
+    unsafe { find_name(scratch, which) };
+    if get(&found(scratch, which).outcome) != outcome::AT {
+        return 0;
+    }
+    put(&mut scratch.walk.hashed, 0);
+    let length = get(&found(scratch, which).length);
+    if verdict::judge_known(slot, scratch, which, length) {
+        let denied = get(&scratch.walk.denied);
+        put(&mut found(scratch, which).denied, denied);
+    } else {
+        put(&mut found(scratch, which).outcome, outcome::UNKNOWN + Cause::Tables as u64);
+    }
+    0
+}
+
+/// [`find`], from where the walk begins; always 0.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn find_name(scratch: *mut HookScratch, which: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    put(&mut scratch.climb.position, END as u64);
+    put(&mut scratch.climb.end, end::NONE);
+    put(&mut found(scratch, which).length, 0);
     let mut context: *mut HookScratch = scratch;
     // SAFETY: `step` has the signature that bpf_loop calls, and the context outlives the call.
     unsafe { bpf_loop(STEPS, step as *mut c_void, (&raw mut context).cast(), 0) };
@@ -155,9 +198,9 @@ pub fn find(scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
         end::TOO_LONG => outcome::UNKNOWN + Cause::PathTooLong as u64,
         _ => outcome::UNKNOWN + Cause::Unreadable as u64,
     };
-    put(&mut scratch.finding.names[which as usize].outcome, unknown);
-    if get(&scratch.finding.names[which as usize].outcome) != outcome::AT {
-        return;
+    put(&mut found(scratch, which).outcome, unknown);
+    if get(&found(scratch, which).outcome) != outcome::AT {
+        return 0;
     }
     let begin = get(&scratch.climb.position);
     if begin == END as u64 {
@@ -167,12 +210,13 @@ pub fn find(scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
     }
     let begin = masked::<{ PATH_MAX as u32 - 1 }>(get(&scratch.climb.position) as usize);
     let length = masked::<{ PATH_MAX as u32 - 1 }>(END - begin);
-    put(&mut scratch.finding.names[which as usize].length, length as u64);
+    put(&mut found(scratch, which).length, length as u64);
     let to = path(scratch, which);
     // SAFETY: both hold PATH_MAX bytes, and so much lies behind the beginning.
     unsafe {
         bpf_probe_read_kernel(to.cast(), length as u32, scratch.path.as_ptr().add(PATH_MAX + begin).cast())
     };
+    0
 }
 
 /// Puts one more `/` behind a path that was looked up, and returns its length then.
@@ -180,18 +224,15 @@ pub fn find(scratch: &mut HookScratch, which: Which, mnt: u64, dentry: u64) {
 pub fn slash(scratch: &mut HookScratch, which: Which) -> u64 {
     let length =
         masked::<{ PATH_MAX as u32 - 1 }>(get(&scratch.finding.names[which as usize].length) as usize);
-    let path = path(scratch, which);
+    let path = path(scratch, which as u32);
     // SAFETY: both have room behind PATH_MAX bytes.
     unsafe { path.add(length).write(b'/') };
     length as u64 + 1
 }
 
 #[inline(always)]
-fn path(scratch: &mut HookScratch, which: Which) -> *mut u8 {
-    match which {
-        Which::First => scratch.path.as_mut_ptr(),
-        Which::Second => scratch.second.as_mut_ptr(),
-    }
+fn path(scratch: &mut HookScratch, which: u32) -> *mut u8 {
+    if which == Which::First as u32 { scratch.path.as_mut_ptr() } else { scratch.second.as_mut_ptr() }
 }
 
 /// Puts the second path behind the first, where a record carries it.

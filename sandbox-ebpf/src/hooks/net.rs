@@ -103,7 +103,15 @@ fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u8) 
         (Kind::SendCheck, [Kind::Send; 3])
     };
     let matter = Matter { check, calls, access: access as u16, tell: Tell::Usual, entered: false };
-    let result = conclude::<31>(
+    record(subject, &place, socket, matter)
+}
+
+/// Concludes what was found of an address, and leaves the place.
+#[inline(always)]
+fn record(subject: &Subject, place: &Workplace, socket: u64, matter: Matter) -> i32 {
+    // SAFETY: the scratch is a map value.
+    let scratch = unsafe { &mut *place.scratch };
+    let result = conclude(
         subject,
         scratch,
         matter,
@@ -165,24 +173,35 @@ pub fn judge_received(subject: &Subject, socket: u64, access: u8) -> i32 {
         tell: Tell::Denials,
         entered: false,
     };
-    let result = conclude::<31>(
-        subject,
-        scratch,
-        matter,
-        |header, finding| {
-            describe_socket(header, socket);
-            header.parts[0] = get(&finding.length) as u16;
-        },
-        EPERM,
-    );
-    place.leave();
-    result
+    record(subject, &place, socket, matter)
 }
 
 /// What the policy says about the socket address in the scratch.
 #[inline(always)]
 fn answer(subject: &Subject, scratch: &mut HookScratch, socket: u64, length: u32, access: u8) {
-    let sock: u64 = field(socket, &offsets::SOCKET_SK);
+    subject.know(&mut scratch.walk);
+    put(&mut scratch.finding.object, socket);
+    // SAFETY: the scratch is a map value.
+    unsafe { answer_address(scratch, subject.slot, length, access as u32) };
+}
+
+/// [`answer`] for the socket at `finding.object`; always 0.
+///
+/// # Safety
+/// `scratch` is null or a hook's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn answer_address(scratch: *mut HookScratch, slot: u32, length: u32, access: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    if let Some(scratch) = unsafe { scratch.as_mut() } {
+        judge_told(scratch, slot, length, access as u8);
+    }
+    0
+}
+
+#[inline(always)]
+fn judge_told(scratch: &mut HookScratch, slot: u32, length: u32, access: u8) {
+    let sock: u64 = field(get(&scratch.finding.object), &offsets::SOCKET_SK);
     let own_family: u16 = field(sock, &offsets::SOCK_FAMILY);
     let protocol: u16 = field(sock, &offsets::SOCK_PROTOCOL);
     let address = &scratch.path;
@@ -215,13 +234,10 @@ fn answer(subject: &Subject, scratch: &mut HookScratch, socket: u64, length: u32
         // Too short for its family: the kernel refuses it.
         return;
     } else {
-        let answer = other(subject, scratch, family, protocol, access);
+        let answer = other(slot, scratch, family, protocol, access);
         return found(scratch, answer);
     }
-    let (port, proto) = (scratch.port() as u16, scratch.proto() as u8);
-    // SAFETY: a reference is valid to read; volatile, so that both families go on as one.
-    let target = unsafe { core::ptr::read_volatile(&raw const scratch.finding.address) };
-    let answer = verdict::address(subject, scratch, target, port, proto, access);
+    let answer = verdict::address(slot, scratch, access);
     found(scratch, answer);
 }
 
@@ -259,8 +275,8 @@ fn loopback(target: &mut [u8; 16]) {
 
 /// Families that no rule names follow the default; asking the kernel for routes is part of name resolution.
 #[inline(always)]
-fn other(subject: &Subject, scratch: &mut HookScratch, family: u16, protocol: u16, access: u8) -> Answer {
-    let Some((_, header)) = verdict::policy(subject.slot) else { return Answer::denied(Cause::Tables) };
+fn other(slot: u32, scratch: &mut HookScratch, family: u16, protocol: u16, access: u8) -> Answer {
+    let Some((_, header)) = verdict::policy(slot) else { return Answer::denied(Cause::Tables) };
     // SAFETY: the header lies in a map value.
     let (id, default) = unsafe { ((*header).id, (*header).net_default_deny) };
     put(&mut scratch.finding.policy, id as u64);

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{
     config::Mode,
-    event::{Cause, Kind, PATH_MAX},
+    event::{Cause, Kind},
     policy::access,
 };
 
@@ -236,13 +236,13 @@ pub(super) fn one(subject: &Subject, entry: Entry, (kind, matter): (Kind, Matter
     if outcome == outcome::AT {
         put(&mut scratch.finding.cause, Cause::Policy as u64);
         put(&mut scratch.finding.denied, denied & matter.access as u64);
-        links::judge(subject, scratch, field(entry.dentry, &offsets::DENTRY_INODE), matter.access);
+        links::judge(subject.slot, scratch, field(entry.dentry, &offsets::DENTRY_INODE), matter.access);
     } else {
         put(&mut scratch.finding.linked, 0);
         put(&mut scratch.finding.cause, outcome - outcome::UNKNOWN);
         put(&mut scratch.finding.denied, 1);
     }
-    let result = conclude::<{ PATH_MAX as u32 - 1 }>(
+    let result = conclude(
         subject,
         scratch,
         matter,
@@ -291,7 +291,7 @@ fn two(subject: &Subject, [old, new]: [Entry; 2], kind: Kind, exchange: u64, mat
         }
     }
     names::join(scratch);
-    let result = conclude::<{ 2 * PATH_MAX as u32 - 1 }>(
+    let result = conclude(
         subject,
         scratch,
         matter,

@@ -28,7 +28,7 @@ pub fn scratch(kind: Kind, slot: u32, kseq: u64) -> Option<&'static mut TraceScr
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     // SAFETY: nobody else works on this CPU's entry while this program runs.
     let scratch = TRACE_SCRATCH.get_ptr_mut(cpu).map(|entry| unsafe { &mut *entry })?;
-    emit::fill(&mut scratch.header, kind, slot, kseq);
+    emit::fill(&mut scratch.header, kind as u8, slot, kseq);
     scratch.cursor = 0;
     Some(scratch)
 }

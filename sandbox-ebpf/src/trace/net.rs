@@ -34,7 +34,27 @@ pub fn is_network(kind: u8) -> bool {
 
 /// Records a network call's result.
 #[inline(always)]
-pub fn record(task: &mut Task, call: &Call, index: u32, ret: i64) {
+pub fn record(task: &mut Task, registers: u64, index: u32, ret: i64) {
+    // SAFETY: the task's entry is a map value.
+    unsafe { record_network(task, registers, index, ret) };
+}
+
+/// [`record`], verified by itself; always 0.
+///
+/// # Safety
+/// `task` is null or a task's entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn record_network(task: *mut Task, registers: u64, index: u32, ret: i64) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(task) = (unsafe { task.as_mut() }) else { return 0 };
+    let Some(spec) = crate::maps::SYSCALLS.get(index) else { return 0 };
+    record_call(task, &Call { registers, spec, arch: (index / CALLS_PER_ARCH) as u8 }, index, ret);
+    0
+}
+
+#[inline(always)]
+fn record_call(task: &mut Task, call: &Call, index: u32, ret: i64) {
     let spec = call.spec;
     if spec.behaviour & behaviour::MESSAGES != 0 {
         return messages(task, call, index, ret);

@@ -112,7 +112,7 @@ fn entry_paths(task: &mut Task, call: &Call, index: u32) {
     describe(scratch, call, index);
     scratch.header.args[1] = call.spec.kind as u64;
     scratch.header.flags |= flag::RESULT_FOLLOWS;
-    names(scratch, call);
+    names(scratch, call, index);
     // Memory that is not present yet will be on exit: then the result carries the names.
     if scratch.header.flags & flag::UNREADABLE == 0 && send(scratch) {
         task.sent = 1;
@@ -135,18 +135,19 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
         // The hook's record says it all; a successful exec was recorded when it happened.
         return 0;
     }
-    let call = Call { registers: ctx.arg(0), spec, arch: (index / CALLS_PER_ARCH) as u8 };
+    let registers = ctx.arg(0);
     if net::is_network(spec.kind) {
-        net::record(task, &call, index, ret);
+        net::record(task, registers, index, ret);
         return 0;
     }
+    let call = Call { registers, spec, arch: (index / CALLS_PER_ARCH) as u8 };
     let Some(scratch) = begin(task, &call, index, ret) else { return 0 };
     if spec.kind == Kind::Open as u8 && ret >= 0 {
         opened(scratch, ret as u64);
     } else if spec.kind == Kind::Exec as u8 {
         failed_exec(scratch, &call);
     } else if (spec.path | spec.fd) != 0 && scratch.header.flags & flag::FOLLOWS_CHECK == 0 {
-        names(scratch, &call);
+        names(scratch, &call, index);
     }
     send(scratch);
     0
@@ -212,7 +213,27 @@ fn object(scratch: &mut TraceScratch, file: u64) {
 
 /// The names that a call gives, each with the directory it starts from.
 #[inline(always)]
-fn names(scratch: &mut TraceScratch, call: &Call) {
+fn names(scratch: &mut TraceScratch, call: &Call, index: u32) {
+    // SAFETY: the scratch is a map value.
+    unsafe { names_of_call(scratch, call.registers, index) };
+}
+
+/// [`names`], of the call with this index; always 0.
+///
+/// # Safety
+/// `scratch` is null or an observer's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn names_of_call(scratch: *mut TraceScratch, registers: u64, index: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    let Some(spec) = SYSCALLS.get(index) else { return 0 };
+    given(scratch, &Call { registers, spec, arch: (index / CALLS_PER_ARCH) as u8 });
+    0
+}
+
+#[inline(always)]
+fn given(scratch: &mut TraceScratch, call: &Call) {
     let spec = call.spec;
     if spec.fd != 0 {
         scratch.header.flags |= flag::BY_DESCRIPTOR;

@@ -1,8 +1,10 @@
 //! The eBPF object: offsets set, maps sized, loaded; its programs attached one by one by who needs them.
 
 use std::{
+    collections::HashMap,
     ffi::{CStr, CString},
     io,
+    num::NonZero,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -32,6 +34,9 @@ const ARM: &str = "arm";
 
 /// The program that marks a file for the hooks.
 const MARK: &str = "mark";
+
+/// Most threads that load programs.
+const THREADS: usize = 4;
 
 /// What can go wrong between the object and the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -239,28 +244,39 @@ impl Object {
         self.attach(name, Some(&tracepoint))
     }
 
-    /// Loads and attaches the program of an LSM hook, which bears the hook's name.
-    ///
-    /// # Errors
-    /// The kernel refuses the program or has no such hook.
-    pub fn attach_hook(&mut self, name: &str) -> Result<(), ObjectError> {
-        self.attach_to_hook(name, name)
+    /// Loads the programs of LSM hooks, given as program and hook, several at once: the verifier's work is most of
+    /// the time. One result for each, in the same order. No thread is left when it returns.
+    pub fn load_hooks(&mut self, wanted: &[(&str, &str)]) -> Vec<Result<(), ObjectError>> {
+        let types = match &self.types {
+            Some(Ok(types)) => Ok(types),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("they were not read".to_owned()),
+        };
+        let mut programs: HashMap<&str, &mut Program> = self.ebpf.programs_mut().collect();
+        let mut jobs: Vec<_> =
+            wanted.iter().map(|(name, hook)| (*name, *hook, programs.remove(name))).collect();
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+        let share = wanted.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let load = |jobs: &mut [(&str, &str, Option<&mut Program>)]| -> Vec<Result<(), ObjectError>> {
+                jobs.iter_mut().map(|(name, hook, program)| load_hook(program, name, hook, &types)).collect()
+            };
+            let mut shares = jobs.chunks_mut(share);
+            let own = shares.next();
+            let others: Vec<_> = shares.map(|jobs| scope.spawn(move || load(jobs))).collect();
+            let mut results = own.map(load).unwrap_or_default();
+            for other in others {
+                results.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            results
+        })
     }
 
-    /// Loads and attaches a program to an LSM hook of another name.
+    /// Attaches the program of an LSM hook, which was loaded.
     ///
     /// # Errors
-    /// The kernel refuses the program or has no such hook.
-    pub fn attach_to_hook(&mut self, name: &str, hook: &str) -> Result<(), ObjectError> {
-        let fault = |error| ObjectError::Program { name: name.into(), error };
-        let types = match &self.types {
-            Some(Ok(types)) => types,
-            Some(Err(error)) => return Err(ObjectError::KernelBtf(error.to_string())),
-            None => return Err(ObjectError::KernelBtf("they were not read".to_owned())),
-        };
-        let program = self.ebpf.program_mut(name).ok_or(ObjectError::Abi { found: 0 })?;
-        let program: &mut Lsm = program.try_into().map_err(fault)?;
-        program.load(hook, types).map_err(fault)?;
+    /// The kernel refuses.
+    pub fn attach_hook(&mut self, name: &str) -> Result<(), ObjectError> {
         self.attach(name, None)
     }
 
@@ -276,6 +292,15 @@ impl Object {
     /// Detaches what was attached when there were more than `count` links.
     pub fn detach_since(&mut self, count: usize) {
         self.links.truncate(count);
+    }
+
+    /// The programs that were loaded, each with the number of instructions that the verifier looked at; 0 where the
+    /// kernel does not say (before 5.16).
+    pub fn verified(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.ebpf.programs().filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some((name, info.verified_instruction_count().unwrap_or(0)))
+        })
     }
 
     /// What keeps the programs attached.
@@ -328,6 +353,19 @@ impl Object {
             .map_err(|source| ObjectError::Call { what: "read the run's counters", source })?;
         Ok(counters.unwrap_or_default())
     }
+}
+
+fn load_hook(
+    program: &mut Option<&mut Program>,
+    name: &str,
+    hook: &str,
+    types: &Result<&aya::Btf, String>,
+) -> Result<(), ObjectError> {
+    let fault = |error| ObjectError::Program { name: name.into(), error };
+    let types = types.as_ref().map_err(|error| ObjectError::KernelBtf(error.clone()))?;
+    let program = program.as_mut().ok_or(ObjectError::Abi { found: 0 })?;
+    let program: &mut Lsm = (&mut **program).try_into().map_err(fault)?;
+    program.load(hook, types).map_err(fault)
 }
 
 macro_rules! names {

@@ -56,6 +56,10 @@ pub const HOOKS: &[&str] = &[
 /// Hooks that the newer kernels have split off from others: attached where the kernel has them.
 const NEWER_HOOKS: &[&str] = &["file_truncate", "inode_set_acl", "inode_remove_acl", "file_ioctl_compat"];
 
+/// The hook on each level of an exec, and the program for it that reads what is executed.
+const EXEC: &str = "bprm_check_security";
+const EXEC_CONTENTS: &str = "bprm_check_contents";
+
 /// What the programs can know of a file that is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -65,26 +69,31 @@ pub enum Known {
     Contents,
 }
 
-/// Attaches the hooks.
+/// Loads all programs, then attaches the hooks.
 ///
 /// # Errors
 /// The kernel has no BTF, or refuses a program.
 pub fn attach(object: &mut Object, known: Known) -> Result<(), ObjectError> {
-    for name in HOOKS {
+    let exec = match known {
+        Known::Path => EXEC,
+        Known::Contents => EXEC_CONTENTS,
+    };
+    let programs: Vec<&str> = HOOKS.iter().chain([&exec]).chain(NEWER_HOOKS).copied().collect();
+    let wanted: Vec<_> = programs.iter().map(|name| (*name, hook_of(name))).collect();
+    let loaded = object.load_hooks(&wanted);
+    for (name, loaded) in programs.into_iter().zip(loaded) {
+        match loaded {
+            Err(error) if NEWER_HOOKS.contains(&name) && is_unknown(&error) => continue,
+            loaded => loaded?,
+        }
         object.attach_hook(name)?;
     }
-    const EXEC: &str = "bprm_check_security";
-    match known {
-        Known::Path => object.attach_hook(EXEC)?,
-        Known::Contents => object.attach_to_hook("bprm_check_contents", EXEC)?,
-    }
-    for name in NEWER_HOOKS {
-        match object.attach_hook(name) {
-            Err(error) if is_unknown(&error) => {}
-            attached => attached?,
-        }
-    }
     Ok(())
+}
+
+/// The hook that a program is for.
+fn hook_of(program: &str) -> &str {
+    if program == EXEC_CONTENTS { EXEC } else { program }
 }
 
 /// Whether the kernel has no such hook.
