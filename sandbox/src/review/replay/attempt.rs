@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use audit_verify::canonical::Record;
 use policy::{Access, AccessSet, End, Owner, Protocol, SectionKind};
 
+use super::device;
+
 /// What was asked; several for one event, of which all must be allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Asked<'l> {
@@ -50,6 +52,8 @@ const RENAME_EXCHANGE: u64 = libc::RENAME_EXCHANGE as u64;
 
 /// Why a cut path is denied, in the record's words.
 const TOO_LONG: &str = "the path is too long to be judged";
+/// Why an open is denied for the sake of another name, which the event has as its target.
+const ANOTHER_NAME: &str = "another name of the file is denied";
 
 /// Reads an event. `in_run` says whether a pid is one of the run's.
 pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading<'l> {
@@ -66,6 +70,7 @@ pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading
         match reason {
             "unattributed" => {}
             "the run has been ended" => return Reading::Nothing,
+            ANOTHER_NAME => {}
             reason => return Reading::Asked(vec![Asked::Unjudged(reason)]),
         }
     }
@@ -82,12 +87,13 @@ pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading
 
 /// The accesses of an event; `None` where it does not name its object, empty where there is nothing to judge.
 fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>> {
-    let path = || record.bytes("path");
+    let linked = record.text("reason") == Some(ANOTHER_NAME);
+    let path = || record.bytes("target").filter(|_| linked).or_else(|| record.bytes("path"));
     let file = |access: Access, path: &'l [u8]| Asked::File(access.into(), path);
     let one = |access| Some(vec![file(access, path()?)]);
     match event_type {
         "exec" => Some(executed(record)?.into_iter().map(Asked::Run).collect()),
-        "file_open" | "file_create" => {
+        "file_open" | "file_create" | "file_receive" => {
             let accesses = match record.list("access") {
                 Some(words) => words.iter().filter_map(|word| access(word)).collect(),
                 // mknod(2) opens nothing.
@@ -99,7 +105,14 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
             }
             let path = path()?;
             // Pipes and the like belong to the run.
-            Some(if path.starts_with(b"/") { vec![Asked::File(accesses, path)] } else { Vec::new() })
+            if !path.starts_with(b"/") {
+                return Some(Vec::new());
+            }
+            let closed = record.text("policy_rule").is_some_and(|rule| rule.ends_with("/kernel.default"));
+            let act = device::act(path, accesses.contains(Access::Write)).map(Asked::Kernel);
+            // What the kernel closed is no data, whatever its name.
+            let act = act.or(closed.then_some(Asked::Kernel(&["raw-devices"])));
+            Some(act.into_iter().chain([Asked::File(accesses, path)]).collect())
         }
         "file_delete" | "dir_delete" => one(Access::Delete),
         "file_symlink" | "dir_create" => one(Access::Create),

@@ -108,6 +108,10 @@ impl<'p> Court<'p> {
         let mut strictest: Option<Judged<'a, 'l>> = None;
         for about in asked {
             let (ruling, gained) = self.part(about, who, subjects);
+            // What an open is to the kernel is asked before what it is to the rules.
+            if matches!(about, Asked::Kernel(_)) && ruling.outcome == Outcome::Blocked {
+                return Some(Judged { ruling, about, gained });
+            }
             let key = |ruling: &Ruling| {
                 (std::cmp::Reverse(ruling.outcome), ruling.rule.is_none(), ruling.rule.clone())
             };

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use policy::suggest::{self, Suggester, Suggestion};
-use policy::{Access, AccessSet, Act, Digest, End, Policy, Protocol, RuleName, Variables};
+use policy::{Access, AccessSet, Act, Digest, End, Policy, Protocol, RuleName, Subject, Variables};
 
 use super::attempt::Asked;
 use super::court::{Judged, Outcome, Ruling};
@@ -96,8 +96,9 @@ struct Pile {
     accesses: AccessSet,
     count: u64,
     because: Option<String>,
-    /// The first who tried it: the suggestion is made for it.
-    who: SubjectId,
+    /// Who tried it, where it was always the same: the suggestion is made for it. One that is made for somebody
+    /// of whom nothing is known holds for everybody.
+    who: Option<SubjectId>,
     owner: policy::Owner,
     programs: Vec<String>,
 }
@@ -128,10 +129,11 @@ impl Groups {
             accesses: AccessSet::EMPTY,
             count: 0,
             because: because.as_deref().map(str::to_owned),
-            who,
+            who: Some(who),
             owner,
             programs: Vec::new(),
         });
+        pile.who = pile.who.filter(|first| *first == who);
         pile.accesses = pile.accesses.union(accesses);
         pile.count += count;
         if pile.programs.len() < PROGRAMS {
@@ -207,5 +209,9 @@ fn suggestion(
         Object::NewName(_) => return Err("the new name would open what the old one closes".to_owned()),
         Object::Nothing => return Err("no rule is about it".to_owned()),
     };
-    subjects.with(pile.who, |subject| suggester.narrowest(subject, &act)).map_err(|why| why.to_string())
+    let found = match pile.who {
+        Some(who) => subjects.with(who, |subject| suggester.narrowest(subject, &act)),
+        None => suggester.narrowest(&Subject::UNKNOWN, &act),
+    };
+    found.map_err(|why| why.to_string())
 }

@@ -1,4 +1,5 @@
-//! Who acted: each process's executable and those of its ancestors, as a log tells them from fork to exec.
+//! Who acted: each process's executable, and those that it and its ancestors executed before, as a log tells them
+//! from fork to exec. It is what [`crate::event::lines`] keeps of a run that goes on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub struct SubjectId(u32);
 struct Who {
     /// Empty where it is not known.
     exe: Arc<[u8]>,
-    /// Ascending; an empty one is not known.
+    /// Executed before by it or an ancestor inside the run; ascending; an empty one is not known.
     ancestors: Vec<Arc<[u8]>>,
 }
 
@@ -49,20 +50,15 @@ impl Subjects {
         id
     }
 
-    fn executing(&mut self, id: SubjectId, exe: &[u8]) -> SubjectId {
-        if self.exe(id) == exe {
-            return id;
-        }
-        let ancestors = self.all.get(id.0 as usize).map(|who| who.ancestors.clone()).unwrap_or_default();
-        self.number(Who { exe: exe.into(), ancestors })
-    }
-
-    /// The child of a process: what the parent is becomes an ancestor.
-    fn child(&mut self, id: SubjectId) -> SubjectId {
+    /// The same after it has executed `exe`: what it was counts for `under` as an ancestor does.
+    fn executes(&mut self, id: SubjectId, exe: &[u8]) -> SubjectId {
         let Some(mut who) = self.all.get(id.0 as usize).cloned() else { return id };
-        if let Err(at) = who.ancestors.binary_search(&who.exe) {
+        // A run's first process is nobody's ancestor as what it was before its first exec.
+        let first = who.exe.is_empty() && who.ancestors.is_empty();
+        if let (false, Err(at)) = (first, who.ancestors.binary_search(&who.exe)) {
             who.ancestors.insert(at, who.exe.clone());
         }
+        who.exe = exe.into();
         self.number(who)
     }
 
@@ -104,12 +100,13 @@ impl Lineage {
         // On a successful exec `exe` is what comes after it.
         let executed = record.text("event_type") == Some("exec") && record.int("ret") == Some(0);
         match record.bytes("exe").filter(|_| !executed) {
-            Some(exe) => {
-                let id = subjects.executing(id, exe);
+            // An exec that was lost.
+            Some(exe) if subjects.exe(id) != exe => {
+                let id = subjects.executes(id, exe);
                 self.set(process, id);
                 id
             }
-            None => id,
+            _ => id,
         }
     }
 
@@ -119,13 +116,12 @@ impl Lineage {
         match record.text("event_type") {
             Some("fork") => {
                 if let Some(child) = record.text("child_proc_id") {
-                    let id = subjects.child(actor);
-                    self.add(child, record.uint("child_pid"), id);
+                    self.add(child, record.uint("child_pid"), actor);
                 }
             }
             Some("exec") if record.int("ret") == Some(0) => {
                 let exe = record.bytes("exe").unwrap_or_default();
-                let id = subjects.executing(actor, exe);
+                let id = subjects.executes(actor, exe);
                 self.set(process, id);
             }
             Some("exit") => {

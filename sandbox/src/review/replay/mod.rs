@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod court;
+mod device;
 pub mod groups;
 pub mod lineage;
 

@@ -235,7 +235,7 @@ fn conditions_follow_forks_and_execs() {
         open(3, "/under"),
         // Another process with the same name, of which nothing is known.
         open(9, "/under"),
-        // A new image changes what the process is, not what its children descend from.
+        // What a process was before counts for `under`.
         exec(1, "/bin/true"),
         open(1, "/under"),
         open(2, "/under"),
@@ -243,8 +243,8 @@ fn conditions_follow_forks_and_execs() {
     ];
     let (found, read) = outcomes(&policy, &lines);
     let execs = [Allowed; 4];
-    let opens = [Blocked, Allowed, Allowed, Allowed, Blocked, Blocked, Allowed, Blocked];
-    assert_eq!(found.iter().filter(|outcome| **outcome == Allowed).count(), 4 + execs.len());
+    let opens = [Blocked, Allowed, Allowed, Allowed, Blocked, Allowed, Allowed, Blocked];
+    assert_eq!(found.iter().filter(|outcome| **outcome == Allowed).count(), 5 + execs.len());
     let only_opens: Vec<Outcome> = found
         .iter()
         .zip([1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0])
@@ -290,6 +290,46 @@ fn calls_that_failed_behind_the_hook_count_and_others_do_not() {
     ] {
         let (found, _) = outcomes(&policy, std::slice::from_ref(&event));
         assert_eq!(found, if counts { vec![Outcome::Blocked] } else { vec![] }, "{event:?}");
+    }
+}
+
+#[test]
+fn a_suggestion_holds_for_everyone_in_its_group() {
+    let text = "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+         - { name: node, allow: [read], path: [\"/x\"], by: [\"/bin/node\"] }\n";
+    let write = line(EventType::FileOpen, 2, &[(Key::Path, "/x"), (Key::Access, "write")], 3);
+    let lines = [exec(1, "/bin/sh"), fork(1, 2), exec(2, "/bin/node"), write, open(1, "/x")];
+    let (_place, found) = run(&lines);
+    let policy = parse(text);
+    let (mut reader, mut court, mut groups) =
+        (Reader::default(), Court::new(&policy), groups::Groups::default());
+    let read = reader.read(&found, |attempt| {
+        let judged = court.judge(attempt.asked, attempt.who, attempt.subjects).expect("something is asked");
+        if judged.ruling.outcome != Outcome::Allowed {
+            groups.add(&judged, attempt.who, attempt.subjects, attempt.count);
+        }
+    });
+    read.unwrap();
+    let groups = groups.finish(&policy, &Variables::new(), reader.subjects());
+    assert_eq!((groups.len(), groups[0].count), (1, 2));
+    let suggested = groups[0].suggestion.as_ref().unwrap().edits[0].line.clone();
+    assert_eq!(suggested, "- { name: read-x, allow: [read, write], path: [\"/x\"] }");
+    let (outcomes, _) = outcomes(&parse(&format!("{text}    {suggested}\n")), &lines);
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Allowed), "{outcomes:?}");
+}
+
+#[test]
+fn what_is_no_data_is_an_act_of_the_kernels_section() {
+    let closed = parse("version: 1\nname: p\n");
+    let opened = parse("version: 1\nname: p\nkernel: { allow: [raw-devices, sysctl-write] }\n");
+    let write =
+        line(EventType::FileOpen, 1, &[(Key::Path, "/proc/sys/vm/swappiness"), (Key::Access, "write")], 3);
+    for (event, closes) in
+        [(open(1, "/dev/sda"), true), (write, true), (open(1, "/proc/sys/vm/swappiness"), false)]
+    {
+        let outcome = |policy| outcomes(policy, std::slice::from_ref(&event)).0[0];
+        assert_eq!(outcome(&closed) == Outcome::Blocked, closes, "{event:?}");
+        assert_eq!(outcome(&opened), Outcome::Allowed);
     }
 }
 
