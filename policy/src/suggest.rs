@@ -186,14 +186,35 @@ impl<'a> Suggester<'a> {
     ///
     /// As [`narrowest`].
     pub fn narrowest(&mut self, subject: &Subject<'_>, act: &Act<'_>) -> Result<Suggestion, NoSuggestion> {
+        self.narrowest_for(&[*subject], act)
+    }
+
+    /// The same for several who try the same: the lines that allow it to each of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`narrowest`]; it is allowed only where it is to all.
+    pub fn narrowest_for(
+        &mut self,
+        subjects: &[Subject<'_>],
+        act: &Act<'_>,
+    ) -> Result<Suggestion, NoSuggestion> {
         let policy = self.policy;
-        let verdict = judge(policy, subject, act);
-        let (rule, law) = match (verdict.decision, verdict.audited) {
-            (Decision::Allow, None) => return Err(NoSuggestion::Allowed),
-            (Decision::Allow, Some(audited)) => (audited.rule.clone(), Mode::Audit),
-            _ => (verdict.rule.clone(), Mode::Enforce),
-        };
-        let case = |kind: SectionKind, accesses: AccessSet| Case { kind, accesses, subject, law, rule };
+        let mut decided: Option<(Mode, &RuleName)> = None;
+        for verdict in subjects.iter().map(|subject| judge(policy, subject, act)) {
+            match (verdict.decision, verdict.audited) {
+                (Decision::Allow, None) => {}
+                (Decision::Allow, Some(audited)) => _ = decided.get_or_insert((Mode::Audit, audited.rule)),
+                // What is law comes before what is on trial.
+                _ if decided.is_none_or(|(law, _)| law == Mode::Audit) => {
+                    decided = Some((Mode::Enforce, verdict.rule));
+                }
+                _ => {}
+            }
+        }
+        let (law, rule) = decided.ok_or(NoSuggestion::Allowed)?;
+        let rule = rule.clone();
+        let case = |kind: SectionKind, accesses: AccessSet| Case { kind, accesses, subjects, law, rule };
         match *act {
             Act::File { accesses, path } => {
                 let object = self.path(path)?;
@@ -225,23 +246,28 @@ impl<'a> Suggester<'a> {
         hits: impl Fn(&Rule<O>, Access, bool) -> bool,
     ) -> Suggestion {
         let tried = case.accesses.intersection(case.kind.accesses());
-        let holds = |rule: &Rule<O>, access: Access, unknown: bool| {
+        let holds = |subject: &Subject<'_>, rule: &Rule<O>, access: Access, unknown: bool| {
             (rule.effect == Decision::Allow || case.law == Mode::Audit || rule.mode == Mode::Enforce)
                 && rule.accesses.contains(access)
                 && hits(rule, access, unknown)
-                && rule.who.holds(case.subject, unknown)
+                && rule.who.holds(subject, unknown)
         };
-        let closes = |rule: &Rule<O>, access| rule.effect != Decision::Allow && holds(rule, access, true);
-        let opens = |rule: &Rule<O>, access| rule.effect == Decision::Allow && holds(rule, access, false);
-        let allowed = |access| {
-            section.default == Decision::Allow || section.rules.iter().any(|rule| opens(rule, access))
+        let closes = |rule: &Rule<O>, access| {
+            rule.effect != Decision::Allow
+                && case.subjects.iter().any(|subject| holds(subject, rule, access, true))
         };
+        let allowed_to = |subject: &Subject<'_>, access| {
+            let opens =
+                |rule: &Rule<O>| rule.effect == Decision::Allow && holds(subject, rule, access, false);
+            section.default == Decision::Allow || section.rules.iter().any(opens)
+        };
+        let allowed = |access| case.subjects.iter().all(|subject| allowed_to(subject, access));
         // As the evaluator, with some of the rules that deny or ask.
-        let decide = |rules: &[&Rule<O>], access| {
+        let decide = |subject: &Subject<'_>, rules: &[&Rule<O>], access| {
             let some = |effect, unknown| {
-                rules.iter().any(|rule| rule.effect == effect && holds(rule, access, unknown))
+                rules.iter().any(|rule| rule.effect == effect && holds(subject, rule, access, unknown))
             };
-            let silent = if allowed(access) { Decision::Allow } else { Decision::Deny };
+            let silent = if allowed_to(subject, access) { Decision::Allow } else { Decision::Deny };
             match (some(Decision::Deny, true), some(Decision::Ask, false), some(Decision::Ask, true)) {
                 (true, _, _) => Decision::Deny,
                 (_, true, _) => Decision::Ask,
@@ -263,7 +289,11 @@ impl<'a> Suggester<'a> {
             let line = format!("- {{ name: {name}, allow: [{missing}], {key}: [{list}] }}");
             edits.push(Edit { site: Site::Rules(case.kind), line });
         }
-        let also = |access: &Access| decide(&other, *access) < decide(&all, *access);
+        let also = |access: &Access| {
+            let loosened =
+                |subject: &Subject<'_>| decide(subject, &other, *access) < decide(subject, &all, *access);
+            case.subjects.iter().any(loosened)
+        };
         let also = case.kind.accesses().without(tried).iter().filter(also).collect();
         Suggestion { rule: case.rule, edits, also }
     }
@@ -360,11 +390,11 @@ impl<'a> Suggester<'a> {
     }
 }
 
-/// One attempt at one section.
+/// One attempt at one section, of one or several.
 struct Case<'s> {
     kind: SectionKind,
     accesses: AccessSet,
-    subject: &'s Subject<'s>,
+    subjects: &'s [Subject<'s>],
     /// With `Audit` what is on trial counts as law.
     law: Mode,
     rule: RuleName,

@@ -430,3 +430,40 @@ fn names_are_not_given_twice() {
         ["read-a-2", "read-a-3", "read", "read-2"]
     );
 }
+
+#[test]
+fn lines_for_several_allow_it_to_each_and_touch_nothing_else() {
+    use Access::{Read, Write};
+    let policy = small(
+        r#"
+files:
+  default: deny
+  rules:
+    - { name: node, allow: [read], path: ["/x"], by: ["/bin/node"] }
+    - { name: no-sh, deny: [write], path: ["/x"], by: ["/bin/sh"] }
+    - { name: no-cat, deny: [read], path: ["/x"], by: ["/bin/cat"] }
+"#,
+    );
+    let variables = variables();
+    let by = |exe: &'static str| Subject { exe: exe.as_bytes(), ancestors: &[] };
+    let lines = |subjects: &[Subject<'_>], accesses: &[Access]| {
+        let found =
+            suggest::Suggester::new(&policy, &variables).narrowest_for(subjects, &open("/x", accesses));
+        found.map_or_else(
+            |why| vec![why.to_string()],
+            |found| found.edits.iter().map(|e| e.to_string()).collect(),
+        )
+    };
+    let reads = r#"- { name: read-x, allow: [read], path: ["/x"] }  # in files"#;
+    assert_eq!(lines(&[by("/bin/node")], &[Read]), ["nothing denies it"]);
+    assert_eq!(lines(&[by("/bin/node"), by("/bin/sh")], &[Read]), [reads], "no-cat is about neither");
+    assert_eq!(
+        lines(&[by("/bin/node"), by("/bin/cat")], &[Read]),
+        [r#"except: ["/x"]  # in rule no-cat"#, reads]
+    );
+    let both = r#"- { name: read-x, allow: [read, write], path: ["/x"] }  # in files"#;
+    assert_eq!(
+        lines(&[by("/bin/node"), by("/bin/sh")], &[Read, Write]),
+        [r#"except: ["/x"]  # in rule no-sh"#, both]
+    );
+}
