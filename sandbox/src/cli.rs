@@ -133,9 +133,9 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "POLICY")]
     pub policy: Vec<PathBuf>,
 
-    /// What ${WORKSPACE} means in the policies
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Where a run would happen
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 const RUN_EXAMPLES: &str = "\

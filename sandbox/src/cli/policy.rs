@@ -35,17 +35,17 @@ pub enum PolicyCommand {
         /// The policies
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// What ${WORKSPACE} means
-        #[arg(long, value_name = "DIR")]
-        workspace: Option<PathBuf>,
+        /// Where a run would happen
+        #[command(flatten)]
+        place: PlaceArgs,
     },
     /// Print a policy as it holds: inherited rules, groups and variables in place
     Show {
         /// The policy
         file: PathBuf,
-        /// What ${WORKSPACE} means
-        #[arg(long, value_name = "DIR")]
-        workspace: Option<PathBuf>,
+        /// Where a run would happen
+        #[command(flatten)]
+        place: PlaceArgs,
     },
     /// Say what a policy decides about one attempt, by which rule, and what
     /// would allow it
@@ -64,6 +64,14 @@ pub enum PolicyCommand {
     Schema,
     /// Read policies of other tools, write a policy for them
     Convert(PolicyConvertArgs),
+}
+
+/// Where a run would happen: what the variables of a policy mean.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// What ${WORKSPACE} means
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
 }
 
 const EVAL_EXAMPLES: &str = "\
@@ -115,9 +123,9 @@ pub struct PolicyEvalArgs {
     #[arg(long, value_name = "EXE")]
     pub by: Option<PathBuf>,
 
-    /// What ${WORKSPACE} means
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Where a run would happen
+    #[command(flatten)]
+    pub place: PlaceArgs,
 
     /// Print the answer as JSON
     #[arg(long)]
@@ -142,9 +150,9 @@ pub struct PolicyTestArgs {
     #[arg(long, value_name = "FILE")]
     pub examples: Vec<PathBuf>,
 
-    /// What ${WORKSPACE} means
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Where a run would happen
+    #[command(flatten)]
+    pub place: PlaceArgs,
 
     /// Print one JSON object a line
     #[arg(long)]
@@ -170,9 +178,9 @@ pub struct PolicyReplayArgs {
     #[arg(value_name = "RUN", default_value = "last")]
     pub runs: Vec<String>,
 
-    /// What ${WORKSPACE} means
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Where a run would happen
+    #[command(flatten)]
+    pub place: PlaceArgs,
 
     /// Show at most N objects; 0 for all [default: 20, with --json all]
     #[arg(long, value_name = "N")]
@@ -205,9 +213,9 @@ pub struct PolicyDiffArgs {
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
 
-    /// What ${WORKSPACE} means
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Where a run would happen
+    #[command(flatten)]
+    pub place: PlaceArgs,
 
     /// Show at most N objects; 0 for all [default: 20, with --json all]
     #[arg(long, value_name = "N")]
@@ -305,9 +313,9 @@ pub struct PolicyConvertArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub select: Vec<String>,
 
-    /// What ${WORKSPACE} means
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Where a run would happen
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// What can be read.

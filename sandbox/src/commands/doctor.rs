@@ -37,7 +37,7 @@ struct Diagnosis {
 /// A policy is wrong, or the report cannot be written.
 pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     // Mistakes first: the self-tests take a moment.
-    let policies = args.policy.iter().map(|name| read(name, args.workspace.as_deref()));
+    let policies = args.policy.iter().map(|name| read(name, &args.place));
     let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
     let uname = rustix::system::uname();
     let layers = sensor::survey();

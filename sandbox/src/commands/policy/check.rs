@@ -8,13 +8,14 @@ use policy::compile::lsm::{self, SetTable};
 use policy::{Note, Policy, Severity};
 
 use super::{Place, print};
+use crate::cli::PlaceArgs;
 use crate::exit::Exit;
 use crate::review::text::safe;
 use crate::sensor::HELD_BY_LSM;
 
 /// Checks every file; `on_warning` is the status where nothing is wrong and something doubtful.
-pub fn execute(files: &[PathBuf], workspace: Option<&Path>, on_warning: Exit) -> anyhow::Result<Exit> {
-    let place = Place::here(workspace)?;
+pub fn execute(files: &[PathBuf], at: &PlaceArgs, on_warning: Exit) -> anyhow::Result<Exit> {
+    let place = Place::here(at)?;
     let mut exit = Exit::SUCCESS;
     for file in files {
         let policy = match place.read(file) {

@@ -22,7 +22,7 @@ pub fn execute(args: &PolicyConvertArgs) -> anyhow::Result<Exit> {
         Some(Dialect::Openclaw) => Some(Source::Gateway),
         None => recognise(&bytes),
     };
-    let place = Place::here(args.workspace.as_deref())?;
+    let place = Place::here(&args.place)?;
     let converted = match (source, args.to) {
         (Some(source), Written::Policy) => foreign(&place, source, &args.file, &bytes)?,
         (None, Written::Policy) => {

@@ -46,7 +46,7 @@ struct Key<'a> {
 }
 
 pub fn execute(args: &PolicyDiffArgs) -> anyhow::Result<Exit> {
-    let place = Place::here(args.workspace.as_deref())?;
+    let place = Place::here(&args.place)?;
     let (before, after) = (place.read(&args.before)?, place.read(&args.after)?);
     let items = difference(&before, &after);
     let replayed = replay(&place, &before, &after, &find(&args.runs)?)?;

@@ -48,7 +48,7 @@ struct OnTrial<'a> {
 }
 
 pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
-    let place = Place::here(args.workspace.as_deref())?;
+    let place = Place::here(&args.place)?;
     let policy = place.read(&args.file)?;
     let exe = args.by.as_deref().map(resolved).transpose()?.unwrap_or_default();
     // Who is named acts by itself; of one who is not nothing is known.

@@ -9,7 +9,7 @@ use policy::groups::{VERSION, of_file, shipped};
 use serde::Serialize;
 
 use super::{Place, print, print_json};
-use crate::cli::PolicyGroupsArgs;
+use crate::cli::{PlaceArgs, PolicyGroupsArgs};
 use crate::exit::Exit;
 use crate::launch::policy::read;
 use crate::review::text::safe;
@@ -52,7 +52,7 @@ pub fn execute(args: &PolicyGroupsArgs) -> anyhow::Result<Exit> {
 
 /// The groups of a policy, which must be right as a whole.
 fn of_policy(file: &Path) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    Place::here(None)?.read(file)?;
+    Place::here(&PlaceArgs::default())?.read(file)?;
     let bytes = read(file).with_context(|| format!("cannot read the policy {}", file.display()))?;
     Ok(of_file(&file.display().to_string(), &bytes)?)
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use policy::{Policy, Variables};
 
-use crate::cli::PolicyCommand;
+use crate::cli::{PlaceArgs, PolicyCommand};
 use crate::exit::Exit;
 use crate::launch::identity::{Sudo, Target};
 use crate::launch::policy::{PolicyError, Surroundings, given, load};
@@ -34,12 +34,12 @@ use crate::review::stores;
 /// written.
 pub fn execute(command: &PolicyCommand) -> anyhow::Result<Exit> {
     match command {
-        PolicyCommand::Check { files, workspace, strict } => {
+        PolicyCommand::Check { files, place, strict } => {
             let on_warning = if *strict { Exit::FAILURE } else { Exit::SUCCESS };
-            check::execute(files, workspace.as_deref(), on_warning)
+            check::execute(files, place, on_warning)
         }
-        PolicyCommand::Show { file, workspace } => {
-            print(&Place::here(workspace.as_deref())?.read(file)?.effective_yaml())?;
+        PolicyCommand::Show { file, place } => {
+            print(&Place::here(place)?.read(file)?.effective_yaml())?;
             Ok(Exit::SUCCESS)
         }
         PolicyCommand::Eval(args) => eval::execute(args),
@@ -65,12 +65,12 @@ struct Place {
 }
 
 impl Place {
-    fn here(workspace: Option<&Path>) -> anyhow::Result<Self> {
+    fn here(at: &PlaceArgs) -> anyhow::Result<Self> {
         let target = Target::resolve(None, &Sudo::from_environment())?;
         let current = std::env::current_dir().context("cannot read the current directory")?;
         // No run is made, so its directory has a name that no run gets.
         let run_dir = target.home.join(".sandbox/runs/RUN");
-        Ok(Self { target, current, workspace: workspace.map(Path::to_owned), run_dir })
+        Ok(Self { target, current, workspace: at.workspace.clone(), run_dir })
     }
 
     fn surroundings(&self) -> Surroundings<'_> {
@@ -90,8 +90,8 @@ impl Place {
 }
 
 /// The policy in `file`, with the variables that a run from here would have.
-pub(super) fn read(file: &Path, workspace: Option<&Path>) -> anyhow::Result<Policy> {
-    Ok(Place::here(workspace)?.read(file)?)
+pub(super) fn read(file: &Path, at: &PlaceArgs) -> anyhow::Result<Policy> {
+    Ok(Place::here(at)?.read(file)?)
 }
 
 /// The recorded runs of these names.

@@ -65,7 +65,7 @@ impl<'a> Shown<'a> {
 }
 
 pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
-    let place = Place::here(args.workspace.as_deref())?;
+    let place = Place::here(&args.place)?;
     let policy = place.read(&args.file)?;
     let variables = place.variables()?;
     let runs = find(&args.runs)?;

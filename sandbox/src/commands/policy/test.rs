@@ -29,7 +29,7 @@ struct Tried<'a> {
 }
 
 pub fn execute(args: &PolicyTestArgs) -> anyhow::Result<Exit> {
-    let place = Place::here(args.workspace.as_deref())?;
+    let place = Place::here(&args.place)?;
     let policy = place.read(&args.file)?;
     let mut all: Vec<(&Path, Vec<Outcome>)> = vec![(&args.file, policy.try_examples().collect())];
     let variables = place.variables()?;
