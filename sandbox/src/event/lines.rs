@@ -3,6 +3,8 @@
 //!
 //! It mirrors what the kernel side keeps with each task, so that the rule behind a verdict can be found. Nothing is
 //! read from `/proc`; what was lost is not known, and is treated as in the kernel: it denies and does not allow.
+//!
+//! [`super::judge`] feeds it with the events of a run that goes on, [`crate::review::replay`] with those of a record.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -53,9 +55,19 @@ impl Line {
         Line { exe, before }
     }
 
+    /// The executable; empty where it is not known.
+    pub fn exe(&self) -> &[u8] {
+        &self.exe
+    }
+
+    /// The executables before, ascending; an empty one is not known.
+    pub fn before(&self) -> impl Iterator<Item = &[u8]> {
+        self.before.iter().map(AsRef::as_ref)
+    }
+
     /// Asks `judge` about this process.
     pub fn with<T>(&self, judge: impl FnOnce(&Subject<'_>) -> T) -> T {
-        let ancestors: Vec<&[u8]> = self.before.iter().map(AsRef::as_ref).collect();
+        let ancestors: Vec<&[u8]> = self.before().collect();
         judge(&Subject { exe: &self.exe, ancestors: &ancestors })
     }
 }
@@ -65,19 +77,38 @@ impl Line {
 pub struct Lines {
     processes: HashMap<ProcId, Arc<Line>>,
     shared: HashSet<Arc<Line>>,
+    /// The run's first process, as long as it has executed nothing. Its start may not be known when the run begins.
+    first: Option<ProcId>,
+    beginning: Arc<Line>,
     unknown: Arc<Line>,
+}
+
+impl Default for Lines {
+    /// Those of processes of which nothing is known, not even which is the first.
+    fn default() -> Self {
+        Self {
+            processes: HashMap::new(),
+            shared: HashSet::new(),
+            first: None,
+            beginning: Arc::new(Line::first()),
+            unknown: Arc::new(Line::unknown()),
+        }
+    }
 }
 
 impl Lines {
     /// Those of a run whose first process is `first`.
     pub fn new(first: ProcId) -> Self {
-        let processes = HashMap::from([(first, Arc::new(Line::first()))]);
-        Self { processes, shared: HashSet::new(), unknown: Arc::new(Line::unknown()) }
+        Self { first: Some(first), ..Self::default() }
     }
 
     /// The line of a process.
     pub fn of(&self, process: ProcId) -> &Arc<Line> {
-        self.processes.get(&process).unwrap_or(&self.unknown)
+        match self.processes.get(&process) {
+            Some(line) => line,
+            None if self.is_first(process) => &self.beginning,
+            None => &self.unknown,
+        }
     }
 
     /// The line of a process of which nothing is known.
@@ -89,24 +120,45 @@ impl Lines {
     pub fn learn(&mut self, Decoded { event, facts }: &Decoded) {
         let process = event.process;
         match event.event_type {
-            EventType::Exit => {
-                self.processes.remove(&process);
-            }
+            EventType::Exit => self.ended(process),
             EventType::Exec if matches!(event.get(Key::Ret), Some(Value::Int(0))) => {
-                let exe: Arc<[u8]> = match event.get(Key::Exe) {
-                    Some(Value::Bytes(exe)) => exe.as_slice().into(),
-                    _ => [].into(),
+                let exe = match event.get(Key::Exe) {
+                    Some(Value::Bytes(exe)) => exe.as_slice(),
+                    _ => &[],
                 };
-                let line = self.share(self.of(process).executes(exe));
-                self.remember(process, line);
+                self.executed(process, exe);
             }
             _ => {
                 if let Some(child) = facts.child {
-                    let line = Arc::clone(self.of(process));
-                    self.remember(child, line);
+                    self.forked(process, child);
                 }
             }
         }
+    }
+
+    /// A process made another: what it is and was, the child is and was.
+    pub fn forked(&mut self, parent: ProcId, child: ProcId) {
+        let line = Arc::clone(self.of(parent));
+        self.remember(child, line);
+    }
+
+    /// A process executed `exe`, which is empty where it is not known.
+    pub fn executed(&mut self, process: ProcId, exe: &[u8]) {
+        let line = self.share(self.of(process).executes(exe.into()));
+        self.remember(process, line);
+        self.first = self.first.filter(|_| !self.is_first(process));
+    }
+
+    /// A process ended.
+    pub fn ended(&mut self, process: ProcId) {
+        self.processes.remove(&process);
+        self.first = self.first.filter(|_| !self.is_first(process));
+    }
+
+    fn is_first(&self, process: ProcId) -> bool {
+        self.first.is_some_and(|first| {
+            first.pid == process.pid && (first.start_ns == 0 || first.start_ns == process.start_ns)
+        })
     }
 
     fn remember(&mut self, process: ProcId, line: Arc<Line>) {
@@ -182,6 +234,25 @@ mod tests {
             (String::new(), vec![String::new()]),
             "an unknown process, unknown ancestors"
         );
+    }
+
+    #[test]
+    fn the_first_process_is_known_by_its_pid_until_it_executes_or_ends() {
+        let beginning = (String::new(), vec![]);
+        let unknown = (String::new(), vec![String::new()]);
+        let begin = || Lines::new(ProcId { pid: 1, start_ns: 0 });
+        let mut lines = begin();
+        assert_eq!(who(&lines, 1), beginning);
+        lines.learn(&fork(1, 2));
+        assert_eq!(who(&lines, 2), beginning, "its child is what it is");
+        lines.learn(&exec(1, "/bin/sh"));
+        lines.learn(&exec(1, "/bin/true"));
+        assert_eq!(who(&lines, 1), ("/bin/true".into(), vec!["/bin/sh".into()]));
+        lines.learn(&event(EventType::Exit, 1, Vec::new()));
+        assert_eq!(who(&lines, 1), unknown, "another process with its pid");
+        let mut lines = begin();
+        lines.learn(&event(EventType::Exit, 1, Vec::new()));
+        assert_eq!(who(&lines, 1), unknown);
     }
 
     #[test]

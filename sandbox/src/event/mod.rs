@@ -213,6 +213,14 @@ impl std::fmt::Display for ProcId {
     }
 }
 
+impl ProcId {
+    /// Reads what a log has as `proc_id`; `None` for anything else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (pid, start_ns) = text.split_once('-')?;
+        Some(Self { pid: pid.parse().ok()?, start_ns: start_ns.parse().ok()? })
+    }
+}
+
 /// A value of a detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {

@@ -10,7 +10,7 @@ use super::replay::{LIMIT, Shown, tell};
 use super::{Place, find, print, print_json};
 use crate::cli::PolicyDiffArgs;
 use crate::exit::Exit;
-use crate::review::replay::Reader;
+use crate::review::replay;
 use crate::review::replay::court::{Court, Outcome, blind_spots};
 use crate::review::replay::groups::{Group, Groups};
 use crate::review::text::{grouped, safe};
@@ -95,7 +95,6 @@ fn replay(
     runs: &[crate::record::store::Found],
 ) -> anyhow::Result<Replayed> {
     let variables = place.variables()?;
-    let mut reader = Reader::default();
     let (mut old, mut new) = (Court::new(before), Court::new(after));
     let (mut closed, mut opened) = (Groups::default(), Groups::default());
     let mut notes = Vec::new();
@@ -105,20 +104,20 @@ fn replay(
     }
     let mut attempts = 0;
     for run in runs {
-        let read = reader.read(run, |attempt| {
-            let judge = |court: &mut Court<'_>| court.judge(attempt.asked, attempt.who, attempt.subjects);
+        let read = replay::read(run, |attempt| {
+            let judge = |court: &mut Court<'_>| court.judge(attempt.asked, attempt.who);
             let (Some(was), Some(is)) = (judge(&mut old), judge(&mut new)) else { return };
             match is.ruling.outcome.cmp(&was.ruling.outcome) {
-                std::cmp::Ordering::Greater => closed.add(&is, attempt.who, attempt.subjects, attempt.count),
-                std::cmp::Ordering::Less => opened.add(&was, attempt.who, attempt.subjects, attempt.count),
+                std::cmp::Ordering::Greater => closed.add(&is, attempt.who, attempt.count),
+                std::cmp::Ordering::Less => opened.add(&was, attempt.who, attempt.count),
                 std::cmp::Ordering::Equal => {}
             }
         })?;
         attempts += read.attempts;
         notes.extend(read.notes);
     }
-    let closed = closed.finish(after, &variables, reader.subjects());
-    let opened = opened.finish(before, &variables, reader.subjects());
+    let closed = closed.finish(after, &variables);
+    let opened = opened.finish(before, &variables);
     Ok(Replayed { attempts, closed, opened, notes })
 }
 

@@ -9,7 +9,7 @@ use super::suggested::{self, Line};
 use super::{Place, find, print, print_json};
 use crate::cli::PolicyReplayArgs;
 use crate::exit::Exit;
-use crate::review::replay::Reader;
+use crate::review::replay;
 use crate::review::replay::court::{Court, Outcome, blind_spots};
 use crate::review::replay::groups::{Group, Groups};
 use crate::review::text::{grouped, safe};
@@ -69,14 +69,14 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
     let policy = place.read(&args.file)?;
     let variables = place.variables()?;
     let runs = find(&args.runs)?;
-    let (mut reader, mut court, mut groups) = (Reader::default(), Court::new(&policy), Groups::default());
+    let (mut court, mut groups) = (Court::new(&policy), Groups::default());
     let (mut events, mut attempts) = (0, 0);
     let mut notes = blind_spots(&policy);
     for run in &runs {
-        let read = reader.read(run, |attempt| {
-            let judged = court.judge(attempt.asked, attempt.who, attempt.subjects);
+        let read = replay::read(run, |attempt| {
+            let judged = court.judge(attempt.asked, attempt.who);
             if let Some(judged) = judged.filter(|judged| judged.ruling.outcome != Outcome::Allowed) {
-                groups.add(&judged, attempt.who, attempt.subjects, attempt.count);
+                groups.add(&judged, attempt.who, attempt.count);
             }
         })?;
         events += read.events;
@@ -84,7 +84,7 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
         notes.extend(read.notes);
     }
     let (blocked, on_trial) = (groups.count(Outcome::Blocked), groups.count(Outcome::OnTrial));
-    let groups = groups.finish(&policy, &variables, reader.subjects());
+    let groups = groups.finish(&policy, &variables);
     let limit = args.limit.unwrap_or(if args.json { 0 } else { LIMIT });
     let limit = if limit == 0 { usize::MAX } else { limit };
     if args.json {

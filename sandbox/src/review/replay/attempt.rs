@@ -100,7 +100,9 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
                 None if event_type == "file_create" => Access::Create.into(),
                 None => AccessSet::EMPTY,
             };
-            if accesses.is_empty() {
+            let closed = record.text("policy_rule").is_some_and(|rule| rule.ends_with("/kernel.default"));
+            // A descriptor that was passed in tells no accesses where this section closed it.
+            if accesses.is_empty() && !closed {
                 return Some(Vec::new());
             }
             let path = path()?;
@@ -108,11 +110,12 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
             if !path.starts_with(b"/") {
                 return Some(Vec::new());
             }
-            let closed = record.text("policy_rule").is_some_and(|rule| rule.ends_with("/kernel.default"));
-            let act = device::act(path, accesses.contains(Access::Write)).map(Asked::Kernel);
+            let writes = accesses.contains(Access::Write) || accesses.is_empty();
+            let act = device::act(path, writes).map(Asked::Kernel);
             // What the kernel closed is no data, whatever its name.
             let act = act.or(closed.then_some(Asked::Kernel(&["raw-devices"])));
-            Some(act.into_iter().chain([Asked::File(accesses, path)]).collect())
+            let file = (!accesses.is_empty()).then_some(Asked::File(accesses, path));
+            Some(act.into_iter().chain(file).collect())
         }
         "file_delete" | "dir_delete" => one(Access::Delete),
         "file_symlink" | "dir_create" => one(Access::Create),

@@ -1,6 +1,7 @@
 //! What a policy says of recorded attempts: the verdicts that an enforced run of the same command would give.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use policy::{
@@ -8,7 +9,7 @@ use policy::{
 };
 
 use super::attempt::Asked;
-use super::lineage::{SubjectId, Subjects};
+use crate::event::lines::Line;
 
 /// Verdicts that are remembered at most.
 const REMEMBERED: usize = 65_536;
@@ -70,6 +71,24 @@ pub struct Judged<'a, 'l> {
     pub gained: AccessSet,
 }
 
+/// One line of a process, told from others by its place in memory: equal ones are mostly one.
+#[derive(Debug)]
+struct Same(Arc<Line>);
+
+impl PartialEq for Same {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Same {}
+
+impl Hash for Same {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
 /// Rulings by path.
 type ByPath = HashMap<Box<[u8]>, Arc<Ruling>>;
 
@@ -79,7 +98,7 @@ pub struct Court<'p> {
     policy: &'p Policy,
     /// Whether a rule asks who acts.
     personal: bool,
-    remembered: HashMap<(Option<SubjectId>, AccessSet), ByPath>,
+    remembered: HashMap<(Option<Same>, AccessSet), ByPath>,
     count: usize,
 }
 
@@ -99,15 +118,10 @@ impl<'p> Court<'p> {
     }
 
     /// Judges an event; `None` where nothing is asked.
-    pub fn judge<'a, 'l>(
-        &mut self,
-        asked: &'a [Asked<'l>],
-        who: SubjectId,
-        subjects: &Subjects,
-    ) -> Option<Judged<'a, 'l>> {
+    pub fn judge<'a, 'l>(&mut self, asked: &'a [Asked<'l>], who: &Arc<Line>) -> Option<Judged<'a, 'l>> {
         let mut strictest: Option<Judged<'a, 'l>> = None;
         for about in asked {
-            let (ruling, gained) = self.part(about, who, subjects);
+            let (ruling, gained) = self.part(about, who);
             // What an open is to the kernel is asked before what it is to the rules.
             if matches!(about, Asked::Kernel(_)) && ruling.outcome == Outcome::Blocked {
                 return Some(Judged { ruling, about, gained });
@@ -122,18 +136,18 @@ impl<'p> Court<'p> {
         strictest
     }
 
-    fn part(&mut self, asked: &Asked<'_>, who: SubjectId, subjects: &Subjects) -> (Arc<Ruling>, AccessSet) {
+    fn part(&mut self, asked: &Asked<'_>, who: &Arc<Line>) -> (Arc<Ruling>, AccessSet) {
         let plain = |ruling| (ruling, AccessSet::EMPTY);
         match *asked {
-            Asked::File(accesses, path) => plain(self.at(accesses, path, who, subjects)),
-            Asked::Run(path) => plain(self.at(Access::Run.into(), path, who, subjects)),
+            Asked::File(accesses, path) => plain(self.at(accesses, path, who)),
+            Asked::Run(path) => plain(self.at(Access::Run.into(), path, who)),
             Asked::End(access, end) => {
                 let act = Act::Network { accesses: access.into(), end };
                 let verdict =
                     |subject: &Subject<'_>| Ruling::of(&evaluate::judge(self.policy, subject, &act));
-                plain(Arc::new(subjects.with(who, verdict)))
+                plain(Arc::new(who.with(verdict)))
             }
-            Asked::NewName { old, new, swap } => self.new_name((old, new), swap, who, subjects),
+            Asked::NewName { old, new, swap } => self.new_name((old, new), swap, who),
             Asked::Kernel(words) => {
                 let open = self.policy.settings().kernel_allowed().iter().any(|word| words.contains(word));
                 let outcome = match self.policy.mode() {
@@ -156,13 +170,12 @@ impl<'p> Court<'p> {
         &mut self,
         (old, new): (&[u8], &[u8]),
         swap: bool,
-        who: SubjectId,
-        subjects: &Subjects,
+        who: &Arc<Line>,
     ) -> (Arc<Ruling>, AccessSet) {
         let mut gained = AccessSet::EMPTY;
         let mut found: Option<Arc<Ruling>> = None;
         for access in OBJECT {
-            let [at_old, at_new] = [old, new].map(|path| self.at(access.into(), path, who, subjects));
+            let [at_old, at_new] = [old, new].map(|path| self.at(access.into(), path, who));
             let closed = match (at_old.outcome, at_new.outcome) {
                 (Outcome::Blocked, open) if open != Outcome::Blocked => at_old,
                 (open, Outcome::Blocked) if swap && open != Outcome::Blocked => at_new,
@@ -178,8 +191,8 @@ impl<'p> Court<'p> {
     }
 
     /// Accesses to a path, all of one section.
-    fn at(&mut self, accesses: AccessSet, path: &[u8], who: SubjectId, subjects: &Subjects) -> Arc<Ruling> {
-        let key = (self.personal.then_some(who), accesses);
+    fn at(&mut self, accesses: AccessSet, path: &[u8], who: &Arc<Line>) -> Arc<Ruling> {
+        let key = (self.personal.then(|| Same(Arc::clone(who))), accesses);
         if let Some(ruling) = self.remembered.get(&key).and_then(|paths| paths.get(path)) {
             return ruling.clone();
         }
@@ -189,7 +202,7 @@ impl<'p> Court<'p> {
             false => Act::File { accesses, path },
         };
         let policy = self.policy;
-        let ruling = subjects.with(who, |subject| Ruling::of(&evaluate::judge(policy, subject, &act)));
+        let ruling = who.with(|subject| Ruling::of(&evaluate::judge(policy, subject, &act)));
         let ruling = Arc::new(ruling);
         if self.count >= REMEMBERED {
             self.remembered.clear();

@@ -1,13 +1,22 @@
 //! Files that are no data, by their usual names: raw devices, and the kernel's settings. The kernel goes by their
 //! numbers and file systems, which a record does not have.
 
-/// Where every file is a setting of the kernel's, but for [`DATA`].
+/// Where every file is a setting of the kernel's, but for [`OTHERS`].
 const SETTINGS: [&str; 2] = ["/sys/", "/proc/sys/"];
-/// Control groups, and what they hold.
-const DATA: &str = "/sys/fs/cgroup/";
+/// Control groups.
+const GROUPS: &str = "/sys/fs/cgroup/";
+/// File systems whose usual place is below /sys, and whose files are no settings to the kernel side.
+const OTHERS: [&str; 6] = [
+    "/sys/fs/bpf/",
+    "/sys/fs/fuse/connections/",
+    "/sys/fs/pstore/",
+    "/sys/fs/resctrl/",
+    "/sys/fs/selinux/",
+    "/sys/fs/smackfs/",
+];
 
 /// Character devices in /dev.
-const DEVICES: [&str; 11] = [
+const DEVICES: [&str; 12] = [
     "mem",
     "kmem",
     "port",
@@ -19,11 +28,15 @@ const DEVICES: [&str; 11] = [
     "autofs",
     "mapper/control",
     "loop-control",
+    "raw/rawctl",
 ];
-/// Beginnings of names of devices that are numbered or lettered.
-const NUMBERED: [&str; 17] = [
-    "sd", "hd", "vd", "xvd", "sr", "sg", "nvme", "mmcblk", "loop", "dm-", "md", "ram", "zram", "nbd", "mtd",
-    "drbd", "raw/raw",
+/// Beginnings of names of disks that go on with a letter or two, and perhaps the number of a partition.
+const LETTERED: [&str; 4] = ["sd", "hd", "vd", "xvd"];
+/// Beginnings of names of devices that go on with a number, and perhaps one more behind `n` (a name space), `p` (a
+/// partition), `boot`, `rpmb` or `ro`.
+const NUMBERED: [&str; 20] = [
+    "sr", "sg", "nvme", "mmcblk", "loop", "dm-", "md", "ram", "zram", "nbd", "rbd", "mtd", "mtdblock",
+    "ubiblock", "drbd", "raw/raw", "fd", "pmem", "bcache", "zd",
 ];
 
 /// The words of the section `kernel` of which any opens the file, where it is such a file.
@@ -40,36 +53,43 @@ fn is_raw(path: &str) -> bool {
         return true;
     }
     let Some(name) = path.strip_prefix("/dev/") else { return false };
+    let lettered = |begin: &&str| {
+        // Not `sdlogger`.
+        let rest = name.strip_prefix(*begin).unwrap_or_default();
+        let number = rest.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
+        (1..=2).contains(&(rest.len() - number.len())) && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let numbered = |begin: &&str| {
-        name.strip_prefix(*begin).is_some_and(|rest| {
-            // Not `sdlogger` or `loopback`: a letter or two, and digits.
-            let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
-            let lettered = ["sd", "hd", "vd", "xvd"].contains(begin);
-            let rest = &rest.as_bytes()[letters..];
-            let fits = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'n' | b'p' | b'b' | b'o' | b't');
-            match lettered {
-                true => (1..=2).contains(&letters) && rest.iter().all(u8::is_ascii_digit),
-                false => {
-                    letters == 0 && rest.first().is_some_and(u8::is_ascii_digit) && rest.iter().all(fits)
-                }
-            }
-        })
+        // Not `loopback`.
+        let rest = name.strip_prefix(*begin).unwrap_or_default();
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (first, more) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+        let words = ["boot", "n", "p", "rpmb", "ro", "_"];
+        let parts = more.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty());
+        // A controller of NVMe is a character device that the kernel side does not count.
+        number(first) && { parts }.all(|part| words.contains(&part)) && !(*begin == "nvme" && more.is_empty())
     };
     let msr = name.starts_with("cpu/") && name.ends_with("/msr");
-    msr || DEVICES.contains(&name) || NUMBERED.iter().any(numbered)
+    msr || DEVICES.contains(&name) || LETTERED.iter().any(lettered) || NUMBERED.iter().any(numbered)
 }
 
 fn is_setting(path: &str) -> bool {
-    if path.starts_with(DATA) {
+    if path.starts_with(GROUPS) {
         return path.ends_with("/release_agent");
     }
     if SETTINGS.iter().any(|begin| path.starts_with(begin)) {
-        return true;
+        return !OTHERS.iter().any(|begin| path.starts_with(begin));
     }
     // What is no process's and no setting was registered by a driver.
     let Some(name) = path.strip_prefix("/proc/") else { return false };
-    let first = name.split('/').next().unwrap_or_default();
-    !first.bytes().all(|byte| byte.is_ascii_digit()) && !matches!(first, "self" | "thread-self")
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (first, rest) = name.split_once('/').unwrap_or((name, ""));
+    if !is_number(first) && !matches!(first, "self" | "thread-self") {
+        return true;
+    }
+    // Each process shows the settings of its network.
+    let of_thread = rest.strip_prefix("task/").and_then(|rest| rest.split_once('/'));
+    of_thread.map_or(rest, |(_, rest)| rest).starts_with("net/")
 }
 
 #[cfg(test)]
@@ -92,6 +112,10 @@ mod tests {
             "/dev/sg0",
             "/proc/kcore",
             "/dev/mmcblk0boot0",
+            "/dev/mtdblock0",
+            "/dev/mtd0ro",
+            "/dev/fd0",
+            "/dev/raw/rawctl",
         ] {
             assert_eq!(act(path.as_bytes(), false), Some(&["raw-devices"][..]), "{path}");
         }
@@ -100,6 +124,9 @@ mod tests {
             "/proc/sysrq-trigger",
             "/sys/power/state",
             "/sys/fs/cgroup/a/release_agent",
+            "/sys/fs/ext4/sda1/trigger_fs_error",
+            "/proc/12/net/pktgen/pgctrl",
+            "/proc/self/task/13/net/xt_recent/x",
         ] {
             assert_eq!(act(path.as_bytes(), true), Some(&["sysctl-write"][..]), "{path}");
             assert_eq!(act(path.as_bytes(), false), None, "{path}");
@@ -116,6 +143,13 @@ mod tests {
             "/home/u/dev/sda",
             "/dev/ram",
             "/dev/mapper",
+            "/dev/nvme0",
+            "/dev/fd/3",
+            "/dev/fd",
+            "/dev/loop0x",
+            "/sys/fs/bpf/x",
+            "/sys/fs/selinux/enforce",
+            "/proc/12/task/13/comm",
         ] {
             assert_eq!(act(path.as_bytes(), true), None, "{path}");
         }

@@ -2,17 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use policy::suggest::{self, Suggester, Suggestion};
 use policy::{Access, AccessSet, Act, Digest, End, Policy, Protocol, RuleName, Subject, Variables};
 
 use super::attempt::Asked;
 use super::court::{Judged, Outcome, Ruling};
-use super::lineage::{SubjectId, Subjects};
+use crate::event::lines::Line;
 use crate::review::text::safe;
 
 /// Programs that are named in a group at most.
 const PROGRAMS: usize = 3;
+/// Different lines of processes for which a suggestion is made at most; for more it is made for everybody.
+const ACTORS: usize = 32;
 
 /// What a group is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,9 +99,8 @@ struct Pile {
     accesses: AccessSet,
     count: u64,
     because: Option<String>,
-    /// Who tried it, where it was always the same: the suggestion is made for it. One that is made for somebody
-    /// of whom nothing is known holds for everybody.
-    who: Option<SubjectId>,
+    /// Who tried it, each once: the suggestion is made for all of them.
+    who: Vec<Arc<Line>>,
     owner: policy::Owner,
     programs: Vec<String>,
 }
@@ -111,7 +113,7 @@ pub struct Groups {
 
 impl Groups {
     /// Adds an event that would not just be allowed.
-    pub fn add(&mut self, judged: &Judged<'_, '_>, who: SubjectId, subjects: &Subjects, count: u64) {
+    pub fn add(&mut self, judged: &Judged<'_, '_>, who: &Arc<Line>, count: u64) {
         let Ruling { outcome, rule, because } = &*judged.ruling;
         let accesses = match judged.about {
             Asked::File(accesses, _) => *accesses,
@@ -129,15 +131,18 @@ impl Groups {
             accesses: AccessSet::EMPTY,
             count: 0,
             because: because.as_deref().map(str::to_owned),
-            who: Some(who),
+            who: Vec::new(),
             owner,
             programs: Vec::new(),
         });
-        pile.who = pile.who.filter(|first| *first == who);
+        // One more than are looked at says that there are too many.
+        if pile.who.len() <= ACTORS && !pile.who.contains(who) {
+            pile.who.push(Arc::clone(who));
+        }
         pile.accesses = pile.accesses.union(accesses);
         pile.count += count;
         if pile.programs.len() < PROGRAMS {
-            let exe = safe(subjects.exe(who));
+            let exe = safe(who.exe());
             if !exe.is_empty() && !pile.programs.contains(&exe) {
                 pile.programs.push(exe);
             }
@@ -155,7 +160,7 @@ impl Groups {
     }
 
     /// The groups: those of the rule that denies most come first, and in it the object that is tried most.
-    pub fn finish(self, policy: &Policy, variables: &Variables, subjects: &Subjects) -> Vec<Group> {
+    pub fn finish(self, policy: &Policy, variables: &Variables) -> Vec<Group> {
         let mut by_rule: BTreeMap<(Outcome, Option<RuleName>), u64> = BTreeMap::new();
         for ((outcome, rule, _), pile) in &self.piles {
             *by_rule.entry((*outcome, rule.clone())).or_default() += pile.count;
@@ -170,7 +175,7 @@ impl Groups {
             outcome,
             rule,
             object: object.text(),
-            suggestion: suggestion(&mut suggester, policy, &object, &pile, subjects),
+            suggestion: suggestion(&mut suggester, policy, &object, &pile),
             because: pile.because,
             accesses: pile.accesses,
             count: pile.count,
@@ -185,7 +190,6 @@ fn suggestion(
     policy: &Policy,
     object: &Object,
     pile: &Pile,
-    subjects: &Subjects,
 ) -> Result<Suggestion, String> {
     let accesses = pile.accesses;
     let end = |end| Act::Network { accesses, end };
@@ -209,9 +213,13 @@ fn suggestion(
         Object::NewName(_) => return Err("the new name would open what the old one closes".to_owned()),
         Object::Nothing => return Err("no rule is about it".to_owned()),
     };
-    let found = match pile.who {
-        Some(who) => subjects.with(who, |subject| suggester.narrowest(subject, &act)),
-        None => suggester.narrowest(&Subject::UNKNOWN, &act),
-    };
-    found.map_err(|why| why.to_string())
+    let ancestors: Vec<Vec<&[u8]>> = pile.who.iter().map(|line| line.before().collect()).collect();
+    let all = pile.who.iter().zip(&ancestors);
+    let mut actors: Vec<Subject<'_>> =
+        all.map(|(line, ancestors)| Subject { exe: line.exe(), ancestors }).collect();
+    if actors.len() > ACTORS {
+        // What holds for somebody of whom nothing is known holds for everybody.
+        actors = vec![Subject::UNKNOWN];
+    }
+    suggester.narrowest_for(&actors, &act).map_err(|why| why.to_string())
 }

@@ -1,17 +1,18 @@
 //! Recorded runs put to a policy: what it would have blocked.
 //!
-//! [`attempt`] says what an event asked, [`lineage`] who asked, [`court`] what a policy says, [`groups`] puts the
-//! denials together. What a record cannot tell is said as a note, never guessed.
+//! [`attempt`] says what an event asked ([`device`] where that is no data), [`lineage`] who asked, [`court`] what a
+//! policy says, [`groups`] puts the denials together. What a record cannot tell is said as a note, never guessed.
 
 pub mod attempt;
 pub mod court;
 mod device;
 pub mod groups;
-pub mod lineage;
+mod lineage;
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use audit_verify::canonical::Record;
 use audit_verify::verify::{Question, Verdict, Verifier};
@@ -19,11 +20,12 @@ use policy::{Access, End, Owner, Protocol};
 
 use super::text::grouped;
 use super::view::{ViewError, log_error};
+use crate::event::lines::Line;
 use crate::record::LOG;
 use crate::record::lines::Lines;
 use crate::record::store::{Found, open_regular};
 use attempt::{Asked, Reading};
-use lineage::{Lineage, SubjectId, Subjects};
+use lineage::Lineage;
 
 /// One event that asked something.
 #[derive(Debug)]
@@ -31,9 +33,7 @@ pub struct Attempt<'a, 'l> {
     /// What, at least one part.
     pub asked: &'a [Asked<'l>],
     /// Who.
-    pub who: SubjectId,
-    /// All whom the run knows.
-    pub subjects: &'a Subjects,
+    pub who: &'a Arc<Line>,
     /// How many attempts the line stands for.
     pub count: u64,
 }
@@ -49,68 +49,59 @@ pub struct Read {
     pub notes: Vec<String>,
 }
 
-/// Reads runs one after the other.
-#[derive(Debug, Default)]
-pub struct Reader {
-    subjects: Subjects,
-}
-
-impl Reader {
-    /// Everybody who acted in the runs that were read.
-    pub fn subjects(&self) -> &Subjects {
-        &self.subjects
-    }
-
-    /// Reads one run, and hands over each attempt in it.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn read(&mut self, run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
-        let path = run.path.join(LOG);
-        let mut read = Read::default();
-        read.notes.extend(verified(&path)?);
-        let mut lines = Lines::new(open(&path)?, 0);
-        let mut lineage = Lineage::default();
-        let mut listeners: HashSet<(Protocol, u16)> = HashSet::new();
-        let mut missed = Missed::default();
-        while let Some(line) = lines.next_line().map_err(|e| log_error("read", &path, e))? {
-            let Ok(record) = Record::parse(line.text) else {
-                missed.unread += 1;
+/// Reads one run, and hands over each attempt in it.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+    let path = run.path.join(LOG);
+    let mut read = Read::default();
+    read.notes.extend(verified(&path)?);
+    let mut lines = Lines::new(open(&path)?, 0);
+    let mut lineage = Lineage::default();
+    let mut listeners: HashSet<(Protocol, u16)> = HashSet::new();
+    let mut missed = Missed::default();
+    while let Some(line) = lines.next_line().map_err(|e| log_error("read", &path, e))? {
+        let Ok(record) = Record::parse(line.text) else {
+            missed.unread += 1;
+            continue;
+        };
+        match record.text("event_type") {
+            None | Some("run_end") => continue,
+            Some("run_start") => {
+                lineage = Lineage::begin(&record);
                 continue;
-            };
-            match record.text("event_type") {
-                None | Some("run_start" | "run_end") => continue,
-                Some("gap") => {
-                    missed.lost += record.uint("lost").unwrap_or(1);
-                    continue;
-                }
-                Some("proc_io_uring") => missed.rings += 1,
-                Some(_) => {}
             }
-            let count = record.uint("count").unwrap_or(1).max(1);
-            read.events += count;
-            let who = lineage.actor(&record, &mut self.subjects);
-            match attempt::read(&record, |pid| lineage.has_pid(pid)) {
-                Reading::Nothing => {}
-                Reading::Unknown => missed.unknown += count,
-                Reading::Asked(mut asked) => {
-                    read.attempts += count;
-                    for part in &mut asked {
-                        own(part, &listeners);
-                        listeners.extend(listener(part));
-                    }
-                    each(&Attempt { asked: &asked, who, subjects: &self.subjects, count });
-                }
+            Some("gap") => {
+                missed.lost += record.uint("lost").unwrap_or(1);
+                continue;
             }
-            lineage.learn(&record, who, &mut self.subjects);
+            Some("proc_io_uring") => missed.rings += 1,
+            Some(_) => {}
         }
-        missed.strangers = lineage.strangers;
-        read.notes.extend(missed.notes());
-        for note in &mut read.notes {
-            *note = format!("{}: {note}", run.id);
+        let count = record.uint("count").unwrap_or(1).max(1);
+        read.events += count;
+        let who = lineage.actor(&record);
+        match attempt::read(&record, |pid| lineage.has_pid(pid)) {
+            Reading::Nothing => {}
+            Reading::Unknown => missed.unknown += count,
+            Reading::Asked(mut asked) => {
+                read.attempts += count;
+                for part in &mut asked {
+                    own(part, &listeners);
+                    listeners.extend(listener(part));
+                }
+                each(&Attempt { asked: &asked, who: &who, count });
+            }
         }
-        Ok(read)
+        lineage.learn(&record);
     }
+    missed.strangers = lineage.strangers;
+    read.notes.extend(missed.notes());
+    for note in &mut read.notes {
+        *note = format!("{}: {note}", run.id);
+    }
+    Ok(read)
 }
 
 /// What became of attempts that are not put to the policy.

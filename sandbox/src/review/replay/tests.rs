@@ -52,12 +52,11 @@ fn compared(policy: &Policy, decoded: Decoded) -> (String, String) {
     let (mut line, mut event) = (Vec::new(), decoded.event);
     LineWriter::new("r", "a").write(&mut event, &mut line).unwrap();
     let record = Record::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
-    let mut subjects = Subjects::default();
-    let who = Lineage::default().actor(&record, &mut subjects);
+    let who = Lineage::default().actor(&record);
     let replayed = match attempt::read(&record, |_| false) {
         Reading::Asked(asked) => {
             let mut court = Court::new(policy);
-            let judged = court.judge(&asked, who, &subjects).expect("something is asked");
+            let judged = court.judge(&asked, &who).expect("something is asked");
             let action = match judged.ruling.outcome {
                 Outcome::Allowed => "ALLOWED",
                 Outcome::OnTrial | Outcome::Blocked => "WOULD_BLOCK",
@@ -206,11 +205,8 @@ fn open(pid: u32, path: &str) -> Event {
 fn outcomes(policy: &Policy, lines: &[Event]) -> (Vec<Outcome>, Read) {
     let (_place, found) = run(lines);
     let (mut court, mut all) = (Court::new(policy), Vec::new());
-    let mut reader = Reader::default();
-    let read = reader.read(&found, |attempt| {
-        all.extend(
-            court.judge(attempt.asked, attempt.who, attempt.subjects).map(|judged| judged.ruling.outcome),
-        );
+    let read = read(&found, |attempt| {
+        all.extend(court.judge(attempt.asked, attempt.who).map(|judged| judged.ruling.outcome));
     });
     (all, read.unwrap())
 }
@@ -301,16 +297,15 @@ fn a_suggestion_holds_for_everyone_in_its_group() {
     let lines = [exec(1, "/bin/sh"), fork(1, 2), exec(2, "/bin/node"), write, open(1, "/x")];
     let (_place, found) = run(&lines);
     let policy = parse(text);
-    let (mut reader, mut court, mut groups) =
-        (Reader::default(), Court::new(&policy), groups::Groups::default());
-    let read = reader.read(&found, |attempt| {
-        let judged = court.judge(attempt.asked, attempt.who, attempt.subjects).expect("something is asked");
+    let (mut court, mut groups) = (Court::new(&policy), groups::Groups::default());
+    let read = read(&found, |attempt| {
+        let judged = court.judge(attempt.asked, attempt.who).expect("something is asked");
         if judged.ruling.outcome != Outcome::Allowed {
-            groups.add(&judged, attempt.who, attempt.subjects, attempt.count);
+            groups.add(&judged, attempt.who, attempt.count);
         }
     });
     read.unwrap();
-    let groups = groups.finish(&policy, &Variables::new(), reader.subjects());
+    let groups = groups.finish(&policy, &Variables::new());
     assert_eq!((groups.len(), groups[0].count), (1, 2));
     let suggested = groups[0].suggestion.as_ref().unwrap().edits[0].line.clone();
     assert_eq!(suggested, "- { name: read-x, allow: [read, write], path: [\"/x\"] }");
@@ -331,6 +326,47 @@ fn what_is_no_data_is_an_act_of_the_kernels_section() {
         assert_eq!(outcome(&closed) == Outcome::Blocked, closes, "{event:?}");
         assert_eq!(outcome(&opened), Outcome::Allowed);
     }
+}
+
+#[test]
+fn what_the_kernels_section_closed_is_put_to_it_again() {
+    let closed = parse("version: 1\nname: p\n");
+    let opened = parse("version: 1\nname: p\nkernel: { allow: [raw-devices] }\n");
+    let rule = [(Key::Layer, "lsm"), (Key::PolicyRule, "q/kernel.default")];
+    let eperm = -i64::from(libc::EPERM);
+    let open = |path, more: &[(Key, &str)]| {
+        let details = [&[(Key::Path, path)], &rule[..], more].concat();
+        line(EventType::FileOpen, 1, &details, eperm)
+    };
+    // By an unusual name; and a descriptor that was passed in, of which no accesses are told.
+    for event in [open("/srv/disk", &[(Key::Access, "read")]), open("/srv/disk", &[]), open("/dev/sda", &[])]
+    {
+        let (found, read) = outcomes(&closed, std::slice::from_ref(&event));
+        assert_eq!((found, read.attempts), (vec![Outcome::Blocked], 1), "{event:?}");
+        assert_eq!(outcomes(&opened, std::slice::from_ref(&event)).0, [Outcome::Allowed], "{event:?}");
+    }
+    let setting = open("/proc/sys/vm/swappiness", &[]);
+    assert_eq!(outcomes(&opened, std::slice::from_ref(&setting)).0, [Outcome::Blocked]);
+}
+
+#[test]
+fn a_denial_by_another_name_is_put_to_the_policy_at_that_name() {
+    let policy = parse(
+        "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
+         - { name: keys, deny: [read], path: [\"/keys/**\"] }\n",
+    );
+    let open = |target| {
+        let details = [
+            (Key::Path, "/srv/x"),
+            (Key::Target, target),
+            (Key::Access, "read"),
+            (Key::Layer, "lsm"),
+            (Key::Reason, "another name of the file is denied"),
+        ];
+        line(EventType::FileOpen, 1, &details, -i64::from(libc::EACCES))
+    };
+    assert_eq!(outcomes(&policy, &[open("/keys/a")]).0, [Outcome::Blocked]);
+    assert_eq!(outcomes(&policy, &[open("/elsewhere")]).0, [Outcome::Allowed]);
 }
 
 #[test]
