@@ -37,6 +37,26 @@ fn a_real_command_is_recorded_and_verifies() {
 }
 
 #[test]
+fn the_record_is_complete_when_the_run_returns() {
+    if !met("the index of a run that has just ended", &[Need::Trace, Need::Program("python3")]) {
+        return;
+    }
+    let scene = Scene::new();
+    // More than is indexed in passing.
+    let script = "for i in range(30000):\n  try: open(f'/nonexistent/{i}')\n  except OSError: pass\n";
+    scene.record(["python3", "-c", script]).expect(0);
+    let run = scene.run();
+    let mut names: Vec<_> = std::fs::read_dir(&run)
+        .expect("the run's directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort_unstable();
+    // An index that is being made has two files beside it.
+    assert_eq!(names, ["events.jsonl", "index.sqlite", "meta.json"]);
+    check_with_python(&scene, &run).expect(0);
+}
+
+#[test]
 fn the_exit_status_is_the_commands() {
     if !met("exit status", &[Need::Trace]) {
         return;

@@ -343,8 +343,14 @@ impl Collector {
             // The front-end would have done it.
             cgroup.remove(LOOK);
         }
-        let _ = self.recorder.finish_index();
-        0
+        // The front-end waits for this process's end: what it reports then is there to be read.
+        match self.recorder.finish_index() {
+            Ok(_) => 0,
+            Err(error) => {
+                let _ = front.send(&FromCollector::Failed { message: error.to_string() });
+                1
+            }
+        }
     }
 
     /// Waits for the end of the run.

@@ -1,8 +1,9 @@
 //! The front-end: the process that the user's shell knows.
 //!
 //! It waits for the command as a shell's child would want it (stops with it, goes on with it, passes on what
-//! others send), tells the collector when the command has ended, and waits for the summary. It records
-//! nothing. One thread, one poll; every wait also ends when the other side does.
+//! others send), tells the collector when the command has ended, and waits for the summary and then for the collector's
+//! end: when the front-end is gone the whole record is there, its index too. It records nothing. One thread, one poll;
+//! every wait also ends when the other side does.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -83,7 +84,7 @@ enum Phase {
     Starting,
     /// While the command runs.
     Running,
-    /// Until the summary is there.
+    /// Until the summary is there, and the record complete.
     Ending,
 }
 
@@ -95,8 +96,8 @@ enum Collector {
     Stopped,
     /// Ended; with how, once it has been waited for.
     Gone(Option<CommandStatus>),
-    /// It has finished the record, and has no more to do.
-    Finished,
+    /// The log is finished; the user does not want to wait for what is made from it.
+    LeftAlone,
 }
 
 struct FrontEnd<'a> {
@@ -175,6 +176,11 @@ impl FrontEnd<'_> {
     /// SIGCHLD needs nothing here: children are looked at after every wait.
     fn on_signal(&mut self, incoming: Incoming) -> io::Result<()> {
         match (incoming.signal, incoming.origin) {
+            (libc::SIGINT | libc::SIGQUIT | libc::SIGTERM | libc::SIGHUP, _)
+                if self.status.is_some() && self.summary.is_some() =>
+            {
+                self.collector = Collector::LeftAlone;
+            }
             (libc::SIGCHLD, _) | (_, Origin::Terminal) => {}
             (libc::SIGCONT, _) => self.continue_child(),
             (_, Origin::Sender(Some(pid))) if self.is_inside(pid) => {
@@ -237,7 +243,6 @@ impl FrontEnd<'_> {
     /// A summary may come before the command's end is seen here: the run was ended, or an audit-only run goes
     /// on without being recorded.
     fn summarised(&mut self, summary: Summary) {
-        self.collector = Collector::Finished;
         self.summary = Some(summary);
         if self.on_failure == OnFailure::EndTree {
             self.kill_child();
@@ -251,6 +256,10 @@ impl FrontEnd<'_> {
     fn collector_gone(&mut self) -> io::Result<Option<Outcome>> {
         let ended = self.links.collector_process.wait_for_end(LAST_BREATH);
         self.collector = Collector::Gone(ended);
+        if self.summary.is_some() {
+            // It had finished the log, and the rest too or not.
+            return Ok(None);
+        }
         match (self.phase, self.on_failure) {
             (Phase::Starting, _) => {
                 self.kill_child();
@@ -316,12 +325,21 @@ impl FrontEnd<'_> {
 
     fn finished(&mut self) -> Option<Outcome> {
         let status = self.status?;
-        let record = match (self.collector, self.summary.take()) {
-            (_, Some(summary)) => RecordEnd::Summary(summary),
-            (Collector::Gone(ended), None) => {
-                RecordEnd::CollectorDied { ended, message: self.last_words.take() }
+        let (ended, indexed) = match self.collector {
+            Collector::Gone(ended) => (ended, ended.is_none_or(|ended| ended == CommandStatus::Exited(0))),
+            Collector::LeftAlone => (None, false),
+            Collector::Alive | Collector::Stopped => return None,
+        };
+        let last_words = self.last_words.take();
+        let record = match self.summary.take() {
+            Some(mut summary) => {
+                if !indexed {
+                    let why = last_words.map(|why| format!(": {why}")).unwrap_or_default();
+                    summary.notes.push(format!("the record's index may not be complete{why}"));
+                }
+                RecordEnd::Summary(summary)
             }
-            _ => return None,
+            None => RecordEnd::CollectorDied { ended, message: last_words },
         };
         self.hear_child();
         Some(Outcome::Ran { status, failure: self.failure.take(), record })

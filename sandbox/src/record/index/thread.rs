@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::record::store::RunDir;
 /// How often the log is looked at when nothing new was there.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Follows a log and indexes it, at the lowest priority: the command and the writer come first.
+/// Follows a log and indexes it, at the lowest priority: the command and the writer come first. When the log is
+/// finished somebody waits for the index, and its priority is that of the others again.
 #[derive(Debug)]
 pub struct Indexer {
     stop: Sender<Infallible>,
@@ -57,17 +58,23 @@ impl Indexer {
 }
 
 fn follow(mut builder: Builder, stopped: &Receiver<Infallible>) -> Result<u64, IndexError> {
+    let usual = rustix::process::getpriority_process(None).unwrap_or(0);
     // Where the priority cannot be lowered the index is only less polite.
     let _ = rustix::process::setpriority_process(None, 19);
     let followed = loop {
-        match builder.advance() {
+        let finished = match builder.advance() {
             Err(error) => break Err(error),
             Ok(0) => match stopped.recv_timeout(LOOK) {
-                Err(RecvTimeoutError::Disconnected) => break builder.finish(),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => true,
+                Err(RecvTimeoutError::Timeout) => false,
                 Ok(never) => match never {},
             },
-            Ok(_) => {}
+            Ok(_) => matches!(stopped.try_recv(), Err(TryRecvError::Disconnected)),
+        };
+        if finished {
+            // Where it cannot be raised again the wait is longer.
+            let _ = rustix::process::setpriority_process(None, usual);
+            break builder.finish();
         }
     };
     if followed.is_err() {
