@@ -64,6 +64,19 @@ fn a_malformed_policy_names_line_and_column() {
 }
 
 #[test]
+fn a_policy_that_fails_its_own_examples_is_not_enforced() {
+    if !met("a policy that fails its own examples", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let text = "version: 1\nname: a\nfiles: { default: allow }\nexamples:\n  \
+        - { open: /etc/shadow, access: read, verdict: deny }\n";
+    std::fs::write(scene.work().join("a.yaml"), text).expect("write the policy");
+    let says = ["a.yaml:5:5: the policy says allow by `a/files.default`", "`sandbox policy test a.yaml`"];
+    refused(&scene, &["--enforce", "a.yaml"], TOUCH, CANNOT_START, &says);
+}
+
+#[test]
 fn an_unreadable_policy_is_named() {
     if !met("an unreadable policy", &[Need::Trace]) {
         return;

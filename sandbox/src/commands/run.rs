@@ -223,24 +223,26 @@ fn load_policy(
     place: &Place,
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
-    let mut files = Vec::new();
-    let mut load = |law: &[PathBuf], trial: &[PathBuf]| {
-        policy::load_all(law, trial, surroundings, &mut files).map_err(|error| refusal(error.into()))
-    };
-    let mode = match setting {
-        ModeSetting::Observe => Mode::Observe,
-        ModeSetting::Audit(policies) => load(policies, &[])?.map_or(Mode::Observe, Mode::Audit),
-        ModeSetting::Enforce { law, trial, on_unheld } => match load(law, trial)? {
-            Some(policies) => {
-                let guard = guard(&files, place, surroundings.run_dir).map_err(refusal)?;
-                let mode = Mode::Enforce(policies.and(guard.clone()), *on_unheld);
-                return Ok(Law { mode, guard: Some(guard) });
+    let (mode, guard) = match setting {
+        ModeSetting::Observe => (Mode::Observe, None),
+        ModeSetting::Audit(policies) => {
+            let policies = policy::load_all(policies, surroundings).map_err(|error| refusal(error.into()))?;
+            (policies.map_or(Mode::Observe, Mode::Audit), None)
+        }
+        ModeSetting::Enforce { law, trial, on_unheld } => {
+            let mut files = Vec::new();
+            let policies = policy::load_enforced(law, trial, surroundings, &mut files);
+            match policies.map_err(|error| refusal(error.into()))? {
+                Some(policies) => {
+                    let guard = guard(&files, place, surroundings.run_dir).map_err(refusal)?;
+                    (Mode::Enforce(policies.and(guard.clone()), *on_unheld), Some(guard))
+                }
+                // The command line gives at least one.
+                None => return Err(Refusal::cannot_start("--enforce names no policy")),
             }
-            // The command line gives at least one.
-            None => return Err(Refusal::cannot_start("--enforce names no policy")),
-        },
+        }
     };
-    Ok(Law { mode, guard: None })
+    Ok(Law { mode, guard })
 }
 
 /// What is kept from the command in any case: the store and the run's directory, and the files of its policies under

@@ -45,6 +45,17 @@ pub enum PolicyError {
         /// Why `${WORKSPACE}` has no value, where that may be the reason.
         workspace: Option<String>,
     },
+    /// Examples of the policy itself do not hold; the text has file, line and column.
+    #[error(
+        "{errors}\nthe policy does not do what its own examples say, so it is not enforced; \
+         `sandbox policy test {}` tries them one by one", .name.display()
+    )]
+    Examples {
+        /// The policy, as it was asked for.
+        name: PathBuf,
+        /// Those that fail.
+        errors: policy::Errors,
+    },
     /// `--workspace` names something that cannot be one.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -66,30 +77,49 @@ pub struct Surroundings<'a> {
     pub run_dir: &'a Path,
 }
 
-/// Reads policies that hold together; those in `trial` are only judged by. `None` where there are none. The files that
-/// were read are added to `files`.
+/// Reads policies that hold together, to judge by. `None` where there are none.
 ///
 /// # Errors
 /// One of them is not to be had, or wrong.
-pub fn load_all(
+pub fn load_all(names: &[PathBuf], surroundings: Surroundings<'_>) -> Result<Option<Policies>, PolicyError> {
+    together(names.iter().map(|name| load(name, surroundings)))
+}
+
+/// The same of those in `law` to enforce, and of those in `trial` to judge by. The files that were read are added to
+/// `files`.
+///
+/// # Errors
+/// One of them is not to be had, or wrong; one that is to be enforced says something else than its own examples.
+pub fn load_enforced(
     law: &[PathBuf],
     trial: &[PathBuf],
     surroundings: Surroundings<'_>,
     files: &mut Vec<PathBuf>,
 ) -> Result<Option<Policies>, PolicyError> {
     let read = &Files::default();
-    let load = |name: &PathBuf| load_from(name, surroundings, read);
-    let law = law.iter().map(load);
-    let trial = trial.iter().map(|name| Ok(load(name)?.on_trial()));
-    let policies = law.chain(trial).try_fold(None, |all: Option<Policies>, policy| {
+    let law = law.iter().map(|name| {
+        let policy = load_from(name, surroundings, read)?;
+        match policy.check_examples() {
+            Ok(()) => Ok(policy),
+            Err(errors) => Err(PolicyError::Examples { name: name.clone(), errors }),
+        }
+    });
+    let trial = trial.iter().map(|name| Ok(load_from(name, surroundings, read)?.on_trial()));
+    let policies = together(law.chain(trial));
+    files.append(&mut read.0.borrow_mut());
+    policies
+}
+
+fn together(
+    mut policies: impl Iterator<Item = Result<Policy, PolicyError>>,
+) -> Result<Option<Policies>, PolicyError> {
+    policies.try_fold(None, |all: Option<Policies>, policy| {
         let policy = policy?;
         Ok(Some(match all {
             Some(policies) => policies.and(policy),
             None => policy.into(),
         }))
-    });
-    files.append(&mut read.0.borrow_mut());
-    policies
+    })
 }
 
 /// Reads a policy for a run: a file, or one that ships by its name or as `NAME@VERSION`.
@@ -330,12 +360,37 @@ mod tests {
         };
         let (b, a, c) = (file("b"), file("a"), file("c"));
         let mut files = Vec::new();
-        let all = load_all(&[b, a], &[c], surroundings, &mut files).unwrap().unwrap();
+        let all = load_enforced(&[b, a], &[c], surroundings, &mut files).unwrap().unwrap();
         let modes: Vec<_> = all.iter().map(|policy| (policy.name(), policy.mode())).collect();
         use policy::Mode::{Audit, Enforce};
         assert_eq!(modes, [("a", Enforce), ("b", Enforce), ("c", Audit)]);
-        assert!(load_all(&[], &[], surroundings, &mut files).unwrap().is_none());
-        assert!(load_all(&["/nonexistent".into()], &[], surroundings, &mut files).is_err());
+        assert!(load_all(&[], surroundings).unwrap().is_none());
+        assert!(load_all(&["/nonexistent".into()], surroundings).is_err());
+    }
+
+    #[test]
+    fn a_policy_that_fails_its_own_examples_is_not_enforced() {
+        let target = Target::own().unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("p.yaml");
+        let text = "version: 1\nname: p\nfiles: { default: deny }\nexamples:\n  \
+            - { open: /x, access: read, verdict: allow }\n";
+        fs::write(&file, text).unwrap();
+        let surroundings = Surroundings {
+            target: &target,
+            current: place.path(),
+            workspace: None,
+            run_dir: Path::new("/r"),
+        };
+        let names = [file.clone()];
+        let error = load_enforced(&names, &[], surroundings, &mut Vec::new()).unwrap_err().to_string();
+        let command = format!("`sandbox policy test {}`", file.display());
+        for says in ["p.yaml:5:5: the policy says deny by `p/files.default`", &command] {
+            assert!(error.contains(says), "{says} in {error}");
+        }
+        // Where it blocks nothing it is only a policy.
+        assert!(load_enforced(&[], &names, surroundings, &mut Vec::new()).is_ok());
+        assert!(load_all(&names, surroundings).is_ok());
     }
 
     #[test]
