@@ -2,8 +2,10 @@
 //!
 //! The host side: [`kernel`] finds and fetches kernels, [`guest`] builds static binaries, [`image`] lays out
 //! the guest's root file system and [`cpio`] packs it, [`machine`] boots it and reads the outcome. [`wire`] is
-//! what both sides agree on; the guest side is `guest-init`, PID 1. Nothing here knows what is being tested.
+//! what both sides agree on; the guest side is `guest-init`, PID 1. [`batch`] is between a suite and the probe,
+//! both inside. Nothing here knows what is being tested.
 
+pub mod batch;
 pub mod cpio;
 pub mod guest;
 pub mod image;

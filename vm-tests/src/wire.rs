@@ -12,6 +12,9 @@ pub const RESULT_PORT: &str = "/dev/ttyS1";
 /// Begins a line by which a suite asks for kernel parameters in the boot that follows it.
 pub const NEXT_CMDLINE: &str = "next boot: ";
 
+/// Begins the kernel parameter that says what generated tests start from.
+pub const SEED: &str = "vm_tests.seed=";
+
 /// What init is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orders {

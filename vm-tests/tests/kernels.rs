@@ -2,7 +2,8 @@
 //! its own.
 //!
 //! Without qemu or without kernels it passes and says what it skipped; `VM_TESTS=required` makes that a
-//! failure. Arguments that are no options select trials by a part of their name.
+//! failure. Arguments that are no options select trials by a part of their name. `VM_TESTS_SEED` is a number that
+//! generated tests start from; without it they are the same each time.
 
 use std::fmt::Write as _;
 use std::num::NonZero;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use vm_tests::image::Image;
 use vm_tests::kernel::{self, Kernel, SERIES};
 use vm_tests::machine::{Boot, QEMU};
-use vm_tests::wire::{NEXT_CMDLINE, Outcome};
+use vm_tests::wire::{NEXT_CMDLINE, Outcome, SEED};
 use vm_tests::{guest, workspace};
 
 /// How long one boot may take.
@@ -41,6 +42,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "slots", cmdline: "", then: None },
     Suite { name: "origins", cmdline: "", then: None },
     Suite { name: "code", cmdline: "", then: None },
+    Suite { name: "oracle", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "replay", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },
@@ -208,11 +210,12 @@ fn boot(job: &Job<'_>, built: &[PathBuf], suite: &str, cmdline: String) -> Resul
             image.copy(path, copy)?;
         }
     }
+    let seed = std::env::var("VM_TESTS_SEED").map_or(String::new(), |seed| format!(" {SEED}{seed}"));
     let boot = Boot {
         kernel: job.kernel,
         image: &image,
         argv: vec!["/usr/bin/guest-tests".to_owned(), suite.to_owned()],
-        cmdline,
+        cmdline: cmdline + &seed,
         memory: 1024,
         timeout: TIMEOUT,
         dir: workspace().join(format!("target/vm/{}", job.name.replace("::", "-"))),

@@ -6,6 +6,7 @@
 
 mod acts;
 mod attributes;
+mod batch;
 mod hold;
 mod names;
 mod net;
@@ -50,12 +51,14 @@ attempts
                                          see origins.rs
 places, for all the steps after it
   dead-leader  exec-in-thread  daemon
+  within=PROGRAM                         a child that executes another copy of this program
 other
   touch=PATH  wait=PATH                  make a file; wait until there is one
   repeat=PATH,STEP                       take a step until there is such a file
   hold=DIR,PATH                          see hold.rs
   become=PROGRAM,ARGUMENT,...            execute it with nothing open but the standard streams, and no
                                          environment
+  batch=FILE                             the attempts of a file, see batch.rs
   exit=CODE";
 
 /// How long `wait` waits.
@@ -79,8 +82,14 @@ pub fn take(steps: &[String]) -> i32 {
             "dead-leader" => return places::dead_leader(rest),
             "exec-in-thread" => return places::exec_in_thread(rest),
             "daemon" => return places::daemon(rest),
+            "within" => return places::within(object, rest),
             "hold" => return hold::hold(object),
             "become" => return places::become_program(object),
+            "batch" => {
+                if let Err(message) = batch::take(object) {
+                    return usage(&message);
+                }
+            }
             "touch" => {
                 if let Err(error) = std::fs::write(object, "") {
                     return usage(&format!("cannot make {object}: {error}"));

@@ -6,14 +6,18 @@ use std::ffi::CString;
 /// The attempt behind a word; `None` when there is no such step.
 pub fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
     let (first, second) = object.split_once(',').unwrap_or((object, ""));
-    let (first, second) = (CString::new(first).ok()?, CString::new(second).ok()?);
+    call(word, &CString::new(first).ok()?, &CString::new(second).ok()?)
+}
+
+/// The same on names as they are.
+pub fn call(word: &str, first: &CString, second: &CString) -> Option<Result<(), Errno>> {
     let (one, two) = (first.as_ptr(), second.as_ptr());
     let at = libc::AT_FDCWD;
     // SAFETY: in every call the names end with a NUL and live through it; no other argument is a pointer.
     let returned = unsafe {
         match word {
             "create" => {
-                return Some(raw::open(&first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
+                return Some(raw::open(first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
             }
             "create-read" => {
                 return Some(raw::open(&first, libc::O_RDONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
@@ -36,8 +40,8 @@ pub fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
             "truncate" => libc::syscall(libc::SYS_truncate, one, 0),
             "chmod" => libc::syscall(libc::SYS_fchmodat, at, one, 0o600),
             "chown" => libc::syscall(libc::SYS_fchownat, at, one, 1, 1, 0),
-            "bind-path" => return Some(bind(&first)),
-            "tmpfile" => return Some(tmpfile(&first, &second)),
+            "bind-path" => return Some(bind(first)),
+            "tmpfile" => return Some(tmpfile(first, second)),
             _ => return None,
         }
     };

@@ -11,6 +11,7 @@ pub fn attempt(word: &str, address: SocketAddr) -> Option<Result<(), Errno>> {
         "connect-tcp" => connect(family, libc::SOCK_STREAM, 0, &bytes),
         "connect-mptcp" => connect(family, libc::SOCK_STREAM, libc::IPPROTO_MPTCP, &bytes),
         "connect-udp" => connect(family, libc::SOCK_DGRAM, 0, &bytes),
+        "connect-udplite" => connect(family, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE, &bytes),
         // Data and address in one call: no connect(2) is made.
         "fastopen" => raw::socket(family, libc::SOCK_STREAM, 0)
             .and_then(|socket| raw::sendto(&socket, libc::MSG_FASTOPEN, &bytes)),

@@ -105,6 +105,23 @@ pub fn run(path: &CStr) -> Result<(), Errno> {
     }
 }
 
+/// Executes another copy of this program as a child, for the steps; its exit code.
+pub fn within(program: &str, steps: &[String]) -> i32 {
+    let Ok(program) = CString::new(program) else { return 1 };
+    let arguments: Vec<CString> = steps.iter().filter_map(|step| CString::new(step.as_str()).ok()).collect();
+    match fork() {
+        Ok(0) => {
+            let argv: Vec<&CStr> =
+                std::iter::once(&program).chain(&arguments).map(CString::as_c_str).collect();
+            let errno = raw::execve(&program, &argv);
+            eprintln!("guest-probe: cannot execute {program:?}: errno {errno}");
+            std::process::exit(1)
+        }
+        Ok(child) => exit_code(child).unwrap_or(1),
+        Err(_) => 1,
+    }
+}
+
 /// fork(2); this program forks only while it has one thread.
 pub fn fork() -> Result<libc::pid_t, Errno> {
     // SAFETY: one thread, so that the child may go on with everything.

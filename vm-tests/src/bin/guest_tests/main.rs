@@ -16,6 +16,7 @@ mod log;
 mod membership;
 mod names;
 mod origins;
+mod oracle;
 mod process;
 mod replay;
 mod run;
@@ -49,6 +50,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("slots", slots::TRIALS),
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),
+    ("oracle", oracle::TRIALS),
     ("membership", membership::TRIALS),
     ("replay", replay::TRIALS),
     ("ends", ends::TRIALS),

@@ -1,0 +1,108 @@
+//! The log of a run against the lines that must be in it: as many of each, and no verdict about anything else.
+
+use super::model::{Line, PASSED};
+use super::paths::ROOT;
+use crate::log::{Log, attempts, show, text};
+use anyhow::{Result, bail};
+use audit_verify::canonical::Record;
+use std::collections::BTreeMap;
+
+/// Events of calls on paths and addresses.
+const EVENTS: [&str; 15] = [
+    "file_open",
+    "file_create",
+    "file_load",
+    "file_truncate",
+    "file_mode",
+    "file_owner",
+    "file_symlink",
+    "file_delete",
+    "file_link",
+    "file_rename",
+    "dir_create",
+    "dir_delete",
+    "exec",
+    "net_connect",
+    "net_send",
+];
+
+/// Events of calls that need several accesses: see [`PASSED`].
+const COMPOUND: [&str; 4] = ["file_create", "file_load", "file_link", "file_rename"];
+
+/// Most differences that a failure shows.
+const SHOWN: usize = 12;
+
+/// Fails unless the log has exactly these lines about the tree and the addresses, and blocks nothing else.
+pub fn compare(log: &Log, expected: &[Line]) -> Result<()> {
+    let mut balance: BTreeMap<Line, i64> = BTreeMap::new();
+    for line in expected {
+        *balance.entry(line.clone()).or_default() -= 1;
+    }
+    let mut elsewhere = Vec::new();
+    for event in &log.events()? {
+        match line(event) {
+            Some(line) => *balance.entry(line).or_default() += i64::try_from(attempts(event))?,
+            None if ["BLOCKED", "WOULD_BLOCK"].contains(&text(event, "action")) => {
+                elsewhere.push(show(event));
+            }
+            None => {}
+        }
+    }
+    let wrong: Vec<String> = balance
+        .iter()
+        .filter(|(_, count)| **count != 0)
+        .map(|(line, count)| describe(line, *count))
+        .collect();
+    if wrong.is_empty() && elsewhere.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the record differs in {} lines (+ is too many, - is missing), and blocks {} other things\n{}",
+        wrong.len(),
+        elsewhere.len(),
+        wrong.into_iter().chain(elsewhere).take(SHOWN).collect::<Vec<_>>().join("\n")
+    )
+}
+
+fn describe(line: &Line, count: i64) -> String {
+    let Line { event, objects: [one, two], action, rule, ret } = line;
+    let shorten = |object: &[u8]| {
+        let text = object.escape_ascii().to_string();
+        if text.len() > 200 { format!("{}… ({} bytes)", &text[..200], object.len()) } else { text }
+    };
+    format!("  {count:+} {event} {} {} {action} {rule:?} {ret}", shorten(one), shorten(two))
+}
+
+/// The line of an event about the tree or about an address; `None` for all others.
+fn line(event: &Record<'_>) -> Option<Line> {
+    let event_type = text(event, "event_type");
+    let event_type = EVENTS.into_iter().find(|known| *known == event_type)?;
+    let ret = event.int("ret").unwrap_or(0).min(0);
+    let bytes = |key| event.bytes(key).unwrap_or_default().to_vec();
+    let objects = match event_type {
+        "net_connect" | "net_send" => {
+            let port = event.uint("dst_port").unwrap_or_default();
+            [format!("{} {port}", text(event, "dst_ip")).into_bytes(), Vec::new()]
+        }
+        // What a hook judged; where it denied nothing, what runs now.
+        "exec" => match event.bytes("target") {
+            Some(target) => [target.to_vec(), Vec::new()],
+            None => [bytes(if ret < 0 { "path" } else { "exe" }), Vec::new()],
+        },
+        // The second is the text of the link.
+        "file_symlink" => [bytes("path"), Vec::new()],
+        _ => [bytes("path"), bytes("path2")],
+    };
+    let in_tree = objects[0].strip_prefix(ROOT.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
+    if !in_tree && !event_type.starts_with("net_") {
+        return None;
+    }
+    let blocked = text(event, "action") == "BLOCKED";
+    // A fast open is judged as a connect; the event of one that is allowed is that of a send.
+    let fast_open = event_type == "net_send" && text(event, "proto") == "tcp";
+    let (action, rule) = match (COMPOUND.contains(&event_type) || fast_open) && !blocked {
+        true => (PASSED, ""),
+        false => (text(event, "action"), text(event, "policy_rule")),
+    };
+    Some(Line { event: event_type, objects, action: action.to_owned(), rule: rule.to_owned(), ret })
+}
