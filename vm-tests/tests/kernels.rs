@@ -43,6 +43,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "origins", cmdline: "", then: None },
     Suite { name: "code", cmdline: "", then: None },
     Suite { name: "oracle", cmdline: "", then: None },
+    Suite { name: "peers", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "replay", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },

@@ -17,6 +17,7 @@ mod membership;
 mod names;
 mod origins;
 mod oracle;
+mod peers;
 mod process;
 mod replay;
 mod run;
@@ -51,6 +52,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),
     ("oracle", oracle::TRIALS),
+    ("peers", peers::TRIALS),
     ("membership", membership::TRIALS),
     ("replay", replay::TRIALS),
     ("ends", ends::TRIALS),
