@@ -44,6 +44,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "code", cmdline: "", then: None },
     Suite { name: "oracle", cmdline: "", then: None },
     Suite { name: "peers", cmdline: "", then: None },
+    Suite { name: "races", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
     Suite { name: "replay", cmdline: "", then: None },
     Suite { name: "ends", cmdline: "", then: None },

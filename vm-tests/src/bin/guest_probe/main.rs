@@ -14,6 +14,7 @@ mod origins;
 mod places;
 mod race;
 mod raw;
+mod swap;
 mod uring;
 mod why;
 
@@ -49,6 +50,7 @@ attempts
   inherited=FD  receive=SOCKET  pass=PATH  pass-own  handle=PATH  reopen-deleted=  overwrite=  deep=DIR
   run-memfd=PATH  load-memfd=PATH  reopen-memfd  run-deleted=PATH  gain=PATH
                                          see origins.rs
+  swap-read=LINK,ALLOWED,DENIED,ROUNDS   see swap.rs
 places, for all the steps after it
   dead-leader  exec-in-thread  daemon
   within=PROGRAM                         a child that executes another copy of this program
@@ -138,6 +140,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "why-write" => why::write(),
         "why-flood" => why::flood(object.parse().ok()?),
         "env" => std::env::var_os(object).map(drop).ok_or(libc::ENOENT),
+        "swap-read" => return swap::read(object),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
         _ => match names::attempt(word, object)

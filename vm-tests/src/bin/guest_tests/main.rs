@@ -20,6 +20,7 @@ mod oracle;
 mod peers;
 mod process;
 mod replay;
+mod races;
 mod run;
 mod settings;
 mod shipped;
@@ -53,6 +54,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("code", code::TRIALS),
     ("oracle", oracle::TRIALS),
     ("peers", peers::TRIALS),
+    ("races", races::TRIALS),
     ("membership", membership::TRIALS),
     ("replay", replay::TRIALS),
     ("ends", ends::TRIALS),
