@@ -20,10 +20,10 @@ pub fn call(word: &str, first: &CString, second: &CString) -> Option<Result<(), 
                 return Some(raw::open(first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
             }
             "create-read" => {
-                return Some(raw::open(&first, libc::O_RDONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
+                return Some(raw::open(first, libc::O_RDONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
             }
             "create-openat2" => {
-                return Some(raw::openat2(&first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
+                return Some(raw::openat2(first, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).map(drop));
             }
             "create-open" => {
                 let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;

@@ -22,6 +22,7 @@ pub const TRIALS: &[Trial] = &[
     ("a file that comes later", || holds("later")),
     ("/a against /ab", || holds("boundary")),
     ("a directory named [slug]", || holds("slug")),
+    ("a rule through a symbolic link", || holds("linked")),
     ("nothing else is blocked", nothing_else),
     ("deny inside allow", inside),
 ];
@@ -71,7 +72,7 @@ fn open(path: &'static str) -> Attempt {
 }
 
 fn limits() -> Vec<Limit> {
-    vec![long_rule(), long_path(), deep(), many(), later(), boundary(), slug()]
+    vec![long_rule(), long_path(), deep(), many(), later(), boundary(), slug(), linked()]
 }
 
 /// The last byte tells, long after the 64th.
@@ -294,11 +295,9 @@ fn inside() -> Result<()> {
         ["work/.git/config", "work/src/main.rs", "elsewhere", "vault/key", "vault/public/key"]
             .map(|name| at("inside", name));
     make([config, source, outside, kept, below])?;
-    // `attributes` is not judged in all its parts; allowed everywhere it leaves nothing unheld.
     let policy = format!(
         "version: 1\nname: peers\nfiles:\n  default: deny\n  rules:\n    \
          - {{ name: surroundings, allow: [all], path: ['/**'], except: ['{PLACE}/**'] }}\n    \
-         - {{ name: not-judged, allow: [attributes], path: ['/**'] }}\n    \
          - {{ name: work, allow: [read, write], path: ['{PLACE}/inside/work/**'] }}\n    \
          - {{ name: public, allow: [read], path: ['{PLACE}/inside/vault/public/**'] }}\n\
          {}{}",
@@ -321,9 +320,7 @@ fn inside() -> Result<()> {
     finished.expect_verdict(0)
 }
 
-/// A rule that names a file by a symbolic link is about the file. It is not among the [`limits`]: in this version a
-/// rule is about resolved paths only.
-#[expect(dead_code, reason = "rules through symbolic links do not hold yet")]
+/// A rule that names a file by a symbolic link is about the file.
 fn linked() -> Limit {
     let [real, other] = ["real/key", "real/other"].map(|name| at("linked", name));
     let [by_link, other_by_link] = ["link/key", "link/other"].map(|name| at("linked", name));

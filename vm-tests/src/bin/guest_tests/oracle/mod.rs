@@ -193,8 +193,7 @@ impl Case {
 
     fn start(&self, steps: &[String]) -> Result<run::Run> {
         let file = write(&format!("{}.yaml", self.name), &self.text)?;
-        // `attributes` and defaults that deny say more than is judged today.
-        let options = ["--enforce", &file, "--best-effort", "--require", "lsm"];
+        let options = ["--enforce", &file, "--require", "lsm"];
         run::start(&format!("oracle-{}", self.name), &options, &as_str(steps))
     }
 

@@ -2,9 +2,9 @@
 //!
 //! The evaluator judges accesses to one object. A call may need several, and is denied when one of them is:
 //!
-//! - an open for reading and writing needs both; an open that makes its file needs `create`, and then `write`;
+//! - an open for reading and writing needs both; an open for writing that makes its file needs `create` and `write`;
 //! - mapping a file as code needs `read`, to open it, and `load`; what a *rule* keeps from being executed is not
-//!   loaded either (a default says nothing of the kind);
+//!   loaded either (a default says nothing of the kind, and contents are looked at by execve alone);
 //! - link and rename need `create` at the new name, rename also `delete` at the old one and at a name that it
 //!   replaces, and an exchange both at both;
 //! - beyond that a new name gives no access to the object itself that the old name did not: what is denied at the
@@ -38,6 +38,9 @@ pub struct Line {
 /// Stands for ALLOWED and WOULD_BLOCK in events of calls that need several accesses, and of a TCP fast open, which is
 /// judged as a connect and recorded as a send: which rule such an event tells is not compared.
 pub const PASSED: &str = "passed";
+
+/// Contents that no rule names: where a call does not look at them, rules about contents have no say.
+const UNSEEN: &[u8] = b"";
 
 /// What must become of an attempt.
 #[derive(Clone, Debug)]
@@ -92,7 +95,7 @@ impl<'a> Model<'a> {
         evaluate::judge(self.policy, &self.subject, &Act::File { accesses, path }).into()
     }
 
-    /// All files of the tree hold what their path says, wherever they are tried.
+    /// Executing a file that holds this. Files of the tree hold what their path says.
     fn exec(&self, path: &[u8], contents: &[u8]) -> Ruling {
         let sha256 = digest(contents);
         evaluate::judge(self.policy, &self.subject, &Act::Exec { path, sha256: Some(&sha256) }).into()
@@ -134,13 +137,7 @@ impl<'a> Model<'a> {
                 );
                 parts
             }
-            Call::Create => {
-                let made = self.file(&[Create], one);
-                let opened = self.file(&[Write], one);
-                // One event tells of both, unless only the second is denied.
-                let event = if !made.denied && opened.denied { "file_open" } else { "file_create" };
-                passing(vec![(event, first_denied([made, opened]))])
-            }
+            Call::Create => passing(single("file_create", &[Create, Write])),
             Call::Link => {
                 two_names("file_link", [self.file(&[], one), self.file(&[Create], two)], self.gains(attempt))
             }
@@ -196,7 +193,7 @@ impl<'a> Model<'a> {
     /// Mapping a file as code.
     fn load(&self, path: &[u8]) -> Ruling {
         let loading = self.file(&[Access::Load], path);
-        let running = self.exec(path, &contents(path));
+        let running = self.exec(path, UNSEEN);
         let by_default = running.rule == self.policy.exec().default_name().as_str();
         if running.denied && !by_default { first_by_name([loading, running]) } else { loading }
     }
@@ -209,7 +206,7 @@ impl<'a> Model<'a> {
         let mut gains = Vec::new();
         for access in object {
             let [old, new] = [one, two].map(|path| match access {
-                Access::Run => self.exec(path, &contents(one)),
+                Access::Run => self.exec(path, UNSEEN),
                 access => self.file(&[access], path),
             });
             match (old.denied, new.denied) {
@@ -229,7 +226,7 @@ impl<'a> Model<'a> {
             let denied = |directory: &[u8]| {
                 let path = [directory, below].concat();
                 let files = all.iter().filter(|access| self.file(&[*access], &path).denied).collect();
-                let run = self.exec(&path, &contents(&path)).denied;
+                let run = self.exec(&path, UNSEEN).denied;
                 AccessSet::union(files, if run { Access::Run.into() } else { AccessSet::EMPTY })
             };
             !denied(old).without(denied(new)).is_empty()
@@ -242,8 +239,6 @@ pub fn afterwards(attempt: &Attempt, result: i32) -> Vec<(&[u8], bool)> {
     let [one, two] = &attempt.objects;
     let done = result == 0;
     match attempt.call {
-        // An open that may make its file and not write it leaves it.
-        Call::Create if !done => Vec::new(),
         Call::Create | Call::Mkdir | Call::Mknod | Call::Symlink => vec![(one, done)],
         Call::Unlink | Call::Rmdir => vec![(one, !done)],
         Call::Link => vec![(one, true), (two, done)],
@@ -269,11 +264,6 @@ fn passing(parts: Parts) -> Parts {
         if ruling.denied { ruling } else { Ruling { denied: false, action: PASSED, rule: String::new() } }
     };
     parts.into_iter().map(|(event, ruling)| (event, pass(ruling))).collect()
-}
-
-/// The first that denies; else the last.
-fn first_denied([first, second]: [Ruling; 2]) -> Ruling {
-    if first.denied { first } else { second }
 }
 
 fn first_by_name([one, two]: [Ruling; 2]) -> Ruling {

@@ -16,7 +16,7 @@ pub struct Parts {
 }
 
 /// What the kernel holds.
-pub const HELD: Parts = Parts { subjects: false, contents: false };
+pub const HELD: Parts = Parts { subjects: true, contents: true };
 
 const FILES: [&str; 6] = ["read", "write", "create", "delete", "attributes", "load"];
 const NETWORK: [&str; 2] = ["connect", "send"];
