@@ -149,7 +149,11 @@ impl Judge {
         let line = if law.conditional { self.lines.of(event.process) } else { unknown };
         // What a process executed before the law held is not known to the kernel, if only this law asks for it.
         let or_line = (law.conditional && at > 0).then_some(unknown);
-        let digest = facts.digest.map(Digest);
+        // Only an execution looks at what a file holds.
+        let digest = match event.event_type {
+            EventType::Exec => facts.digest.map(Digest),
+            _ => Some(Digest::UNNAMED),
+        };
         let Law { policies, digests, remembered, .. } = law;
         let mut court = Court { policies, line, or_line, digests, digest, remembered };
         match facts.judgement {
@@ -352,12 +356,11 @@ impl Court<'_> {
     /// The same as [`Court::decide`] for an exec that a hook let pass without telling what the file holds: whatever
     /// rules name, or nothing of it.
     fn decide_allowed(&mut self, event: &Event, facts: &Facts) -> Option<Said> {
-        const OTHER: Digest = Digest([0; 32]);
         if self.digest.is_some() || self.digests.is_empty() || facts.access & access::RUN == 0 {
             return self.decide(event, facts);
         }
         let mut said = None;
-        for digest in std::iter::once(&OTHER).chain(self.digests) {
+        for digest in std::iter::once(&Digest::UNNAMED).chain(self.digests) {
             self.digest = Some(*digest);
             said = self.decide(event, facts);
             if said.as_ref().is_some_and(|said| said.decision == Decision::Allow) {

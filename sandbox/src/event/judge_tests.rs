@@ -197,6 +197,34 @@ fn a_new_name_that_opens_what_was_closed_is_denied_by_the_rule_that_closes() {
 }
 
 #[test]
+fn contents_matter_to_executions_only() {
+    let digest = "ab".repeat(32);
+    let policy = Policies::from(parse(&format!(
+        "version: 1\nname: p\nfiles: {{ default: allow }}\nexec:\n  default: allow\n  rules:\n    \
+         - {{ name: contents, deny: [run], sha256: [{digest}] }}\n    \
+         - {{ name: tools, deny: [run], path: [\"/tools/**\"] }}\n"
+    )));
+    let mut enforced = Judge::new(Some(&policy), Judging::Enforced, FIRST);
+    let names = [(Key::Path, "/tools/x"), (Key::Path2, "/home/x")];
+    let judgement = Judgement::Blocked;
+    let gained = Some(access::RUN);
+    let moves = Facts { access2: access::CREATE, gained, judgement, ..asks(access::DELETE) };
+    let renamed = event(EventType::FileRename, Some(-13), &names, moves);
+    assert_eq!(outcome(&mut enforced, renamed), "BLOCKED p/tools - -");
+    let load = |path, access, judgement| {
+        event(EventType::FileLoad, None, &[(Key::Path, path)], Facts { judgement, ..asks(access) })
+    };
+    let loaded = load("/tools/x", access::RUN, Judgement::Blocked);
+    assert_eq!(outcome(&mut enforced, loaded), "BLOCKED p/tools - -");
+    let mut observed = Judge::new(Some(&policy), Judging::Observed, FIRST);
+    let linked = Facts { access2: access::CREATE, gained: None, ..Facts::default() };
+    let linked = event(EventType::FileLink, Some(0), &names, linked);
+    assert_eq!(outcome(&mut observed, linked), "WOULD_BLOCK p/tools trace -");
+    let unread = event(EventType::Exec, Some(0), &[(Key::Exe, "/home/x")], asks(access::RUN));
+    assert_eq!(outcome(&mut observed, unread), "WOULD_BLOCK p/contents trace -", "it could be that file");
+}
+
+#[test]
 fn what_a_hook_holds_is_its_own() {
     // A type of event that no hook judges.
     let bind = || event(EventType::NetBind, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
