@@ -89,7 +89,8 @@ impl Policies {
         self.policies.iter().map(|(_, policy)| policy)
     }
 
-    /// Judges an attempt: the strictest verdict, of equal ones that of the first rule by name.
+    /// Judges an attempt: the strictest verdict, of equal ones that of the first rule by name, and a default's only
+    /// where no rule decides.
     pub fn judge(&self, subject: &Subject<'_>, act: &Act<'_>) -> Verdict<'_> {
         let (_, first) = &self.policies[0];
         let mut law = evaluate::judge(first, subject, act);
@@ -112,5 +113,5 @@ impl Policies {
 }
 
 fn stricter(a: (Decision, &RuleName), b: (Decision, &RuleName)) -> bool {
-    a.0 > b.0 || (a.0 == b.0 && a.1 < b.1)
+    a.0 > b.0 || (a.0 == b.0 && a.1.precedes(b.1))
 }

@@ -82,6 +82,19 @@ impl RuleName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is a section's default, whose name no rule may have.
+    pub fn is_default(&self) -> bool {
+        let short = self.0.rsplit('/').next().unwrap_or_default();
+        short.strip_suffix(".default").is_some_and(|section| {
+            section == "kernel" || SectionKind::ALL.iter().any(|kind| kind.name() == section)
+        })
+    }
+
+    /// Whether a verdict tells this one where both decide: rules before defaults, and the first by name.
+    pub fn precedes(&self, other: &RuleName) -> bool {
+        (self.is_default(), self) < (other.is_default(), other)
+    }
 }
 
 impl fmt::Display for RuleName {

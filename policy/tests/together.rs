@@ -7,7 +7,7 @@ use policy::compile::{
     CompileError,
     lsm::{self, LsmPlan, SetTable, Sets},
 };
-use policy::{Access, Act, Decision, End, Owner, Policy, Protocol, SectionKind, evaluate};
+use policy::{Access, Act, Decision, End, Owner, Policies, Policy, Protocol, SectionKind, evaluate};
 use proptest::prelude::*;
 
 fn compile(policies: &[&Policy]) -> LsmPlan {
@@ -112,6 +112,27 @@ proptest! {
             prop_assert!(!reads(path, &after) || !judge(path, &all));
         }
     }
+}
+
+#[test]
+fn a_rule_is_named_before_a_default_whatever_their_names_are() {
+    let closed = parse("version: 1\nname: a\nfiles: { default: deny }\n");
+    let rules = |name: &str| {
+        let rule = format!("{{ name: {name}, deny: [read], path: [\"/x\"] }}");
+        parse(&format!("version: 1\nname: b\nfiles: {{ default: allow, rules: [{rule}] }}\n"))
+    };
+    for name in ["a", "z"] {
+        let all = Policies::from(closed.clone()).and(rules(name));
+        let named = |path| {
+            let act = Act::File { accesses: Access::Read.into(), path };
+            all.judge(&subject(&[b"/bin/a"]), &act).rule.to_string()
+        };
+        assert_eq!(named(b"/x"), format!("b/{name}"));
+        assert_eq!(named(b"/y"), "a/files.default");
+    }
+    let (default, rule) = (closed.files().default_name(), rules("z").files().rules()[0].name().clone());
+    assert!(default.is_default() && closed.kernel_default().is_default() && !rule.is_default());
+    assert!(rule.precedes(default) && !default.precedes(&rule) && !rule.precedes(&rule));
 }
 
 #[test]

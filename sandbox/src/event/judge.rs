@@ -28,7 +28,7 @@ use super::{
     decode::{Decoded, Facts, reason},
     lines::{Line, Lines},
 };
-use law::{Law, Remembered, Said};
+use law::{Law, Remembered, Said, precedes};
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
 const LAWS: usize = 16;
@@ -230,7 +230,7 @@ impl Court<'_> {
         for name in marks.names(facts.mark) {
             for part in [wanted & access::RUN, wanted & !access::RUN].into_iter().filter(|part| *part != 0) {
                 let said = self.at(part, name, false);
-                let first = found.as_ref().is_none_or(|(other, _)| said.rule < other.rule);
+                let first = found.as_ref().is_none_or(|(other, _)| precedes(&said.rule, &other.rule));
                 if said.decision != Decision::Allow && first {
                     found = Some((said, name));
                 }

@@ -97,7 +97,22 @@ fn both_ends_of_a_rename_count() {
     assert_eq!(see("/home/a", "/home/b"), "ALLOWED p/home trace -");
     assert_eq!(see("/home/frozen/a", "/home/b"), "WOULD_BLOCK p/frozen trace -");
     assert_eq!(see("/home/a", "/home/frozen/b"), "WOULD_BLOCK p/frozen trace -");
-    assert_eq!(see("/etc/a", "/home/frozen/b"), "WOULD_BLOCK p/files.default trace -", "the first by name");
+    assert_eq!(see("/etc/a", "/home/frozen/b"), "WOULD_BLOCK p/frozen trace -", "a rule before a default");
+    assert_eq!(see("/etc/a", "/home/b"), "WOULD_BLOCK p/files.default trace -");
+    let above = "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+        - { name: home, allow: [all], path: [\"/home/**\"] }\n    \
+        - { name: z, deny: [create], path: [\"/home/z/**\"] }\n    \
+        - { name: a, deny: [delete], path: [\"/home/a/**\"] }\n";
+    let mut above = Judge::new(Some(&Policies::from(parse(above))), Judging::Enforced, FIRST);
+    let mut see = |from, to| {
+        let judgement = Judgement::Blocked;
+        let facts = Facts { access2: access::CREATE, judgement, ..asks(access::DELETE) };
+        let paths = [(Key::Path, from), (Key::Path2, to)];
+        outcome(&mut above, event(EventType::FileRename, Some(-13), &paths, facts))
+    };
+    assert_eq!(see("/home/a/x", "/home/z/x"), "BLOCKED p/a - -", "of rules the first by name");
+    assert_eq!(see("/home/b", "/home/z/x"), "BLOCKED p/z - -");
+    assert_eq!(see("/etc/x", "/home/z/x"), "BLOCKED p/z - -", "whatever it is called");
 }
 
 #[test]

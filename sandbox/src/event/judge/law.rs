@@ -33,17 +33,23 @@ impl Said {
     /// Allowed by the language itself.
     pub const OWN: Said = Said { decision: Decision::Allow, rule: None, because: None, on_trial: false };
 
-    /// Both must be allowed; of two rules that decide the first by name is told.
+    /// Both must be allowed; of two rules that decide the first by name is told, and a default where no rule does.
     pub fn and(self, other: Said) -> Said {
         let strictness = |said: &Said| (said.decision, said.on_trial);
         match strictness(&self).cmp(&strictness(&other)) {
             Ordering::Greater => self,
             Ordering::Less => other,
-            Ordering::Equal if self.rule.is_some() && (other.rule.is_none() || self.rule <= other.rule) => {
-                self
-            }
-            Ordering::Equal => other,
+            Ordering::Equal if precedes(&other.rule, &self.rule) => other,
+            Ordering::Equal => self,
         }
+    }
+}
+
+/// Whether the first is told where both decide; what the language itself allows has no rule to tell.
+pub(super) fn precedes(one: &Option<RuleName>, other: &Option<RuleName>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.precedes(other),
+        (one, _) => one.is_some(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a policy says of recorded attempts: the verdicts that an enforced run of the same command would give.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -58,12 +59,21 @@ impl Ruling {
         };
         Ruling { outcome, rule: Some(rule.clone()), because: because.map(Arc::from) }
     }
+
+    /// Whether this one is told where several decide: the stricter, else the first by name, else what has a rule.
+    fn precedes(&self, other: &Ruling) -> bool {
+        match (self.outcome.cmp(&other.outcome), &self.rule, &other.rule) {
+            (Ordering::Equal, Some(rule), Some(other)) => rule.precedes(other),
+            (Ordering::Equal, rule, other) => rule.is_some() && other.is_none(),
+            (order, _, _) => order == Ordering::Greater,
+        }
+    }
 }
 
 /// The ruling on an event, and which of its parts it is about.
 #[derive(Clone, Debug)]
 pub struct Judged<'a, 'l> {
-    /// The strictest; of equal ones that of the first rule by name.
+    /// The strictest; of equal ones that of the first rule by name, and a default's only where no rule decides.
     pub ruling: Arc<Ruling>,
     /// The part.
     pub about: &'a Asked<'l>,
@@ -126,10 +136,7 @@ impl<'p> Court<'p> {
             if matches!(about, Asked::Kernel(_)) && ruling.outcome == Outcome::Blocked {
                 return Some(Judged { ruling, about, gained });
             }
-            let key = |ruling: &Ruling| {
-                (std::cmp::Reverse(ruling.outcome), ruling.rule.is_none(), ruling.rule.clone())
-            };
-            if strictest.as_ref().is_none_or(|other| key(&ruling) < key(&other.ruling)) {
+            if strictest.as_ref().is_none_or(|other| ruling.precedes(&other.ruling)) {
                 strictest = Some(Judged { ruling, about, gained });
             }
         }
@@ -182,7 +189,7 @@ impl<'p> Court<'p> {
                 _ => continue,
             };
             gained.insert(access);
-            if found.as_ref().is_none_or(|other| closed.rule < other.rule) {
+            if found.as_ref().is_none_or(|other| closed.precedes(other)) {
                 found = Some(closed);
             }
         }
