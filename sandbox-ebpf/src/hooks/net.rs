@@ -27,7 +27,7 @@ const IPPROTO_UDP: u16 = 17;
 const IPPROTO_UDPLITE: u16 = 136;
 const IPPROTO_MPTCP: u16 = 262;
 /// sendmsg(2) flag: connect and send in one.
-const MSG_FASTOPEN: u32 = 0x2000_0000;
+pub const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// Bytes of the longest address that is judged: sockaddr_in6.
 const ADDRESS: usize = 28;
 /// Fixed bytes that IPv4-mapped addresses begin with.

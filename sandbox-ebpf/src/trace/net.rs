@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use sandbox_ebpf::abi::{
     event::{ADDRESS_MAX, Header, Kind, arch, flag},
+    policy::net_access,
     syscall::{CALLS_PER_ARCH, behaviour},
 };
 
@@ -13,6 +14,7 @@ use super::{
     syscall::{Call, begin},
 };
 use crate::{
+    hooks::net::MSG_FASTOPEN,
     maps::{Task, TraceScratch},
     offsets::{self, field},
     path,
@@ -71,7 +73,7 @@ fn record_call(task: &mut Task, call: &Call, index: u32, ret: i64) {
     let accepted = spec.kind == Kind::Accept as u8;
     let descriptor = if accepted { ret as u64 } else { call.argument(spec.fd) };
     let socket = socket(scratch, if accepted && ret < 0 { call.argument(spec.fd) } else { descriptor });
-    scratch.header.args[0] = call.argument(spec.fd);
+    tell_access(scratch, call);
     if accepted && ret >= 0 {
         peer(scratch, socket);
     } else if spec.kind == Kind::Listen as u8 {
@@ -82,11 +84,20 @@ fn record_call(task: &mut Task, call: &Call, index: u32, ret: i64) {
     send(scratch);
 }
 
+/// The descriptor goes into the header; and a sending that connects (TCP fast open) is told as that.
+#[inline(always)]
+fn tell_access(scratch: &mut TraceScratch, call: &Call) {
+    scratch.header.args[0] = call.argument(call.spec.fd);
+    let flags = call.argument(call.spec.value2) as u32;
+    scratch.header.access = (flags / MSG_FASTOPEN & 1) as u16 * net_access::CONNECT as u16;
+}
+
 /// Family, type and protocol of the socket behind a descriptor go into the header; returns its `sock`.
 #[inline(always)]
 fn socket(scratch: &mut TraceScratch, descriptor: u64) -> u64 {
     let file = path::file_of(descriptor);
     let inode = field::<u64>(file, &offsets::FILE_F_INODE);
+    scratch.header.args[1] = 0;
     if field::<u16>(inode, &offsets::INODE_MODE) & S_IFMT != S_IFSOCK {
         scratch.header.flags |= flag::NO_BASE;
         return 0;
@@ -216,7 +227,7 @@ unsafe extern "C" fn message_step(number: u64, context: *mut c_void) -> i64 {
     let ret = if sending.ret < 0 { sending.ret } else { 0 };
     let Some(scratch) = begin(task, &call, index, ret) else { return 1 };
     socket(scratch, call.argument(spec.fd));
-    scratch.header.args[0] = call.argument(spec.fd);
+    tell_access(scratch, &call);
     user_address(scratch, address, length);
     send(scratch);
     task.kseq = 0;

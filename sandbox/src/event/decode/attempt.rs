@@ -198,6 +198,7 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::Xattr => EventType::FileXattr,
         Kind::Flags => EventType::FileFlags,
         Kind::Connect | Kind::ConnectCheck => EventType::NetConnect,
+        Kind::Send if connects(header) => EventType::NetConnect,
         Kind::Send | Kind::SendCheck => EventType::NetSend,
         Kind::Bind => EventType::NetBind,
         Kind::Listen => EventType::NetListen,
@@ -209,6 +210,11 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::KernelCheck => judged::kernel_act(header),
         Kind::Unknown | Kind::Entry | Kind::Compat => EventType::ProcCompat,
     }
+}
+
+/// Whether a sending is a connect too, a TCP fast open: it needs what a connect needs.
+fn connects(header: &Header) -> bool {
+    header.access & u16::from(net_access::CONNECT) != 0
 }
 
 /// Whether an open made a file.
@@ -468,6 +474,7 @@ impl Record<'_> {
         to.facts.net_access = match self.kind {
             Kind::ConnectCheck | Kind::SendCheck => self.header.access as u8,
             Kind::Connect => net_access::CONNECT,
+            Kind::Send if connects(self.header) => net_access::CONNECT,
             Kind::Send => net_access::SEND,
             Kind::Bind => net_access::BIND,
             Kind::Listen => net_access::LISTEN,

@@ -279,6 +279,13 @@ fn network_calls() {
     let send = network(Kind::Send, "sendto", 5, udp, &end);
     assert_eq!(details(&send), "net_send dst_ip=127.0.0.2 dst_port=80 family=inet proto=udp ret=5");
     assert_eq!((send.facts.net_access, send.facts.proto), (net_access::SEND, proto::UDP));
+    let fast_open = changed(raw(Kind::Send, "sendto", 5, [&end, b"", b"", b""]), |header| {
+        header.args = [3, libc::AF_INET as u64, libc::SOCK_STREAM as u64, libc::IPPROTO_TCP as u64];
+        header.access = net_access::CONNECT.into();
+    });
+    let fast_open = decode(fast_open);
+    assert_eq!(details(&fast_open), "net_connect dst_ip=127.0.0.2 dst_port=80 family=inet proto=tcp ret=5");
+    assert_eq!(fast_open.facts.net_access, net_access::CONNECT);
     assert_eq!(
         details(&network(Kind::Bind, "bind", 0, tcp, &end)),
         "net_bind family=inet proto=tcp ret=0 src_ip=127.0.0.2 src_port=80"

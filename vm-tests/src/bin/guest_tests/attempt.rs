@@ -100,10 +100,7 @@ pub fn expect_events(table: &[Attempt], treatment: Treatment, log: &Log) -> Resu
             && action != "OBSERVED";
         let untold = attempt.step.starts_with("uring-") || told_by_hook;
         let result = if untold { None } else { Some(i64::from(result)) };
-        // A fast open is judged as a connect, and the hook's own record says so; the call's names the call.
-        let as_connect = attempt.step.starts_with("fastopen") && action == "BLOCKED";
-        let kind = if as_connect { "net_connect" } else { attempt.event };
-        *expected.entry(line(kind, attempt.object.1, action, rule, result)).or_default() += 1;
+        *expected.entry(line(attempt.event, attempt.object.1, action, rule, result)).or_default() += 1;
     }
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for event in &log.events()? {
