@@ -244,6 +244,8 @@ pub enum Tell {
     Denials,
     /// Those whose result no record will tell.
     Usual,
+    /// The same, and those in the first of the calls, whose record only has the name as it was given.
+    Named,
     /// All, because the result's record only has the names as they were given.
     Always,
 }
@@ -357,7 +359,14 @@ unsafe extern "C" fn report(scratch: *mut HookScratch, slot: u32, mode: u32, mat
     let mut follows = false;
     if let Some(task) = entry() {
         follows = result_follows(task, matter.calls);
-        if follows && matter.tell != Tell::Always as u8 && scratch.judgement() <= Judgement::Allowed as u64 {
+        let by_result = if matter.tell == Tell::Always as u8 {
+            false
+        } else if matter.tell == Tell::Named as u8 {
+            !result_follows(task, [matter.calls[0]; 3])
+        } else {
+            true
+        };
+        if follows && by_result && scratch.judgement() <= Judgement::Allowed as u64 {
             if task.judgement == 0 {
                 task.judgement = scratch.judgement() as u8;
             }

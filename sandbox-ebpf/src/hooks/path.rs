@@ -56,7 +56,7 @@ pub fn path_mkdir(ctx: LsmContext) -> i32 {
     }
 }
 
-/// path_mknod(dir, dentry, mode, dev): also an open that makes a file, and the bind of a socket to a path. There
+/// path_mknod(dir, dentry, mode, dev): also an open that makes a file, and the bind of a socket to a path. For these
 /// file_open, or the record of the bind, tells of what is allowed. An open for writing is judged as that here too,
 /// since file_open comes when the file is made; where nothing is blocked, file_open is soon enough.
 #[lsm(hook = "path_mknod")]
@@ -66,7 +66,7 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
         Ok(subject) => {
             let enforced = subject.config.mode == Mode::Enforce as u32;
             let access = access::CREATE | if enforced { write_of_creation() } else { 0 };
-            let matter = Matter { calls, access, tell: Tell::Usual, ..TOLD };
+            let matter = Matter { calls, access, tell: Tell::Named, ..TOLD };
             one(&subject, entry_in(ctx.arg(0), ctx.arg(1)), (Kind::Mknod, matter))
         }
         Err(answer) => answer,
@@ -90,7 +90,7 @@ pub fn path_truncate(ctx: LsmContext) -> i32 {
     let matter = Matter {
         calls: [Kind::Truncate, Kind::Open, Kind::Open],
         access: access::WRITE,
-        tell: Tell::Usual,
+        tell: Tell::Named,
         ..TOLD
     };
     match subject(ctx.arg(1)) {
@@ -105,7 +105,7 @@ pub fn file_truncate(ctx: LsmContext) -> i32 {
     let matter = Matter {
         calls: [Kind::Truncate, Kind::Open, Kind::Open],
         access: access::WRITE,
-        tell: Tell::Usual,
+        tell: Tell::Named,
         ..TOLD
     };
     let file: *const u8 = ctx.arg(0);

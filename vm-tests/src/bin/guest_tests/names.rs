@@ -97,6 +97,9 @@ const TABLE: &[Attempt] = &[
     allowed(step!("rmdir" "empty"), "dir_delete", at!("empty")),
     denied(step!("truncate" "fixed"), "file_truncate", at!("fixed"), ACCES, WRITE),
     allowed(step!("truncate" "plain10"), "file_truncate", at!("plain10")),
+    // What is allowed is told by its own name too, by whatever name it was called.
+    allowed(step!("truncate" "to-open/plain11"), "file_truncate", at!("open/plain11")),
+    allowed(step!("mknod" "to-open/fifo2"), "file_create", at!("open/fifo2")),
 ];
 
 /// Makes the names that the table starts from.
@@ -114,7 +117,10 @@ fn set_up() -> Result<String> {
     {
         fs::write(Path::new(PLACE).join(&file), "content").with_context(|| format!("cannot make {file}"))?;
     }
-    std::os::unix::fs::symlink("closed", Path::new(PLACE).join("to-closed"))?;
+    fs::write(Path::new(PLACE).join("open/plain11"), "content")?;
+    for (name, target) in [("to-closed", "closed"), ("to-open", "open")] {
+        std::os::unix::fs::symlink(target, Path::new(PLACE).join(name))?;
+    }
     write("names.yaml", POLICY)
 }
 

@@ -234,10 +234,9 @@ impl Plan {
         {
             return;
         }
-        // What is called by another name is recorded by its own, but for these two where they are allowed.
-        let plain = matches!(call, Call::Truncate | Call::Mknod);
+        // What is called by another name is recorded by its own.
         let names = objects.each_ref().map(|object| {
-            if plain || object.is_empty() { object.clone() } else { self.tree.disguise(random, object) }
+            if object.is_empty() { object.clone() } else { self.tree.disguise(random, object) }
         });
         self.push(random, call, objects, names);
     }
