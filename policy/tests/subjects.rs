@@ -61,6 +61,22 @@ fn conditions_are_about_the_process_and_its_ancestors() {
     assert_eq!(read(&allow, Subject::UNKNOWN), Deny);
 }
 
+/// Whoever has executed nothing yet may be any executable, for each kind of condition.
+#[test]
+fn before_the_first_exec_anyone_may_act() {
+    for condition in ["by", "under"] {
+        let rule = format!("{{ name: r, deny: [read], path: [\"/x\"], {condition}: [\"**/npm\"] }}");
+        let policy = files(&rule);
+        let plan = compile(&policy);
+        let denied = |sets| !plan.denied_at(sets, Access::Read.into(), b"/x").unwrap().accesses.is_empty();
+        assert_eq!(read(&policy, subject("", &[])), Deny, "{condition}");
+        assert!(denied(&Sets::FIRST), "{condition}");
+        let cat = plan.sets_of(Some(b"/usr/bin/cat"), &Sets::FIRST).unwrap();
+        assert_eq!(read(&policy, subject("/usr/bin/cat", &[])), Allow, "{condition}");
+        assert!(!denied(&cat), "{condition}: it is not remembered as an ancestor");
+    }
+}
+
 #[test]
 fn a_condition_that_is_left_out_means_nobody() {
     let text = "files:\n  default: deny\n  rules:\n    \

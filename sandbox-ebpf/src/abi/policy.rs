@@ -334,7 +334,7 @@ pub struct Sets {
     pub may_own: u64,
     /// Sets that its executable, an earlier one or that of an ancestor surely belongs to.
     pub sure_line: u64,
-    /// Sets that one of them may belong to.
+    /// Sets that one of them may belong to; [`Sets::may_own`] counts besides.
     pub may_line: u64,
 }
 

@@ -115,7 +115,8 @@ impl Subject {
         put(&mut walk.sure_own, sets.sure_own);
         put(&mut walk.may_own, sets.may_own);
         put(&mut walk.sure_line, sets.sure_line);
-        put(&mut walk.may_line, sets.may_line);
+        // Whoever executed nothing yet may be any executable, though it is no one's ancestor as that.
+        put(&mut walk.may_line, sets.may_line | sets.may_own);
     }
 
     /// Puts down to which sets the task's new executable surely belongs, and to which it may.

@@ -71,7 +71,8 @@ impl Asked<'_> {
                 && (entry.unless_by == 0 || !has(unless_by, entry.unless_by))
                 && (entry.under == 0 || has(under, entry.under))
         };
-        (each(sure_own, may_own, sure_line), each(may_own, sure_own, may_line))
+        // Whoever executed nothing yet may be any executable, though it is no one's ancestor as that.
+        (each(sure_own, may_own, sure_line), each(may_own, sure_own, may_line | may_own))
     }
 }
 
