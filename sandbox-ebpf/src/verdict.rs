@@ -336,7 +336,9 @@ fn end_part(walk: &mut crate::maps::Walk, default: u64) {
 unsafe extern "C" fn ask(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: bpf_loop passes on the context that `judge` gave it.
     let tables = unsafe { &mut *context.cast::<Tables>() };
-    choose(tables, index);
+    if !choose(tables, index) {
+        return 1;
+    }
     run(tables);
     let found = block(tables);
     hear(tables, found);
@@ -352,12 +354,17 @@ unsafe extern "C" fn ask(index: u64, context: *mut c_void) -> i64 {
     0
 }
 
-/// Makes an automaton for paths the one to be run.
+/// Makes an automaton for paths the one to be run; false where the header has no room for so many.
 #[inline(always)]
-fn choose(tables: &mut Tables, index: u64) {
+fn choose(tables: &mut Tables, index: u64) -> bool {
+    if index >= MAX_AUTOMATA as u64 {
+        put(&mut tables.scratch().walk.failed, 1);
+        return false;
+    }
     let index = index as usize & (MAX_AUTOMATA - 1);
     // SAFETY: the mask keeps the index among the header's automata.
     tables.automaton = unsafe { (&raw const (*tables.header).paths).cast::<Automaton>().add(index) };
+    true
 }
 
 /// The verdict block of the digest in the scratch, in the part that ends with this automaton; 0 where there is none.
@@ -486,7 +493,9 @@ unsafe extern "C" fn opens_path(scratch: *mut HookScratch, slot: u32) -> u64 {
 unsafe extern "C" fn compare(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: bpf_loop passes on the context that `opens` gave it.
     let tables = unsafe { &mut *context.cast::<Tables>() };
-    choose(tables, index);
+    if !choose(tables, index) {
+        return 1;
+    }
     behind(tables, Which::First);
     let walk = &mut tables.scratch().walk;
     let (state, marks) = (get(&walk.state), get(&walk.marks));
