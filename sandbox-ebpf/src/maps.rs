@@ -92,7 +92,7 @@ pub struct Walk {
     pub may_own: u64,
     pub sure_line: u64,
     pub may_line: u64,
-    /// 1 when `digest` holds, and the sets that the object belongs to.
+    /// 1 when `digest` holds, and `verdict::NAMED` when a rule names it; and the sets that the object belongs to.
     pub hashed: u64,
     pub object: u64,
     /// The comparison of two directories.

@@ -28,6 +28,10 @@ use crate::{
 
 /// Most bytes that one callback of the walk takes.
 const CHUNK: u64 = 16;
+
+/// In `walk.hashed`: a rule names the digest.
+pub const NAMED: u64 = 2;
+
 /// What a policy says about an attempt.
 #[derive(Clone, Copy)]
 pub struct Answer {
@@ -347,6 +351,9 @@ unsafe extern "C" fn ask(index: u64, context: *mut c_void) -> i64 {
     if last != 0 {
         if get(&tables.scratch().walk.hashed) != 0 {
             let found = contents(tables, index);
+            let walk = &mut tables.scratch().walk;
+            let hashed = get(&walk.hashed);
+            put(&mut walk.hashed, hashed | (found != 0) as u64 * NAMED);
             hear(tables, found);
         }
         end_part(&mut tables.scratch().walk, default as u64);

@@ -100,5 +100,30 @@ fn contents() -> Result<()> {
     let (stdout, log) = run("contents", &policy, &steps)?;
     let expected = "run=/tmp/trial/known\t-13\nrun=/tmp/trial/copy\t-13\nrun=/usr/bin/other\t0\n";
     ensure!(stdout == expected, "{stdout}");
-    expect(&log, copy, "BLOCKED", "contents/known-bad")
+    expect(&log, copy, "BLOCKED", "contents/known-bad")?;
+    // What is allowed for its contents is told with their rule.
+    let second = "/tmp/trial/second";
+    fs::copy(known, second)?;
+    bytes.write_all(b", and of another")?;
+    fs::write(second, &bytes)?;
+    let policy = write(
+        "good.yaml",
+        &format!(
+            "version: 1\nname: good\nexec:\n  default: deny\n  rules:\n    \
+             - {{ name: rest, allow: [run], path: [\"/**\"], except: [\"/tmp/**\"] }}\n    \
+             - {{ name: one, allow: [run], sha256: [\"{}\"] }}\n    \
+             - {{ name: two, allow: [run], sha256: [\"{}\"] }}\n",
+            digest.as_str(),
+            Hash::of(&[&bytes]).as_str()
+        ),
+    )?;
+    let steps = [PROBE, "run=/tmp/trial/known", "run=/tmp/trial/second", "run=/usr/bin/other"];
+    let (stdout, log) = run("good", &policy, &steps)?;
+    ensure!(
+        stdout == "run=/tmp/trial/known\t0\nrun=/tmp/trial/second\t0\nrun=/usr/bin/other\t0\n",
+        "{stdout}"
+    );
+    expect(&log, known, "ALLOWED", "good/one")?;
+    expect(&log, second, "ALLOWED", "good/two")?;
+    expect(&log, OTHER, "ALLOWED", "good/rest")
 }
