@@ -17,7 +17,7 @@ pub const PROBE: &str = "/usr/bin/guest-probe";
 const AUDIT_VERIFY: &str = "/usr/bin/audit-verify";
 
 /// Nothing here takes longer; what does has hung.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A run under way.
 #[derive(Debug)]
