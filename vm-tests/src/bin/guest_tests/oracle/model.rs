@@ -12,13 +12,16 @@
 //! - a directory moves only where nothing below it becomes less denied. The kernel may refuse a move that would be
 //!   harmless, so only the other direction is checked ([`Expected::MoveOrNot`]).
 //!
-//! The record names the rule that denies; of several the first by name.
+//! The record names the rule that denies; of several the first by name, and a default where no rule does. What is
+//! allowed is told with the rule that allows in the same way, what something on trial would deny with that.
 
 use super::attempts::{ACTORS, Attempt, Call};
 use super::tree::{IN_OWN_TREE, contents, digest};
 use policy::{
-    Access, AccessSet, Act, Decision, End, Owner, Policy, Protocol, SectionKind, Subject, Verdict, evaluate,
+    Access, AccessSet, Act, Decision, Digest, End, Mode, Owner, Policy, Protocol, RuleName, SectionKind,
+    Subject, Verdict, evaluate,
 };
+use std::cmp::Ordering;
 
 /// An event that must be in the record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,17 +30,13 @@ pub struct Line {
     pub event: &'static str,
     /// `path` and `path2`, or the address.
     pub objects: [Vec<u8>; 2],
-    /// `action`, or [`PASSED`].
+    /// `action`.
     pub action: String,
     /// `policy_rule`.
     pub rule: String,
     /// `ret`; what is not an error is 0.
     pub ret: i64,
 }
-
-/// Stands for ALLOWED and WOULD_BLOCK in events of calls that need several accesses, and of a TCP fast open, which is
-/// judged as a connect and recorded as a send: which rule such an event tells is not compared.
-pub const PASSED: &str = "passed";
 
 /// Contents that no rule names: where a call does not look at them, rules about contents have no say.
 const UNSEEN: &[u8] = b"";
@@ -61,7 +60,7 @@ pub enum Expected {
 struct Ruling {
     denied: bool,
     action: &'static str,
-    rule: String,
+    rule: RuleName,
 }
 
 impl From<Verdict<'_>> for Ruling {
@@ -72,7 +71,7 @@ impl From<Verdict<'_>> for Ruling {
             Some(audited) => ("WOULD_BLOCK", audited.rule),
             None => ("ALLOWED", verdict.rule),
         };
-        Ruling { denied, action, rule: rule.as_str().to_owned() }
+        Ruling { denied, action, rule: rule.clone() }
     }
 }
 
@@ -97,8 +96,19 @@ impl<'a> Model<'a> {
 
     /// Executing a file that holds this. Files of the tree hold what their path says.
     fn exec(&self, path: &[u8], contents: &[u8]) -> Ruling {
-        let sha256 = digest(contents);
+        let found = digest(contents);
+        let sha256 = if self.looks_at(&found) { found } else { Digest::UNNAMED };
         evaluate::judge(self.policy, &self.subject, &Act::Exec { path, sha256: Some(&sha256) }).into()
+    }
+
+    /// Whether contents are looked at: where a rule about them makes a difference, which neither one that is on trial
+    /// does nor one that allows what the default allows.
+    fn looks_at(&self, contents: &Digest) -> bool {
+        let exec = self.policy.exec();
+        let matters = |effect| effect != Decision::Allow || exec.default() != Decision::Allow;
+        exec.rules().iter().any(|rule| {
+            rule.mode() == Mode::Enforce && matters(rule.effect()) && rule.sha256().contains(contents)
+        })
     }
 
     fn network(&self, word: &str, address: std::net::IpAddr, port: u16) -> Ruling {
@@ -128,37 +138,33 @@ impl<'a> Model<'a> {
             Call::Symlink => single("file_symlink", &[Create]),
             Call::Unlink => single("file_delete", &[Delete]),
             Call::Rmdir => single("dir_delete", &[Delete]),
-            Call::Mknod => passing(single("file_create", &[Create])),
+            Call::Mknod => single("file_create", &[Create]),
             Call::Run => vec![("exec", self.exec(one, &contents(one)))],
             Call::Load => {
                 let mut parts = single("file_open", &[Read]);
-                parts.extend(
-                    passing(vec![("file_load", self.load(one))]).into_iter().filter(|(_, r)| r.denied),
-                );
+                // One that is allowed is not told.
+                parts.extend([("file_load", self.load(one))].into_iter().filter(|(_, load)| load.denied));
                 parts
             }
-            Call::Create => passing(single("file_create", &[Create, Write])),
-            Call::Link => {
-                two_names("file_link", [self.file(&[], one), self.file(&[Create], two)], self.gains(attempt))
-            }
+            Call::Create => single("file_create", &[Create, Write]),
+            Call::Link => two_names("file_link", vec![self.file(&[Create], two)], self.gains(attempt)),
             Call::Rename | Call::Move => two_names(
                 "file_rename",
-                [self.file(&[Delete], one), self.file(&[Create], two)],
+                vec![self.file(&[Delete], one), self.file(&[Create], two)],
                 self.gains(attempt),
             ),
             Call::Replace => {
-                let ends = [self.file(&[Delete], one), self.file(&[Create, Delete], two)];
+                let ends = vec![self.file(&[Delete], one), self.file(&[Create, Delete], two)];
                 two_names("file_rename", ends, self.gains(attempt))
             }
             Call::Exchange => {
                 let ends = [one, two].map(|path| self.file(&[Create, Delete], path));
-                two_names("file_rename", ends, self.gains(attempt))
+                two_names("file_rename", ends.into(), self.gains(attempt))
             }
             Call::Network(word, address, port) => {
-                let ruling = self.network(word, address, port);
-                let connects = word.starts_with("connect") || (word == "fastopen" && ruling.denied);
-                let part = vec![(if connects { "net_connect" } else { "net_send" }, ruling)];
-                if word == "fastopen" { passing(part) } else { part }
+                let connects = word.starts_with("connect") || word == "fastopen";
+                let event = if connects { "net_connect" } else { "net_send" };
+                vec![(event, self.network(word, address, port))]
             }
         };
         let errno = if matches!(attempt.call, Call::Network(..)) { libc::EPERM } else { libc::EACCES };
@@ -176,14 +182,14 @@ impl<'a> Model<'a> {
                 event,
                 objects: objects.clone(),
                 action: ruling.action.to_owned(),
-                rule: ruling.rule,
+                rule: ruling.rule.to_string(),
                 ret: if ruling.denied { i64::from(result) } else { 0 },
             })
             .collect();
         match (attempt.call, lines.as_slice()) {
             (Call::Move, [line]) if denied.is_none() => {
                 let ret = i64::from(-libc::EACCES);
-                let stays = Line { action: "BLOCKED".to_owned(), ret, ..line.clone() };
+                let stays = Line { action: "BLOCKED".to_owned(), rule: String::new(), ret, ..line.clone() };
                 Expected::MoveOrNot { harmful: self.loses(one, two), lines: Box::new([line.clone(), stays]) }
             }
             _ => Expected::Answer(result, lines),
@@ -194,8 +200,7 @@ impl<'a> Model<'a> {
     fn load(&self, path: &[u8]) -> Ruling {
         let loading = self.file(&[Access::Load], path);
         let running = self.exec(path, UNSEEN);
-        let by_default = running.rule == self.policy.exec().default_name().as_str();
-        if running.denied && !by_default { first_by_name([loading, running]) } else { loading }
+        if running.denied && !running.rule.is_default() { told([loading, running]) } else { loading }
     }
 
     /// What a new name would open.
@@ -251,21 +256,20 @@ pub fn afterwards(attempt: &Attempt, result: i32) -> Vec<(&[u8], bool)> {
 type Parts = Vec<(&'static str, Ruling)>;
 
 /// A call on two names, as one part.
-fn two_names(event: &'static str, ends: [Ruling; 2], gains: Vec<Ruling>) -> Parts {
-    let mut all: Vec<Ruling> = ends.into_iter().chain(gains).collect();
-    all.sort_by(|a, b| b.denied.cmp(&a.denied).then_with(|| a.rule.cmp(&b.rule)));
-    all.truncate(1);
-    passing(all.into_iter().map(|ruling| (event, ruling)).collect())
+fn two_names(event: &'static str, ends: Vec<Ruling>, gains: Vec<Ruling>) -> Parts {
+    vec![(event, told(ends.into_iter().chain(gains)))]
 }
 
-/// The events of calls that need several accesses do not tell whose rule let them pass.
-fn passing(parts: Parts) -> Parts {
-    let pass = |ruling: Ruling| {
-        if ruling.denied { ruling } else { Ruling { denied: false, action: PASSED, rule: String::new() } }
+/// Which of several rulings is told: one that denies, else one of something on trial; of equal ones a rule before a
+/// default, and the first by name.
+fn told(rulings: impl IntoIterator<Item = Ruling>) -> Ruling {
+    let stricter = |a: Ruling, b: Ruling| {
+        let strictness = |ruling: &Ruling| (ruling.denied, ruling.action == "WOULD_BLOCK");
+        match strictness(&a).cmp(&strictness(&b)) {
+            Ordering::Equal if b.rule.precedes(&a.rule) => b,
+            Ordering::Less => b,
+            _ => a,
+        }
     };
-    parts.into_iter().map(|(event, ruling)| (event, pass(ruling))).collect()
-}
-
-fn first_by_name([one, two]: [Ruling; 2]) -> Ruling {
-    if !one.denied || (two.denied && two.rule < one.rule) { two } else { one }
+    rulings.into_iter().reduce(stricter).expect("a call needs something")
 }

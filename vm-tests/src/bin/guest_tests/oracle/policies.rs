@@ -59,8 +59,8 @@ pub fn generate(random: &mut Random, name: &str, regions: &[Vec<u8>], plan: &Pla
     text
 }
 
-/// A section: its default, a rule for what is not tried, and others whose accesses and objects `rule` makes. All
-/// names come before `exec.default` in the alphabet, so that first by name is also a rule before a default.
+/// A section: its default, a rule for what is not tried, and others whose accesses and objects `rule` makes. Some
+/// names come before the default's in the alphabet, others after it.
 fn section(
     random: &mut Random,
     text: &mut String,
@@ -76,7 +76,8 @@ fn section(
     for number in 0..rules {
         let effect = word(random.percent(if denies { 30 } else { 70 }));
         let (accesses, about) = rule(random, number);
-        let _ = write!(text, "    - {{ name: c{number}-{section}, {effect}: [{accesses}], {about}");
+        let first = random.pick(&["c", "x"]);
+        let _ = write!(text, "    - {{ name: {first}{number}-{section}, {effect}: [{accesses}], {about}");
         for key in ["by", "unless_by", "under"] {
             if HELD.subjects && random.percent(15) {
                 let _ = write!(text, ", {key}: ['{}']", random.pick(&ACTORS));
