@@ -103,7 +103,7 @@ fn both_ends_of_a_rename_count() {
         - { name: home, allow: [all], path: [\"/home/**\"] }\n    \
         - { name: z, deny: [create], path: [\"/home/z/**\"] }\n    \
         - { name: a, deny: [delete], path: [\"/home/a/**\"] }\n";
-    let mut above = Judge::new(Some(&Policies::from(parse(above))), Judging::Enforced, FIRST);
+    let mut above = Judge::new(Some(&Policies::from(parse(above))), 1, Judging::Enforced, FIRST);
     let mut see = |from, to| {
         let judgement = Judgement::Blocked;
         let facts = Facts { access2: access::CREATE, judgement, ..asks(access::DELETE) };
@@ -219,7 +219,7 @@ fn contents_matter_to_executions_only() {
          - {{ name: contents, deny: [run], sha256: [{digest}] }}\n    \
          - {{ name: tools, deny: [run], path: [\"/tools/**\"] }}\n"
     )));
-    let mut enforced = Judge::new(Some(&policy), Judging::Enforced, FIRST);
+    let mut enforced = Judge::new(Some(&policy), 1, Judging::Enforced, FIRST);
     let names = [(Key::Path, "/tools/x"), (Key::Path2, "/home/x")];
     let judgement = Judgement::Blocked;
     let gained = Some(access::RUN);
@@ -231,7 +231,7 @@ fn contents_matter_to_executions_only() {
     };
     let loaded = load("/tools/x", access::RUN, Judgement::Blocked);
     assert_eq!(outcome(&mut enforced, loaded), "BLOCKED p/tools - -");
-    let mut observed = Judge::new(Some(&policy), Judging::Observed, FIRST);
+    let mut observed = Judge::new(Some(&policy), 1, Judging::Observed, FIRST);
     let linked = Facts { access2: access::CREATE, gained: None, ..Facts::default() };
     let linked = event(EventType::FileLink, Some(0), &names, linked);
     assert_eq!(outcome(&mut observed, linked), "WOULD_BLOCK p/tools trace -");

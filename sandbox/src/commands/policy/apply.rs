@@ -25,6 +25,12 @@ pub fn execute(args: &PolicyApplyArgs) -> anyhow::Result<Exit> {
     let applied = match Talk::begin(&run.path) {
         Ok(talk) => {
             let policy = load_with(&args.file, talk.variables())?;
+            if let Err(errors) = policy.check_examples() {
+                anyhow::bail!(
+                    "{}: not applied: the policy says something else than its own examples\n{errors}",
+                    run.id
+                );
+            }
             talk.apply(&Policies::from(policy), args.widen)
         }
         Err(error) => Err(error),
