@@ -153,3 +153,20 @@ fn a_path_that_is_cut_says_so() {
     });
     assert!(opens.count() >= 2, "both opens at the bottom are told");
 }
+
+#[test]
+fn a_library_that_is_preloaded_is_seen_in_the_program_that_it_is_loaded_into() {
+    let Some((scene, log)) = recorded("a preloaded library", |scene| {
+        let library = scene.work().join("preloaded.so");
+        std::fs::write(&library, "").expect("a file");
+        // What is no library is looked at all the same; the loader goes on without it.
+        words(&["sh", "-c", "LD_PRELOAD=$PWD/preloaded.so exec true"])
+    }) else {
+        return;
+    };
+    let library = scene.work().join("preloaded.so");
+    let open = only(&log, "the library's open", |record| is(record, "file_open", &library));
+    let program = Path::new(open.text("exe").expect("a program")).file_name();
+    let names = ["true", "coreutils"];
+    assert!(program.and_then(|name| name.to_str()).is_some_and(|name| names.contains(&name)), "{program:?}");
+}

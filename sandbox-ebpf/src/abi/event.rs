@@ -202,6 +202,8 @@ pub enum Cause {
     Link = 11,
     /// What the file holds could not be read, and the policy knows files by it.
     Contents = 12,
+    /// The socket by which policies are applied to runs, see [`super::CONTROL_NAME`].
+    Control = 13,
 }
 
 impl Cause {
@@ -220,6 +222,7 @@ impl Cause {
             10 => Cause::Nameless,
             11 => Cause::Link,
             12 => Cause::Contents,
+            13 => Cause::Control,
             _ => Cause::Tables,
         }
     }

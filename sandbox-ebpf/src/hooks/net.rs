@@ -2,6 +2,7 @@
 
 use aya_ebpf::{helpers::generated, macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{
+    CONTROL_NAME,
     config::Mode,
     event::{Cause, Kind},
     policy::{net_access, proto},
@@ -273,6 +274,18 @@ fn loopback(target: &mut [u8; 16]) {
     }
 }
 
+/// Whether the address in the scratch is that of a runner's control socket, of this run or another.
+#[inline(always)]
+fn is_control(scratch: &HookScratch) -> bool {
+    let mut differs = 0;
+    let mut index = 0;
+    while index < CONTROL_NAME.len() {
+        differs |= scratch.path[2 + index] ^ CONTROL_NAME[index];
+        index += 1;
+    }
+    differs == 0
+}
+
 /// Families that no rule names follow the default; asking the kernel for routes is part of name resolution.
 #[inline(always)]
 fn other(slot: u32, scratch: &mut HookScratch, family: u16, protocol: u16, access: u8) -> Answer {
@@ -282,6 +295,9 @@ fn other(slot: u32, scratch: &mut HookScratch, family: u16, protocol: u16, acces
     put(&mut scratch.finding.policy, id as u64);
     if family == AF_NETLINK && protocol == NETLINK_ROUTE {
         return Answer::ALLOWED;
+    }
+    if family == AF_UNIX && is_control(scratch) {
+        return Answer::denied(Cause::Control);
     }
     let cause = if family == AF_UNIX { Cause::Policy } else { Cause::Family };
     Answer { denied: default as u8 & access != 0, cause }

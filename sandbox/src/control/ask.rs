@@ -52,6 +52,10 @@ impl Talk {
         match connect(fd.as_raw_fd(), &address(run_dir)?) {
             Ok(()) => {}
             Err(Errno::ECONNREFUSED) => return Err(AskError::Nobody),
+            Err(Errno::EPERM) => {
+                let message = "a process of an enforced run cannot apply policies";
+                return Err(AskError::Refused(message.to_owned()));
+            }
             Err(error) => return Err(AskError::Talk(error.into())),
         }
         // Anybody can take a name that is free.

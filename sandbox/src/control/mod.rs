@@ -8,7 +8,8 @@
 //!
 //! - Policies are narrowed by holding others beside those that hold: each must allow. Only root may put others in
 //!   their place (`--widen`).
-//! - Whoever applies one is root or the user whose command it is, and no process of the run.
+//! - Whoever applies one is root or the user whose command it is, and no process of the run: where hooks hold, none can
+//!   connect, and elsewhere the runner looks who asks.
 //! - The policy is read where it is applied, with the variables of the run ([`Surroundings`]); the runner opens no file
 //!   for anybody. Its text comes in memory that nobody can change any more.
 //! - Policies that do not fit, or say something that this run cannot hold from now on, change nothing.
@@ -27,6 +28,7 @@ use std::path::Path;
 
 use nix::sys::socket::UnixAddr;
 use policy::Variables;
+use sandbox_ebpf::abi::CONTROL_NAME;
 use serde::{Deserialize, Serialize};
 
 pub use change::Change;
@@ -104,8 +106,10 @@ impl Surroundings {
 /// Where the runner of a run listens.
 fn address(run_dir: &Path) -> io::Result<UnixAddr> {
     let found = std::fs::metadata(run_dir)?;
-    let name = format!("sandbox-control/{:x}-{:x}", found.dev(), found.ino());
-    Ok(UnixAddr::new_abstract(name.as_bytes())?)
+    // Hooks know the names by their beginning; the NUL in front is what makes them abstract.
+    let mut name = CONTROL_NAME[1..].to_vec();
+    name.extend_from_slice(format!("{:x}-{:x}", found.dev(), found.ino()).as_bytes());
+    Ok(UnixAddr::new_abstract(&name)?)
 }
 
 #[cfg(test)]

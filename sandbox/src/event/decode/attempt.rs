@@ -133,6 +133,7 @@ pub fn reason(cause: Cause) -> Option<&'static str> {
         Cause::Tables => Some("the policy's tables are not whole"),
         Cause::Ended => Some("the run has been ended"),
         Cause::Contents => Some("what the file holds could not be read"),
+        Cause::Control => Some("a run does not change its own policy"),
         Cause::Below => {
             Some("something below the directory is denied where it is, and would not be where it goes")
         }

@@ -11,6 +11,10 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
     Some(match word {
         // Onto itself, so that nothing changes.
         "mount" => call(libc::SYS_mount, [name, name, 0, libc::MS_BIND as libc::c_long]),
+        "open-tree" => {
+            let (here, clone) = (libc::AT_FDCWD.into(), libc::OPEN_TREE_CLONE as libc::c_long);
+            own(call_number(libc::SYS_open_tree, [here, name, clone, 0])).map(drop)
+        }
         "chroot" => call(libc::SYS_chroot, [name, 0, 0, 0]),
         "userns" => apart(|| call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0])),
         "traceme" => apart(|| call(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0])),
@@ -23,9 +27,14 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
 }
 
 /// A system call of four arguments and a fifth that is 0.
-fn call(number: libc::c_long, [a, b, c, d]: [libc::c_long; 4]) -> Result<(), Errno> {
+fn call(number: libc::c_long, arguments: [libc::c_long; 4]) -> Result<(), Errno> {
+    check(call_number(number, arguments)).map(drop)
+}
+
+/// The same; what it returned.
+fn call_number(number: libc::c_long, [a, b, c, d]: [libc::c_long; 4]) -> libc::c_long {
     // SAFETY: what the callers pass as a pointer is a string that ends with a NUL and outlives the call.
-    check(unsafe { libc::syscall(number, a, b, c, d, 0) }).map(drop)
+    unsafe { libc::syscall(number, a, b, c, d, 0) }
 }
 
 fn parent() -> libc::pid_t {

@@ -42,7 +42,7 @@ attempts
                                          see names.rs
   utimes=PATH  futimes=  setxattr=  fsetxattr=  removexattr=  set-acl=  remove-acl=  chattr=
   memfd-attributes                       see attributes.rs
-  mount=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
+  mount=DIR  open-tree=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
                                          see acts.rs
   why-write                              write to the runner's answer about denials
   why-flood=THREADS                      ask for it without end, for a while

@@ -13,6 +13,7 @@ pub const TRIALS: &[Trial] = &[
     ("would be closed", audited),
     ("recorded without a policy", observed),
     ("devices and settings", devices),
+    ("a copy of a mount", copied),
 ];
 
 const RULE: &str = "acts/kernel.default";
@@ -144,4 +145,15 @@ fn set_up_devices() -> Result<()> {
             .with_context(|| format!("cannot mount {kind}"))?;
     }
     Ok(())
+}
+
+/// The filter of system calls closes it before any hook: the command is told, the record is not.
+fn copied() -> Result<()> {
+    let step = "open-tree=/etc";
+    ensure!(run::outside(&[step])? == format!("{step}\t0\n"), "it works outside");
+    let policy = write("acts.yaml", POLICY)?;
+    let finished = complete("acts-copied", &["--enforce", &policy], &[step])?;
+    finished.expect_code(0)?;
+    ensure!(finished.stdout == format!("{step}\t{PERM}\n"), "{}", finished.stdout);
+    finished.expect_verdict(0)
 }

@@ -193,7 +193,7 @@ fn from_inside() -> Result<()> {
     let finished = run.finish()?;
     finished.expect_code(1)?;
     ensure!(
-        finished.stderr.contains("a process of the run cannot apply policies to it"),
+        finished.stderr.contains("a process of an enforced run cannot apply policies"),
         "{}",
         finished.stderr
     );
