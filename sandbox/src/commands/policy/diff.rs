@@ -6,13 +6,14 @@ use policy::Policy;
 use policy::difference::{Change, Item, KeyChange, difference};
 use serde::Serialize;
 
-use super::replay::{LIMIT, Shown, tell};
+use super::replay::{Shown, most, tell};
 use super::{Place, find, print, print_json};
 use crate::cli::PolicyDiffArgs;
 use crate::exit::Exit;
+use crate::record::store::Found;
 use crate::review::replay;
 use crate::review::replay::court::{Court, Outcome, blind_spots};
-use crate::review::replay::groups::{Group, Groups};
+use crate::review::replay::groups::{Groups, Ranked};
 use crate::review::text::{grouped, safe};
 
 /// The answer, for programs.
@@ -49,17 +50,16 @@ pub fn execute(args: &PolicyDiffArgs) -> anyhow::Result<Exit> {
     let place = Place::here(&args.place)?;
     let (before, after) = (place.read(&args.before)?, place.read(&args.after)?);
     let items = difference(&before, &after);
-    let replayed = replay(&place, &before, &after, &find(&args.runs)?)?;
-    let limit = args.limit.unwrap_or(if args.json { 0 } else { LIMIT });
-    let limit = if limit == 0 { usize::MAX } else { limit };
+    let limit = most(args.limit, args.json);
+    let replayed = replay(&place, (&before, &after), &find(&args.runs)?, limit)?;
     if args.json {
         print_json(&Answer {
             before: before.name(),
             after: after.name(),
             changes: items.iter().map(changed).collect(),
             attempts: replayed.attempts,
-            closed: replayed.closed.iter().take(limit).map(Shown::of).collect(),
-            opened: replayed.opened.iter().take(limit).map(Shown::of).collect(),
+            closed: replayed.closed.shown.iter().map(Shown::of).collect(),
+            opened: replayed.opened.shown.iter().map(Shown::of).collect(),
             notes: &replayed.notes,
         })?;
     } else {
@@ -67,7 +67,7 @@ pub fn execute(args: &PolicyDiffArgs) -> anyhow::Result<Exit> {
         let mut text = String::new();
         describe(&mut text, &items);
         if !args.runs.is_empty() {
-            replayed.describe(&mut text, limit);
+            replayed.describe(&mut text);
         }
         print(&text)?;
     }
@@ -83,16 +83,16 @@ fn changed(item: &Item) -> Changed<'_> {
 /// What recorded attempts make of the difference.
 struct Replayed {
     attempts: u64,
-    closed: Vec<Group>,
-    opened: Vec<Group>,
+    closed: Ranked,
+    opened: Ranked,
     notes: Vec<String>,
 }
 
 fn replay(
     place: &Place,
-    before: &Policy,
-    after: &Policy,
-    runs: &[crate::record::store::Found],
+    (before, after): (&Policy, &Policy),
+    runs: &[Found],
+    limit: usize,
 ) -> anyhow::Result<Replayed> {
     let variables = place.variables()?;
     let (mut old, mut new) = (Court::new(before), Court::new(after));
@@ -116,24 +116,22 @@ fn replay(
         attempts += read.attempts;
         notes.extend(read.notes);
     }
-    let closed = closed.finish(after, &variables);
-    let opened = opened.finish(before, &variables);
+    let closed = closed.finish(after, &variables, limit);
+    let opened = opened.finish(before, &variables, limit);
     Ok(Replayed { attempts, closed, opened, notes })
 }
 
 impl Replayed {
-    fn describe(&self, text: &mut String, limit: usize) {
-        let count = |groups: &[Group]| groups.iter().map(|group| group.count).sum::<u64>();
+    fn describe(&self, text: &mut String) {
         let sides = [
             (&self.closed, "would be closed by the second"),
             (&self.opened, "are closed by the first only; the lines would open them there too"),
         ];
         let _ = writeln!(text, "\n{} recorded events", grouped(self.attempts));
         for (groups, what) in sides {
-            let on_trial = groups.iter().any(|group| group.outcome == Outcome::OnTrial);
-            let trial = if on_trial { ", some on trial" } else { "" };
-            let _ = writeln!(text, "\n{} {what}{trial}", grouped(count(groups)));
-            tell(text, groups, limit);
+            let trial = if groups.has(Outcome::OnTrial) { ", some on trial" } else { "" };
+            let _ = writeln!(text, "\n{} {what}{trial}", grouped(groups.count()));
+            tell(text, groups);
         }
     }
 }

@@ -11,11 +11,11 @@ use crate::cli::PolicyReplayArgs;
 use crate::exit::Exit;
 use crate::review::replay;
 use crate::review::replay::court::{Court, Outcome, blind_spots};
-use crate::review::replay::groups::{Group, Groups};
+use crate::review::replay::groups::{Group, Groups, Ranked};
 use crate::review::text::{grouped, safe};
 
 /// How many objects are shown where nothing else is asked for.
-pub(super) const LIMIT: usize = 20;
+const LIMIT: usize = 20;
 
 /// The answer, for programs.
 #[derive(Serialize)]
@@ -84,9 +84,7 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
         notes.extend(read.notes);
     }
     let (blocked, on_trial) = (groups.count(Outcome::Blocked), groups.count(Outcome::OnTrial));
-    let groups = groups.finish(&policy, &variables);
-    let limit = args.limit.unwrap_or(if args.json { 0 } else { LIMIT });
-    let limit = if limit == 0 { usize::MAX } else { limit };
+    let groups = groups.finish(&policy, &variables, most(args.limit, args.json));
     if args.json {
         print_json(&Answer {
             policy: policy.name(),
@@ -96,7 +94,7 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
             blocked,
             on_trial,
             notes,
-            groups: groups.iter().take(limit).map(Shown::of).collect(),
+            groups: groups.shown.iter().map(Shown::of).collect(),
         })?;
     } else {
         notes.iter().for_each(|note| eprintln!("note: {}", safe(note.as_bytes())));
@@ -113,21 +111,28 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
                 count => format!("{count} runs"),
             }
         );
-        tell(&mut text, &groups, limit);
+        tell(&mut text, &groups);
         print(&text)?;
     }
     Ok(if blocked == 0 { Exit::SUCCESS } else { Exit::FAILURE })
 }
 
+/// How many objects are shown at most; nobody who asks for JSON counts lines.
+pub(super) fn most(limit: Option<usize>, json: bool) -> usize {
+    match limit.unwrap_or(if json { 0 } else { LIMIT }) {
+        0 => usize::MAX,
+        limit => limit,
+    }
+}
+
 /// Rules with their objects, a blank line before each rule.
-pub(super) fn tell(text: &mut String, groups: &[Group], limit: usize) {
+pub(super) fn tell(text: &mut String, groups: &Ranked) {
     let mut rule = None;
-    for group in groups.iter().take(limit) {
+    for group in &groups.shown {
         let this = (group.outcome, &group.rule);
         if rule != Some(this) {
             rule = Some(this);
-            let of_rule = groups.iter().filter(|other| (other.outcome, &other.rule) == this);
-            let count = of_rule.map(|group| group.count).sum::<u64>();
+            let count = groups.of_rule(group);
             let name = group.rule.as_ref().map_or("the kernel could not judge", |rule| rule.as_str());
             let trial = if group.outcome == Outcome::OnTrial { " (on trial)" } else { "" };
             let _ = writeln!(text, "\n{:>8} {name}{trial}", grouped(count));
@@ -143,12 +148,8 @@ pub(super) fn tell(text: &mut String, groups: &[Group], limit: usize) {
         }
         suggest(text, &group.suggestion);
     }
-    if groups.len() > limit {
-        let _ = writeln!(
-            text,
-            "\nand {} objects more: --limit 0 shows all",
-            grouped((groups.len() - limit) as u64)
-        );
+    if groups.hidden > 0 {
+        let _ = writeln!(text, "\nand {} objects more: --limit 0 shows all", grouped(groups.hidden as u64));
     }
 }
 

@@ -99,27 +99,28 @@ impl Hash for Same {
     }
 }
 
-/// Rulings by path.
-type ByPath = HashMap<Box<[u8]>, Arc<Ruling>>;
+/// What is remembered of accesses to a path.
+#[derive(Debug)]
+enum Remembered {
+    /// No rule about the path asks who acts.
+    Everyone(Arc<Ruling>),
+    /// Some do.
+    Each(HashMap<Same, Arc<Ruling>>),
+}
 
 /// Judges attempts by one policy.
 #[derive(Debug)]
 pub struct Court<'p> {
     policy: &'p Policy,
-    /// Whether a rule asks who acts.
-    personal: bool,
-    remembered: HashMap<(Option<Same>, AccessSet), ByPath>,
+    /// By accesses and path.
+    remembered: HashMap<AccessSet, HashMap<Box<[u8]>, Remembered>>,
     count: usize,
 }
 
 impl<'p> Court<'p> {
     /// For one policy.
     pub fn new(policy: &'p Policy) -> Self {
-        let paths = policy.files().rules().iter().chain(policy.exec().rules());
-        let mut conditions =
-            paths.map(|rule| rule.who()).chain(policy.network().rules().iter().map(|r| r.who()));
-        let personal = conditions.any(|who| !who.is_anyone());
-        Self { policy, personal, remembered: HashMap::new(), count: 0 }
+        Self { policy, remembered: HashMap::new(), count: 0 }
     }
 
     /// The policy.
@@ -199,26 +200,52 @@ impl<'p> Court<'p> {
 
     /// Accesses to a path, all of one section.
     fn at(&mut self, accesses: AccessSet, path: &[u8], who: &Arc<Line>) -> Arc<Ruling> {
-        let key = (self.personal.then(|| Same(Arc::clone(who))), accesses);
-        if let Some(ruling) = self.remembered.get(&key).and_then(|paths| paths.get(path)) {
-            return ruling.clone();
+        let paths = self.remembered.entry(accesses).or_default();
+        match paths.get(path) {
+            Some(Remembered::Everyone(ruling)) => return Arc::clone(ruling),
+            Some(Remembered::Each(rulings)) => {
+                if let Some(ruling) = rulings.get(&Same(Arc::clone(who))) {
+                    return Arc::clone(ruling);
+                }
+            }
+            None => {}
         }
         let act = match accesses.contains(Access::Run) {
             // No record has contents: they are taken to be none that a rule names.
             true => Act::Exec { path, sha256: Some(&Digest::UNNAMED) },
             false => Act::File { accesses, path },
         };
-        let policy = self.policy;
-        let ruling = who.with(|subject| Ruling::of(&evaluate::judge(policy, subject, &act)));
-        let ruling = Arc::new(ruling);
+        let ruling = Arc::new(who.with(|subject| Ruling::of(&evaluate::judge(self.policy, subject, &act))));
+        self.remember(accesses, path, who, &ruling);
+        ruling
+    }
+
+    fn remember(&mut self, accesses: AccessSet, path: &[u8], who: &Arc<Line>, ruling: &Arc<Ruling>) {
         if self.count >= REMEMBERED {
             self.remembered.clear();
             self.count = 0;
         }
         self.count += 1;
-        self.remembered.entry(key).or_default().insert(path.into(), ruling.clone());
-        ruling
+        let personal = is_personal(self.policy, accesses, path);
+        let paths = self.remembered.entry(accesses).or_default();
+        let new = || match personal {
+            true => Remembered::Each(HashMap::new()),
+            false => Remembered::Everyone(Arc::clone(ruling)),
+        };
+        if let Remembered::Each(rulings) = paths.entry(path.into()).or_insert_with(new) {
+            rulings.insert(Same(Arc::clone(who)), Arc::clone(ruling));
+        }
     }
+}
+
+/// Whether a rule that could decide about accesses to a path asks who acts.
+fn is_personal(policy: &Policy, accesses: AccessSet, path: &[u8]) -> bool {
+    let section = if accesses.contains(Access::Run) { policy.exec() } else { policy.files() };
+    section.rules().iter().any(|rule| {
+        !rule.who().is_anyone()
+            && !rule.accesses().intersection(accesses).is_empty()
+            && (rule.objects().iter().any(|pattern| pattern.matches(path)) || !rule.sha256().is_empty())
+    })
 }
 
 /// Accesses to an object itself, which a new name must not open.

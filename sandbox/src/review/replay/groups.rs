@@ -159,8 +159,9 @@ impl Groups {
         self.piles.is_empty()
     }
 
-    /// The groups: those of the rule that denies most come first, and in it the object that is tried most.
-    pub fn finish(self, policy: &Policy, variables: &Variables) -> Vec<Group> {
+    /// The groups in order: those of the rule that denies most come first, and in it the object that is tried most.
+    /// At most `limit` of them are told of.
+    pub fn finish(self, policy: &Policy, variables: &Variables, limit: usize) -> Ranked {
         let mut by_rule: BTreeMap<(Outcome, Option<RuleName>), u64> = BTreeMap::new();
         for ((outcome, rule, _), pile) in &self.piles {
             *by_rule.entry((*outcome, rule.clone())).or_default() += pile.count;
@@ -170,6 +171,7 @@ impl Groups {
             let of_rule = by_rule.get(&(*outcome, rule.clone())).copied().unwrap_or(0);
             (Reverse(*outcome), Reverse(of_rule), rule.clone(), Reverse(pile.count), object.clone())
         });
+        let hidden = piles.len().saturating_sub(limit);
         let mut suggester = Suggester::new(policy, variables);
         let group = |((outcome, rule, object), pile): ((Outcome, Option<RuleName>, Object), Pile)| Group {
             outcome,
@@ -181,7 +183,41 @@ impl Groups {
             count: pile.count,
             programs: pile.programs,
         };
-        piles.into_iter().map(group).collect()
+        // A suggestion takes longer than all else that is said of a group.
+        let shown = piles.into_iter().take(limit).map(group).collect();
+        Ranked { shown, hidden, by_rule }
+    }
+}
+
+/// Groups in order, of which the first are told of.
+#[derive(Clone, Debug)]
+pub struct Ranked {
+    /// Those that are told of.
+    pub shown: Vec<Group>,
+    /// How many others there are.
+    pub hidden: usize,
+    by_rule: BTreeMap<(Outcome, Option<RuleName>), u64>,
+}
+
+impl Ranked {
+    /// Whether there is no group.
+    pub fn is_empty(&self) -> bool {
+        self.by_rule.is_empty()
+    }
+
+    /// How many attempts are in all groups.
+    pub fn count(&self) -> u64 {
+        self.by_rule.values().sum()
+    }
+
+    /// Whether there is a group with this outcome.
+    pub fn has(&self, outcome: Outcome) -> bool {
+        self.by_rule.keys().any(|(found, _)| *found == outcome)
+    }
+
+    /// How many attempts are in all groups of this one's rule and outcome.
+    pub fn of_rule(&self, group: &Group) -> u64 {
+        self.by_rule.get(&(group.outcome, group.rule.clone())).copied().unwrap_or(0)
     }
 }
 

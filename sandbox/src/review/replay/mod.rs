@@ -53,15 +53,28 @@ pub struct Read {
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+pub fn read(run: &Found, each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
     let path = run.path.join(LOG);
+    std::thread::scope(|scope| {
+        // Hashing takes as long as all the rest.
+        let verifying = scope.spawn(|| verified(&path));
+        let read = put(&path, each);
+        let fault = verifying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let mut read = read?;
+        read.notes.splice(..0, fault);
+        read.notes.iter_mut().for_each(|note| *note = format!("{}: {note}", run.id));
+        Ok(read)
+    })
+}
+
+/// The same without a word on the log as a whole.
+fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
     let mut read = Read::default();
-    read.notes.extend(verified(&path)?);
-    let mut lines = Lines::new(open(&path)?, 0);
+    let mut lines = Lines::new(open(path)?, 0);
     let mut lineage = Lineage::default();
     let mut listeners: HashSet<(Protocol, u16)> = HashSet::new();
     let mut missed = Missed::default();
-    while let Some(line) = lines.next_line().map_err(|e| log_error("read", &path, e))? {
+    while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
         let Ok(record) = Record::parse(line.text) else {
             missed.unread += 1;
             continue;
@@ -98,9 +111,6 @@ pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read,
     }
     missed.strangers = lineage.strangers;
     read.notes.extend(missed.notes());
-    for note in &mut read.notes {
-        *note = format!("{}: {note}", run.id);
-    }
     Ok(read)
 }
 

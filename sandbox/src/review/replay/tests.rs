@@ -305,7 +305,7 @@ fn a_suggestion_holds_for_everyone_in_its_group() {
         }
     });
     read.unwrap();
-    let groups = groups.finish(&policy, &Variables::new());
+    let groups = groups.finish(&policy, &Variables::new(), 10).shown;
     assert_eq!((groups.len(), groups[0].count), (1, 2));
     let suggested = groups[0].suggestion.as_ref().unwrap().edits[0].line.clone();
     assert_eq!(suggested, "- { name: read-x, allow: [read, write], path: [\"/x\"] }");
