@@ -8,7 +8,7 @@
 //!
 //! Whether an attempt should be allowed is not judged here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -165,6 +165,8 @@ pub struct Suggester<'a> {
     /// Values of [`WRITTEN`], the longest first.
     prefixes: Vec<(&'static str, &'a [u8])>,
     taken: BTreeSet<String>,
+    /// The highest number that was put behind a name; all below it are taken.
+    numbered: HashMap<String, usize>,
 }
 
 impl<'a> Suggester<'a> {
@@ -177,7 +179,7 @@ impl<'a> Suggester<'a> {
         let paths = policy.files.rules.iter().chain(&policy.exec.rules);
         taken.extend(paths.map(|rule| own_name(&rule.name).to_owned()));
         taken.extend(policy.network.rules.iter().map(|rule| own_name(&rule.name).to_owned()));
-        Self { policy, scope: Scope::new(variables, &[]).0, prefixes, taken }
+        Self { policy, scope: Scope::new(variables, &[]).0, prefixes, taken, numbered: HashMap::new() }
     }
 
     /// As [`narrowest`].
@@ -381,10 +383,16 @@ impl<'a> Suggester<'a> {
         let access = accesses.iter().next().map_or("allow", Access::name);
         let plain = if slug.is_empty() { access.to_owned() } else { format!("{access}-{slug}") };
         let mut name = plain.clone();
-        let mut count = 1;
-        while !self.taken.insert(name.clone()) {
-            count += 1;
-            name = format!("{plain}-{count}");
+        if !self.taken.insert(name.clone()) {
+            // Thousands of files may have the same name.
+            let count = self.numbered.entry(plain.clone()).or_insert(1);
+            loop {
+                *count += 1;
+                name = format!("{plain}-{count}");
+                if self.taken.insert(name.clone()) {
+                    break;
+                }
+            }
         }
         name
     }
