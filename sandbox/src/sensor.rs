@@ -12,7 +12,10 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use policy::{
     Access, AccessSet, Policies, Policy,
-    compile::lsm::{LsmPlan, SetTable, compile},
+    compile::{
+        Unheld,
+        lsm::{LsmPlan, SetTable, compile},
+    },
     other_names::Marks,
 };
 use sandbox_ebpf::abi::{
@@ -439,7 +442,7 @@ fn unheld(
 ) -> Result<Vec<String>, SensorError> {
     let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
     let held = if matches!(lsm, Some(Ok(_))) { held_by_lsm() } else { AccessSet::EMPTY };
-    let mut lines: Vec<String> = plan.unheld(held).iter().map(ToString::to_string).collect();
+    let mut lines = Unheld::lines(&plan.unheld(held));
     if lines.is_empty() {
         return Ok(lines);
     }

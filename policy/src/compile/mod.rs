@@ -121,6 +121,30 @@ impl std::fmt::Display for Unheld {
     }
 }
 
+impl Unheld {
+    /// Each as a line for people; what one rule denies and nobody holds stands in one line.
+    pub fn lines(all: &[Unheld]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let denies = |unheld: &Unheld| match unheld.what {
+            Unsupported::Access(access) => Some(access),
+            _ => None,
+        };
+        for of_rule in all.chunk_by(|a, b| a.rule == b.rule && denies(a).is_some() && denies(b).is_some()) {
+            let accesses: Vec<String> = of_rule.iter().filter_map(denies).map(|a| format!("`{a}`")).collect();
+            match (of_rule, accesses.as_slice()) {
+                ([unheld], _) | ([unheld, ..], []) => lines.push(unheld.to_string()),
+                ([unheld, ..], accesses) => lines.push(format!(
+                    "rule `{}` denies {}, which no layer of this run holds",
+                    unheld.rule,
+                    accesses.join(", ")
+                )),
+                ([], _) => {}
+            }
+        }
+        lines
+    }
+}
+
 /// How many rules an error names.
 const NAMED: usize = 5;
 

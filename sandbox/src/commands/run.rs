@@ -164,7 +164,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         Mode::Observe | Mode::Audit(_) => program,
     };
     let mut notes: Vec<String> = Vec::new();
-    for policy in mode.policies().into_iter().flat_map(|policies| policies.iter()) {
+    let given = |policy: &&::policy::Policy| guard.is_none() || policy.name() != guard::NAME;
+    for policy in mode.policies().into_iter().flat_map(|policies| policies.iter()).filter(given) {
         // What an inherited rule follows is of interest to `policy check`.
         let own = policy
             .notes()

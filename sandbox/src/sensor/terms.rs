@@ -5,7 +5,10 @@
 
 use policy::{
     Policy,
-    compile::lsm::{LsmPlan, SetTable, compile},
+    compile::{
+        Unheld,
+        lsm::{LsmPlan, SetTable, compile},
+    },
     other_names::Marks,
 };
 
@@ -60,7 +63,7 @@ impl Terms {
         let plan = compile(policies, id, &mut sets)?;
         let mut unheld: Vec<String> = Vec::new();
         if self.law {
-            unheld.extend(plan.unheld(held_by_lsm()).iter().map(ToString::to_string));
+            unheld.extend(Unheld::lines(&plan.unheld(held_by_lsm())));
             unheld.retain(|line| !self.accepted.contains(line));
         }
         if plan.header.hashes != 0 && self.known == Known::Path {
