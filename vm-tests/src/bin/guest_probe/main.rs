@@ -64,7 +64,7 @@ other
   exit=CODE";
 
 /// How long `wait` waits.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() {
     let steps: Vec<String> = std::env::args().skip(1).collect();
