@@ -7,9 +7,17 @@ use policy::{Mode, Policies, Policy};
 use sha2::{Digest, Sha256};
 
 use super::Applied;
-use super::serve::Peer;
 use crate::record::{self, store::RunDir};
 use crate::sensor::{HELD_BY_HOOKS, Planned, Terms};
+
+/// Who applies policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+}
 
 /// Policies that can be put in force at once.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use policy::Variables;
 use sandbox_ebpf::abi::CONTROL_NAME;
 use serde::{Deserialize, Serialize};
 
-pub use change::Change;
+pub use change::{Change, Peer};
 
 /// What the runner says. Descriptors of memory travel with [`FromRunner::Ready`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

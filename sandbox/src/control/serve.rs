@@ -14,7 +14,7 @@ use nix::sys::time::TimeVal;
 use policy::{Policies, Policy, Variables};
 use tokio::sync::mpsc::Sender;
 
-use super::change::{Beginning, Change, Prepared, prepare};
+use super::change::{Beginning, Change, Peer, Prepared, prepare};
 use super::{Applied, FromRunner, FromUser, Surroundings, address, memory};
 use crate::enforce::lsm::Lease;
 use crate::kernel::bpf;
@@ -29,15 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest text of policies, bytes: above what the language takes, for each of several.
 const LONGEST: u64 = 64 << 20;
-
-/// Who applies policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Process id.
-    pub pid: u32,
-    /// User id.
-    pub uid: u32,
-}
 
 /// A change, and where to say what came of it: nothing, or why it is not in force.
 #[derive(Debug)]

@@ -219,6 +219,8 @@ fn order(rows: &[Row], start: u32) -> Vec<usize> {
         open.push(*usual as usize);
         open.extend(edges.iter().rev().map(|(_, target)| *target as usize));
     }
+    // Paths lead to every state of a minimal automaton; one that they did not would have its place all the same.
+    narrow.extend((1..rows.len()).filter(|state| !met[*state] && rows[*state].0.len() <= NARROW));
     wide.extend(narrow);
     wide
 }
