@@ -202,7 +202,7 @@ fn from_inside() -> Result<()> {
 
 /// Each attempt is judged by one policy or the next, whole: none is lost, none is without its rule.
 fn many() -> Result<()> {
-    const CHANGES: usize = 12;
+    const CHANGES: usize = 8;
     let plain = data("many")?;
     let mut policies = Vec::new();
     for number in 0..2 {
