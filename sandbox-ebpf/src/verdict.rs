@@ -142,8 +142,9 @@ fn page_of(policy: *mut c_void, number: u32) -> *const [u64; CELLS_PER_PAGE] {
 /// A chunk of the path: up to [`CHUNK`] bytes, as long as the state stays in the page that it begins in. Returns 1
 /// to stop; else at least one byte was taken.
 ///
-/// Where the walk is stands in the scratch after each byte, so that all ways out of the loop are one for the verifier;
-/// and each byte is one way through it, whatever its cells hold.
+/// Where the walk is stands in the scratch after each byte, so that the ways out of the loop have nothing to do; and each
+/// byte is one way through it, whatever its cells hold. What the next byte needs is not read back: that would take as
+/// long as the step.
 #[inline(never)]
 unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
     // SAFETY: bpf_loop passes on the context that `run` gave it.
@@ -156,13 +157,14 @@ unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
         put(&mut walk.failed, 1);
         return 1;
     }
+    let length = get(&walk.length);
+    let (mut state, mut at) = (get(&walk.state) as u32, get(&walk.position));
     let mut taken = 0;
     loop {
         if taken == CHUNK {
             return 0;
         }
         taken += 1;
-        let (state, at) = (get(&walk.state) as u32, get(&walk.position));
         // SAFETY: both lead into map values.
         let wanted = state.wrapping_add(unsafe { class(automaton, path, at) } as u32);
         if wanted / CELLS_PER_PAGE as u32 != number {
@@ -172,10 +174,11 @@ unsafe extern "C" fn step(_: u64, context: *mut c_void) -> i64 {
         let (found, usual) = unsafe {
             ((*page)[wanted as usize & (CELLS_PER_PAGE - 1)], (*page)[state as usize & (CELLS_PER_PAGE - 1)])
         };
-        put(&mut walk.state, chosen(state, found, usual) as u64);
-        put(&mut walk.position, at + 1);
-        let state = get(&walk.state) as u32;
-        if state == 0 || get(&walk.position) >= get(&walk.length) {
+        state = chosen(state, found, usual);
+        at += 1;
+        put(&mut walk.state, state as u64);
+        put(&mut walk.position, at);
+        if state == 0 || at >= length {
             return 1;
         }
         if state / CELLS_PER_PAGE as u32 != number {

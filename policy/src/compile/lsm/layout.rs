@@ -13,7 +13,7 @@ use super::block::{Block, Blocks};
 use super::minimise::Automaton;
 
 /// Most edges of a state that finds room nearly anywhere.
-const NARROW: usize = 4;
+const NARROW: usize = 12;
 
 /// The plan needs more than [`MAX_CELLS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
