@@ -338,6 +338,22 @@ fn eval_names_the_layers_and_the_line() {
 }
 
 #[test]
+fn eval_takes_words_as_a_run_would() {
+    let scene = scene();
+    // A bare name is looked up, a datagram goes by UDP, and what no layer judges is not called held.
+    let (_, stdout, _) = ask(&scene, &["eval", "repo.yaml", "--run", "sh"]);
+    assert!(stdout.contains(": run /") && !stdout.contains("/work/sh"), "{stdout}");
+    let (code, _, stderr) = ask(&scene, &["eval", "repo.yaml", "--run", "no-such-program"]);
+    assert!(code == 2 && stderr.contains("write ./no-such-program"), "{stderr}");
+    let (code, _, stderr) = ask(&scene, &["eval", "repo.yaml", "--open", "~/.ssh/id"]);
+    assert!(code == 2 && stderr.contains("only a shell knows"), "{stderr}");
+    let (_, stdout, _) = ask(&scene, &["eval", "repo.yaml", "--send", "10.0.0.1:53"]);
+    assert!(stdout.contains("port 53 udp"), "{stdout}");
+    let (code, _, stderr) = ask(&scene, &["eval", "repo.yaml", "--access", "write", "--run", "/bin/ls"]);
+    assert!(code == 2 && stderr.contains("--access"), "{stderr}");
+}
+
+#[test]
 fn the_schema_is_json_of_the_draft_that_it_names() {
     let scene = Scene::new();
     let (code, stdout, _) = ask(&scene, &["schema"]);

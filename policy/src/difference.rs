@@ -65,7 +65,11 @@ type Items = BTreeMap<(usize, &'static str, String), Facts>;
 /// What changes from `before` to `after`, in the order of sections and names. Names of policies, descriptions and
 /// examples are no part of it.
 pub fn difference(before: &Policy, after: &Policy) -> Vec<Item> {
-    let (before, after) = (items(before), items(after));
+    let (mut old, mut new) = (items(before), items(after));
+    // A rule of the one may be inherited by the other: then it is the same rule, under its full name.
+    as_inherited(&mut old, before.name(), &new);
+    as_inherited(&mut new, after.name(), &old);
+    let (before, after) = (old, new);
     let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
@@ -81,6 +85,21 @@ pub fn difference(before: &Policy, after: &Policy) -> Vec<Item> {
         (change != Change::Changed || !item.keys.is_empty()).then_some(item)
     });
     items.collect()
+}
+
+/// Names own rules of the policy `name` as `others` name them that inherit them.
+fn as_inherited(items: &mut Items, name: &str, others: &Items) {
+    let full = |key: &(usize, &'static str, String)| (key.0, key.1, format!("{name}/{}", key.2));
+    let inherited: Vec<_> = items
+        .keys()
+        .filter(|key| others.contains_key(&full(key)) && !others.contains_key(*key))
+        .cloned()
+        .collect();
+    for key in inherited {
+        if let Some(facts) = items.remove(&key) {
+            items.insert(full(&key), facts);
+        }
+    }
 }
 
 fn changes(before: &Facts, after: &Facts) -> Vec<KeyChange> {

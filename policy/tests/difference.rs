@@ -83,3 +83,21 @@ fn what_is_the_same_does_not_differ_and_the_way_back_is_the_mirror() {
         assert_eq!(keys, turned);
     }
 }
+
+#[test]
+fn a_rule_that_the_other_inherits_is_the_same_rule() {
+    let strict =
+        policy::extend::SHIPPED.iter().find(|(name, _)| name.starts_with("strict@")).expect("it ships").1;
+    let mut variables = Variables::new();
+    for (name, value) in
+        [("HOME", "/home/a"), ("TMP", "/tmp"), ("WORKSPACE", "/home/a/w"), ("RUN_DIR", "/r"), ("UID", "1")]
+    {
+        variables.set(name, value).unwrap();
+    }
+    let parse = |text: &str| Policy::parse("p.yaml", text, &variables).unwrap_or_else(|e| panic!("{e}"));
+    let own = "version: 1\nname: own\nextends: [strict@1]\nfiles:\n  rules:\n    \
+               - { name: x, deny: [read], path: [/srv/x] }\n";
+    let (strict, own) = (parse(strict), parse(own));
+    assert_eq!(told(&strict, &own), ["added files/x deny: +read path: +/srv/x"]);
+    assert_eq!(told(&own, &strict), ["removed files/x deny: -read path: -/srv/x"]);
+}

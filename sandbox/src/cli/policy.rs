@@ -95,8 +95,9 @@ pub struct PolicyEvalArgs {
     pub open: Option<PathBuf>,
 
     /// How to open it: some of read,write,create,delete,attributes,load
-    #[arg(long, value_name = "ACCESS", value_delimiter = ',', default_value = "read", requires = "open")]
-    pub access: Vec<String>,
+    /// [default: read]
+    #[arg(long, value_name = "ACCESS", value_delimiter = ',', requires = "open")]
+    pub access: Option<Vec<String>>,
 
     /// Execute this file
     #[arg(long, value_name = "PATH", group = "act")]

@@ -166,11 +166,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let mut notes: Vec<String> = Vec::new();
     let given = |policy: &&::policy::Policy| guard.is_none() || policy.name() != guard::NAME;
     for policy in mode.policies().into_iter().flat_map(|policies| policies.iter()).filter(given) {
-        // What an inherited rule follows is of interest to `policy check`.
-        let own = policy
-            .notes()
-            .iter()
-            .filter(|note| note.place.line > 0 || note.severity == ::policy::Severity::Warning);
+        // Remarks are of interest to `policy check`.
+        let own = policy.notes().iter().filter(|note| note.severity == ::policy::Severity::Warning);
         notes.extend(own.map(|note| format!("policy {}: {}", policy.name(), note.text)));
     }
     if let Mode::Audit(policies) = &mode {

@@ -21,6 +21,8 @@ struct Told {
     title: String,
     groups: Vec<Group>,
     more: u64,
+    /// Groups that were not asked for.
+    left_out: usize,
 }
 
 /// Runs `sandbox why`.
@@ -29,18 +31,28 @@ struct Told {
 /// There is no such run, its log cannot be read, or output cannot be written.
 pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
     let wanted = Wanted::new(args)?;
-    let told = match &args.run {
+    let mut told = match &args.run {
         Some(run) => recorded(run, &wanted)?,
-        None => match from_inside(&wanted)? {
+        None => match from_inside()? {
             Some(told) => told,
             None => recorded("last", &wanted)?,
         },
     };
+    let before = told.groups.len();
+    told.groups.retain(|group| wanted.includes(group));
+    told.left_out += before - told.groups.len();
+    let nothing_matches = told.groups.is_empty() && told.left_out > 0;
+    if nothing_matches {
+        let (left_out, noun) = (told.left_out, if told.left_out == 1 { "group" } else { "groups" });
+        say(&format!(
+            "nothing matches --rule or --path; without them there are {left_out} {noun} of denials"
+        ));
+    }
     let mut out = Vec::new();
     if args.json {
         told.groups.iter().for_each(|group| lines::write(group, &mut out));
         lines::write_more(told.more, &mut out);
-    } else {
+    } else if !nothing_matches {
         out = page::page(&told.title, &told.groups, told.more).into_bytes();
     }
     match std::io::stdout().write_all(&out) {
@@ -51,13 +63,10 @@ pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
 }
 
 /// From the runner, where this process is in an enforced run.
-fn from_inside(wanted: &Wanted<'_>) -> anyhow::Result<Option<Told>> {
+fn from_inside() -> anyhow::Result<Option<Told>> {
     let answer = ask().context("the runner of this run did not answer; try again")?;
     let title = "this run, so far".to_owned();
-    Ok(answer.map(|mut answer| {
-        answer.groups.retain(|group| wanted.includes(group));
-        Told { title, groups: answer.groups, more: answer.more }
-    }))
+    Ok(answer.map(|answer| Told { title, groups: answer.groups, more: answer.more, left_out: 0 }))
 }
 
 /// From the record of a run.
@@ -68,7 +77,9 @@ fn recorded(which: &str, wanted: &Wanted<'_>) -> anyhow::Result<Told> {
     if !found.judged {
         say(&format!("no policy judged the run {}", run.id));
     }
+    let before = found.groups.len();
     found.groups.retain(|group| wanted.includes(group));
+    let left_out = before - found.groups.len();
     if let Some(policies) = &found.policies {
         let left = Remedies::new(policies).fill(&mut found.groups, Instant::now() + SEARCH);
         if left > 0 {
@@ -78,7 +89,7 @@ fn recorded(which: &str, wanted: &Wanted<'_>) -> anyhow::Result<Told> {
         }
     }
     let title = format!("run {}", crate::review::text::safe(run.id.as_bytes()));
-    Ok(Told { title, groups: found.groups, more: found.more })
+    Ok(Told { title, groups: found.groups, more: found.more, left_out })
 }
 
 /// Which groups were asked for.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use policy::other_names::Marks;
-use policy::{Mode, Policies, Policy};
+use policy::{Mode, Policies, Policy, compile};
 use sha2::{Digest, Sha256};
 
 use super::Applied;
@@ -93,6 +93,8 @@ pub fn prepare(
             ));
         }
         applied.notes.extend(still_closed(&policies, &beginning.policies));
+    } else {
+        applied.notes.extend(given.iter().flat_map(not_judged));
     }
     let list: Vec<&Policy> = policies.iter().collect();
     let text_of = |error: crate::sensor::SensorError| format!("{:#}", anyhow::Error::new(error));
@@ -106,6 +108,17 @@ pub fn prepare(
     applied.changed = true;
     let (policies, marks) = (Arc::new(policies), terms.marks());
     Ok(Prepared::Change(Box::new(Change { policies, planned, marks, applied, peer, widen })))
+}
+
+/// What of a policy nobody judges in a run that only audits.
+fn not_judged(policy: &Policy) -> Vec<String> {
+    let (_, unjudged) = compile::lsm::expressible(policy);
+    let unjudged = unjudged.iter().filter(|unheld| unheld.what != compile::Unsupported::Ask);
+    let lines = unjudged.map(|unheld| format!("not judged in this run: {unheld}"));
+    let env = policy.settings().env.as_ref().map(|_| {
+        format!("`env` of {} has no effect: the command has its environment already", policy.name())
+    });
+    lines.chain(env).collect()
 }
 
 /// What policies say of things that are settled when a run starts, where they say it otherwise.

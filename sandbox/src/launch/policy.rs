@@ -38,7 +38,7 @@ pub enum PolicyError {
         name: String,
     },
     /// The file is no policy; the text has file, line and column.
-    #[error("{errors}{}", .workspace.as_ref().map(|why| format!("\n{why}")).unwrap_or_default())]
+    #[error("{}", invalid(.errors, .workspace.as_deref()))]
     Invalid {
         /// All of its errors.
         errors: policy::Errors,
@@ -62,6 +62,18 @@ pub enum PolicyError {
     /// A variable has a value that it may not have.
     #[error(transparent)]
     Variable(#[from] GivenFault),
+}
+
+/// The errors of a policy. Where nothing is wrong but that there is no workspace, that is the one to tell: who reads it
+/// may not have written the policy.
+fn invalid(errors: &policy::Errors, workspace: Option<&str>) -> String {
+    match workspace {
+        Some(why) if errors.iter().all(|error| error.problem.to_string().contains("${WORKSPACE}")) => {
+            format!("the policy speaks of ${{WORKSPACE}}, and there is none: {why}")
+        }
+        Some(why) => format!("{errors}\n{why}"),
+        None => errors.to_string(),
+    }
 }
 
 /// Where a run happens, as far as a policy's variables depend on it.
@@ -183,6 +195,11 @@ fn shipped(name: &Path) -> Option<(&'static str, &'static str)> {
     named.max_by_key(|(found, _)| version(found)).copied()
 }
 
+/// Whether a policy of this name ships.
+pub fn ships(name: &Path) -> bool {
+    shipped(name).is_some()
+}
+
 fn shipped_names() -> String {
     SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
@@ -298,7 +315,11 @@ mod tests {
     fn a_home_directory_is_no_workspace_and_the_reason_is_told() {
         let home = tempfile::tempdir().unwrap();
         let error = try_load(OF_THE_WORKSPACE, home.path(), home.path(), None).unwrap_err().to_string();
-        assert!(error.contains("p.yaml:6:") && error.contains("--workspace"), "{error}");
+        assert!(error.contains("speaks of ${WORKSPACE}") && error.contains("--workspace"), "{error}");
+        // Other errors are told, too.
+        let wrong = OF_THE_WORKSPACE.replace("version: 1", "version: 2");
+        let error = try_load(&wrong, home.path(), home.path(), None).unwrap_err().to_string();
+        assert!(error.contains("p.yaml:1:") && error.contains("--workspace"), "{error}");
         let other = OF_THE_WORKSPACE.replace("${WORKSPACE}", "/srv");
         assert!(try_load(&other, home.path(), home.path(), None).is_ok());
         assert!(matches!(

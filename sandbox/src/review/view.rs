@@ -81,6 +81,7 @@ pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Re
 
     let mut timeline = Timeline::new(detail);
     let mut begun = None;
+    let mut unheld: Vec<String> = Vec::new();
     let mut lines = Lines::new(open(&path)?, 0);
     let mut unread = 0u64;
     while let Some(line) = lines.next_line().map_err(|e| log_error("read", &path, e))? {
@@ -88,6 +89,11 @@ pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Re
         match Record::parse(line.text) {
             Ok(record) => {
                 begun = begun.or(record.uint("mono_ns"));
+                if record.text("event_type") == Some("run_start") {
+                    unheld.extend(
+                        record.list("unheld").unwrap_or_default().iter().map(|line| text::safe(line)),
+                    );
+                }
                 timeline.add(&record);
             }
             Err(_) => unread += 1,
@@ -95,6 +101,10 @@ pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Re
     }
     let story = timeline.finish();
     let begun = begun.unwrap_or(0);
+    for line in unheld {
+        // Writing to a String does not fail.
+        let _ = writeln!(page, "not held  {line}");
+    }
     tell_denials(&mut page, &story, begun);
     tell_story(&mut page, &story.entries, begun, size.limit);
     if unread > 0 {

@@ -70,6 +70,6 @@ fn cannot_have_one(run: &Found) -> Option<&'static str> {
         return Some("it has ended");
     }
     meta.policy.is_none().then_some(
-        "it only records: it began without a policy; start it with --audit or --enforce to apply others later",
+        "it only records: it began without a policy; start it with --policy or --enforce to apply others later",
     )
 }

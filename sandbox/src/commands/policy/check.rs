@@ -10,6 +10,7 @@ use policy::{Note, Policy, Severity};
 use super::{Place, print};
 use crate::cli::PlaceArgs;
 use crate::exit::Exit;
+use crate::launch::policy::PolicyError;
 use crate::review::text::safe;
 use crate::sensor::HELD_BY_LSM;
 
@@ -21,8 +22,10 @@ pub fn execute(files: &[PathBuf], at: &PlaceArgs, on_warning: Exit) -> anyhow::R
         let policy = match place.read(file) {
             Ok(policy) => policy,
             Err(error) => {
+                let not_read = matches!(error, PolicyError::Read { .. } | PolicyError::Unknown { .. });
                 eprintln!("{:#}", anyhow::Error::from(error));
-                exit = Exit::FAILURE;
+                // A wrong policy is the worse news.
+                exit = if not_read && exit != Exit::FAILURE { Exit::USAGE } else { Exit::FAILURE };
                 continue;
             }
         };
@@ -33,10 +36,17 @@ pub fn execute(files: &[PathBuf], at: &PlaceArgs, on_warning: Exit) -> anyhow::R
             exit = Exit::FAILURE;
             continue;
         }
-        if exit == Exit::SUCCESS && doubts.iter().any(|doubt| doubt.severity == Severity::Warning) {
+        let warnings = doubts.iter().filter(|doubt| doubt.severity == Severity::Warning).count();
+        if exit == Exit::SUCCESS && warnings > 0 {
             exit = on_warning;
         }
         print(&checked(file, &policy)?)?;
+        if warnings > 0 && on_warning != Exit::SUCCESS {
+            print(&format!(
+                "  {warnings} {} (--strict)\n",
+                if warnings == 1 { "warning counts" } else { "warnings count" }
+            ))?;
+        }
     }
     Ok(exit)
 }

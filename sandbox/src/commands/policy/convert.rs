@@ -11,13 +11,19 @@ use super::{Place, print};
 use crate::cli::{Dialect, PolicyConvertArgs, Written};
 use crate::enforce::seccomp::profile::profile;
 use crate::exit::Exit;
-use crate::launch::policy::read;
+use crate::launch::policy::{read, ships};
 use crate::review::text::safe;
 
 pub fn execute(args: &PolicyConvertArgs) -> anyhow::Result<Exit> {
-    let bytes = read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    // One that ships has no file.
+    let ships = args.from.is_none() && ships(&args.file);
+    let bytes = match ships {
+        true => Vec::new(),
+        false => read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?,
+    };
     let source = match args.from {
         Some(Dialect::Policy) => None,
+        None if ships => None,
         Some(Dialect::Kubearmor) => Some(Source::KubeArmor),
         Some(Dialect::Openclaw) => Some(Source::Gateway),
         None => recognise(&bytes),
@@ -26,7 +32,12 @@ pub fn execute(args: &PolicyConvertArgs) -> anyhow::Result<Exit> {
     let converted = match (source, args.to) {
         (Some(source), Written::Policy) => foreign(&place, source, &args.file, &bytes)?,
         (None, Written::Policy) => {
-            bail!("{} is a policy already; choose another language with --to", args.file.display())
+            let file = args.file.display();
+            place.read(&args.file).map_err(|error| {
+                let why = anyhow::Error::new(error);
+                anyhow::anyhow!("{file} is of no language that is known here (--from names one):\n{why:#}")
+            })?;
+            bail!("{file} is a policy already; choose another language with --to")
         }
         (Some(_), _) => bail!("a policy of another tool is converted to a policy first: leave out --to"),
         (None, to) => {

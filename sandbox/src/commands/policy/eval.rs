@@ -1,6 +1,7 @@
 //! `sandbox policy eval`: what a policy decides about one attempt, by which rule, which layers hold that rule, and
 //! what would allow it.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +20,7 @@ use super::suggested::{self, Line};
 use super::{Place, print, print_json};
 use crate::cli::PolicyEvalArgs;
 use crate::exit::Exit;
+use crate::launch::program::Program;
 use crate::review::text::safe;
 use crate::sensor::HELD_BY_LSM;
 
@@ -50,18 +52,23 @@ struct OnTrial<'a> {
 pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
     let place = Place::here(&args.place)?;
     let policy = place.read(&args.file)?;
-    let exe = args.by.as_deref().map(resolved).transpose()?.unwrap_or_default();
+    let exe = args.by.as_deref().map(|by| program(&place, by)).transpose()?.unwrap_or_default();
     // Who is named acts by itself; of one who is not nothing is known.
     let known: &[&[u8]] = if args.by.is_some() { &[] } else { Subject::UNKNOWN.ancestors };
     let subject = Subject { exe: exe.as_os_str().as_bytes(), ancestors: known };
-    let (attempt, words) = attempt(args)?;
+    let (attempt, words) = attempt(&place, args)?;
     let act = attempt.act();
     let verdict = evaluate::judge(&policy, &subject, &act);
     let suggestion = suggest::narrowest(&policy, &subject, &act, &place.variables()?);
     let trial = verdict.audited.as_ref();
     let deciding =
         trial.filter(|_| verdict.decision == Decision::Allow).map_or(verdict.rule, |trial| trial.rule);
-    let not_held = not_held(&policy, deciding, &act)?;
+    let mut not_held = not_held(&policy, deciding, &act)?;
+    if let Act::Network { accesses, .. } = &act {
+        let unknown = accesses.iter().filter(|access| !HELD_BY_LSM.contains(access));
+        let lines = unknown.map(|access| format!("no layer judges `{access}`"));
+        not_held.extend(lines.filter(|_| not_held.is_empty()).collect::<Vec<_>>());
+    }
     let layers: Vec<&'static str> = if not_held.is_empty() { vec!["lsm"] } else { Vec::new() };
     if args.json {
         let found = suggestion.as_ref().ok();
@@ -115,14 +122,17 @@ impl Attempt {
 }
 
 /// The attempt, and its words.
-fn attempt(args: &PolicyEvalArgs) -> anyhow::Result<(Attempt, String)> {
+fn attempt(place: &Place, args: &PolicyEvalArgs) -> anyhow::Result<(Attempt, String)> {
     if let Some(path) = &args.open {
-        let (path, accesses) = (resolved(path)?, accesses(&args.access)?);
+        let (path, accesses) = (resolved(path)?, accesses(args.access.as_deref())?);
         let words = format!("{accesses} {}", shown(&path));
         return Ok((Attempt::Open(accesses, path), words));
     }
+    if args.access.is_some() {
+        bail!("--access says how to open a file: it goes with --open");
+    }
     if let Some(path) = &args.run {
-        let path = resolved(path)?;
+        let path = program(place, path)?;
         let words = format!("run {}", shown(&path));
         return Ok((Attempt::Run(path), words));
     }
@@ -135,7 +145,9 @@ fn attempt(args: &PolicyEvalArgs) -> anyhow::Result<(Attempt, String)> {
     let Some((access, end)) = ends.into_iter().find_map(|(access, end)| Some((access, end.as_ref()?))) else {
         bail!("nothing to judge: give one of --open, --run, --connect, --send, --bind, --listen");
     };
-    let (address, protocol) = socket_address(end)?;
+    // A send has an address of its own where there is no connection: that is UDP's way.
+    let usual = if access == Access::Send { Protocol::Udp } else { Protocol::Tcp };
+    let (address, protocol) = socket_address(end, usual)?;
     let words = format!("{access} {} port {} {}", address.ip(), address.port(), protocol_name(protocol));
     Ok((Attempt::End(access, address, protocol), words))
 }
@@ -176,14 +188,30 @@ fn told(
     text + &suggested::told(suggestion)
 }
 
+/// A program: a bare name is looked up as a run would.
+fn program(place: &Place, name: &Path) -> anyhow::Result<PathBuf> {
+    if name.components().count() != 1 || name.as_os_str().as_bytes().contains(&b'/') {
+        return resolved(name);
+    }
+    let found = Program::find(&[name.as_os_str().to_owned()], place.target.environment());
+    match found {
+        Ok(program) => resolved(Path::new(OsStr::from_bytes(program.candidates()[0].as_bytes()))),
+        Err(error) => bail!("{error}; write ./{} for the file in this directory", shown(name)),
+    }
+}
+
 /// The path as the kernel would resolve it; where it is not there, only made absolute.
 fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
+    if path.starts_with("~") {
+        bail!("{}: only a shell knows what `~` means; leave it without quotes", shown(path));
+    }
     let absolute = || std::path::absolute(path).context("cannot read the current directory");
     path.canonicalize().or_else(|_| absolute())
 }
 
-fn accesses(words: &[String]) -> anyhow::Result<AccessSet> {
+fn accesses(words: Option<&[String]>) -> anyhow::Result<AccessSet> {
     let files = SectionKind::Files.accesses();
+    let Some(words) = words else { return Ok(Access::Read.into()) };
     let mut set = AccessSet::EMPTY;
     for word in words {
         match files.iter().find(|access| access.name() == word) {
@@ -194,10 +222,14 @@ fn accesses(words: &[String]) -> anyhow::Result<AccessSet> {
     Ok(set)
 }
 
-/// `ADDRESS:PORT`, then `/tcp` or `/udp`; TCP where neither is given.
-fn socket_address(text: &str) -> anyhow::Result<(SocketAddr, Protocol)> {
+/// `ADDRESS:PORT`, then `/tcp` or `/udp`; `usual` where neither is given.
+fn socket_address(text: &str, usual: Protocol) -> anyhow::Result<(SocketAddr, Protocol)> {
+    if text.starts_with("unix:") {
+        bail!("{text:?}: no layer judges unix sockets by their names yet, so there is nothing to try");
+    }
     let (address, protocol) = match text.split_once('/') {
-        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+        None => (text, usual),
+        Some((address, "tcp")) => (address, Protocol::Tcp),
         Some((address, "udp")) => (address, Protocol::Udp),
         Some((_, other)) => {
             bail!("{text:?} names no protocol that rules know: {other:?}; write /tcp or /udp")
