@@ -207,7 +207,9 @@ proptest! {
                     let strictest = each.iter().map(|verdict| verdict.decision).max();
                     prop_assert_eq!(Some(verdict.decision), strictest);
                     prop_assert!(verdict.decision >= ab.judge(&subject, &act).decision);
-                    let first = each.iter().filter(|one| one.decision == verdict.decision).map(|one| one.rule).min();
+                    // Rules before defaults, and of those the first by name.
+                    let deciding = each.iter().filter(|one| one.decision == verdict.decision).map(|one| one.rule);
+                    let first = deciding.reduce(|a, b| if b.precedes(a) { b } else { a });
                     prop_assert_eq!(Some(verdict.rule), first);
                     let would = each.iter().filter_map(|one| one.audited.as_ref().map(|audited| audited.decision)).max();
                     prop_assert_eq!(verdict.audited.map(|audited| audited.decision), would.filter(|w| *w > verdict.decision));

@@ -275,19 +275,19 @@ impl Sensor {
         self.terms.take()
     }
 
-    /// Puts other policies in force. When this returns, no hook looks at those before any more.
+    /// Puts other policies in force. When this returns, no hook that does not sleep looks at those before any more.
     ///
     /// # Errors
     /// The kernel refuses; what was in force still is.
     pub fn apply(&mut self, planned: &Planned) -> Result<(), ObjectError> {
         let Some(plan) = &planned.plan else { return Ok(()) };
         let installed = lsm::install(&self.object, SLOT, plan)?;
-        if let Some(before) = self.installed.last_mut() {
-            // The others are in force. What cannot be removed of those before is never asked again: their number is
-            // not given twice.
-            let _ = lsm::remove(&self.object, before);
-        }
         self.installed.push(installed);
+        // What belonged to the last one stays for one more: a program that sleeps may still look at it. What cannot be
+        // removed is never asked again: a number is not given twice.
+        if let Some(older) = self.installed.iter_mut().nth_back(2) {
+            let _ = lsm::remove(&self.object, older);
+        }
         Ok(())
     }
 

@@ -11,6 +11,17 @@ pub struct SeccompPlan {
     pub calls: Vec<ClosedCall>,
     /// Sockets that cannot be made (EPERM).
     pub sockets: Vec<ClosedSocket>,
+    /// Commands of calls that fail with EPERM.
+    pub commands: Vec<ClosedCommand>,
+}
+
+/// A command of a call that does many things: its second argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedCommand {
+    /// The call.
+    pub call: &'static str,
+    /// The argument's value. Linux's, the same on every architecture.
+    pub command: u32,
 }
 
 /// A call that is closed.
@@ -63,6 +74,10 @@ const CLOSED: [(&str, &[&str]); 8] = [
     ("clock", &["settimeofday", "clock_settime", "adjtimex", "clock_adjtime"]),
 ];
 
+/// What names another process to be signalled when a descriptor is ready (fcntl(2): F_SETOWN, F_SETOWN_EX; FIOSETOWN and
+/// SIOCSPGRP of ioctl(2)): the kernel sends that signal, whichever F_SETSIG has chosen, without asking `task_kill`.
+const OWNERS: [(&str, u32); 4] = [("fcntl", 8), ("fcntl", 15), ("ioctl", 0x8901), ("ioctl", 0x8902)];
+
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
 /// RDS, PPPoX, TIPC, RxRPC, SMC: they put an IP address into an address of their own, which no rule of a policy
@@ -90,7 +105,9 @@ pub fn compile(allowed: &[&str]) -> SeccompPlan {
         });
         protocols.chain([ClosedSocket { family, kind: Some(SOCK_SEQPACKET), protocol: None }])
     });
-    SeccompPlan { calls, sockets: families.chain(ip).collect() }
+    let owners = OWNERS.into_iter().filter(|_| !allowed.contains(&"signal-outside"));
+    let commands = owners.map(|(call, command)| ClosedCommand { call, command }).collect();
+    SeccompPlan { calls, sockets: families.chain(ip).collect(), commands }
 }
 
 /// The words of `kernel` that the filter closes.
@@ -114,6 +131,8 @@ mod tests {
             assert_eq!(names(&[word]), without, "{word}");
         }
         assert_eq!(names(&KERNEL), UNSEEN);
+        assert_eq!(compile(&[]).commands.len(), OWNERS.len());
+        assert_eq!(compile(&["signal-outside"]).commands, []);
         assert_eq!(all.len(), 26);
     }
 }

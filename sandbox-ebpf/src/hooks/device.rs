@@ -31,12 +31,20 @@ const DEVICES: [u32; 11] = [
 const MAJORS: [u32; 4] = [21, 90, 162, 202];
 
 /// Superblocks (include/uapi/linux/magic.h) on which every file is a setting of the kernel's: sysfs, securityfs,
-/// debugfs, tracefs, configfs, efivarfs, binfmt_misc.
-const SETTINGS: [u64; 7] =
-    [0x6265_6572, 0x7363_6673, 0x6462_6720, 0x7472_6163, 0x6265_6570, 0xde5e_81e4, 0x4249_4e4d];
+/// debugfs, tracefs, configfs, efivarfs, binfmt_misc; and control groups, in both versions: who may write there ends and
+/// freezes whatever runs in a group, be it root's (`cgroup.kill` asks no hook).
+const SETTINGS: [u64; 9] = [
+    0x6265_6572,
+    0x7363_6673,
+    0x6462_6720,
+    0x7472_6163,
+    0x6265_6570,
+    0xde5e_81e4,
+    0x4249_4e4d,
+    0x27_e0eb,
+    0x6367_7270,
+];
 const PROC: u64 = 0x9fa0;
-/// The first version of control groups.
-const CGROUP: u64 = 0x27_e0eb;
 
 const fn device(major: u32, minor: u32) -> u32 {
     major << 20 | minor
@@ -55,7 +63,6 @@ pub fn act(file: u64, wanted: u16) -> u32 {
     let raw = equal(kind as u64, S_IFBLK as u64) | equal(kind as u64, S_IFCHR as u64) & is_raw(inode) | core;
     let write = (wanted / access::WRITE & 1) as u64;
     let mut setting = within_proc & is_global(inode);
-    setting |= equal(magic, CGROUP) & named(file, u64::from_le_bytes(*b"release_"), 13);
     let mut index = 0;
     while index < SETTINGS.len() {
         setting |= equal(magic, SETTINGS[index]);

@@ -348,5 +348,5 @@ fn unjudged(subject: &Subject) -> i32 {
     }
     next_kseq(subject.slot);
     counter!(subject.slot, lost);
-    if subject.config.mode == Mode::Enforce as u32 { EACCES } else { 0 }
+    if subject.mode == Mode::Enforce as u32 { EACCES } else { 0 }
 }

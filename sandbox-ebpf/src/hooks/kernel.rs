@@ -103,7 +103,7 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let asked = if own { kernel::PTRACE_OWN } else { kernel::PTRACE_ANY };
     if mode & PTRACE_MODE_NOAUDIT != 0 {
         // A look that expects to be refused, as ps(1) has it: no attempt.
-        let open = subject.config.mode != Mode::Enforce as u32 || allowed(&subject).1 & asked != 0;
+        let open = subject.mode != Mode::Enforce as u32 || allowed(&subject).1 & asked != 0;
         return if open { 0 } else { refusal() };
     }
     judge(&subject, asked, None, [pid(child), mode as u64])
@@ -211,7 +211,7 @@ fn judge_in(subject: &Subject, act: u32, at: Option<(u64, u64)>, numbers: [u64; 
     let Some(place) = Workplace::enter() else {
         next_kseq(subject.slot);
         counter!(subject.slot, lost);
-        return if denied && subject.config.mode == Mode::Enforce as u32 { refusal() } else { 0 };
+        return if denied && subject.mode == Mode::Enforce as u32 { refusal() } else { 0 };
     };
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };

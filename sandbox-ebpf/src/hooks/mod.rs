@@ -51,7 +51,8 @@ pub const CREATE: u64 = 1;
 #[derive(Clone, Copy)]
 pub struct Subject {
     pub slot: u32,
-    pub config: &'static RunConfig,
+    /// A [`Mode`], as it was when the hook began.
+    pub mode: u32,
     /// Null where task storage is busy.
     member: *mut Member,
 }
@@ -77,13 +78,18 @@ impl Subject {
             unsafe { (*member).slot }
         };
         let config = RUN_CONFIG.get(slot)?;
-        if config.mode == Mode::Idle as u32 { None } else { Some(Subject { slot, config, member }) }
+        // Once: the run may be ended meanwhile, and what a hook began as law it ends as law.
+        // SAFETY: the field lies in a map value.
+        let mode = unsafe { core::ptr::read_volatile(&raw const config.mode) };
+        if mode == Mode::Idle as u32 { None } else { Some(Subject { slot, mode, member }) }
     }
 
     /// A run, and a task of which nothing is known.
     #[inline(always)]
     pub fn nobody(slot: u32, config: &'static RunConfig) -> Subject {
-        Subject { slot, config, member: core::ptr::null_mut() }
+        // SAFETY: the field lies in a map value.
+        let mode = unsafe { core::ptr::read_volatile(&raw const config.mode) };
+        Subject { slot, mode, member: core::ptr::null_mut() }
     }
 
     /// The current task's run, as a hook begins: else what the hook answers, which is another program's denial,
@@ -124,7 +130,7 @@ impl Subject {
     pub fn executes(&self, sure: u64, may: u64) {
         if self.member.is_null() {
             // It would go on as who it was before.
-            if self.config.mode == Mode::Enforce as u32 {
+            if self.mode == Mode::Enforce as u32 {
                 // SAFETY: the helper takes no pointer.
                 unsafe { bpf_send_signal(SIGKILL) };
             }
@@ -141,7 +147,7 @@ impl Subject {
     /// Whether the run has been ended; then the task is killed too.
     #[inline(always)]
     fn ended(&self) -> bool {
-        let ended = self.config.mode == Mode::Ended as u32;
+        let ended = self.mode == Mode::Ended as u32;
         if ended {
             // SAFETY: the helper takes no pointer. Should it fail, the next hook tries again.
             unsafe { bpf_send_signal(SIGKILL) };
@@ -152,7 +158,7 @@ impl Subject {
     /// Whether there is a policy to judge by.
     #[inline(always)]
     pub fn judged(&self) -> bool {
-        self.config.mode == Mode::Audit as u32 || self.config.mode == Mode::Enforce as u32
+        self.mode == Mode::Audit as u32 || self.mode == Mode::Enforce as u32
     }
 }
 
@@ -322,7 +328,7 @@ pub fn conclude(
     denial: i32,
 ) -> i32 {
     // SAFETY: the scratch is a map value.
-    let recorded = unsafe { report(scratch, subject.slot, subject.config.mode, matter.packed()) };
+    let recorded = unsafe { report(scratch, subject.slot, subject.mode, matter.packed()) };
     if recorded != 0 {
         fill(&mut scratch.header, &scratch.finding);
         // SAFETY: as above.

@@ -76,7 +76,7 @@ fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u8) 
         // There is no room to tell of it in: the attempt has its number, and counts as lost.
         next_kseq(subject.slot);
         counter!(subject.slot, lost);
-        return if subject.config.mode == Mode::Enforce as u32 { EPERM } else { 0 };
+        return if subject.mode == Mode::Enforce as u32 { EPERM } else { 0 };
     };
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };
@@ -138,7 +138,7 @@ pub fn judge_received(subject: &Subject, socket: u64, access: u8) -> i32 {
     let Some(place) = Workplace::enter() else {
         next_kseq(subject.slot);
         counter!(subject.slot, lost);
-        return if subject.config.mode == Mode::Enforce as u32 { EPERM } else { 0 };
+        return if subject.mode == Mode::Enforce as u32 { EPERM } else { 0 };
     };
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };

@@ -64,7 +64,7 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
     let calls = [Kind::Mknod, Kind::Open, Kind::Bind];
     match subject(ctx.arg(4)) {
         Ok(subject) => {
-            let enforced = subject.config.mode == Mode::Enforce as u32;
+            let enforced = subject.mode == Mode::Enforce as u32;
             let access = access::CREATE | if enforced { write_of_creation() } else { 0 };
             let matter = Matter { calls, access, tell: Tell::Named, ..TOLD };
             one(&subject, entry_in(ctx.arg(0), ctx.arg(1)), (Kind::Mknod, matter))
@@ -337,5 +337,5 @@ fn is_directory(dentry: u64) -> u64 {
 pub(super) fn unjudged(subject: &Subject) -> i32 {
     next_kseq(subject.slot);
     counter!(subject.slot, lost);
-    if subject.config.mode == Mode::Enforce as u32 { EACCES } else { 0 }
+    if subject.mode == Mode::Enforce as u32 { EACCES } else { 0 }
 }

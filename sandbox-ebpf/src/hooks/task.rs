@@ -23,7 +23,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         unsafe { bpf_task_storage_get(MEMBERS.as_ptr(), child.cast(), core::ptr::null_mut(), CREATE) }
             as *mut Member;
     if member.is_null() {
-        if subject.config.mode == Mode::Enforce as u32 {
+        if subject.mode == Mode::Enforce as u32 {
             return EAGAIN;
         }
         counter!(subject.slot, untracked);

@@ -17,7 +17,6 @@ use crate::error::{Refusal, say};
 use crate::exit::{CommandStatus, Exit};
 use crate::launch::cgroup::Cgroup;
 use crate::launch::frontend::{Outcome, RecordEnd};
-use crate::launch::guard;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{ChildFailure, ChildStep, Summary};
 use crate::launch::identity::{Sudo, Target};
@@ -26,6 +25,7 @@ use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
 use crate::launch::standard;
+use crate::launch::{aliases, guard};
 use crate::record::store::{Account, Place, RunDir, RunName};
 use crate::record::time;
 use crate::settings::{ModeSetting, RunSettings, Verbosity};
@@ -243,26 +243,22 @@ fn load_policy(
     Ok(Law { mode, guard })
 }
 
-/// What is kept from the command in any case: the store and the run's directory, and the files of its policies under
-/// the names that they were given by and have.
+/// What is kept from the command in any case: the store and the run's directory, and the files of its policies, under
+/// all names that they have.
 fn guard(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<::policy::Policy> {
-    let store = place.store();
-    let records: Vec<&Path> = match run_dir.starts_with(&store) {
-        true => vec![&store],
-        false => vec![&store, run_dir],
+    let all = |paths: Vec<PathBuf>| -> anyhow::Result<Vec<PathBuf>> {
+        let mut names = Vec::new();
+        for path in paths {
+            names.extend(aliases::of(&std::path::absolute(path)?).context("cannot read the mounts")?);
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
     };
-    let mut names: Vec<PathBuf> = Vec::new();
+    let records = all(vec![place.store(), run_dir.to_owned()])?;
     // What comes out of a pipe is nobody's to change.
-    for file in files.iter().filter(|file| file.is_file()) {
-        let given = std::path::absolute(file)?;
-        // With `..` in it a name means what the directories before it mean, so it names no file by itself.
-        let names_it = !given.components().any(|part| part == std::path::Component::ParentDir);
-        names.extend(names_it.then_some(given));
-        names.push(fs::canonicalize(file)?);
-    }
-    names.sort();
-    names.dedup();
-    Ok(guard::policy(&records, &names)?)
+    let files = all(files.iter().filter(|file| file.is_file()).cloned().collect())?;
+    Ok(guard::policy(&records, &files)?)
 }
 
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME.

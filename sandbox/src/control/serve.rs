@@ -198,6 +198,11 @@ impl Desk {
         wait.recv().unwrap_or_else(|_| Err(OVER.to_owned()))?;
         self.in_force = policies;
         self.terms.adopt(adopted);
+        // Names that were made between the first look and the change.
+        let list: Vec<&Policy> = self.in_force.iter().collect();
+        if let Err(error) = self.terms.mark(&list) {
+            applied.notes.push(format!("files may have other names that are not denied: {error}"));
+        }
         if widen && let Err(error) = self.terms.forget_earlier_marks() {
             applied.notes.push(format!("files may still be denied by their other names: {error}"));
         }

@@ -25,6 +25,8 @@ fn number(name: &str) -> io::Result<Option<libc::c_long>> {
         "uselib" => libc::SYS_uselib,
         #[cfg(not(target_arch = "x86_64"))]
         "uselib" => return Ok(None),
+        "fcntl" => libc::SYS_fcntl,
+        "ioctl" => libc::SYS_ioctl,
         "io_uring_setup" => libc::SYS_io_uring_setup,
         "io_uring_enter" => libc::SYS_io_uring_enter,
         "io_uring_register" => libc::SYS_io_uring_register,
@@ -105,6 +107,13 @@ fn program(plan: &SeccompPlan) -> io::Result<BpfProgram> {
     }
     let sockets: Result<Vec<SeccompRule>, BackendError> = plan.sockets.iter().map(socket).collect();
     rules.insert(libc::SYS_socket, sockets.map_err(io::Error::other)?);
+    for closed in &plan.commands {
+        let Some(number) = number(closed.call)? else { continue };
+        let command = u64::from(closed.command);
+        let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command);
+        let rule = is.and_then(|is| SeccompRule::new(vec![is])).map_err(io::Error::other)?;
+        rules.entry(number).or_default().push(rule);
+    }
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno(libc::EPERM), architecture);
     let denials = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
     let mut program = guard();

@@ -223,7 +223,7 @@ fn v2_mount(line: &[u8]) -> Option<(PathBuf, PathBuf)> {
 }
 
 /// Space, tab, newline and backslash stand as three octal digits in mountinfo.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {

@@ -4,7 +4,7 @@
 //! inside the run is kept out as well; reading is not its matter.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use policy::{Errors, Policy, Variables, settings::KERNEL};
 
@@ -17,7 +17,7 @@ pub const NAME: &str = "runner";
 ///
 /// # Errors
 /// A path is longer than the language takes.
-pub fn policy(records: &[&Path], policies: &[PathBuf]) -> Result<Policy, Errors> {
+pub fn policy(records: &[PathBuf], policies: &[PathBuf]) -> Result<Policy, Errors> {
     // Paths go in as variables: nothing in their values is ever a pattern.
     let mut variables = Variables::new();
     let mut record_paths = Vec::new();
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn paths_are_taken_literally() {
-        let store = Path::new("/no/such/st*re [x]");
+        let store = PathBuf::from("/no/such/st*re [x]");
         let policy = policy(&[store], &[PathBuf::from("/no/such/${HOME}.yaml")]).unwrap();
         let denied = |access: Access, path: &str| {
             let verdict = evaluate::file(&policy, access.into(), path.as_bytes());

@@ -10,6 +10,7 @@
 //! ([`handshake`]) on which the death of a peer is a message too. What is observed and how it is recorded is
 //! not decided here: the collector brings it as [`Roles`].
 
+pub mod aliases;
 pub mod background;
 pub mod cgroup;
 pub mod child;

@@ -175,6 +175,8 @@ impl Search<'_> {
             return Ok(true);
         }
         let Ok(handle) = hold(path) else { return Ok(false) };
+        // Another file may have taken the name meanwhile: what is marked is what is held.
+        let Ok(found) = File::from(handle.try_clone().map_err(fault)?).metadata() else { return Ok(false) };
         let Marker { program, slot, marks, marked } = &mut *self.marker;
         let new = Mark { number: marks.count(), denied: 0 };
         let mark = marked.entry((found.dev(), found.ino())).or_insert(new);

@@ -72,6 +72,10 @@ pub fn profile(allowed: &[&str], denied: &[String]) -> Profile {
         args.extend(socket.protocol.map(|protocol| equal(2, protocol)));
         syscalls.push(Rule::denies(vec!["socket".to_owned()], args));
     }
+    for closed in &plan.commands {
+        let command = Argument { index: 1, value: closed.command.into(), value_two: None, op: "SCMP_CMP_EQ" };
+        syscalls.push(Rule::denies(vec![closed.call.to_owned()], vec![command]));
+    }
     let architecture = if cfg!(target_arch = "aarch64") { "SCMP_ARCH_AARCH64" } else { "SCMP_ARCH_X86_64" };
     Profile { default_action: "SCMP_ACT_ALLOW", architectures: vec![architecture], syscalls }
 }

@@ -3,8 +3,6 @@
 
 /// Where every file is a setting of the kernel's, but for [`OTHERS`].
 const SETTINGS: [&str; 2] = ["/sys/", "/proc/sys/"];
-/// Control groups.
-const GROUPS: &str = "/sys/fs/cgroup/";
 /// File systems whose usual place is below /sys, and whose files are no settings to the kernel side.
 const OTHERS: [&str; 6] = [
     "/sys/fs/bpf/",
@@ -74,9 +72,6 @@ fn is_raw(path: &str) -> bool {
 }
 
 fn is_setting(path: &str) -> bool {
-    if path.starts_with(GROUPS) {
-        return path.ends_with("/release_agent");
-    }
     if SETTINGS.iter().any(|begin| path.starts_with(begin)) {
         return !OTHERS.iter().any(|begin| path.starts_with(begin));
     }
@@ -124,6 +119,8 @@ mod tests {
             "/proc/sysrq-trigger",
             "/sys/power/state",
             "/sys/fs/cgroup/a/release_agent",
+            "/sys/fs/cgroup/a/cgroup.procs",
+            "/sys/fs/cgroup/a/cgroup.kill",
             "/sys/fs/ext4/sda1/trigger_fs_error",
             "/proc/12/net/pktgen/pgctrl",
             "/proc/self/task/13/net/xt_recent/x",
@@ -139,7 +136,6 @@ mod tests {
             "/dev/shm/sda",
             "/proc/self/oom_score_adj",
             "/proc/12/comm",
-            "/sys/fs/cgroup/a/cgroup.procs",
             "/home/u/dev/sda",
             "/dev/ram",
             "/dev/mapper",

@@ -140,7 +140,7 @@ impl Groups {
             pile.who.push(Arc::clone(who));
         }
         pile.accesses = pile.accesses.union(accesses);
-        pile.count += count;
+        pile.count = pile.count.saturating_add(count);
         if pile.programs.len() < PROGRAMS {
             let exe = safe(who.exe());
             if !exe.is_empty() && !pile.programs.contains(&exe) {

@@ -86,20 +86,20 @@ fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, View
                 continue;
             }
             Some("gap") => {
-                missed.lost += record.uint("lost").unwrap_or(1);
+                missed.lost = missed.lost.saturating_add(record.uint("lost").unwrap_or(1));
                 continue;
             }
             Some("proc_io_uring") => missed.rings += 1,
             Some(_) => {}
         }
         let count = record.uint("count").unwrap_or(1).max(1);
-        read.events += count;
+        read.events = read.events.saturating_add(count);
         let who = lineage.actor(&record);
         match attempt::read(&record, |pid| lineage.has_pid(pid)) {
             Reading::Nothing => {}
-            Reading::Unknown => missed.unknown += count,
+            Reading::Unknown => missed.unknown = missed.unknown.saturating_add(count),
             Reading::Asked(mut asked) => {
-                read.attempts += count;
+                read.attempts = read.attempts.saturating_add(count);
                 for part in &mut asked {
                     own(part, &listeners);
                     listeners.extend(listener(part));

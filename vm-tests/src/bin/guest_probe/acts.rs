@@ -21,6 +21,7 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
         // A descriptor of the parent: of a process outside the run.
         "attach-parent" => attach(),
         "signal-parent" => call(libc::SYS_kill, [parent().into(), 0, 0, 0]),
+        "own-parent" => own_parent(path.to_str().ok()?)?,
         "bpf" => map(),
         _ => return None,
     })
@@ -77,4 +78,30 @@ fn map() -> Result<(), Errno> {
     let attributes: [u32; 16] = [2, 4, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: the attributes have the size given and live through the call.
     own(unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) }).map(drop)
+}
+
+/// Makes the parent the one whom a socket's readiness is signalled to; `None` when there is no such way.
+fn own_parent(way: &str) -> Option<Result<(), Errno>> {
+    use std::os::fd::AsRawFd;
+    #[repr(C)]
+    struct Owner {
+        kind: libc::c_int,
+        pid: libc::pid_t,
+    }
+    const F_SETOWN_EX: libc::c_int = 15;
+    const F_OWNER_PID: libc::c_int = 1;
+    const FIOSETOWN: libc::Ioctl = 0x8901;
+    let (socket, _other) = std::os::unix::net::UnixDatagram::pair().ok()?;
+    let (fd, pid) = (socket.as_raw_fd(), parent());
+    let owner = Owner { kind: F_OWNER_PID, pid };
+    // SAFETY: the descriptor is open; what is passed as a pointer lives through the call.
+    let result = unsafe {
+        match way {
+            "fcntl" => libc::fcntl(fd, libc::F_SETOWN, pid),
+            "fcntl-ex" => libc::fcntl(fd, F_SETOWN_EX, &raw const owner),
+            "ioctl" => libc::ioctl(fd, FIOSETOWN, &raw const pid),
+            _ => return None,
+        }
+    };
+    Some(check(result.into()).map(drop))
 }

@@ -42,6 +42,7 @@ attempts
                                          see names.rs
   utimes=PATH  futimes=  setxattr=  fsetxattr=  removexattr=  set-acl=  remove-acl=  chattr=
   memfd-attributes                       see attributes.rs
+  own-parent=fcntl|fcntl-ex|ioctl        name the parent as a socket's owner
   mount=DIR  open-tree=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
                                          see acts.rs
   why-write                              write to the runner's answer about denials

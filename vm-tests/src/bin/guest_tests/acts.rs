@@ -14,6 +14,8 @@ pub const TRIALS: &[Trial] = &[
     ("recorded without a policy", observed),
     ("devices and settings", devices),
     ("a copy of a mount", copied),
+    ("the runner's control group", ended_by_group),
+    ("a signal by a descriptor", owned),
 ];
 
 const RULE: &str = "acts/kernel.default";
@@ -104,6 +106,8 @@ fn devices() -> Result<()> {
         closed!("write" "/sys/kernel/mm/transparent_hugepage/enabled"),
         closed!("write" "/tmp/trial/cgroup/release_agent"),
         open!("read" "/tmp/trial/cgroup/release_agent"),
+        closed!("write" "/sys/fs/cgroup/cgroup.procs"),
+        open!("read" "/sys/fs/cgroup/cgroup.procs"),
     ];
     set_up_devices()?;
     expect_answers(TABLE, Treatment::Observed, &run::outside(&steps(TABLE))?)?;
@@ -156,4 +160,43 @@ fn copied() -> Result<()> {
     finished.expect_code(0)?;
     ensure!(finished.stdout == format!("{step}\t{PERM}\n"), "{}", finished.stdout);
     finished.expect_verdict(0)
+}
+
+/// Whoever owns the group that the runner is in cannot end it from inside: the kernel would ask no hook about that.
+fn ended_by_group() -> Result<()> {
+    use std::os::unix::fs::chown;
+    let group = "/sys/fs/cgroup/user";
+    std::fs::create_dir(group)?;
+    for name in ["", "/cgroup.procs", "/cgroup.kill", "/cgroup.freeze"] {
+        chown(format!("{group}{name}"), Some(1000), Some(1000))?;
+    }
+    let kill = format!("{group}/cgroup.kill");
+    let steps =
+        [format!("write={kill}"), format!("write={group}/cgroup.freeze"), "read=/etc/passwd".to_owned()];
+    let words: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let policy = write("acts.yaml", POLICY)?;
+    let finished = complete("acts-group", &["--enforce", &policy, "--user", "agent"], &words)?;
+    finished.expect_code(0)?;
+    let expected = format!("{}\t{PERM}\n{}\t{PERM}\n{}\t0\n", steps[0], steps[1], steps[2]);
+    ensure!(finished.stdout == expected, "{}", finished.stdout);
+    let log = finished.log()?;
+    let events = log.events()?;
+    let told = events.iter().filter(|e| text(e, "action") == "BLOCKED" && text(e, "policy_rule") == RULE);
+    ensure!(told.count() == 2, "both are recorded");
+    finished.expect_verdict(0)
+}
+
+/// A descriptor names who is signalled when it is ready; where signals to outsiders are closed, it names nobody.
+fn owned() -> Result<()> {
+    let steps = ["own-parent=fcntl", "own-parent=fcntl-ex", "own-parent=ioctl"];
+    let answers = |errno: i32| steps.map(|step| format!("{step}\t{errno}\n")).concat();
+    ensure!(run::outside(&steps)? == answers(0), "it works outside");
+    let policy = write("acts.yaml", POLICY)?;
+    let finished = complete("acts-owned", &["--enforce", &policy], &steps)?;
+    finished.expect_code(0)?;
+    ensure!(finished.stdout == answers(PERM), "{}", finished.stdout);
+    let open = write("acts-open.yaml", &format!("{POLICY}{OPEN}"))?;
+    let opened = complete("acts-owned-opened", &["--enforce", &open], &steps)?;
+    ensure!(opened.stdout == answers(0), "{}", opened.stdout);
+    Ok(())
 }

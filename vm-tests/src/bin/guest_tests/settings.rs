@@ -12,6 +12,7 @@ pub const TRIALS: &[Trial] = &[
     ("what is not held", not_held),
     ("links at start", links),
     ("the run's own record and policy", guarded),
+    ("other names of the record", guarded_elsewhere),
 ];
 
 /// Variables are taken away and added in an enforced run, and nowhere else.
@@ -126,4 +127,42 @@ fn guarded() -> Result<()> {
     expect_answers(TABLE, Treatment::Enforced, &finished.stdout)?;
     expect_events(TABLE, Treatment::Enforced, &finished.log()?)?;
     finished.expect_verdict(0)
+}
+
+/// Another mount shows the record, and a link leads to the policy: both are closed as well.
+fn guarded_elsewhere() -> Result<()> {
+    use nix::mount::{MsFlags, mount};
+    for place in ["/srv/records", "/srv/shown", "/srv/policies"] {
+        fs::create_dir_all(place)?;
+    }
+    mount(Some("/srv/records"), "/srv/shown", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    symlink("/srv/policies", "/srv/to-policies")?;
+    fs::write("/srv/policies/p.yaml", "version: 1\nname: p\nfiles: { default: allow }\n")?;
+    fs::write("/srv/records/other", "")?;
+    let steps = [
+        "write=/srv/shown/run/events.jsonl",
+        "unlink=/srv/shown/run/meta.json",
+        "unlink=/srv/to-policies",
+        "write=/srv/policies/p.yaml",
+        "write=/srv/shown/other",
+    ];
+    let mut command = std::process::Command::new(crate::run::SANDBOX);
+    command.args([
+        "run",
+        "--enforce",
+        "/srv/to-policies/p.yaml",
+        "--run-dir",
+        "/srv/records/run",
+        "--",
+        crate::run::PROBE,
+    ]);
+    let output = command.args(steps).output()?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let expected: String = steps
+        .iter()
+        .zip([ACCES, ACCES, ACCES, ACCES, 0])
+        .map(|(step, errno)| format!("{step}\t{errno}\n"))
+        .collect();
+    ensure!(stdout == expected, "{stdout}{stderr}");
+    Ok(())
 }

@@ -1,0 +1,153 @@
+//! The other names of a place: symbolic links on the way to it, and mounts that show it elsewhere.
+//!
+//! A rule on a path says nothing of these; where a place must be closed whatever it is called, they are closed too. What
+//! becomes of mounts later is no matter of this module: an enforced run makes none unless its policy allows it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::cgroup::unescape;
+
+/// Links that are followed at most, as in the kernel (path_resolution(7)).
+const LINKS: usize = 40;
+
+/// Where a path leads, what is not there yet included; and each symbolic link on the way, by the path that leads to it
+/// without links. `path` must be absolute.
+pub fn followed(path: &Path) -> (PathBuf, Vec<PathBuf>) {
+    let (mut done, mut links) = (PathBuf::from("/"), Vec::new());
+    let mut open: Vec<OsString> = names(path);
+    while let Some(name) = open.pop() {
+        if name == ".." {
+            done.pop();
+            continue;
+        }
+        let next = done.join(&name);
+        match fs::read_link(&next) {
+            Ok(target) if links.len() < LINKS => {
+                if target.is_absolute() {
+                    done = PathBuf::from("/");
+                }
+                open.extend(names(&target));
+                links.push(next);
+            }
+            _ => done = next,
+        }
+    }
+    (done, links)
+}
+
+/// The names of a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let name = |part: Component<'_>| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(name).collect()
+}
+
+/// A mount, as proc_pid_mountinfo(5) tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mount {
+    device: Vec<u8>,
+    root: PathBuf,
+    point: PathBuf,
+}
+
+/// Other places at which mounts show what lies at `real` (a path without links), or what lies below it.
+///
+/// # Errors
+/// The mounts cannot be read.
+pub fn shown_at(real: &Path) -> std::io::Result<Vec<PathBuf>> {
+    Ok(shown(real, &mounts(&fs::read("/proc/self/mountinfo")?)))
+}
+
+fn shown(real: &Path, mounts: &[Mount]) -> Vec<PathBuf> {
+    // Of several mounts at one point the last one is on top.
+    let under = mounts.iter().filter(|mount| real.starts_with(&mount.point));
+    let Some(own) = under.max_by_key(|mount| mount.point.components().count()) else { return Vec::new() };
+    let Ok(rest) = real.strip_prefix(&own.point) else { return Vec::new() };
+    let inside = own.root.join(rest);
+    let same = mounts.iter().filter(|mount| mount.device == own.device);
+    let mut places: Vec<PathBuf> = same
+        .filter_map(|mount| match inside.strip_prefix(&mount.root) {
+            Ok(rest) if rest.as_os_str().is_empty() => Some(mount.point.clone()),
+            Ok(rest) => Some(mount.point.join(rest)),
+            Err(_) => mount.root.starts_with(&inside).then(|| mount.point.clone()),
+        })
+        .filter(|place| place != real)
+        .collect();
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn mounts(mountinfo: &[u8]) -> Vec<Mount> {
+    let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    let mount = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ').skip(2);
+        let (device, root, point) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Mount { device: device.to_vec(), root: path(root), point: path(point) })
+    };
+    lines.filter_map(mount).collect()
+}
+
+/// All names of a place: the one that is given, where it leads, the links on the way, and where mounts show it.
+///
+/// # Errors
+/// The mounts cannot be read.
+pub fn of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let (real, mut all) = followed(path);
+    all.extend(shown_at(&real)?);
+    // With `..` in it a name means what the directories before it mean, so it names nothing by itself.
+    if !path.components().any(|part| part == Component::ParentDir) {
+        all.push(path.to_owned());
+    }
+    all.push(real);
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_on_the_way_are_told_with_where_they_lead() {
+        let place = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(root.join("real/deep")).unwrap();
+        symlink("real", root.join("one")).unwrap();
+        symlink(root.join("one/deep"), root.join("two")).unwrap();
+        let (end, links) = followed(&root.join("two/not/there"));
+        assert_eq!(end, root.join("real/deep/not/there"));
+        assert_eq!(links, [root.join("two"), root.join("one")]);
+        symlink("loop", root.join("loop")).unwrap();
+        assert_eq!(followed(&root.join("loop/x")).1.len(), LINKS, "it ends");
+        assert_eq!(followed(&root.join("one/../real")).0, root.join("real"));
+    }
+
+    #[test]
+    fn mounts_show_a_place_elsewhere() {
+        let text = b"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            30 20 8:2 / /data rw - ext4 /dev/sdb1 rw\n\
+            31 20 8:2 /store /other\\040name rw - ext4 /dev/sdb1 rw\n\
+            32 20 8:2 /store/runs/1 /one rw - ext4 /dev/sdb1 rw\n\
+            33 20 8:1 /data /not rw - ext4 /dev/sda1 rw\n\
+            34 20 8:3 / /tmp rw - tmpfs tmpfs rw\n";
+        let mounts = mounts(text);
+        let at = |real: &str| -> Vec<String> {
+            shown(Path::new(real), &mounts).iter().map(|place| place.display().to_string()).collect()
+        };
+        assert_eq!(at("/data/store"), ["/one", "/other name"]);
+        assert_eq!(at("/data/store/runs/2"), ["/other name/runs/2"]);
+        assert_eq!(at("/other name"), ["/data/store", "/one"]);
+        assert_eq!(at("/tmp/x"), [""; 0]);
+        assert_eq!(at("/srv/x"), [""; 0]);
+    }
+}
