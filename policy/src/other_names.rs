@@ -43,12 +43,14 @@ impl Marks {
         self.0.len()
     }
 
-    /// Adds a denied name of the file with this number, at most the next one.
+    /// Adds a denied name of the file with this number, at most the next one. A name is there once.
     pub fn add(&mut self, number: usize, name: &[u8]) {
         if number == self.0.len() {
             self.0.push(Vec::new());
         }
-        if let Some(names) = self.0.get_mut(number) {
+        if let Some(names) = self.0.get_mut(number)
+            && !names.iter().any(|known| known == name)
+        {
             names.push(name.to_vec());
         }
     }

@@ -31,15 +31,8 @@ const NAMES: usize = 100_000;
 /// Directories in which no file has a second name.
 const KERNELS_OWN: [&str; 2] = ["/proc", "/sys"];
 
-/// What is denied of a marked file, as `sandbox_ebpf::abi::policy::access` bits, and the mark's number.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    number: usize,
-    denied: u16,
-}
-
-/// Marked files, by device and inode.
-type Marked = HashMap<(u64, u64), Mark>;
+/// A file, by device and inode.
+type FileId = (u64, u64);
 
 /// Looks for files and marks them, for the run in one slot.
 #[derive(Debug)]
@@ -47,8 +40,10 @@ pub struct Marker {
     program: OwnedFd,
     slot: u32,
     marks: Marks,
-    /// What the last look marked.
-    marked: Marked,
+    /// The number of each file that was ever marked.
+    numbers: HashMap<FileId, usize>,
+    /// What the last look marked: what is denied of each, as `sandbox_ebpf::abi::policy::access` bits.
+    marked: HashMap<FileId, u16>,
 }
 
 impl Marker {
@@ -59,7 +54,8 @@ impl Marker {
     pub fn new(object: &Object, slot: u32) -> Result<Marker, ObjectError> {
         let program = object.mark_program()?.try_clone_to_owned();
         let program = program.map_err(|source| ObjectError::Call { what: "hold a program", source })?;
-        Ok(Marker { program, slot, marks: Marks::default(), marked: HashMap::new() })
+        let (numbers, marked) = (HashMap::new(), HashMap::new());
+        Ok(Marker { program, slot, marks: Marks::default(), numbers, marked })
     }
 
     /// All files that were ever marked, by number: a number keeps its meaning as long as the run lives.
@@ -177,12 +173,13 @@ impl Search<'_> {
         let Ok(handle) = hold(path) else { return Ok(false) };
         // Another file may have taken the name meanwhile: what is marked is what is held.
         let Ok(found) = File::from(handle.try_clone().map_err(fault)?).metadata() else { return Ok(false) };
-        let Marker { program, slot, marks, marked } = &mut *self.marker;
-        let new = Mark { number: marks.count(), denied: 0 };
-        let mark = marked.entry((found.dev(), found.ino())).or_insert(new);
-        mark.denied |= denied;
-        marks.add(mark.number, name);
-        Object::mark(program.as_fd(), *slot, handle.as_fd(), mark.denied, mark.number as u32)?;
+        let Marker { program, slot, marks, numbers, marked } = &mut *self.marker;
+        let file = (found.dev(), found.ino());
+        let number = *numbers.entry(file).or_insert(marks.count());
+        let all = marked.entry(file).or_default();
+        *all |= denied;
+        marks.add(number, name);
+        Object::mark(program.as_fd(), *slot, handle.as_fd(), *all, number as u32)?;
         Ok(true)
     }
 }
