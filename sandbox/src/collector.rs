@@ -10,7 +10,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -284,8 +283,7 @@ fn store_policy(plan: &RunPlan) -> Result<Option<MetaPolicy>, StartError> {
     plan.run_dir
         .replace_file(record::EFFECTIVE_POLICY, text.as_bytes())
         .map_err(|source| StartError::System { step: "write policy.effective.yaml", source })?;
-    let sha256 = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Some(MetaPolicy { name: policies.names(), sha256 }))
+    Ok(Some(MetaPolicy { name: policies.names(), sha256: record::sha256_hex(text.as_bytes()) }))
 }
 
 fn run_start(plan: &RunPlan, process: ProcId, policy: Option<MetaPolicy>, sensor: &Sensor) -> RunStart {

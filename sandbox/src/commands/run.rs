@@ -172,12 +172,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     }
     if let Mode::Audit(policies) = &mode {
         // An enforced run refuses these.
-        for policy in policies.iter() {
-            let (_, unjudged) = ::policy::compile::lsm::expressible(policy);
-            let unjudged =
-                unjudged.iter().filter(|unheld| unheld.what != ::policy::compile::Unsupported::Ask);
-            notes.extend(unjudged.map(|unheld| format!("not judged in this run: {unheld}")));
-        }
+        notes.extend(policies.iter().flat_map(policy::not_judged));
     }
     let cgroup = match Cgroup::create(run_dir.id()) {
         Ok(cgroup) => Some(cgroup),

@@ -31,16 +31,13 @@ struct Told {
 /// There is no such run, its log cannot be read, or output cannot be written.
 pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
     let wanted = Wanted::new(args)?;
-    let mut told = match &args.run {
+    let told = match &args.run {
         Some(run) => recorded(run, &wanted)?,
-        None => match from_inside()? {
+        None => match from_inside(&wanted)? {
             Some(told) => told,
             None => recorded("last", &wanted)?,
         },
     };
-    let before = told.groups.len();
-    told.groups.retain(|group| wanted.includes(group));
-    told.left_out += before - told.groups.len();
     let nothing_matches = told.groups.is_empty() && told.left_out > 0;
     if nothing_matches {
         let (left_out, noun) = (told.left_out, if told.left_out == 1 { "group" } else { "groups" });
@@ -63,10 +60,13 @@ pub fn execute(args: &WhyArgs) -> anyhow::Result<Exit> {
 }
 
 /// From the runner, where this process is in an enforced run.
-fn from_inside() -> anyhow::Result<Option<Told>> {
+fn from_inside(wanted: &Wanted<'_>) -> anyhow::Result<Option<Told>> {
     let answer = ask().context("the runner of this run did not answer; try again")?;
     let title = "this run, so far".to_owned();
-    Ok(answer.map(|answer| Told { title, groups: answer.groups, more: answer.more, left_out: 0 }))
+    Ok(answer.map(|mut answer| {
+        let left_out = wanted.keep(&mut answer.groups);
+        Told { title, groups: answer.groups, more: answer.more, left_out }
+    }))
 }
 
 /// From the record of a run.
@@ -77,9 +77,7 @@ fn recorded(which: &str, wanted: &Wanted<'_>) -> anyhow::Result<Told> {
     if !found.judged {
         say(&format!("no policy judged the run {}", run.id));
     }
-    let before = found.groups.len();
-    found.groups.retain(|group| wanted.includes(group));
-    let left_out = before - found.groups.len();
+    let left_out = wanted.keep(&mut found.groups);
     if let Some(policies) = &found.policies {
         let left = Remedies::new(policies).fill(&mut found.groups, Instant::now() + SEARCH);
         if left > 0 {
@@ -103,6 +101,13 @@ impl Wanted<'_> {
         let absolute =
             |path: &PathBuf| std::path::absolute(path).context("cannot read the current directory");
         Ok(Wanted { rule: args.rule.as_deref(), path: args.path.as_ref().map(absolute).transpose()? })
+    }
+
+    /// Leaves those that were asked for; gives how many others there were.
+    fn keep(&self, groups: &mut Vec<Group>) -> usize {
+        let before = groups.len();
+        groups.retain(|group| self.includes(group));
+        before - groups.len()
     }
 
     fn includes(&self, group: &Group) -> bool {

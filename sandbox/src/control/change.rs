@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use policy::other_names::Marks;
-use policy::{Mode, Policies, Policy, compile};
-use sha2::{Digest, Sha256};
+use policy::{Mode, Policies, Policy};
 
 use super::Applied;
+use crate::launch::policy::not_judged;
 use crate::record::{self, store::RunDir};
 use crate::sensor::{HELD_BY_HOOKS, Planned, Terms};
 
@@ -77,7 +77,7 @@ pub fn prepare(
         false => given.iter().fold(in_force.clone(), |all, policy| all.and(policy.clone())),
     };
     let text = policies.effective_yaml();
-    let sha256: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = record::sha256_hex(text.as_bytes());
     let mut applied =
         Applied { names: policies.names(), sha256, file: String::new(), changed: false, notes: Vec::new() };
     if text == in_force.effective_yaml() {
@@ -94,7 +94,7 @@ pub fn prepare(
         }
         applied.notes.extend(still_closed(&policies, &beginning.policies));
     } else {
-        applied.notes.extend(given.iter().flat_map(not_judged));
+        applied.notes.extend(given.iter().flat_map(without_effect));
     }
     let list: Vec<&Policy> = policies.iter().collect();
     let text_of = |error: crate::sensor::SensorError| format!("{:#}", anyhow::Error::new(error));
@@ -110,15 +110,12 @@ pub fn prepare(
     Ok(Prepared::Change(Box::new(Change { policies, planned, marks, applied, peer, widen })))
 }
 
-/// What of a policy nobody judges in a run that only audits.
-fn not_judged(policy: &Policy) -> Vec<String> {
-    let (_, unjudged) = compile::lsm::expressible(policy);
-    let unjudged = unjudged.iter().filter(|unheld| unheld.what != compile::Unsupported::Ask);
-    let lines = unjudged.map(|unheld| format!("not judged in this run: {unheld}"));
+/// What of a policy has no effect in a run that only audits.
+fn without_effect(policy: &Policy) -> Vec<String> {
     let env = policy.settings().env.as_ref().map(|_| {
         format!("`env` of {} has no effect: the command has its environment already", policy.name())
     });
-    lines.chain(env).collect()
+    not_judged(policy).into_iter().chain(env).collect()
 }
 
 /// What policies say of things that are settled when a run starts, where they say it otherwise.

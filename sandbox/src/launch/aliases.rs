@@ -9,43 +9,21 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::cgroup::unescape;
-
-/// Links that are followed at most, as in the kernel (path_resolution(7)).
-const LINKS: usize = 40;
+use super::links::{MOST, follow};
 
 /// Where a path leads, what is not there yet included; and each symbolic link on the way, by the path that leads to it
 /// without links. `path` must be absolute.
 pub fn followed(path: &Path) -> (PathBuf, Vec<PathBuf>) {
-    let (mut done, mut links) = (PathBuf::from("/"), Vec::new());
-    let mut open: Vec<OsString> = names(path);
-    while let Some(name) = open.pop() {
-        if name == ".." {
-            done.pop();
-            continue;
+    let mut links = Vec::new();
+    let end = follow(path, |_, next| match fs::read_link(next) {
+        Ok(target) if links.len() < MOST => {
+            links.push(next.to_owned());
+            Some(Some(target))
         }
-        let next = done.join(&name);
-        match fs::read_link(&next) {
-            Ok(target) if links.len() < LINKS => {
-                if target.is_absolute() {
-                    done = PathBuf::from("/");
-                }
-                open.extend(names(&target));
-                links.push(next);
-            }
-            _ => done = next,
-        }
-    }
-    (done, links)
-}
-
-/// The names of a path, the last one first.
-fn names(path: &Path) -> Vec<OsString> {
-    let name = |part: Component<'_>| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    };
-    path.components().rev().filter_map(name).collect()
+        _ => Some(None),
+    });
+    // It never gives up.
+    (end.unwrap_or_else(|| path.to_owned()), links)
 }
 
 /// A mount, as proc_pid_mountinfo(5) tells it.
@@ -128,7 +106,7 @@ mod tests {
         assert_eq!(end, root.join("real/deep/not/there"));
         assert_eq!(links, [root.join("two"), root.join("one")]);
         symlink("loop", root.join("loop")).unwrap();
-        assert_eq!(followed(&root.join("loop/x")).1.len(), LINKS, "it ends");
+        assert_eq!(followed(&root.join("loop/x")).1.len(), MOST, "it ends");
         assert_eq!(followed(&root.join("one/../real")).0, root.join("real"));
     }
 

@@ -8,12 +8,11 @@ use std::path::PathBuf;
 
 use policy::{Errors, Policy, Variables, settings::KERNEL};
 
-use super::links::Ways;
-
 /// Its name, and so the beginning of its rules' names.
 pub const NAME: &str = "runner";
 
-/// The policy that closes directories of records and files of policies for changes.
+/// The policy that closes directories of records and files of policies for changes: by these names, so all that they
+/// have must be among them (see [`super::aliases`]). A link among them is closed itself, not what else is where it leads.
 ///
 /// # Errors
 /// A path is longer than the language takes.
@@ -44,9 +43,7 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf]) -> Result<Policy, Error
         rule("policy", &policy_paths, "the policy of a run is changed outside of it"),
         KERNEL.join(", "),
     );
-    let policy = Policy::parse("the runner's own policy", &text, &variables)?;
-    let ways = Ways::default();
-    Ok(policy.follow_links(&|path| ways.resolve(path)))
+    Policy::parse("the runner's own policy", &text, &variables)
 }
 
 #[cfg(test)]
@@ -72,5 +69,22 @@ mod tests {
         }
         assert_eq!(denied(Access::Read, "/no/such/st*re [x]/runs/1/events.jsonl"), None);
         assert_eq!(policy.settings().kernel_allowed().len(), KERNEL.len());
+    }
+
+    #[test]
+    fn what_lies_beside_the_record_stays_open() {
+        let place = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(place.path()).unwrap();
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+        let policy = policy(&crate::launch::aliases::of(&root.join("link/store")).unwrap(), &[]).unwrap();
+        let denied = |path: &str| {
+            let path = root.join(path);
+            let path = path.as_os_str().as_bytes();
+            evaluate::file(&policy, Access::Delete.into(), path).decision == Decision::Deny
+        };
+        assert!(denied("real/store/runs/1/events.jsonl") && denied("real/store"), "where the link leads");
+        assert!(denied("link"), "another link would lead elsewhere");
+        assert!(!denied("real/other") && !denied("real"), "what else is there is not the record");
     }
 }

@@ -3,7 +3,7 @@
 //! What rules do with the answer is the policy crate's ([`policy::links`]).
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use policy::links::{Links, Resolved};
 
 /// Most links on the way of one path (the kernel's limit).
-const MOST: usize = 40;
+pub(super) const MOST: usize = 40;
 /// What may write in a directory besides its owner.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
@@ -38,34 +38,46 @@ impl Ways {
 }
 
 fn walk(path: &Path) -> Option<Resolved> {
-    let mut done = PathBuf::from("/");
-    let mut open: VecDeque<OsString> = names(path);
     let (mut links, mut count) = (Links::Trusted, 0);
-    while let Some(name) = open.pop_front() {
+    let end = follow(path, |directory, next| {
+        let found = fs::symlink_metadata(next).ok()?;
+        if !found.is_symlink() {
+            return Some(None);
+        }
+        count += 1;
+        if count > MOST || directory.starts_with("/proc") {
+            return None;
+        }
+        links = links.max(maker(&found, &fs::metadata(directory).ok()?));
+        Some(Some(fs::read_link(next).ok()?))
+    })?;
+    Some(Resolved { path: end.into_os_string().as_bytes().to_vec(), links })
+}
+
+/// Follows a path name by name. `look` is given the directory that was reached and the next path in it, and says where
+/// that leads if it is a link; where it gives `None` the walk ends, and so does this.
+pub(super) fn follow(
+    path: &Path,
+    mut look: impl FnMut(&Path, &Path) -> Option<Option<PathBuf>>,
+) -> Option<PathBuf> {
+    let (mut done, mut open) = (PathBuf::from("/"), names(path));
+    while let Some(name) = open.pop() {
         if name == ".." {
             done.pop();
             continue;
         }
         let next = done.join(&name);
-        let found = fs::symlink_metadata(&next).ok()?;
-        if !found.is_symlink() {
-            done = next;
-            continue;
-        }
-        count += 1;
-        if count > MOST || done.starts_with("/proc") {
-            return None;
-        }
-        links = links.max(maker(&found, &fs::metadata(&done).ok()?));
-        let target = fs::read_link(&next).ok()?;
-        if target.is_absolute() {
-            done = PathBuf::from("/");
-        }
-        for name in names(&target).into_iter().rev() {
-            open.push_front(name);
+        match look(&done, &next)? {
+            Some(target) => {
+                if target.is_absolute() {
+                    done = PathBuf::from("/");
+                }
+                open.extend(names(&target));
+            }
+            None => done = next,
         }
     }
-    Some(Resolved { path: done.into_os_string().as_bytes().to_vec(), links })
+    Some(done)
 }
 
 /// Who could have made a link that lies in this directory: root's own links can be moved by who may write there.
@@ -74,13 +86,14 @@ fn maker(link: &fs::Metadata, directory: &fs::Metadata) -> Links {
     if of_root && directory.mode() & OTHERS_MAY_WRITE == 0 { Links::Trusted } else { Links::Untrusted }
 }
 
-fn names(path: &Path) -> VecDeque<OsString> {
-    let name = |component| match component {
+/// The names of a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let name = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
         Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
     };
-    path.components().filter_map(name).collect()
+    path.components().rev().filter_map(name).collect()
 }
 
 #[cfg(test)]

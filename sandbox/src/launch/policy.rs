@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use policy::extend::{Resolver, SHIPPED, Source};
 use policy::variables::GivenFault;
-use policy::{Policies, Policy, Variables};
+use policy::{Policies, Policy, Variables, compile};
 
 use super::identity::Target;
 use super::links::Ways;
@@ -214,6 +214,13 @@ fn from_file(file: &Path) -> Result<Vec<u8>, PolicyError> {
             _ => PolicyError::Read { path: file.to_owned(), source },
         }
     })
+}
+
+/// What of a policy nobody judges in a run that only audits, each in one line.
+pub fn not_judged(policy: &Policy) -> Vec<String> {
+    let (_, unjudged) = compile::lsm::expressible(policy);
+    let unjudged = unjudged.iter().filter(|unheld| unheld.what != compile::Unsupported::Ask);
+    unjudged.map(|unheld| format!("not judged in this run: {unheld}")).collect()
 }
 
 /// The variables that a policy has for a run.

@@ -22,6 +22,8 @@ mod start;
 pub mod store;
 pub mod time;
 
+use sha2::{Digest, Sha256};
+
 pub use error::{LogAct, LogError, RecordError};
 pub use log::{Counts, RunEnd, Sealed, runner_event};
 pub use recorder::{BATCH_MAX, Durability, LOG, OnLogError, RecordSettings, Recorder};
@@ -29,6 +31,11 @@ pub use start::{LayerReport, Mode, RunStart, SelfTest};
 
 /// The name of the run's policies in its directory: as they hold, without variables.
 pub const EFFECTIVE_POLICY: &str = "policy.effective.yaml";
+
+/// SHA-256 of bytes, as the log has it: lower-case hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    start::hex(&Sha256::digest(bytes))
+}
 
 /// The file of the policies that hold later in a run, by their number; those it began with have 1.
 pub fn effective_policy(number: u32) -> String {

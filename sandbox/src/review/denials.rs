@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use audit_verify::canonical::Record;
 use policy::Policies;
-use sha2::{Digest, Sha256};
 
 use crate::explain::{Denials, Group, READ};
 use crate::record::lines::Lines;
 use crate::record::store::{Found, open_regular};
-use crate::record::{EFFECTIVE_POLICY, LOG};
+use crate::record::{EFFECTIVE_POLICY, LOG, sha256_hex};
 
 /// Longest stored policy that is read, bytes: above what the language takes, for each of several policies.
 const LONGEST: u64 = 256 << 20;
@@ -105,8 +104,7 @@ fn effective(run: &Found, stored: &Stored) -> Result<Policies, String> {
     let file = open_regular(&run.path.join(&stored.file)).map_err(|error| error.to_string())?;
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    let sha256: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    if sha256 != stored.sha256 {
+    if sha256_hex(text.as_bytes()) != stored.sha256 {
         return Err("it is not the policy that the log names".to_owned());
     }
     Policies::parse_effective(&stored.file, &text).map_err(|errors| errors.to_string())

@@ -63,12 +63,7 @@ pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
     let trial = verdict.audited.as_ref();
     let deciding =
         trial.filter(|_| verdict.decision == Decision::Allow).map_or(verdict.rule, |trial| trial.rule);
-    let mut not_held = not_held(&policy, deciding, &act)?;
-    if let Act::Network { accesses, .. } = &act {
-        let unknown = accesses.iter().filter(|access| !HELD_BY_LSM.contains(access));
-        let lines = unknown.map(|access| format!("no layer judges `{access}`"));
-        not_held.extend(lines.filter(|_| not_held.is_empty()).collect::<Vec<_>>());
-    }
+    let not_held = not_held(&policy, deciding, &act)?;
     let layers: Vec<&'static str> = if not_held.is_empty() { vec!["lsm"] } else { Vec::new() };
     if args.json {
         let found = suggestion.as_ref().ok();
@@ -163,8 +158,14 @@ fn not_held(policy: &Policy, rule: &RuleName, act: &Act<'_>) -> anyhow::Result<V
         let other = matches!(unheld.what, Unsupported::Access(access) if !tried.contains(access));
         unheld.rule == *rule && !other
     };
-    let unheld = plan.unheld(HELD_BY_LSM.into_iter().collect());
-    Ok(unheld.into_iter().filter(matters).map(|unheld| unheld.to_string()).collect())
+    let held: AccessSet = HELD_BY_LSM.into_iter().collect();
+    let unheld = plan.unheld(held).into_iter().filter(matters);
+    let lines: Vec<String> = unheld.map(|unheld| unheld.to_string()).collect();
+    if !lines.is_empty() {
+        return Ok(lines);
+    }
+    // What is allowed is not held either, where nobody asks.
+    Ok(tried.without(held).iter().map(|access| format!("no layer judges `{access}`")).collect())
 }
 
 /// The verdict, its reason, what is on trial, what holds it, what would allow it.
