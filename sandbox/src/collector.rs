@@ -34,7 +34,7 @@ use crate::launch::{CollectorLinks, Roles, background};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart, Sealed};
-use crate::sensor::{self, Judging, Sensor, SensorError};
+use crate::sensor::{self, Judging, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
 pub const ROLES: Roles = Roles { arm, collect, lease_from };
@@ -142,7 +142,7 @@ fn tell_panics(front: &Arc<Channel<FromCollector, FromFrontEnd>>) {
 struct Collector {
     recorder: Recorder,
     pipeline: Pipeline,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
     /// Policies to put in force; `None` where nobody listens for any.
     changes: Option<mpsc::Receiver<Request>>,
     guardian: Arc<Channel<ToGuardian, FromGuardian>>,
@@ -161,7 +161,7 @@ fn start(
 ) -> Result<(Collector, Vec<String>), StartError> {
     let judging = judging(plan);
     let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging };
-    let sensor = Sensor::start(request)?;
+    let (sensor, terms) = Sensor::start(request)?;
     let mut notes = sensor.notes();
     let listener = arm_child(child, sensor.arm_program()?)?;
     sensor.admit(child_process.pid())?;
@@ -179,10 +179,9 @@ fn start(
         .map_err(|source| StartError::Peer { peer: "guardian", source })?;
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
-    let own_lease =
-        sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
-    let mut pipeline = Pipeline::new(sensor, &plan.mode, process);
-    let changes = match control(plan, &mut pipeline, own_lease) {
+    let lease = lease.map(Arc::new);
+    let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), process);
+    let changes = match control(plan, terms, lease.clone()) {
         Ok(changes) => changes,
         Err(error) => {
             notes.push(format!("`sandbox policy apply` cannot reach this run: {error}"));
@@ -206,12 +205,10 @@ fn start(
 /// Begins to hear who applies policies, where the run has some.
 fn control(
     plan: &RunPlan,
-    pipeline: &mut Pipeline,
-    lease: Option<Lease>,
+    terms: Terms,
+    lease: Option<Arc<Lease>>,
 ) -> io::Result<Option<mpsc::Receiver<Request>>> {
-    let (Some(policies), Some(terms)) = (plan.mode.policies(), pipeline.take_terms()) else {
-        return Ok(None);
-    };
+    let Some(policies) = plan.mode.policies() else { return Ok(None) };
     let run = control::serve::Run {
         dir: plan.run_dir.try_clone()?,
         variables: plan.variables.clone(),
@@ -468,7 +465,7 @@ impl Collector {
         let enforced = plan.on_failure() == OnFailure::EndTree;
         let duration = self.started.elapsed();
         let mut left_running = if enforced {
-            let membership = self.lease.as_ref().map(|lease| lease as &dyn Membership);
+            let membership = self.lease.as_deref().map(|lease| lease as &dyn Membership);
             let tree = Tree { cgroup: plan.cgroup.as_ref(), membership, first: Some(child) };
             end_tree(tree, Patience::Until(Instant::now() + PATIENCE))
         } else {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use policy::other_names::Marks;
 use sandbox_ebpf::abi::{config::RunCounters, event::flag};
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     launch::plan::Mode,
     observe::RawEvent,
     record::{LogError, Recorder, runner_event, time},
-    sensor::{FIRST_POLICY, Sensor, Terms},
+    sensor::{FIRST_POLICY, Sensor},
 };
 
 /// Records taken from the ring before the recorder gets what they became.
@@ -69,15 +70,14 @@ struct Account {
 }
 
 impl Pipeline {
-    /// Stages for one run; `process` is its first process.
-    pub fn new(sensor: Sensor, mode: &Mode, process: ProcId) -> Pipeline {
+    /// Stages for one run; `marks` are the files that hooks deny by another name, `process` is its first process.
+    pub fn new(sensor: Sensor, mode: &Mode, marks: Marks, process: ProcId) -> Pipeline {
         let judging = match mode {
             Mode::Enforce(..) if sensor.has_hooks() => Judging::Enforced,
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
             _ => Judging::Observed,
         };
-        let judge =
-            Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(sensor.marks().clone());
+        let judge = Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(marks);
         Pipeline {
             sensor,
             decoder: Decoder::new(),
@@ -104,11 +104,6 @@ impl Pipeline {
     /// Processes of the run whose end was not seen yet.
     pub fn living(&self) -> impl Iterator<Item = ProcId> {
         self.living.processes()
-    }
-
-    /// What other policies must fit; once.
-    pub fn take_terms(&mut self) -> Option<Terms> {
-        self.sensor.take_terms()
     }
 
     /// Puts other policies in force and records it. Records that were judged before are told by the policies that

@@ -16,7 +16,6 @@ use policy::{
         Unheld,
         lsm::{LsmPlan, SetTable, compile},
     },
-    other_names::Marks,
 };
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig, RunCounters},
@@ -151,20 +150,18 @@ pub struct Sensor {
     unheld: Vec<String>,
     /// What was not looked at for other names of denied files.
     unseen: Vec<String>,
-    marks: Marks,
     enforces: bool,
-    terms: Option<Terms>,
     /// The policies so far, the one in force last; programs may look at an older one's pages for a moment.
     installed: Vec<Installed>,
 }
 
 impl Sensor {
-    /// Loads, attaches and proves the layers of a run. Nothing is a member yet. This process must have one
+    /// Loads, attaches and proves the layers of a run; gives what later policies must fit, too. Nothing is a member yet. This process must have one
     /// thread: the self-tests fork.
     ///
     /// # Errors
     /// A required layer is missing, nothing observes, or the policy cannot be held.
-    pub fn start(request: Request<'_>) -> Result<Sensor, SensorError> {
+    pub fn start(request: Request<'_>) -> Result<(Sensor, Terms), SensorError> {
         let mut sets = SetTable::new();
         let policies = request.judging.policies();
         let plan = match policies.as_slice() {
@@ -201,10 +198,8 @@ impl Sensor {
         let installed = plan.as_ref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
         object.configure(SLOT, RunConfig { mode: request.judging.mode() as u32, ..RunConfig::default() })?;
-        let mut marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
-        let unseen = marker.as_mut().map(|marker| marker.mark(&policies)).transpose()?.unwrap_or_default();
-        let marks = marker.as_ref().map(|marker| marker.marks().clone()).unwrap_or_default();
-        let terms = Terms {
+        let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
+        let mut terms = Terms {
             hooks: holds,
             law: matches!(request.judging, Judging::Enforce(..)),
             known,
@@ -213,12 +208,12 @@ impl Sensor {
             accepted: unheld.clone(),
             marker,
         };
+        let unseen = terms.mark(&policies)?;
         let mut reports = Vec::new();
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
-        let terms = Some(terms);
-        Ok(Sensor { object, ring, reports, unheld, unseen, marks, enforces: holds, terms, installed })
+        Ok((Sensor { object, ring, reports, unheld, unseen, enforces: holds, installed }, terms))
     }
 
     /// The layers that hold, each with its self-test, and those that were tried and do not.
@@ -270,11 +265,6 @@ impl Sensor {
         Ok(Lease::from_fds(SLOT, fds))
     }
 
-    /// What other policies must fit; `None` when they were given away already.
-    pub fn take_terms(&mut self) -> Option<Terms> {
-        self.terms.take()
-    }
-
     /// Puts other policies in force. When this returns, no hook that does not sleep looks at those before any more.
     ///
     /// # Errors
@@ -303,11 +293,6 @@ impl Sensor {
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
         unheld.chain(self.unseen.iter().cloned()).collect()
-    }
-
-    /// The files that are denied by another name than they are opened by, when the run begins.
-    pub fn marks(&self) -> &Marks {
-        &self.marks
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.

@@ -50,7 +50,7 @@ pub struct Run {
     /// Its control group.
     pub cgroup: Option<Cgroup>,
     /// Its identity in the kernel, where hooks judge.
-    pub lease: Option<Lease>,
+    pub lease: Option<Arc<Lease>>,
     /// Its policies at the start, which hold.
     pub policies: Policies,
     /// Whether their verdicts are law.
@@ -93,7 +93,7 @@ pub fn start(run: Run, changes: Sender<Request>) -> io::Result<()> {
 struct Who {
     uid: u32,
     cgroup: Option<Cgroup>,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
 }
 
 impl Who {
