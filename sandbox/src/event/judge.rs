@@ -28,7 +28,8 @@ use super::{
     decode::{Decoded, Facts, reason},
     lines::{Line, Lines},
 };
-use law::{Law, Remembered, Said, precedes};
+pub use law::precedes;
+use law::{Law, Remembered, Said};
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
 const LAWS: usize = 16;

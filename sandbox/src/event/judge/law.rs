@@ -46,7 +46,7 @@ impl Said {
 }
 
 /// Whether the first is told where both decide; what the language itself allows has no rule to tell.
-pub(super) fn precedes(one: &Option<RuleName>, other: &Option<RuleName>) -> bool {
+pub fn precedes(one: &Option<RuleName>, other: &Option<RuleName>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.precedes(other),
         (one, _) => one.is_some(),

@@ -10,6 +10,7 @@ use policy::{
 };
 
 use super::attempt::Asked;
+use crate::event::judge::precedes;
 use crate::event::lines::Line;
 
 /// Verdicts that are remembered at most.
@@ -62,10 +63,9 @@ impl Ruling {
 
     /// Whether this one is told where several decide: the stricter, else the first by name, else what has a rule.
     fn precedes(&self, other: &Ruling) -> bool {
-        match (self.outcome.cmp(&other.outcome), &self.rule, &other.rule) {
-            (Ordering::Equal, Some(rule), Some(other)) => rule.precedes(other),
-            (Ordering::Equal, rule, other) => rule.is_some() && other.is_none(),
-            (order, _, _) => order == Ordering::Greater,
+        match self.outcome.cmp(&other.outcome) {
+            Ordering::Equal => precedes(&self.rule, &other.rule),
+            order => order == Ordering::Greater,
         }
     }
 }
