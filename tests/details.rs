@@ -170,3 +170,25 @@ fn a_library_that_is_preloaded_is_seen_in_the_program_that_it_is_loaded_into() {
     let names = ["true", "coreutils"];
     assert!(program.and_then(|name| name.to_str()).is_some_and(|name| names.contains(&name)), "{program:?}");
 }
+
+#[test]
+fn a_listening_unix_socket_is_told_by_its_own_name() {
+    const LISTENS: &str = "
+import os, socket
+os.chdir('deep')
+bound = socket.socket(socket.AF_UNIX); bound.bind('s.sock')
+os.chdir('/')
+bound.listen()
+hidden = socket.socket(socket.AF_UNIX); hidden.bind('\\0a-test-listens-here'); hidden.listen()
+";
+    let Some((scene, log)) = recorded("listening unix sockets", |scene| {
+        std::fs::create_dir(scene.work().join("deep")).expect("mkdir");
+        words(&["python3", "-c", LISTENS])
+    }) else {
+        return;
+    };
+    for path in [scene.work().join("deep/s.sock").as_path(), Path::new("@a-test-listens-here")] {
+        let listen = only(&log, "listen", |record| is(record, "net_listen", path));
+        assert_eq!((listen.int("ret"), listen.text("proto")), (Some(0), Some("stream")));
+    }
+}

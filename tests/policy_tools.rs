@@ -337,6 +337,65 @@ fn eval_names_the_layers_and_the_line() {
     assert_eq!((code, &json(&stdout)["allow_with"]), (0, &Value::Array(Vec::new())));
 }
 
+const SOCKETS: &str = r#"
+version: 1
+name: sockets
+files: { default: allow, rules: [{ name: no-keys, deny: [read], path: ["**/*.pem"] }] }
+network: { default: deny, rules: [{ name: all, allow: [connect], to: ["unix:/**"] }] }
+"#;
+
+/// Whatever a target of the section `network` can name can be asked about.
+#[test]
+fn eval_knows_names_own_listeners_and_unix_sockets() {
+    let scene = scene();
+    let asked = |end: &[&str]| {
+        let (code, stdout, stderr) = ask(&scene, &[&["eval", "coding-agent"], end].concat());
+        (code, stdout, stderr)
+    };
+    let (code, stdout, _) = asked(&["--connect", "Registry.NPMjs.org.:443"]);
+    assert!(code == 0 && stdout.contains("by coding-agent/registries\n  held by cgroup-net\n"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "registry.npmjs.org.evil.test:443"]);
+    assert!(code == 1 && stdout.contains("to: [\"registry.npmjs.org.evil.test:443/tcp\"]"), "{stdout}");
+    for (wrong, instead) in [
+        ("https://a.example/x", "write only its host and port: a.example:443"),
+        ("2001:db8::1:443", "with a port an IPv6 address is written [2001:db8::1]:443"),
+        ("bücher.example:443", "write its xn--… form"),
+    ] {
+        let (code, stdout, stderr) = asked(&["--connect", wrong]);
+        assert!(code == 2 && stdout.is_empty() && stderr.contains(instead), "{stderr}");
+    }
+    let (code, stdout, _) = asked(&["--connect", "127.0.0.1:80"]);
+    assert!(code == 1 && stdout.contains("  held by lsm or cgroup-net\n"), "{stdout}");
+    let (_, stdout, _) = asked(&["--listen", "127.0.0.1:80"]);
+    assert!(stdout.contains("  held by lsm\n"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "own:3000"]);
+    assert!(code == 0 && stdout.contains("by coding-agent/own-servers\n"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "own:22"]);
+    assert!(code == 1 && stdout.contains("to: [\"own:22/tcp\"]"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "localhost:3000"]);
+    assert!(code == 1 && stdout.contains("connect 127.0.0.1 port 3000 tcp\n"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "unix:/run/docker.sock"]);
+    assert!(code == 1 && stdout.contains("by coding-agent/sockets-elsewhere\n"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "unix:/tmp/of-this-run"]);
+    assert!(code == 0 && stdout.contains("held by lsm\n"), "{stdout}");
+    let (code, stdout, _) = asked(&["--connect", "unix:@hidden"]);
+    assert!(code == 1 && stdout.contains("to: [\"unix:@hidden\"]"), "{stdout}");
+    // A rule on files that keeps a path from being read keeps its socket from being reached.
+    write(&scene, "sockets.yaml", SOCKETS);
+    let (code, stdout, _) = ask(&scene, &["eval", "sockets.yaml", "--connect", "unix:/a/b.pem"]);
+    assert!(code == 1 && stdout.contains("by sockets/no-keys\n"), "{stdout}");
+    assert_eq!(ask(&scene, &["eval", "sockets.yaml", "--connect", "unix:/a/b"]).0, 0);
+    for wrong in ["bad name:1", "registry.npmjs.org", "unix:relative", "host:70000", "10.0.0.1:53/sctp"] {
+        let (code, stdout, stderr) = asked(&["--connect", wrong]);
+        assert!(
+            code == 2 && stdout.is_empty() && stderr.contains("write ") | stderr.contains("neither"),
+            "{stderr}"
+        );
+    }
+    let (code, _, stderr) = asked(&["--bind", "registry.npmjs.org:443"]);
+    assert!(code == 2 && stderr.contains("a socket is bound to an address"), "{stderr}");
+}
+
 #[test]
 fn eval_takes_words_as_a_run_would() {
     let scene = scene();

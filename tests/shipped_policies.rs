@@ -74,7 +74,7 @@ fn those_for_real_work_decide_as_their_users_expect() {
         ("worktree-agent", &["--open", &key, "--by", "/usr/bin/ssh"], 1, "base/credentials"),
         ("web-developer", &["--connect", "127.0.0.1:5432"], 1, "host-database"),
         ("web-developer", &["--connect", "127.0.0.1:3000"], 1, "network.default"),
-        ("web-developer", &["--listen", "127.0.0.1:3000"], 0, "strict/servers"),
+        ("web-developer", &["--listen", "127.0.0.1:3000"], 0, "coding-agent/own-servers"),
         ("npm-ci", &["--open", "package-lock.json", "--access", "write"], 1, "npm-ci/inputs"),
         ("npm-ci", &["--open", "node_modules/x/index.js", "--access", "create"], 0, "by strict/"),
         ("npm-ci", &["--run", "/usr/bin/curl"], 1, "npm-ci/no-fetchers"),

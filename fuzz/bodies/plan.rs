@@ -1,6 +1,6 @@
 //! The decoder of plans, and the reader of their tables: any bytes are refused or read to an end.
 
-use policy::compile::lsm::{Sets, Tables};
+use policy::compile::lsm::{NetEnd, Sets, Tables};
 use policy::{Access, Digest, Protocol};
 
 /// Decodes the bytes as the tables of a plan and asks them everything; true where they were tables.
@@ -16,7 +16,13 @@ pub fn run(data: &[u8]) -> bool {
             let _ = tables.keeps_below(path, b"/a");
         }
         for protocol in Protocol::ALL {
-            let _ = tables.denied_to(&sets, all, [127, 0, 0, 1].into(), 80, protocol);
+            let nodes = [tables.host_node("a.example.com").unwrap_or(1)];
+            let address = [127, 0, 0, 1].into();
+            let end = NetEnd::Address { address, port: 80, protocol, nodes: &nodes, own: true };
+            let _ = tables.denied_to(&sets, all, &end);
+        }
+        for end in [NetEnd::Path(b"/run/x.sock"), NetEnd::Abstract(b"x"), NetEnd::Other] {
+            let _ = tables.denied_to(&sets, all, &end);
         }
     }
     true

@@ -67,8 +67,44 @@ pub enum TargetFault {
     )]
     Unknown,
     /// `http://…`.
-    #[error("is a URL; write only its host, as in `example.com:443`")]
-    Url,
+    #[error("is a URL; write only its host, as in `{instead}`")]
+    Url {
+        /// Host and port.
+        instead: String,
+    },
+    /// `/run/x.sock`.
+    #[error("is a path; a unix socket is written `unix:{found}`")]
+    Path {
+        /// What stands there.
+        found: String,
+    },
+    /// `/tpc`.
+    #[error("`{found}` is no protocol; write `/tcp`, `/udp`, or nothing for both")]
+    Protocol {
+        /// What stands there.
+        found: String,
+    },
+    /// `example.com/24`.
+    #[error("`{found}` is a prefix length, which only an address has")]
+    HostPrefix {
+        /// What stands there.
+        found: String,
+    },
+    /// `192.168.1.*`.
+    #[error("`*` is for host names; write `{instead}`")]
+    StarInAddress {
+        /// As a prefix.
+        instead: String,
+    },
+    /// `:80,443`.
+    #[error("has several ports; write an entry for each, or a range as in `80-90`")]
+    SeveralPorts,
+    /// `:*`.
+    #[error("leave `:{found}` out for every port")]
+    EveryPort {
+        /// What stands there.
+        found: String,
+    },
     /// `*`.
     #[error("write `any` for every address")]
     Star,
@@ -163,7 +199,7 @@ impl Target {
                 break;
             }
         }
-        if let Some(fault) = mistake(rest) {
+        if let Some(fault) = mistake(rest).or_else(|| star_in_address(text)) {
             return Err(fault);
         }
         let (host, ports) = split_port(rest)?;
@@ -232,10 +268,27 @@ impl Target {
             && self.ports.is_none_or(|(low, high)| (low..=high).contains(&port))
     }
 
+    /// True where every port and protocol is meant that `other` means.
+    pub(crate) fn is_wherever(&self, other: &Self) -> bool {
+        let ports = |target: &Self| target.ports.unwrap_or((0, u16::MAX));
+        let ((low, high), (other_low, other_high)) = (ports(self), ports(other));
+        let protocols = self.protocol.is_none() || self.protocol == other.protocol;
+        protocols && low <= other_low && other_high <= high
+    }
+
+    /// True for a target that means port 0 alone.
+    pub(crate) fn is_port_zero(&self) -> bool {
+        self.ports == Some((0, 0))
+    }
+
+    /// True for a target that means every port and protocol.
+    pub(crate) fn is_every_port(&self) -> bool {
+        self.protocol.is_none() && self.ports.is_none_or(|ports| ports == (0, u16::MAX))
+    }
+
     /// True for a target that means every address, port and protocol.
     pub fn is_everything(&self) -> bool {
-        let every_port = self.ports.is_none_or(|ports| ports == (0, u16::MAX));
-        self.protocol.is_none() && every_port && self.is_every_address()
+        self.is_every_port() && self.is_every_address()
     }
 
     /// True for a target that means every address, at its ports and with its protocol.
@@ -259,19 +312,82 @@ impl Target {
     /// `::1:80` is an address; its writer may have meant a port.
     pub(crate) fn port_in_address(&self) -> Option<String> {
         let [Prefix::V6 { length: 128, .. }] = self.prefixes.as_slice() else { return None };
-        let (before, last) = self.text.rsplit_once(':')?;
+        let protocol = self.text.find('/').map_or("", |at| &self.text[at..]);
+        let (before, last) = self.text.strip_suffix(protocol)?.rsplit_once(':')?;
         let address: Ipv6Addr = before.parse().ok()?;
         last.parse::<u16>().ok()?;
-        Some(format!("[{address}]:{last}"))
+        Some(format!("[{address}]:{last}{protocol}"))
     }
 }
 
 /// A usual mistake.
 fn mistake(text: &str) -> Option<TargetFault> {
     if text.contains("://") {
-        return Some(TargetFault::Url);
+        return Some(TargetFault::Url {
+            instead: without_scheme(text).unwrap_or_else(|| "example.com:443".to_owned()),
+        });
+    }
+    if text.starts_with('/') {
+        return Some(TargetFault::Path { found: text.to_owned() });
+    }
+    if let Some(fault) = tail(text) {
+        return Some(fault);
     }
     (text.split(':').next() == Some("*")).then_some(TargetFault::Star)
+}
+
+/// What stands behind a `/` that is neither a protocol nor a prefix length of an address.
+fn tail(text: &str) -> Option<TargetFault> {
+    let (before, after) = text.rsplit_once('/')?;
+    let found = format!("/{after}");
+    let digits = !after.is_empty() && after.bytes().all(|b| b.is_ascii_digit());
+    let host = split_port(before).map_or("", |(host, _)| host);
+    let word = after.len() > 2 && after.bytes().all(|b| b.is_ascii_alphabetic());
+    match matches!(host, "any" | "localhost") || matches!(crate::ends::named(host), Some(Ok(_))) {
+        true if digits => Some(TargetFault::HostPrefix { found }),
+        true => Some(TargetFault::Protocol { found }),
+        // What stands in brackets or is no word is looked at with the address.
+        false => word.then_some(TargetFault::Protocol { found }),
+    }
+}
+
+/// `192.168.*` and the like: whole numbers, and stars behind them.
+fn star_in_address(text: &str) -> Option<TargetFault> {
+    let (address, rest) = text.find([':', '/']).map_or((text, ""), |at| text.split_at(at));
+    let parts: Vec<&str> = address.split('.').collect();
+    let known: Vec<u8> = parts.iter().map_while(|part| part.parse().ok()).collect();
+    let stars = parts.len() - known.len();
+    if known.is_empty()
+        || parts.len() > 4
+        || stars == 0
+        || parts[known.len()..].iter().any(|part| *part != "*")
+    {
+        return None;
+    }
+    let bytes: [u8; 4] = std::array::from_fn(|at| known.get(at).copied().unwrap_or(0));
+    let instead = format!("{}/{}{rest}", Ipv4Addr::from(bytes), known.len() * 8);
+    Some(TargetFault::StarInAddress { instead })
+}
+
+/// Host and port of a URL; `None` for what is none.
+pub fn without_scheme(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    let has_port = place.rsplit(']').next().is_some_and(|after| after.contains(':'));
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        "ssh" | "git+ssh" | "sftp" => Some(22),
+        "git" => Some(9418),
+        "postgres" | "postgresql" => Some(5432),
+        _ => None,
+    };
+    let readable = !place.is_empty() && place.bytes().all(|b| b.is_ascii_graphic() && b != b'`');
+    readable.then(|| match port.filter(|_| !has_port) {
+        Some(port) => format!("{place}:{port}"),
+        None => place.to_owned(),
+    })
 }
 
 /// The host, and what follows its `:`.
@@ -301,7 +417,11 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), TargetFault> {
 }
 
 fn read_ports(text: &str) -> Result<(u16, u16), TargetFault> {
-    let fault = || TargetFault::Port { found: text.to_owned() };
+    let fault = || match text {
+        "*" | "any" | "all" => TargetFault::EveryPort { found: text.to_owned() },
+        _ if text.contains(',') => TargetFault::SeveralPorts,
+        _ => TargetFault::Port { found: text.to_owned() },
+    };
     let number = |digits: &str| -> Result<u16, TargetFault> {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(fault());

@@ -55,14 +55,39 @@ pub(crate) enum Meaning {
     Abstract(Pattern),
 }
 
-impl Meaning {
-    /// What the tables have no words for, for people; `None` for addresses.
-    pub fn inexpressible(&self) -> Option<&'static str> {
+/// What knows whether an end is meant: each has tables of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Source {
+    /// The address itself.
+    Address,
+    /// The names by which the process knows it.
+    Name,
+    /// Whose socket it is.
+    Own,
+    /// The name of a unix socket.
+    Socket,
+}
+
+impl Source {
+    /// What a target of the kind is called, for people; `None` for addresses.
+    pub fn words(self) -> Option<&'static str> {
         match self {
-            Self::Addresses => None,
-            Self::Host { .. } => Some("a host name"),
+            Self::Address => None,
+            Self::Name => Some("a host name"),
             Self::Own => Some("`own`"),
-            Self::Path(_) | Self::Abstract(_) => Some("`unix:`"),
+            Self::Socket => Some("`unix:`"),
+        }
+    }
+}
+
+impl Meaning {
+    /// What knows whether an end is meant.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Addresses => Source::Address,
+            Self::Host { .. } => Source::Name,
+            Self::Own => Source::Own,
+            Self::Path(_) | Self::Abstract(_) => Source::Socket,
         }
     }
 }
@@ -71,6 +96,28 @@ impl Target {
     /// True for a host name, which means what the process knows by it.
     pub fn is_host(&self) -> bool {
         matches!(self.meaning, Meaning::Host { .. })
+    }
+
+    /// The top-level domain of which it means every name, where strangers may have names in it.
+    pub(crate) fn below_public_domain(&self) -> Option<&str> {
+        match &self.meaning {
+            Meaning::Host { name, below: true }
+                if !name.contains('.') && !PRIVATE.contains(&name.as_str()) =>
+            {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
+    /// True for a host name that means `name`, at whatever port.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        matches!(&self.meaning, Meaning::Host { name: host, below } if is_host(name, host, *below))
+    }
+
+    /// True when it is a host name, and means this one, at whatever port.
+    pub(crate) fn means_host(&self, found: &str) -> bool {
+        matches!(&self.meaning, Meaning::Host { name, below } if is_host(found, name, *below))
     }
 
     /// True when the end is meant, for that access.
@@ -99,6 +146,24 @@ impl Target {
         }
     }
 }
+
+/// Top-level domains that nobody can register names in (RFC 6761, RFC 6762, ICANN's list of 2024), and what company
+/// networks use besides.
+const PRIVATE: [&str; 13] = [
+    "alt",
+    "corp",
+    "example",
+    "home",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "private",
+    "test",
+];
 
 /// What an abstract name begins with in its glob, so that it looks like a path.
 pub(crate) const ABSTRACT: &str = "/@";

@@ -38,7 +38,7 @@ pub enum Act<'a> {
         /// The digest of what it holds, where it is known.
         sha256: Option<&'a Digest>,
     },
-    /// Network accesses.
+    /// Network accesses. Binding to port 0 is not judged: the kernel chooses the port, and listening is judged by it.
     Network {
         /// Which; those of other sections are not judged.
         accesses: AccessSet,
@@ -85,10 +85,19 @@ pub fn judge<'a>(policy: &'a Policy, subject: &Subject<'_>, act: &Act<'_>) -> Ve
                 .judge(|rule, _, unknown| executes(rule, path, sha256, unknown))
         }
         Act::Network { accesses, end } => {
-            let accesses = accesses.intersection(SectionKind::Network.accesses());
+            let accesses = accesses.intersection(judged_at(&end));
             Court { mode: policy.mode, section: &policy.network, subject, accesses }
                 .judge(|rule, access, _| covers(rule, |target: &Target| target.matches_end(access, &end)))
         }
+    }
+}
+
+/// The network accesses that are judged at an end: for port 0 the kernel chooses another one.
+pub(crate) fn judged_at(end: &End<'_>) -> AccessSet {
+    let all = SectionKind::Network.accesses();
+    match end {
+        End::Address { port: 0, .. } => all.without(Access::Bind.into()),
+        _ => all,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::document::{Kind, Node};
+use crate::document::{Entry, Kind, Node};
 use crate::error::{Errors, Place, Problem, Report};
 use crate::parse::Placed;
 
@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_ENTRIES: usize = 4096;
 
 /// The version of the groups that ship; it rises when what they mean changes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Why a reference to a group gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,22 +46,61 @@ pub enum GroupFault {
     Paths,
 }
 
+/// Where a group of hosts is documented.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// What those who run the hosts document, as URLs.
+    pub documents: Vec<String>,
+    /// The day on which the group was last looked through, `2026-11-26`.
+    pub checked: String,
+}
+
 /// The groups that ship, by name, as the language writes them: patterns or targets.
 pub fn shipped() -> BTreeMap<String, Vec<String>> {
-    let Ok(Node { kind: Kind::Mapping(entries), .. }) = crate::document::read(SHIPPED) else {
-        return BTreeMap::new();
+    part("groups").into_iter().map(|entry| (entry.key, texts(entry.value))).collect()
+}
+
+/// Where those of [`shipped`] that are of hosts are documented, by name.
+pub fn sources() -> BTreeMap<String, Sources> {
+    let sources = |node: Node| {
+        let mut sources = Sources::default();
+        for entry in entries(node) {
+            match entry.key.as_str() {
+                "documents" => sources.documents = texts(entry.value),
+                "checked" => sources.checked = text(entry.value).unwrap_or_default(),
+                _ => {}
+            }
+        }
+        sources
     };
-    let groups = entries.into_iter().find(|entry| entry.key == "groups").map(|entry| entry.value.kind);
-    let Some(Kind::Mapping(groups)) = groups else { return BTreeMap::new() };
-    let text = |node: Node| match node.kind {
-        Kind::Scalar { text, .. } => Some(text),
-        _ => None,
-    };
-    let group = |node: Node| match node.kind {
+    part("sources").into_iter().map(|entry| (entry.key, sources(entry.value))).collect()
+}
+
+/// What stands under a key of the shipped file.
+fn part(key: &str) -> Vec<Entry> {
+    let all = crate::document::read(SHIPPED).map(entries).unwrap_or_default();
+    all.into_iter().find(|entry| entry.key == key).map(|entry| entries(entry.value)).unwrap_or_default()
+}
+
+fn entries(node: Node) -> Vec<Entry> {
+    match node.kind {
+        Kind::Mapping(entries) => entries,
+        _ => Vec::new(),
+    }
+}
+
+fn texts(node: Node) -> Vec<String> {
+    match node.kind {
         Kind::Sequence(items) => items.into_iter().filter_map(text).collect(),
         _ => Vec::new(),
-    };
-    groups.into_iter().map(|entry| (entry.key, group(entry.value))).collect()
+    }
+}
+
+fn text(node: Node) -> Option<String> {
+    match node.kind {
+        Kind::Scalar { text, .. } => Some(text),
+        _ => None,
+    }
 }
 
 /// The groups that a policy's file defines, by name, as they are written. Whether the rest of it is right is not

@@ -1,7 +1,7 @@
 //! The policy language: YAML to model to plans, and the oracle.
 //!
 //! [`Policy::parse`] reads a file and reports all its errors; [`evaluate`] says what the policy decides about
-//! one attempt; [`compile`] makes what a layer enforces of it. Everything here is pure: no file, no
+//! one attempt, and [`questions`] whether a name may be asked; [`compile`] makes what a layer enforces of it. Everything here is pure: no file, no
 //! environment, no privilege.
 //!
 //! The language is larger than what a kernel holds today. What the tables of a layer cannot express is left out
@@ -31,6 +31,7 @@ pub mod other_names;
 mod parse;
 pub mod pattern;
 mod print;
+pub mod questions;
 pub mod schema;
 pub mod settings;
 mod subject;

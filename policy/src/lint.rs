@@ -1,4 +1,5 @@
-//! What is valid and most likely a mistake: rules that never decide anything, exceptions that except nothing.
+//! What is valid and most likely a mistake: rules that never decide anything, exceptions that except nothing; and
+//! rules that hold less than they seem to.
 //!
 //! A warning is given only where it is certain, for every path there can be; where finding out would take too
 //! long, none is. Only what stands in the policy's own file is warned about: an inherited rule is no mistake of
@@ -73,6 +74,7 @@ impl<'a> Lint<'a> {
             if void {
                 continue;
             }
+            self.denied_by_name(section, rule, place);
             // One warning for each rule: the others would only say it in other words.
             if !self.said_by_default(kind, section, rule, place) && !self.never_decides(section, rule, place)
             {
@@ -117,6 +119,19 @@ impl<'a> Lint<'a> {
             self.report.warn(place, text);
         }
         nobody
+    }
+
+    /// A host that is denied where everything else is open: its addresses are, to whoever knows them.
+    fn denied_by_name<O: Object>(&mut self, section: &Section<O>, rule: &Rule<O>, place: Place) {
+        let closes = section.default == Decision::Allow && rule.effect != Decision::Allow;
+        let Some(host) = rule.objects.iter().find(|object| closes && object.is_host()) else { return };
+        let text = format!(
+            "rule `{}` knows `{}` by its name only, and `network` is `default: allow`: it holds for names that are \
+             asked and names that are seen; an address that is known otherwise passes",
+            rule.name,
+            host.text(),
+        );
+        self.report.warn(place, text);
     }
 
     /// A rule that says what the default says, with nothing around it that says otherwise.

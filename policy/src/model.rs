@@ -350,6 +350,12 @@ impl Policy {
         &self.network
     }
 
+    /// Whether some rule is about host names.
+    pub fn names_hosts(&self) -> bool {
+        let targets = |rule: &Rule<Target>| rule.objects.iter().chain(&rule.except).any(Target::is_host);
+        self.network.rules.iter().any(targets)
+    }
+
     /// What the sections say that are no rules.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -14,8 +14,8 @@ use std::net::IpAddr;
 
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::{self, Protocol, Target};
-use crate::ends::End;
-use crate::evaluate::{Act, covers, executes, judge};
+use crate::ends::{End, Owner};
+use crate::evaluate::{self, Act, covers, executes, judge};
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 use crate::pattern::{Parsed, Pattern, escape};
 use crate::print::quoted;
@@ -114,6 +114,9 @@ pub enum NoSuggestion {
     /// A pipe, a path outside the mount namespace, one that is too long.
     #[error("no pattern can name it")]
     Path,
+    /// No host has such a name.
+    #[error("no host has such a name")]
+    Host,
     /// An address family without words in the language.
     #[error("no target can name it")]
     Family,
@@ -157,7 +160,8 @@ pub fn kernel(policy: &Policy, act: &str) -> Result<Suggestion, NoSuggestion> {
     Ok(Suggestion { rule: policy.kernel_default(), edits, also: AccessSet::EMPTY })
 }
 
-/// Makes suggestions that can all be put into the same file: no two name their rules alike.
+/// Makes suggestions that can all be put into the same file: no two name different rules alike, and what was suggested
+/// before is suggested again by the same line.
 #[derive(Debug)]
 pub struct Suggester<'a> {
     policy: &'a Policy,
@@ -167,6 +171,8 @@ pub struct Suggester<'a> {
     taken: BTreeSet<String>,
     /// The highest number that was put behind a name; all below it are taken.
     numbered: HashMap<String, usize>,
+    /// Names by what their rules say.
+    named: HashMap<String, String>,
 }
 
 impl<'a> Suggester<'a> {
@@ -179,7 +185,50 @@ impl<'a> Suggester<'a> {
         let paths = policy.files.rules.iter().chain(&policy.exec.rules);
         taken.extend(paths.map(|rule| own_name(&rule.name).to_owned()));
         taken.extend(policy.network.rules.iter().map(|rule| own_name(&rule.name).to_owned()));
-        Self { policy, scope: Scope::new(variables, &[]).0, prefixes, taken, numbered: HashMap::new() }
+        Self {
+            policy,
+            scope: Scope::new(variables, &[]).0,
+            prefixes,
+            taken,
+            numbered: HashMap::new(),
+            named: HashMap::new(),
+        }
+    }
+
+    /// What would let a name be asked, and its host be reached by HTTPS: exceptions from the rules that deny it, and a
+    /// rule that allows it where none does.
+    ///
+    /// # Errors
+    ///
+    /// No host has such a name, or nothing denies it.
+    pub fn question(&mut self, name: &str) -> Result<Suggestion, NoSuggestion> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let target = format!("{name}:443/tcp");
+        let means_it = Target::parse(&target).is_ok_and(|target| target.is_host());
+        if !means_it {
+            return Err(NoSuggestion::Host);
+        }
+        let network = &self.policy.network;
+        let names = |target: &Target| target.means_host(&name);
+        let of = |effect: Decision| {
+            let rules = network.rules.iter().filter(move |rule| rule.effect == effect);
+            rules.filter(|rule| covers(rule, names))
+        };
+        let list = quoted(&name);
+        let denying: Vec<&Rule<Target>> = of(Decision::Deny).collect();
+        let mut edits: Vec<Edit> =
+            denying.iter().map(|rule| self.except(SectionKind::Network, &rule.name, &list)).collect();
+        let mut rule = denying.first().map(|rule| rule.name.clone());
+        if network.default != Decision::Allow && of(Decision::Allow).next().is_none() {
+            let says = format!("allow: [connect], to: [{}]", quoted(&target));
+            let line = self.rule(Access::Connect.into(), &slug(name.as_bytes()), &says);
+            edits.push(Edit { site: Site::Rules(SectionKind::Network), line });
+            rule = rule.or_else(|| Some(network.default_name.clone()));
+        }
+        match rule {
+            Some(rule) => Ok(Suggestion { rule, edits, also: AccessSet::EMPTY }),
+            None => Err(NoSuggestion::Allowed),
+        }
     }
 
     /// As [`narrowest`].
@@ -216,7 +265,14 @@ impl<'a> Suggester<'a> {
         }
         let (law, rule) = decided.ok_or(NoSuggestion::Allowed)?;
         let rule = rule.clone();
-        let case = |kind: SectionKind, accesses: AccessSet| Case { kind, accesses, subjects, law, rule };
+        let judged = match act {
+            Act::Network { end, .. } => evaluate::judged_at(end),
+            Act::File { .. } | Act::Exec { .. } => Access::ALL.into_iter().collect(),
+        };
+        let case = |kind: SectionKind, accesses: AccessSet| {
+            let judged = judged.intersection(kind.accesses());
+            Case { kind, judged, tried: accesses.intersection(judged), subjects, law, rule }
+        };
         match *act {
             Act::File { accesses, path } => {
                 let object = self.path(path)?;
@@ -230,11 +286,31 @@ impl<'a> Suggester<'a> {
                 Ok(self.section(case(SectionKind::Exec, Access::Run.into()), &policy.exec, &object, hits))
             }
             Act::Network { accesses, end } => {
-                let object = self.end(accesses, &end)?;
                 let hits = |rule: &Rule<Target>, access, _| {
                     covers(rule, |target: &Target| target.matches_end(access, &end))
                 };
-                Ok(self.section(case(SectionKind::Network, accesses), &policy.network, &object, hits))
+                // An exception for `own` opens the port for binding as well, on every address.
+                let binds = |rule: &&Rule<Target>| {
+                    rule.effect != Decision::Allow
+                        && [Access::Bind, Access::Listen].iter().any(|access| rule.accesses.contains(*access))
+                        && accesses.iter().any(|access| hits(rule, access, true))
+                };
+                let object = match end {
+                    End::Address { address, port, protocol, names, owner: Owner::Run }
+                        if policy.network.rules.iter().any(|rule| binds(&rule)) =>
+                    {
+                        let owner = Owner::Elsewhere;
+                        self.end(accesses, &End::Address { address, port, protocol, names, owner })?
+                    }
+                    end => self.end(accesses, &end)?,
+                };
+                let mut case = case(SectionKind::Network, accesses);
+                // What a line says of a name is nothing to what is bound.
+                if object.texts.iter().any(|text| Target::parse(text).is_ok_and(|target| target.is_host())) {
+                    case.judged =
+                        case.judged.intersection([Access::Connect, Access::Send].into_iter().collect());
+                }
+                Ok(self.section(case, &policy.network, &object, hits))
             }
         }
     }
@@ -247,7 +323,7 @@ impl<'a> Suggester<'a> {
         object: &Object,
         hits: impl Fn(&Rule<O>, Access, bool) -> bool,
     ) -> Suggestion {
-        let tried = case.accesses.intersection(case.kind.accesses());
+        let tried = case.tried;
         let holds = |subject: &Subject<'_>, rule: &Rule<O>, access: Access, unknown: bool| {
             (rule.effect == Decision::Allow || case.law == Mode::Audit || rule.mode == Mode::Enforce)
                 && rule.accesses.contains(access)
@@ -286,9 +362,8 @@ impl<'a> Suggester<'a> {
             closing.iter().map(|rule| self.except(case.kind, &rule.name, &list)).collect();
         let missing: AccessSet = tried.iter().filter(|access| !allowed(*access)).collect();
         if !missing.is_empty() {
-            let name = self.name(missing, &object.slug);
             let key = if case.kind == SectionKind::Network { "to" } else { "path" };
-            let line = format!("- {{ name: {name}, allow: [{missing}], {key}: [{list}] }}");
+            let line = self.rule(missing, &object.slug, &format!("allow: [{missing}], {key}: [{list}]"));
             edits.push(Edit { site: Site::Rules(case.kind), line });
         }
         let also = |access: &Access| {
@@ -296,7 +371,7 @@ impl<'a> Suggester<'a> {
                 |subject: &Subject<'_>| decide(subject, &other, *access) < decide(subject, &all, *access);
             case.subjects.iter().any(loosened)
         };
-        let also = case.kind.accesses().without(tried).iter().filter(also).collect();
+        let also = case.judged.without(tried).iter().filter(also).collect();
         Suggestion { rule: case.rule, edits, also }
     }
 
@@ -341,12 +416,26 @@ impl<'a> Suggester<'a> {
     /// its target means every protocol at that address and port.
     fn end(&self, accesses: AccessSet, end: &End<'_>) -> Result<Object, NoSuggestion> {
         match *end {
-            End::Address { address, port, protocol, .. } => {
+            End::Address { address, port, protocol, names, owner } => {
                 let suffix = match protocol {
                     Protocol::Tcp => "/tcp",
                     Protocol::Udp => "/udp",
                     Protocol::Other => "",
                 };
+                // A name and an owner are of what is reached; what is bound has an address.
+                let reaches = accesses.iter().all(|access| matches!(access, Access::Connect | Access::Send));
+                // What the run serves itself, and not whatever else is there some other day.
+                if owner == Owner::Run && reaches {
+                    let text = format!("own:{port}{suffix}");
+                    return Ok(Object { texts: vec![text], slug: format!("own-{port}") });
+                }
+                // A name says more than the address that it has today.
+                if let Some(name) = names.first().filter(|_| reaches) {
+                    let text = format!("{name}:{port}{suffix}");
+                    if Target::parse(&text).is_ok_and(|target| target.is_host()) {
+                        return Ok(Object { texts: vec![text], slug: slug(name.as_bytes()) });
+                    }
+                }
                 // What is reached at the unspecified address is not what is bound there.
                 let meant = |access| match access {
                     Access::Connect | Access::Send => address::reached(address),
@@ -378,6 +467,19 @@ impl<'a> Suggester<'a> {
         }
     }
 
+    /// A rule that says so, with the name that it had before, or one that no rule has.
+    fn rule(&mut self, accesses: AccessSet, slug: &str, says: &str) -> String {
+        let name = match self.named.get(says) {
+            Some(name) => name.clone(),
+            None => {
+                let name = self.name(accesses, slug);
+                self.named.insert(says.to_owned(), name.clone());
+                name
+            }
+        };
+        format!("- {{ name: {name}, {says} }}")
+    }
+
     /// A name that no rule has: `read-hosts`, `connect-10.2.3.4-443`.
     fn name(&mut self, accesses: AccessSet, slug: &str) -> String {
         let access = accesses.iter().next().map_or("allow", Access::name);
@@ -401,7 +503,9 @@ impl<'a> Suggester<'a> {
 /// One attempt at one section, of one or several.
 struct Case<'s> {
     kind: SectionKind,
-    accesses: AccessSet,
+    /// The accesses that are judged at the object.
+    judged: AccessSet,
+    tried: AccessSet,
     subjects: &'s [Subject<'s>],
     /// With `Audit` what is on trial counts as law.
     law: Mode,

@@ -14,7 +14,7 @@ use crate::error::{Place, Problem, Report};
 use crate::extend::{self, Amend, Parent};
 use crate::groups::{Groups, Of};
 use crate::lint::Origin;
-use crate::model::{Policy, Rule, RuleName, Section};
+use crate::model::{Decision, Policy, Rule, RuleName, Section};
 use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
 use crate::pattern::{MAX_NAME, Parsed, Pattern};
 use crate::subject::Who;
@@ -96,6 +96,11 @@ trait Object: Sized + Clone + PartialEq {
 
     /// Reads one entry of `path` or `to`; reports what is wrong with it.
     fn read(text: &Placed<String>, rule: &str, reading: &mut Reading<'_>) -> Option<Self>;
+
+    /// What is most likely a mistake about it, in a rule with this effect on these accesses.
+    fn doubt(&self, _effect: Decision, _accesses: AccessSet) -> Option<String> {
+        None
+    }
 }
 
 impl Object for Pattern {
@@ -162,6 +167,23 @@ impl Object for Target {
                 None
             }
         }
+    }
+
+    fn doubt(&self, effect: Decision, accesses: AccessSet) -> Option<String> {
+        let reaches = [Access::Connect, Access::Send].into_iter().any(|access| accesses.contains(access));
+        let text = crate::error::cut(self.text());
+        if self.is_port_zero() {
+            return Some(format!(
+                "`{text}`: nothing is reached at port 0, and binding to it is not judged; without a port it is every one"
+            ));
+        }
+        if self.is_host() && !reaches {
+            return Some(format!(
+                "`{text}` matches nothing here: what is bound or listens has an address, and no name"
+            ));
+        }
+        let below = self.below_public_domain().filter(|_| effect == Decision::Allow && reaches)?;
+        Some(format!("`{text}` allows every name below `{below}`, whoever has it"))
     }
 }
 
@@ -233,7 +255,13 @@ impl Reading<'_> {
             Some((effect, words)) => (Some(effect), self.accesses(&words, kind)),
             None => (None, AccessSet::EMPTY),
         };
-        let objects = self.list(raw.objects.as_deref().unwrap_or_default(), &short_name);
+        let objects: Vec<(Place, O)> = self.placed(raw.objects.as_deref().unwrap_or_default(), &short_name);
+        for (place, object) in &objects {
+            if let Some(doubt) = effect.and_then(|effect| object.doubt(effect, accesses)) {
+                self.report.warn(*place, doubt);
+            }
+        }
+        let objects = objects.into_iter().map(|(_, object)| object).collect();
         let (except_places, except): (Vec<Place>, Vec<O>) =
             self.placed(&raw.except, &short_name).into_iter().unzip();
         let mut executables = |texts: &Option<Vec<Placed<String>>>| -> Option<Vec<Pattern>> {

@@ -50,6 +50,15 @@ fn every_shipped_group_is_a_list_of_patterns_or_of_hosts() {
         let policy = parse(&format!("files: {{ default: allow, rules: [{rule}] }}\n"));
         assert_eq!(policy.files().rules()[0].objects().len(), shipped[name].len(), "{name}");
     }
+    // Each list of hosts says where it is documented, and when it was looked through.
+    let sources = groups::sources();
+    assert_eq!(sources.keys().map(String::as_str).collect::<Vec<_>>(), hosts);
+    for (name, groups::Sources { documents, checked }) in &sources {
+        assert!(!documents.is_empty() && documents.iter().all(|url| url.starts_with("https://")), "{name}");
+        let day: Vec<usize> = checked.split('-').map(str::len).collect();
+        assert_eq!(day, [4, 2, 2], "{name}: {checked}");
+        assert!(checked.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'), "{name}: {checked}");
+    }
     let keys =
         parse("files: { default: allow, rules: [{ name: a, deny: [read], path: [\"@credentials\"] }] }\n");
     for path in

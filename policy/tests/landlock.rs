@@ -82,7 +82,7 @@ fn each_rule_has_the_layers_that_hold_it() {
     let policy = parse(RULES);
     let plan = lsm::compile(&[&policy], 0, &mut lsm::SetTable::new()).unwrap();
     let held = SectionKind::Files.accesses().union(SectionKind::Exec.accesses());
-    let held = held.union(SectionKind::Network.accesses());
+    let held = lsm::Held::of(held.union(SectionKind::Network.accesses()));
     let landlock = landlock::compile(&policy, 4);
     let all = layers::holding(&policy, Plans { lsm: Some((&plan, held)), landlock: Some(&landlock) });
     let of =

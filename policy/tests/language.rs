@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use policy::compile::{
     CompileError, Unheld, Unsupported,
-    lsm::{self, SetTable, Sets},
+    lsm::{self, Held, NetEnd, SetTable, Sets},
 };
 use policy::{Access, AccessSet, Decision, Policy, Protocol, Variables, evaluate};
 
@@ -185,7 +185,9 @@ fn addresses_mean_what_the_language_says() {
             evaluate::network(policy, access.into(), address, port, protocol).decision == Decision::Deny;
         let plan = lsm::compile(&[policy], 9, &mut SetTable::new()).unwrap();
         assert_eq!(
-            plan.denied_to(&Sets::UNKNOWN, access.into(), address, port, protocol).unwrap().contains(access),
+            plan.denied_to(&Sets::UNKNOWN, access.into(), &NetEnd::address(address, port, protocol))
+                .unwrap()
+                .contains(access),
             oracle,
             "{address}"
         );
@@ -240,22 +242,27 @@ network:
     let held =
         AccessSet::from_iter([Access::Read, Access::Write, Access::Run, Access::Connect, Access::Send]);
     let plan = lsm::compile(&[&parse(text, &Variables::new())], 0, &mut SetTable::new()).unwrap();
-    let unheld: Vec<String> = plan.unheld(held).iter().map(|u| format!("{} {}", u.rule, access(u))).collect();
+    let unheld: Vec<String> =
+        plan.unheld(&Held::of(held)).iter().map(|u| format!("{} {}", u.rule, access(u))).collect();
     assert_eq!(unheld, ["p/b create", "p/network.default bind", "p/network.default listen"]);
     assert_eq!(
-        plan.unheld(held)[0].to_string(),
+        plan.unheld(&Held::of(held))[0].to_string(),
         "rule `p/b` denies `create`, which no layer of this run holds"
     );
-    let without_read = plan.unheld(held.without(Access::Read.into()));
+    let without_read = plan.unheld(&Held::of(held.without(Access::Read.into())));
     assert!(without_read.iter().any(|u| u.rule.as_str() == "p/files.default" && access(u) == Access::Read));
     let everything = Access::ALL.into_iter().collect();
-    assert_eq!(plan.unheld(everything), []);
+    assert_eq!(plan.unheld(&Held::of(everything)), []);
     let all = parse(
         "files: { default: allow, rules: [{ name: a, deny: [all], path: [\"/x\"] }] }\n",
         &Variables::new(),
     );
-    let unheld: Vec<Access> =
-        lsm::compile(&[&all], 0, &mut SetTable::new()).unwrap().unheld(held).iter().map(access).collect();
+    let unheld: Vec<Access> = lsm::compile(&[&all], 0, &mut SetTable::new())
+        .unwrap()
+        .unheld(&Held::of(held))
+        .iter()
+        .map(access)
+        .collect();
     assert_eq!(unheld, [Access::Create, Access::Delete, Access::Attributes, Access::Load]);
 }
 

@@ -1,8 +1,8 @@
 //! The sections that are no rules: read, printed, inherited, and named where nothing holds them.
 
-use policy::compile::lsm::{self, SetTable};
+use policy::compile::lsm::{self, Held, SetTable};
 use policy::settings::{Fold, Landlock, Syscalls};
-use policy::{AccessSet, Policy, Variables};
+use policy::{Policy, Variables};
 
 const ALL: &str = "version: 1
 name: p
@@ -44,18 +44,18 @@ fn they_are_read_and_printed() {
 #[test]
 fn what_nothing_holds_is_named() {
     let plan = lsm::compile(&[&parse(ALL)], 0, &mut SetTable::new()).unwrap();
-    let named: Vec<String> = plan.unheld(AccessSet::EMPTY).iter().map(ToString::to_string).collect();
+    let named: Vec<String> = plan.unheld(&Held::NOTHING).iter().map(ToString::to_string).collect();
     let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
     assert_eq!(named, ["syscalls", "landlock", "limits", "observe"].map(text));
     let held = "env: { drop: [\"*\"] }\nsyscalls: default\n";
     assert_eq!(
         lsm::compile(&[&parse(&format!("version: 1\nname: p\n{held}"))], 0, &mut SetTable::new())
             .unwrap()
-            .unheld(AccessSet::EMPTY),
+            .unheld(&Held::NOTHING),
         []
     );
     let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");
-    assert_eq!(lsm::compile(&[&off], 0, &mut SetTable::new()).unwrap().unheld(AccessSet::EMPTY), []);
+    assert_eq!(lsm::compile(&[&off], 0, &mut SetTable::new()).unwrap().unheld(&Held::NOTHING), []);
 }
 
 #[test]

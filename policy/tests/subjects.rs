@@ -3,7 +3,7 @@
 
 use policy::compile::{
     CompileError,
-    lsm::{self, LsmPlan, SetTable, Sets},
+    lsm::{self, Held, LsmPlan, NetEnd, SetTable, Sets},
 };
 use policy::{
     Access, AccessSet, Act, Decision, Digest, Mode, Policy, SectionKind, Subject, Variables, evaluate,
@@ -132,7 +132,7 @@ fn deny_beats_ask_beats_allow() {
     assert!(
         plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.contains(Access::Read)
     );
-    let unheld = plan.unheld(Access::ALL.into_iter().collect());
+    let unheld = plan.unheld(&Held::of(Access::ALL.into_iter().collect()));
     assert_eq!(unheld.len(), 1);
     assert_eq!(unheld[0].to_string(), "rule `p/b` asks, which no layer of this run holds");
 }
@@ -150,7 +150,7 @@ fn what_is_on_trial_is_told_apart_and_blocks_nothing() {
     assert_eq!((verdict.decision, verdict.rule.as_str(), verdict.audited), (Deny, "p/law", None));
     let plan = compile(&policy);
     assert!(plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.is_empty());
-    assert_eq!(plan.unheld(Access::ALL.into_iter().collect()), []);
+    assert_eq!(plan.unheld(&Held::of(Access::ALL.into_iter().collect())), []);
 
     let policy = parse(
         "mode: audit\nfiles: { default: deny, rules: [{ name: a, allow: [read], path: [\"/x\"] }] }\nnetwork: { default: deny }\n",
@@ -163,7 +163,7 @@ fn what_is_on_trial_is_told_apart_and_blocks_nothing() {
     assert_eq!((verdict.rule.as_str(), verdict.audited), ("p/a", None));
     let plan = compile(&policy);
     assert_eq!((plan.header.automata, plan.header.net_default_deny), (0, 0));
-    assert_eq!(plan.unheld(AccessSet::EMPTY), [], "nothing is promised");
+    assert_eq!(plan.unheld(&Held::NOTHING), [], "nothing is promised");
 }
 
 const BAD: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
@@ -187,9 +187,10 @@ fn conditions_and_contents_are_in_the_tables() {
         network: {{ default: allow, rules: [{{ name: e, deny: [connect], to: [any], unless_by: [\"**/curl\"] }}] }}\n"
     );
     let plan = compile(&parse(&text));
-    assert_eq!(plan.unheld(Access::ALL.into_iter().collect()), []);
+    assert_eq!(plan.unheld(&Held::of(Access::ALL.into_iter().collect())), []);
     let held = SectionKind::Files.accesses().without(Access::Load.into());
-    let unheld: Vec<String> = plan.unheld(held).iter().map(|unheld| unheld.rule.to_string()).collect();
+    let unheld: Vec<String> =
+        plan.unheld(&Held::of(held)).iter().map(|unheld| unheld.rule.to_string()).collect();
     assert_eq!(unheld, ["p/files.default", "p/d", "p/e"], "an allow under a condition opens no default");
     assert_eq!((plan.header.sets, plan.header.hashes), (0b1111, 1));
     let denied = |executed: &[&str], access: Access, path: &[u8]| {
@@ -203,7 +204,9 @@ fn conditions_and_contents_are_in_the_tables() {
     let connects = |executed: &[&str]| {
         let sets = sets(&plan, executed);
         let address = "192.0.2.1".parse().unwrap();
-        plan.denied_to(&sets, Access::Connect.into(), address, 1, policy::Protocol::Tcp).unwrap().is_empty()
+        plan.denied_to(&sets, Access::Connect.into(), &NetEnd::address(address, 1, policy::Protocol::Tcp))
+            .unwrap()
+            .is_empty()
     };
     assert!(connects(&["/opt/curl"]) && !connects(&["/bin/sh"]) && !connects(&[""]));
     let mut bad = Digest([0; 32]);

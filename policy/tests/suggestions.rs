@@ -401,7 +401,7 @@ kernel: { allow: [userns] }
         ),
         (
             Act::Network { accesses: Access::Connect.into(), end: ends()[UNSPECIFIED] },
-            r#"- { name: connect-0.0.0.0-80, allow: [connect], to: ["127.0.0.1:80/tcp"] }  # in network"#,
+            r#"- { name: connect-own-80, allow: [connect], to: ["own:80/tcp"] }  # in network"#,
         ),
         (Act::Network { accesses: Access::Connect.into(), end: End::Other }, "none: no target can name it"),
     ];
@@ -429,6 +429,8 @@ fn names_are_not_given_twice() {
         [name("/1/a"), name("/2/a"), name("/-.-"), name("/")],
         ["read-a-2", "read-a-3", "read", "read-2"]
     );
+    // What was asked before has the line that it had.
+    assert_eq!([name("/2/a"), name("/3/a"), name("/1/a")], ["read-a-3", "read-a-4", "read-a-2"]);
 }
 
 #[test]

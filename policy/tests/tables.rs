@@ -3,7 +3,7 @@
 mod generate;
 
 use generate::{FILES, address, network_rule, parse, path, path_rule, section};
-use policy::compile::lsm::{self, SetTable, Sets, Tables};
+use policy::compile::lsm::{self, NetEnd, SetTable, Sets, Tables};
 use policy::{Access, Digest, Protocol};
 use proptest::prelude::*;
 
@@ -15,7 +15,12 @@ fn read(tables: &Tables, path: &[u8], address: std::net::IpAddr, port: u16) {
         let _ = tables.denied_exec(&sets, path, Some(&Digest([0xaa; 32])));
         let _ = tables.sets_of(Some(path), &sets);
         for protocol in Protocol::ALL {
-            let _ = tables.denied_to(&sets, all, address, port, protocol);
+            let nodes = [tables.host_node("a.example.com").unwrap_or(9), u32::from(port)];
+            let end = NetEnd::Address { address, port, protocol, nodes: &nodes, own: true };
+            let _ = tables.denied_to(&sets, all, &end);
+        }
+        for end in [NetEnd::Path(path), NetEnd::Abstract(path), NetEnd::Other] {
+            let _ = tables.denied_to(&sets, all, &end);
         }
     }
     let _ = tables.keeps_below(path, b"/a");

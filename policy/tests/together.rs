@@ -2,12 +2,12 @@
 
 mod generate;
 
-use generate::{FILES, address, executed, network_rule, parse, path, path_rule, section, sets, subject};
+use generate::{FILES, executed, network_rule, parse, path, path_rule, section, sets, subject, tried};
 use policy::compile::{
     CompileError,
     lsm::{self, LsmPlan, SetTable, Sets},
 };
-use policy::{Access, Act, Decision, End, Owner, Policies, Policy, Protocol, SectionKind, evaluate};
+use policy::{Access, Act, Decision, Policies, Policy, SectionKind, evaluate};
 use proptest::prelude::*;
 
 fn compile(policies: &[&Policy]) -> LsmPlan {
@@ -36,7 +36,7 @@ proptest! {
         texts in prop::collection::vec(policy(), 1..5),
         executed in executed(),
         paths in prop::collection::vec(path(), 1..10),
-        addresses in prop::collection::vec((address(), 77..93_u16, 0..3_usize), 1..10),
+        tries in prop::collection::vec(tried(), 1..20),
     ) {
         let policies: Vec<Policy> = texts.iter().map(|text| parse(text)).collect();
         let all: Vec<&Policy> = policies.iter().collect();
@@ -65,14 +65,14 @@ proptest! {
                 prop_assert!(alone.without(denied).is_empty(), "more policies take away only");
             }
         }
-        for (address, port, protocol) in addresses {
-            let protocol = Protocol::ALL[protocol];
+        for tried in tries {
             for access in SectionKind::Network.accesses().iter() {
-                let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
-                let act = Act::Network { accesses: access.into(), end };
-                let denied = plan.denied_to(&known, access.into(), address, port, protocol).unwrap();
-                prop_assert_eq!(denied.contains(access), denies(&act), "{} to {} {} {:?}\n{}", access, address, port,
-                    protocol, texts.join("\n"));
+                let act = Act::Network { accesses: access.into(), end: tried.end() };
+                let denied = tried.denied(&plan, &known, access.into());
+                prop_assert_eq!(denied.contains(access), denies(&act), "{} to {:?}\n{}", access, tried,
+                    texts.join("\n"));
+                let alone = tried.denied(&first, &known_by_first, access.into());
+                prop_assert!(alone.without(denied).is_empty(), "more policies take away only");
             }
         }
         // Where the plan lets a directory move, nothing below it becomes less denied.

@@ -1,6 +1,7 @@
 //! Root of the eBPF programs; on the host an empty program, so that the workspace builds as one.
 //!
-//! `trace` observes by raw tracepoints, `hooks` judge by LSM programs; both only look at tasks of a run.
+//! `trace` observes by raw tracepoints, `hooks` judge by LSM programs; both only look at tasks of a run. `net` holds the
+//! programs of a run's control group.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
@@ -11,6 +12,8 @@ mod hooks;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod measure;
+#[cfg(target_arch = "bpf")]
+mod net;
 #[cfg(target_arch = "bpf")]
 mod offsets;
 #[cfg(target_arch = "bpf")]

@@ -2,19 +2,29 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array as BtfArray, ArrayOfMaps},
+    btf_maps::{Array as BtfArray, ArrayOfMaps, SkStorage},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_ns,
+        generated::bpf_get_current_comm,
+    },
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, RingBuf},
 };
-use sandbox_ebpf::abi::{
-    config::{MAX_SLOTS, RunConfig, RunCounters},
-    event::{DATA_MAX, Header, PATH_MAX},
-    policy::{
-        AddressKey, AddressNode, CELLS_PER_PAGE, DigestKey, Link, LinkKey, MAX_DIGESTS, MAX_LINKS,
-        MAX_PREFIXES, Sets,
+use sandbox_ebpf::{
+    abi::{
+        config::{MAX_SLOTS, RunConfig, RunCounters},
+        event::{ANSWER_MAX, DATA_MAX, Header, PATH_MAX},
+        policy::{
+            AddressKey, AddressNode, CELLS_PER_PAGE, DigestKey, HostKey, HostLeases, Link, LinkKey,
+            MAX_DIGESTS, MAX_HOSTS, MAX_LINKS, MAX_PARTS, MAX_PREFIXES, Sets,
+        },
+        resolver::{MAX_RESOLVERS, ResolverKey, Stub, StubKey},
+        syscall::{CALLS, SyscallSpec},
     },
-    syscall::{CALLS, SyscallSpec},
+    hello::Hello,
 };
+
+use crate::offsets::{self, field};
 
 /// A followed task, by the address of its `task_struct`.
 #[repr(C)]
@@ -30,7 +40,9 @@ pub struct Task {
     pub judgement: u8,
     /// 1 when a record with `kseq` is in the ring already.
     pub sent: u8,
-    pub _pad: [u8; 6],
+    /// Record flags that a hook adds to the call's result.
+    pub notes: u16,
+    pub _pad: [u8; 4],
     /// On a process's first thread: 1 once the end of the process was recorded.
     pub ended: u64,
 }
@@ -39,7 +51,7 @@ impl Task {
     /// A task that has done nothing yet.
     #[inline(always)]
     pub fn new(slot: u32) -> Task {
-        Task { slot, call: 0, kseq: 0, judgement: 0, sent: 0, _pad: [0; 6], ended: 0 }
+        Task { slot, call: 0, kseq: 0, judgement: 0, sent: 0, notes: 0, _pad: [0; 4], ended: 0 }
     }
 }
 
@@ -106,6 +118,19 @@ pub struct Walk {
     pub high: u64,
     pub wanted: u64,
     pub block: u64,
+    /// What rules on the network said so far, policy by policy, and whose turn it is.
+    pub net_allow: [u64; MAX_PARTS],
+    pub net_deny: [u64; MAX_PARTS],
+    pub part: u64,
+    /// Which sources count (`verdict::source`), and 1 while the sets that an end belongs to are collected.
+    pub sources: u64,
+    pub marking: u64,
+    /// At which turn it began.
+    pub first: u64,
+    /// The moment of the look, CLOCK_BOOTTIME.
+    pub now: u64,
+    /// The ports that hold for a name that was looked up: an `AddressNode`'s cell.
+    pub told: u64,
 }
 
 /// What a hook has found so far. It lives here and not in registers, and is read anew where it is used: the
@@ -143,6 +168,8 @@ pub struct Finding {
     pub port: u64,
     pub proto: u64,
     pub address: [u8; 16],
+    /// `flag` bits that go into the record.
+    pub notes: u64,
 }
 
 /// What was found out about a name.
@@ -280,6 +307,72 @@ pub struct Arguments {
     pub truncated: u64,
 }
 
+/// A socket that a task of a run made, in socket storage. What a listener accepts has a copy.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Socket {
+    /// Slot of the run, plus one; 0 is none.
+    pub slot: u32,
+    /// 1 where it belongs to the run's control group, so that the group's programs see what it does.
+    pub grouped: u32,
+    /// 1 where `sets` are known.
+    pub known: u64,
+    /// What conditions could know of the task that connected or sent last.
+    pub sets: Sets,
+}
+
+/// Where a resolver's answer is put together, one per CPU.
+#[repr(C)]
+pub struct AnswerScratch {
+    pub header: Header,
+    /// The address that it came from.
+    pub data: [u8; 28],
+    /// What it says.
+    pub answer: [u8; 2 * ANSWER_MAX],
+}
+
+/// A connection whose end will be told.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Connection {
+    pub slot: u32,
+    pub pid: u32,
+    pub tid: u32,
+    pub uid: u32,
+    pub start_ns: u64,
+    pub ppid: u32,
+    pub _pad: u32,
+    pub comm: [u8; 16],
+}
+
+/// Most open connections of all runs together.
+const MAX_CONNECTIONS: u32 = 65_536;
+
+/// A map kept with the socket; declared as [`TaskStorage`] is.
+#[repr(C)]
+pub struct SocketStorage<T> {
+    r#type: *const [i32; 24],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    /// BPF_F_NO_PREALLOC, BPF_F_CLONE: what is accepted belongs to whom the listener belongs.
+    map_flags: *const [i32; 0x201],
+}
+
+// SAFETY: the struct only describes a map to the loader; it is never read or written at run time.
+unsafe impl<T> Sync for SocketStorage<T> {}
+
+impl<T> SocketStorage<T> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        SocketStorage { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+
+    pub fn as_ptr(&self) -> *mut core::ffi::c_void {
+        &raw const *self as *mut _
+    }
+}
+
 /// A map kept with the task: a BTF map declares itself by its field types, and aya-ebpf has none for this.
 #[repr(C)]
 pub struct TaskStorage<T> {
@@ -304,6 +397,98 @@ impl<T> TaskStorage<T> {
     }
 }
 
+impl Connection {
+    /// One that the current task makes.
+    #[inline(always)]
+    pub fn of_current(slot: u32) -> Connection {
+        // SAFETY: the helper takes no argument.
+        let task = unsafe { bpf_get_current_task() };
+        let ids = bpf_get_current_pid_tgid();
+        let leader: u64 = field(task, &offsets::TASK_GROUP_LEADER);
+        let parent: u64 = field(task, &offsets::TASK_REAL_PARENT);
+        let mut connection = Connection {
+            slot,
+            pid: (ids >> 32) as u32,
+            tid: ids as u32,
+            uid: bpf_get_current_uid_gid() as u32,
+            start_ns: field(leader, &offsets::TASK_START_BOOTTIME),
+            ppid: field(parent, &offsets::TASK_TGID),
+            _pad: 0,
+            comm: [0; 16],
+        };
+        // SAFETY: the helper writes as many bytes as there are.
+        unsafe { bpf_get_current_comm((&raw mut connection.comm).cast(), 16) };
+        connection
+    }
+
+    /// Puts down in a record who made the connection, and when the record is.
+    #[inline(always)]
+    pub fn fill(&self, header: &mut Header) {
+        *header = Header::EMPTY;
+        header.slot = self.slot;
+        header.pid = self.pid;
+        header.tid = self.tid;
+        header.uid = self.uid;
+        header.ppid = self.ppid;
+        header.start_ns = self.start_ns;
+        header.comm = self.comm;
+        // SAFETY: the helper takes no argument.
+        header.mono_ns = unsafe { bpf_ktime_get_ns() };
+    }
+}
+
+/// How far the reading of a socket's names has come.
+pub mod phase {
+    /// The socket is not to be read.
+    pub const NONE: u64 = 0;
+    /// It is to be read from its SYN on. Whoever lets a socket connect sets this, with [`super::Reading::begin`].
+    pub const CONNECTING: u64 = 1;
+    /// Its SYN was sent.
+    pub const READING: u64 = 2;
+    /// There is nothing more to read, and nothing was refused.
+    pub const PASSED: u64 = 3;
+    /// Nothing is sent any more.
+    pub const REFUSED: u64 = 4;
+}
+
+/// Where a reading's connection goes, as it was asked for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Goal {
+    /// IPv4 as IPv4-mapped.
+    pub address: [u8; 16],
+    pub port: u16,
+    pub family: u16,
+    /// The socket's own port; known when it sends.
+    pub own_port: u16,
+    pub _pad: u16,
+}
+
+/// A TCP socket that names are read of, in socket storage: see `net::inspect`. TCP sends with the socket locked, so that
+/// one packet at a time is looked at.
+#[repr(C)]
+pub struct Reading {
+    /// One of [`phase`].
+    pub phase: u64,
+    /// 1 where the connection is open because of a name, so that it must go there.
+    pub law: u64,
+    /// Decisions of `hello` that were judged.
+    pub judged: u32,
+    /// Why the machine was not shown all: one of `abi::event::refusal`, 0 where it was.
+    pub refusal: u32,
+    /// Sequence numbers of the SYN, and of the next byte to be read.
+    pub start: u32,
+    pub next: u32,
+    /// Of the packet that is looked at: where the next byte lies, and where it ends.
+    pub position: u64,
+    pub end: u64,
+    pub who: Connection,
+    pub goal: Goal,
+    /// What conditions could know of the task that connected.
+    pub sets: Sets,
+    pub hello: Hello,
+}
+
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
@@ -317,6 +502,9 @@ pub static SYSCALLS: Array<SyscallSpec> = Array::with_max_entries(CALLS, 0);
 /// Entries: the machine's CPUs, set by the loader.
 #[map]
 pub static TRACE_SCRATCH: Array<TraceScratch> = Array::with_max_entries(1, 0);
+/// Entries: the machine's CPUs, set by the loader.
+#[map]
+pub static ANSWER_SCRATCH: Array<AnswerScratch> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH_POOL: Array<PooledScratch> = Array::with_max_entries(POOL, 0);
 #[map]
@@ -328,6 +516,17 @@ pub static LINKS: HashMap<LinkKey, Link> = HashMap::with_max_entries(MAX_LINKS, 
 pub static DIGESTS: HashMap<DigestKey, u32> =
     HashMap::with_max_entries(MAX_DIGESTS as u32, BPF_F_NO_PREALLOC);
 
+#[map]
+pub static HOSTS: HashMap<HostKey, HostLeases> =
+    HashMap::with_max_entries(MAX_HOSTS as u32, BPF_F_NO_PREALLOC);
+#[map]
+pub static RESOLVERS: HashMap<ResolverKey, Stub> = HashMap::with_max_entries(MAX_RESOLVERS, 0);
+#[map]
+pub static STUBS: HashMap<StubKey, [u8; 16]> = HashMap::with_max_entries(2 * MAX_RESOLVERS, 0);
+#[map]
+pub static CONNECTIONS: HashMap<u64, Connection> =
+    HashMap::with_max_entries(MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
+
 /// `BPF_F_INNER_MAP`: the maps inside differ in how many pages they have.
 const INNER_MAP: usize = 1 << 12;
 
@@ -338,4 +537,8 @@ pub static POLICIES: ArrayOfMaps<BtfArray<[u64; CELLS_PER_PAGE], 1, INNER_MAP>, 
 #[btf_map]
 pub static MEMBERS: TaskStorage<Member> = TaskStorage::new();
 #[btf_map]
+pub static SOCKETS: SocketStorage<Socket> = SocketStorage::new();
+#[btf_map]
 pub static SCRATCH: TaskStorage<HookScratch> = TaskStorage::new();
+#[btf_map]
+pub static READINGS: SkStorage<Reading> = SkStorage::new();

@@ -6,7 +6,7 @@
 //! looks at once. What hooks ask is a function that it looks at by itself (an exported one with numbers and the scratch
 //! as arguments), whatever the hook was about before.
 
-mod address;
+mod network;
 
 use core::ffi::c_void;
 
@@ -14,16 +14,16 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_map_lookup_elem};
 use sandbox_ebpf::abi::{
     event::{Cause, PATH_MAX},
     policy::{
-        Automaton, CELLS_PER_PAGE, DigestKey, Entry, MAX_AUTOMATA, MAX_ENTRIES, PolicyHeader, Sets, below,
-        owner, value,
+        Automaton, CELLS_PER_PAGE, DigestKey, Entry, HostLeases, MAX_AUTOMATA, MAX_ENTRIES, PolicyHeader,
+        Sets, below, owner, value,
     },
 };
 
-pub use address::address;
+pub use network::{address, source, told, unix, unix_opens};
 
 use crate::{
     hooks::Subject,
-    maps::{DIGESTS, HookScratch, POLICIES, get, put},
+    maps::{DIGESTS, HookScratch, POLICIES, Walk, get, put},
 };
 
 /// Most bytes that one callback of the walk takes.
@@ -64,6 +64,8 @@ pub struct Tables {
     automaton: *const Automaton,
     path: *const u8,
     scratch: *mut HookScratch,
+    /// By which names the address that is asked about is known; null where by none.
+    leases: *const HostLeases,
 }
 
 impl Tables {
@@ -77,7 +79,7 @@ impl Tables {
         // SAFETY: both are parts of map values.
         let (automaton, path) =
             unsafe { (&raw const (*header).subject, (&raw const (*scratch).path).cast()) };
-        Some(Tables { policy, header, automaton, path, scratch })
+        Some(Tables { policy, header, automaton, path, scratch, leases: core::ptr::null() })
     }
 
     #[inline(always)]
@@ -296,7 +298,16 @@ unsafe extern "C" fn entry(index: u64, context: *mut c_void) -> i64 {
         end_part(walk, entry.deny as u64);
         return 0;
     }
-    // No branches: conditions as bits, 1 where they hold.
+    let (surely, perhaps) = holds(walk, entry);
+    let (allow, deny) = (get(&walk.allow), get(&walk.deny));
+    put(&mut walk.allow, allow | entry.allow as u64 & surely.wrapping_neg());
+    put(&mut walk.deny, deny | entry.deny as u64 & perhaps.wrapping_neg());
+    0
+}
+
+/// Whether an entry's conditions surely hold, and whether they may: 1 for yes. No branches.
+#[inline(always)]
+fn holds(walk: &Walk, entry: Entry) -> (u64, u64) {
     let has = |mask: u64, set: u8| mask >> ((set.wrapping_sub(1)) & 63) & 1;
     let none = |set: u8| zero(set as u64);
     let by = (none(entry.by) | has(walk.sure_own, entry.by), none(entry.by) | has(walk.may_own, entry.by));
@@ -310,12 +321,7 @@ unsafe extern "C" fn entry(index: u64, context: *mut c_void) -> i64 {
     );
     // What the object is, is always known.
     let except = none(entry.except) | (has(walk.object, entry.except) ^ 1);
-    let surely = by.0 & unless.0 & under.0 & except;
-    let perhaps = by.1 & unless.1 & under.1 & except;
-    let (allow, deny) = (get(&walk.allow), get(&walk.deny));
-    put(&mut walk.allow, allow | entry.allow as u64 & surely.wrapping_neg());
-    put(&mut walk.deny, deny | entry.deny as u64 & perhaps.wrapping_neg());
-    0
+    (by.0 & unless.0 & under.0 & except, by.1 & unless.1 & under.1 & except)
 }
 
 /// 1 for 0, 0 for anything else below 2^63. The compiler would make a branch of it.
@@ -329,7 +335,7 @@ fn zero(value: u64) -> u64 {
 
 /// Makes the verdict of one policy, of what its rules said so far and what its defaults deny.
 #[inline(always)]
-fn end_part(walk: &mut crate::maps::Walk, default: u64) {
+fn end_part(walk: &mut Walk, default: u64) {
     let (allow, deny) = (get(&walk.allow), get(&walk.deny));
     let (denied, by_rule) = (get(&walk.denied), get(&walk.by_rule));
     put(&mut walk.denied, denied | deny | (default & !allow));
@@ -494,16 +500,21 @@ unsafe extern "C" fn opens_path(scratch: *mut HookScratch, slot: u32) -> u64 {
     begin(&mut tables, 0);
     let count = tables.header().automata;
     // SAFETY: `compare` has the signature that bpf_loop calls, and the tables outlive the call.
-    unsafe { bpf_loop(count, compare as *mut c_void, (&raw mut tables).cast(), 0) };
+    unsafe { bpf_loop(count.wrapping_add(1), compare as *mut c_void, (&raw mut tables).cast(), 0) };
     get(&tables.scratch().walk.failed)
 }
 
-/// Compares where one automaton is behind the two paths. Returns 1 to stop.
+/// Compares where one automaton is behind the two paths; the last one is that of unix sockets, which has no marks. Returns
+/// 1 to stop.
 #[inline(never)]
 unsafe extern "C" fn compare(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: bpf_loop passes on the context that `opens` gave it.
     let tables = unsafe { &mut *context.cast::<Tables>() };
-    if !choose(tables, index) {
+    let sockets = index >= tables.header().automata as u64;
+    if sockets {
+        // SAFETY: it is part of the header, which lies in a map value.
+        tables.automaton = unsafe { &raw const (*tables.header).unix_path };
+    } else if !choose(tables, index) {
         return 1;
     }
     behind(tables, Which::First);
@@ -515,7 +526,7 @@ unsafe extern "C" fn compare(index: u64, context: *mut c_void) -> i64 {
     let walk = &mut tables.scratch().walk;
     let (old, new) = (get(&walk.first_marks), get(&walk.marks));
     let may = |from: u64, to: u64| (from & below::ORDINARY as u64 != 0) & (to & below::STRICT as u64 != 0);
-    let there = may(old, new) & (may(new, old) | (get(&walk.exchange) == 0));
+    let there = !sockets & may(old, new) & (may(new, old) | (get(&walk.exchange) == 0));
     if !(there | (get(&walk.first_state) == get(&walk.state))) {
         put(&mut walk.failed, 1);
     }

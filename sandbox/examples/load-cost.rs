@@ -3,11 +3,15 @@
 //!
 //! A run pays for all of it before its command starts. Where no hook can be attached only the tracepoints are shown.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandbox::{
-    enforce::lsm::{Known, attach},
+    enforce::{
+        group::{self, Purpose},
+        lsm::{Known, attach},
+    },
     kernel::object::Object,
+    launch::cgroup::Cgroup,
     layers::selftest,
     observe::trace,
 };
@@ -24,6 +28,13 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let hooks = attach(&mut object, Known::Path);
     let attached = start.elapsed();
+    let start = Instant::now();
+    let group = Cgroup::create("load-cost")?;
+    group::attach(&mut object, group.directory(), Purpose::Judge)?;
+    let grouped = start.elapsed();
+    let start = Instant::now();
+    let tests = selftest::group(&object, group.directory(), Purpose::Judge)?;
+    println!("self-test of {} programs of the control group {:.1?}", tests.len(), start.elapsed());
     let mut total = 0;
     for (name, instructions) in object.verified() {
         println!("{instructions:>8}  {name}");
@@ -37,7 +48,10 @@ fn main() -> anyhow::Result<()> {
             println!("{instructions:>8}  {name}, where a policy knows contents");
         }
     }
-    println!("object {loaded:.1?}, tracepoints {traced:.1?}, hooks {attached:.1?}");
+    println!(
+        "object {loaded:.1?}, tracepoints {traced:.1?}, hooks {attached:.1?}, control group {grouped:.1?}"
+    );
+    group.remove(Duration::from_secs(1));
     hooks?;
     let start = Instant::now();
     let tests = selftest::lsm(&object)?;

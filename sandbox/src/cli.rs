@@ -86,7 +86,7 @@ const WHY_EXAMPLES: &str = "\
 Examples:
   sandbox why
   sandbox why --rule no-keys --path ~/.ssh
-  sandbox why 20261121-093000-make --json | jq -r '.allow[]'
+  sandbox why 20261121-093000-make --json | jq -r '.allow[]' | sort -u
 
 Inside an enforced run it tells what was denied in that run so far.";
 
@@ -172,7 +172,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "POLICY", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub audit: Vec<PathBuf>,
 
-    /// Layers to use: auto, or some of lsm,trace
+    /// Layers to use: auto, or some of lsm,trace,cgroup-net
     #[arg(long, value_name = "LAYERS", default_value = "auto")]
     pub layers: String,
 

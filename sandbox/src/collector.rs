@@ -22,6 +22,7 @@ use crate::exit::{CommandStatus, Exit};
 use crate::explain::{self, Remedies};
 use crate::inside::answer;
 use crate::kernel::{bpf, object::ObjectError};
+use crate::launch::cgroup::Cgroup;
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
@@ -31,6 +32,7 @@ use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background};
+use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart, Sealed};
@@ -78,6 +80,8 @@ enum StartError {
     Sensor(#[from] SensorError),
     #[error(transparent)]
     Object(#[from] ObjectError),
+    #[error(transparent)]
+    Names(#[from] NamesError),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -160,7 +164,8 @@ fn start(
     child_process: &Process,
 ) -> Result<(Collector, Vec<String>), StartError> {
     let judging = judging(plan);
-    let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging };
+    let group = plan.cgroup.as_ref().map(Cgroup::directory);
+    let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging, group };
     let (sensor, terms) = Sensor::start(request)?;
     let mut notes = sensor.notes();
     let listener = arm_child(child, sensor.arm_program()?)?;
@@ -180,7 +185,12 @@ fn start(
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
     let lease = lease.map(Arc::new);
-    let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), process);
+    let names = match (plan.mode.policies(), sensor.asked().cloned()) {
+        (Some(policies), Some(plan)) => Some(names::start(&sensor, plan, policies)?),
+        _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
+        _ => None,
+    };
+    let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()));
     let changes = match control(plan, terms, lease.clone()) {
         Ok(changes) => changes,
         Err(error) => {

@@ -13,6 +13,7 @@ pub mod inside;
 pub mod kernel;
 pub mod launch;
 pub mod layers;
+pub mod names;
 pub mod observe;
 pub mod pipeline;
 pub mod record;

@@ -9,10 +9,14 @@
 use std::sync::Arc;
 
 use policy::other_names::Marks;
-use sandbox_ebpf::abi::{config::RunCounters, event::flag};
+use sandbox_ebpf::abi::{
+    config::RunCounters,
+    event::{Kind, flag},
+};
 
 use crate::{
     control::Change,
+    enforce::cut,
     event::{
         Action, Event, EventType, Key, ProcId, Value,
         decode::{Decoded, Decoder},
@@ -22,7 +26,8 @@ use crate::{
     },
     explain::live::Live,
     kernel::object::ObjectError,
-    launch::plan::Mode,
+    launch::{cgroup::Cgroup, plan::Mode},
+    names::{Askers, Known, Law, Names},
     observe::RawEvent,
     record::{LogError, Recorder, runner_event, time},
     sensor::{FIRST_POLICY, Sensor},
@@ -54,6 +59,12 @@ pub struct Pipeline {
     process: ProcId,
     account: Account,
     decoded: Vec<Decoded>,
+    names: Option<Names>,
+    askers: Askers,
+    /// The run's control group.
+    group: Option<Cgroup>,
+    /// Ends connections that named another server.
+    cutter: cut::Cutter,
 }
 
 /// What became of the run's attempts so far.
@@ -67,17 +78,29 @@ struct Account {
     told: RunCounters,
     /// Malformed records told in `gap` events already.
     told_malformed: u64,
+    /// Answers that were lost, told in `gap` events already.
+    told_answers: u64,
 }
 
 impl Pipeline {
-    /// Stages for one run; `marks` are the files that hooks deny by another name, `process` is its first process.
-    pub fn new(sensor: Sensor, mode: &Mode, marks: Marks, process: ProcId) -> Pipeline {
+    /// Stages for one run; `marks` are the files that hooks deny by another name, `names` answers its questions, `process`
+    /// is its first process, in `group`.
+    pub fn new(
+        sensor: Sensor,
+        mode: &Mode,
+        marks: Marks,
+        names: Option<Names>,
+        (process, group): (ProcId, Option<Cgroup>),
+    ) -> Pipeline {
         let judging = match mode {
             Mode::Enforce(..) if sensor.has_hooks() => Judging::Enforced,
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
             _ => Judging::Observed,
         };
-        let judge = Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(marks);
+        let mut judge = Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(marks);
+        if let Some(names) = &names {
+            judge = judge.with_names(Box::new(Known(Arc::clone(&names.directory))));
+        }
         Pipeline {
             sensor,
             decoder: Decoder::new(),
@@ -88,6 +111,10 @@ impl Pipeline {
             process,
             account: Account::default(),
             decoded: Vec::new(),
+            names,
+            askers: Askers::default(),
+            group,
+            cutter: cut::Cutter::default(),
         }
     }
 
@@ -115,7 +142,18 @@ impl Pipeline {
         let id = change.planned.id;
         // First: records that the new ones judge may come at once.
         self.judge.adopt(&change.policies, id, time::mono_now_ns(), change.marks.clone());
-        if let Err(error) = self.sensor.apply(&change.planned) {
+        let sensor = &mut self.sensor;
+        let mut put = || sensor.apply(&change.planned);
+        let applied = match (&self.names, change.planned.plan()) {
+            (Some(names), plan) => {
+                let plan = plan.filter(|_| names.answers.is_some()).cloned();
+                let law = Law { plan, policies: (*change.policies).clone() };
+                let what = "open the addresses of names under the new policy";
+                names.directory.adopt(law, put, |source| ObjectError::Call { what, source })
+            }
+            (None, _) => put(),
+        };
+        if let Err(error) = applied {
             self.judge.abandon(id);
             return Err(error.into());
         }
@@ -143,7 +181,10 @@ impl Pipeline {
     /// The record cannot go on.
     pub fn step(&mut self, recorder: &Recorder) -> Result<usize, PipelineError> {
         let offset = wall_offset_ns();
+        // Before the ring: who asked is there when the answer is.
+        let mut answers = self.names.as_mut().map(Names::take).unwrap_or_default();
         let (decoder, account, decoded) = (&mut self.decoder, &mut self.account, &mut self.decoded);
+        let names = &self.names;
         let count = self.sensor.drain(BATCH, |bytes| {
             // What cannot even be cut has no place in the account but its own.
             let Ok(raw) = RawEvent::parse(bytes) else {
@@ -153,6 +194,11 @@ impl Pipeline {
             };
             let new = raw.header.flags & flag::FOLLOWS_CHECK == 0;
             account.received += u64::from(new);
+            if raw.header.kind == Kind::Answer as u8 {
+                let heard = names.as_ref().and_then(|names| names.hear(&raw, offset));
+                // Something else may come from that port.
+                return answers.extend(heard);
+            }
             if decoder.decode(raw, offset, decoded).is_err() {
                 account.malformed += 1;
             }
@@ -160,6 +206,9 @@ impl Pipeline {
         if count < BATCH {
             self.decoder.expire(time::mono_now_ns(), offset, &mut self.decoded);
         }
+        self.askers.learn(&self.decoded);
+        self.askers.wait(answers);
+        self.askers.tell(count < BATCH, self.process, &mut self.decoded);
         self.forward(recorder)?;
         if count < BATCH {
             self.denials.looked();
@@ -173,12 +222,15 @@ impl Pipeline {
     /// The counters cannot be read, or the record cannot go on.
     pub fn tell_losses(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
         let now = self.sensor.counters()?;
+        let answers = self.names.as_ref().map_or(0, |names| names.directory.lost());
         let told = &mut self.account.told;
         let lost = [
             (now.lost - told.lost, "the ring buffer was full"),
             (now.untracked - told.untracked, "a task could not be followed: what it did is not known"),
             (self.account.malformed - self.account.told_malformed, "a record could not be understood"),
+            (answers - self.account.told_answers, "questions for names came faster than they could be told"),
         ];
+        self.account.told_answers = answers;
         *told = now;
         self.account.told_malformed = self.account.malformed;
         self.gaps(recorder, &lost)
@@ -190,9 +242,12 @@ impl Pipeline {
     /// # Errors
     /// The counters cannot be read, or the record cannot go on.
     pub fn finish(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
+        self.sensor.tell_connections()?;
         let attempts = self.settle(recorder)?;
         let offset = wall_offset_ns();
         self.decoder.finish(offset, &mut self.decoded);
+        self.askers.tell(true, self.process, &mut self.decoded);
+        self.askers.tell(true, self.process, &mut self.decoded);
         self.forward(recorder)?;
         self.tell_losses(recorder)?;
         let accounted = self.account.received + self.account.told.lost;
@@ -211,14 +266,32 @@ impl Pipeline {
 
     fn forward(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
         let mut events = Vec::with_capacity(self.decoded.len());
-        for mut decoded in self.decoded.drain(..) {
+        for mut decoded in std::mem::take(&mut self.decoded) {
             self.enricher.enrich(&mut decoded);
             self.judge.judge(&mut decoded);
             self.denials.add(&decoded.event);
+            self.cut(&decoded);
             self.living.learn(&decoded);
             events.push(decoded.event);
         }
         Ok(recorder.append(events)?)
+    }
+
+    /// Ends a connection that named another server than the one that it is open for.
+    fn cut(&mut self, Decoded { event, facts }: &Decoded) {
+        let (Some((address, port)), EventType::NetName, Action::Blocked) =
+            (facts.end, event.event_type, event.action)
+        else {
+            return;
+        };
+        let Some(Value::Int(own_port)) = event.get(Key::SrcPort) else { return };
+        let own_port = u16::try_from(*own_port).unwrap_or(0);
+        let connection = cut::Connection { own_port, remote: (address, port).into() };
+        // Whoever made it may have handed it on.
+        let (first, group) = (event.process.pid, self.group.clone());
+        self.cutter.end(connection, move || {
+            std::iter::once(first).chain(group.iter().flat_map(Cgroup::processes)).collect()
+        });
     }
 
     fn gaps(&self, recorder: &Recorder, losses: &[(u64, &str)]) -> Result<(), PipelineError> {

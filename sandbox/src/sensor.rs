@@ -6,25 +6,33 @@ mod terms;
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
 };
 
 use aya::maps::{MapData, RingBuf};
 use policy::{
-    Access, AccessSet, Policies, Policy,
+    Access, Policies, Policy,
     compile::{
         Unheld,
-        lsm::{LsmPlan, SetTable, compile},
+        lsm::{Held, LsmPlan, SetTable, compile},
     },
 };
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig, RunCounters},
     event::Kind,
+    resolver::Stub,
 };
 
 use crate::{
-    enforce::lsm::{self, Installed, Known, Lease, Marker},
+    enforce::{
+        group::{self, Purpose},
+        lsm::{self, Installed, Known, Lease, Marker},
+    },
     kernel::object::{Object, ObjectError},
+    launch::cgroup,
     layers::{
         probe,
         selftest::{self, HELD, SelfTestError},
@@ -43,7 +51,7 @@ pub const SLOT: u32 = 0;
 pub const FIRST_POLICY: u32 = 1;
 
 /// What the hooks of the `lsm` layer can hold.
-pub const HELD_BY_LSM: [Access; 9] = [
+pub const HELD_BY_LSM: [Access; 11] = [
     Access::Read,
     Access::Write,
     Access::Create,
@@ -53,6 +61,8 @@ pub const HELD_BY_LSM: [Access; 9] = [
     Access::Run,
     Access::Connect,
     Access::Send,
+    Access::Bind,
+    Access::Listen,
 ];
 
 /// The words of the section `kernel` that hooks hold; what the others close is closed by a filter from the start.
@@ -77,6 +87,8 @@ pub struct Request<'a> {
     pub required: &'a [Layer],
     /// The policy and what to do with it.
     pub judging: Judging<'a>,
+    /// The directory of the run's control group, where it has one.
+    pub group: Option<&'a Path>,
 }
 
 /// What is done with a policy.
@@ -129,15 +141,31 @@ pub enum SensorError {
     Blind(String),
     /// The policy says things that nothing holds.
     #[error(
-        "the policy cannot be held here:\n{}\n  take these out, or go on without them: --best-effort",
+        "the policy cannot be held here:\n{}\n  go on without these: --best-effort (`sandbox doctor` says what this machine holds)",
         .0.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     )]
     Unheld(Vec<String>),
 }
 
-fn held_by_lsm() -> AccessSet {
-    HELD_BY_LSM.into_iter().collect()
+/// What the programs of a control group can hold of TCP and UDP.
+const HELD_BY_GROUP: [Access; 3] = [Access::Connect, Access::Send, Access::Bind];
+
+/// What is held where hooks judge (`lsm`), and where the programs of the run's control group do (`group`).
+pub fn held(lsm: bool, group: bool) -> Held {
+    match (lsm, group) {
+        (true, true) => Held::whole(HELD_BY_LSM.into_iter().collect()),
+        // Which names an address has, and whose listener is there, only the others know.
+        (true, false) => Held { unix: true, ..Held::of(HELD_BY_LSM.into_iter().collect()) },
+        (false, true) => {
+            let accesses = HELD_BY_GROUP.into_iter().collect();
+            Held { accesses, names: true, own: true, ..Held::NOTHING }
+        }
+        (false, false) => Held::NOTHING,
+    }
 }
+
+/// Why there can be no programs of the run's control group.
+const NO_GROUP: &str = "the run has no control group of its own";
 
 /// A layer that works, or why not.
 type Tried = Result<Vec<SelfTest>, String>;
@@ -150,9 +178,16 @@ pub struct Sensor {
     unheld: Vec<String>,
     /// What was not looked at for other names of denied files.
     unseen: Vec<String>,
-    enforces: bool,
+    /// Whether hooks judge.
+    hooks: bool,
+    /// Whether anything in the kernel judges, hooks or programs of the control group.
+    judges: bool,
     /// The policies so far, the one in force last; programs may look at an older one's pages for a moment.
     installed: Vec<Installed>,
+    /// The tables of policies that name hosts, where they are law.
+    asked: Option<Arc<LsmPlan>>,
+    /// Whether records tell what resolvers answer.
+    hears: bool,
 }
 
 impl Sensor {
@@ -166,7 +201,7 @@ impl Sensor {
         let policies = request.judging.policies();
         let plan = match policies.as_slice() {
             [] => None,
-            policies => Some(compile(policies, FIRST_POLICY, &mut sets)?),
+            policies => Some(Arc::new(compile(policies, FIRST_POLICY, &mut sets)?)),
         };
         let known = match &plan {
             Some(plan) if plan.header.hashes != 0 => Known::Contents,
@@ -179,31 +214,59 @@ impl Sensor {
         let obstacle = wanted(Layer::Lsm).then(probe::lsm_obstacle);
         if obstacle == Some(None) {
             // What hooks do not hold, no try will tell; a try takes long.
-            unheld(&request, plan.as_ref(), &Some(Ok(Vec::new())))?;
+            let works = Some(Ok(Vec::new()));
+            let group = wanted(Layer::CgroupNet).then(|| match request.group {
+                Some(_) => Ok(Vec::new()),
+                None => Err(NO_GROUP.to_owned()),
+            });
+            unheld(&request, plan.as_deref(), &works, &group)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
         let lsm = obstacle.map(|obstacle| try_lsm(&mut object, obstacle, known));
         let trace = wanted(Layer::Trace).then(|| try_trace(&mut object, &mut ring));
+        let law = matches!(request.judging, Judging::Enforce(..));
+        let purpose = match (&plan, &lsm) {
+            (Some(plan), Some(Ok(_))) if plan.header.names == 0 && plan.header.own.count == 0 => {
+                Purpose::Read
+            }
+            (_, Some(Ok(_))) => Purpose::Assist,
+            _ => Purpose::Judge,
+        };
+        let in_group =
+            (wanted(Layer::CgroupNet) && law).then(|| try_group(&mut object, request.group, purpose));
+        // What names addresses have is no layer of its own: a record without is as true.
+        let hears = wanted(Layer::CgroupNet)
+            && !law
+            && request.group.is_some_and(|group| watch_group(&mut object, group));
         discard(&mut ring);
         demand(&request, Layer::Lsm, &lsm)?;
         demand(&request, Layer::Trace, &trace)?;
+        demand(&request, Layer::CgroupNet, &in_group)?;
         let (holds, sees) = (matches!(lsm, Some(Ok(_))), matches!(trace, Some(Ok(_))));
         if !holds && !sees {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
-        let unheld = unheld(&request, plan.as_ref(), &lsm)?;
+        let unheld = unheld(&request, plan.as_deref(), &lsm, &in_group)?;
         // From here on the slot is in use.
-        let installed = plan.as_ref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
+        let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
-        object.configure(SLOT, RunConfig { mode: request.judging.mode() as u32, ..RunConfig::default() })?;
+        object.configure(
+            SLOT,
+            RunConfig { mode: request.judging.mode() as u32, hooks: holds.into(), ..RunConfig::default() },
+        )?;
+        let in_force = matches!(in_group, Some(Ok(_)));
+        let asked = plan.as_ref().filter(|plan| in_force && plan.header.names != 0).cloned();
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
-            hooks: holds,
-            law: matches!(request.judging, Judging::Enforce(..)),
+            judges: holds || in_force,
+            held: held(holds, in_force),
+            law,
             known,
             sets,
+            names: asked.is_some(),
+            own: in_force && purpose != Purpose::Read,
             next: FIRST_POLICY + 1,
             accepted: unheld.clone(),
             marker,
@@ -213,7 +276,22 @@ impl Sensor {
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
-        Ok((Sensor { object, ring, reports, unheld, unseen, enforces: holds, installed }, terms))
+        reports.extend(report(Layer::CgroupNet, "enforces", in_group));
+        Ok((
+            Sensor {
+                object,
+                ring,
+                reports,
+                unheld,
+                unseen,
+                hooks: holds,
+                judges: holds || in_force,
+                installed,
+                asked,
+                hears,
+            },
+            terms,
+        ))
     }
 
     /// The layers that hold, each with its self-test, and those that were tried and do not.
@@ -228,7 +306,7 @@ impl Sensor {
 
     /// Whether hooks judge the run.
     pub fn has_hooks(&self) -> bool {
-        self.enforces
+        self.hooks
     }
 
     /// The program that the run's first process must run to be observed.
@@ -244,18 +322,18 @@ impl Sensor {
     /// # Errors
     /// The process is gone, or the kernel refuses.
     pub fn admit(&self, pid: u32) -> Result<(), ObjectError> {
-        if self.enforces { lsm::admit(&self.object, SLOT, pid) } else { Ok(()) }
+        if self.hooks { lsm::admit(&self.object, SLOT, pid) } else { Ok(()) }
     }
 
-    /// What a guardian needs to keep the run enforced and to end it; empty where no hook judges.
+    /// What a guardian needs to keep the run enforced and to end it; empty where nothing in the kernel judges.
     ///
     /// # Errors
     /// The object has no such map.
     pub fn lease_fds(&self) -> Result<Vec<BorrowedFd<'_>>, ObjectError> {
-        if self.enforces { Lease::fds(&self.object) } else { Ok(Vec::new()) }
+        if self.judges { Lease::fds(&self.object) } else { Ok(Vec::new()) }
     }
 
-    /// The collector's own hold on the programs; `None` where no hook judges.
+    /// The collector's own hold on the programs; `None` where nothing in the kernel judges.
     ///
     /// # Errors
     /// Descriptors run out.
@@ -307,6 +385,41 @@ impl Sensor {
         count
     }
 
+    /// The tables by which questions for names are to be answered; `None` where they need not be.
+    pub fn asked(&self) -> Option<&Arc<LsmPlan>> {
+        self.asked.as_ref()
+    }
+
+    /// Whether records tell what resolvers answer to a run that is only watched.
+    pub fn hears_answers(&self) -> bool {
+        self.hears
+    }
+
+    /// The runner stands in for a resolver of the machine's at these ports.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn stand_in(&self, resolver: IpAddr, stub: Stub) -> Result<(), ObjectError> {
+        group::stand_in(&self.object, SLOT, resolver, stub)
+    }
+
+    /// The kernel's map of named addresses.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn hosts(&self) -> Result<OwnedFd, ObjectError> {
+        let hosts = self.object.map("HOSTS")?.try_clone_to_owned();
+        hosts.map_err(|source| ObjectError::Call { what: "hold the table of named addresses", source })
+    }
+
+    /// Has the ends told of connections that outlive the run.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn tell_connections(&self) -> Result<(), ObjectError> {
+        self.object.tell_connections(SLOT)
+    }
+
     /// The run's counters.
     ///
     /// # Errors
@@ -316,30 +429,33 @@ impl Sensor {
     }
 }
 
-/// Tries every layer and says what was found. This process must have one thread.
-pub fn survey() -> Vec<LayerReport> {
+/// Tries every layer and says what was found; `group` is a control group to try those programs in. This process must
+/// have one thread.
+pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
     let obstacle = probe::lsm_obstacle();
     let tried = match Object::load(obstacle.is_none()) {
         Ok(mut object) => match object.take_ring() {
             Ok(mut ring) => [
                 (Layer::Lsm, try_lsm(&mut object, obstacle, Known::Path)),
                 (Layer::Trace, try_trace(&mut object, &mut ring)),
+                (Layer::CgroupNet, try_group(&mut object, group, Purpose::Judge)),
             ],
-            Err(error) => {
-                let reason = text(&error);
-                [(Layer::Lsm, Err(reason.clone())), (Layer::Trace, Err(reason))]
-            }
+            Err(error) => Layer::ALL.map(|layer| (layer, Err(text(&error)))),
         },
         Err(error) => {
             let reason = match nix::unistd::geteuid().is_root() {
                 true => text(&error),
                 false => "not known: only root can load eBPF programs".to_owned(),
             };
-            [(Layer::Lsm, Err(reason.clone())), (Layer::Trace, Err(reason))]
+            Layer::ALL.map(|layer| (layer, Err(reason.clone())))
         }
     };
     let reports = tried.into_iter().filter_map(|(layer, tried)| {
-        let role = if layer == Layer::Lsm { "observes and enforces" } else { "observes" };
+        let role = match layer {
+            Layer::Lsm => "observes and enforces",
+            Layer::Trace => "observes",
+            Layer::CgroupNet => "enforces",
+        };
         report(layer, role, Some(tried))
     });
     reports.collect()
@@ -353,6 +469,31 @@ fn try_lsm(object: &mut Object, obstacle: Option<String>, known: Known) -> Tried
     let tried = lsm::attach(object, known)
         .map_err(|error| text(&error))
         .and_then(|()| selftest::lsm(object).map_err(|error: SelfTestError| text(&error)))
+        .and_then(proven);
+    if tried.is_err() {
+        object.detach_since(before);
+    }
+    tried
+}
+
+/// Attaches the programs that only watch; whether they could be.
+fn watch_group(object: &mut Object, directory: &Path) -> bool {
+    let before = object.links().len();
+    let attached = group::attach(object, directory, Purpose::Watch).is_ok();
+    if !attached {
+        object.detach_since(before);
+    }
+    attached
+}
+
+fn try_group(object: &mut Object, directory: Option<&Path>, purpose: Purpose) -> Tried {
+    let Some(directory) = directory else {
+        return Err(NO_GROUP.to_owned());
+    };
+    let before = object.links().len();
+    let tried = group::attach(object, directory, purpose)
+        .map_err(|error| text(&error))
+        .and_then(|()| selftest::group(object, directory, purpose).map_err(|error| text(&error)))
         .and_then(proven);
     if tried.is_err() {
         object.detach_since(before);
@@ -424,17 +565,34 @@ fn unheld(
     request: &Request<'_>,
     plan: Option<&LsmPlan>,
     lsm: &Option<Tried>,
+    group: &Option<Tried>,
 ) -> Result<Vec<String>, SensorError> {
     let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
-    let held = if matches!(lsm, Some(Ok(_))) { held_by_lsm() } else { AccessSet::EMPTY };
-    let mut lines = Unheld::lines(&plan.unheld(held));
+    let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
+    let held = held(works(lsm), works(group));
+    let mut lines = Unheld::lines(&plan.unheld(&held));
+    // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
+    if !held.unix && works(group) && plan.header.net_default_deny != 0 {
+        lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
+    }
+    if !works(lsm)
+        && works(group)
+        && let Some(owner) = request.group.and_then(cgroup::owner_above)
+    {
+        lines.push(format!(
+            "the run's control group lies below one of uid {owner}, whose processes can leave it, and the network's \
+             rules with it"
+        ));
+    }
     if lines.is_empty() {
         return Ok(lines);
     }
-    match lsm {
-        Some(Err(reason)) => lines.push(format!("the lsm layer is missing: {reason}")),
-        None => lines.push("the lsm layer is not used: --layers leaves it out".to_owned()),
-        Some(Ok(_)) => {}
+    for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
+        match tried {
+            Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),
+            None => lines.push(format!("the {name} layer is not used: --layers leaves it out")),
+            Some(Ok(_)) => {}
+        }
     }
     match choice {
         OnUnheld::Refuse => Err(SensorError::Unheld(lines)),

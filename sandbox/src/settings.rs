@@ -15,17 +15,20 @@ pub enum Layer {
     Lsm,
     /// BPF programs on tracepoints.
     Trace,
+    /// BPF programs of the run's control group.
+    CgroupNet,
 }
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 2] = [Layer::Lsm, Layer::Trace];
+    pub const ALL: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
 
     /// The name.
     pub fn name(self) -> &'static str {
         match self {
             Layer::Lsm => "lsm",
             Layer::Trace => "trace",
+            Layer::CgroupNet => "cgroup-net",
         }
     }
 
@@ -200,7 +203,7 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace");
+        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net");
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
     }

@@ -7,8 +7,11 @@
 //! The variants take turns, so that a machine which slows down slows them all; each round begins with another
 //! one. The table gives the median, the fastest and the slowest, and the median's ratio to bare. strace is
 //! slow and takes part in the first rounds only. Needs root, strace, gcc and make.
+//!
+//! `network` has what the network costs, and needs what the laboratory needs.
 
 mod measure;
+mod network;
 mod table;
 
 use std::process::ExitCode;
@@ -20,7 +23,8 @@ use sandbox_tests::scene::Scene;
 
 use measure::{Plan, Work, measure};
 
-const USAGE: &str = "usage: bench [--repetitions N] [--only open|spawn|compile|start]";
+const USAGE: &str = "usage: bench [--repetitions N] [--only WORK]
+works: open, spawn, compile, start, and of the network: connect, send, ask, transfer; network: all of these";
 
 struct Options {
     repetitions: usize,
@@ -46,15 +50,18 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    let only = options.only.as_deref();
+    let of_network = |work: &network::Work| only.is_none_or(|only| only == "network" || only == work.key);
+    let has_network = network::WORKS.iter().any(of_network);
     let needs = [Need::Trace, Need::Program("strace"), Need::Program("gcc"), Need::Program("make")];
-    if !met("the benchmark", &needs) {
+    let has_others = only.is_none() || !has_network;
+    if has_others && !met("the benchmark", &needs) {
         return ExitCode::FAILURE;
     }
     let scene = Scene::new();
     let works = works(&scene);
-    let chosen: Vec<&Work> =
-        works.iter().filter(|work| options.only.as_deref().is_none_or(|only| work.key == only)).collect();
-    if chosen.is_empty() {
+    let chosen: Vec<&Work> = works.iter().filter(|work| only.is_none_or(|only| work.key == only)).collect();
+    if chosen.is_empty() && !has_network {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -62,6 +69,9 @@ fn main() -> ExitCode {
     for work in chosen {
         let plan = Plan { rounds: options.repetitions * work.more, strace_rounds: work.strace_rounds };
         table::print(work, &measure(&scene, work, plan));
+    }
+    if has_network && !network::run(options.repetitions, of_network) {
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -8,9 +8,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where kernels are kept, if not in `.cache/kernels` of the workspace.
 pub const CACHE_VARIABLE: &str = "VM_TESTS_KERNELS";
+
+/// Debian's package, in a kernel's directory.
+const PACKAGE: &str = "linux-image.deb";
 
 /// A series of stock kernels that the tests run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,21 @@ pub fn cache() -> PathBuf {
     std::env::var_os(CACHE_VARIABLE).map_or_else(|| crate::workspace().join(".cache/kernels"), PathBuf::from)
 }
 
+impl Kernel {
+    /// A module of it, as the kernel loads it, out of the package beside the image.
+    ///
+    /// # Errors
+    /// What dpkg-deb, tar or xz could not do; the package has not exactly one such module.
+    pub fn module(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let deb = self.image.with_file_name(PACKAGE);
+        let pattern = format!("./lib/modules/*/{name}.ko*");
+        let dir = tempdir_beside(&self.image, name)?;
+        let unpacked = unpack(&deb, &dir, &[&pattern]).and_then(|()| read_module(&dir, name));
+        io_try("remove", &dir, fs::remove_dir_all(&dir))?;
+        unpacked
+    }
+}
+
 impl Series {
     /// The series of this name.
     ///
@@ -135,12 +154,12 @@ impl Series {
             "downloading the kernel",
         )?;
         let deb = only_deb(&fresh, &package)?;
-        unpack(&deb, &fresh)?;
+        unpack(&deb, &fresh, &["./boot/vmlinuz-*", "./boot/config-*"])?;
         let release = package.trim_start_matches("linux-image-").to_owned();
         let moves = [
             (fresh.join(format!("boot/vmlinuz-{release}")), fresh.join("vmlinuz")),
             (fresh.join(format!("boot/config-{release}")), fresh.join("config")),
-            (deb, fresh.join("linux-image.deb")),
+            (deb, fresh.join(PACKAGE)),
         ];
         for (from, to) in &moves {
             io_try("move", from, fs::rename(from, to))?;
@@ -223,8 +242,44 @@ fn only_deb(dir: &Path, package: &str) -> Result<PathBuf, Error> {
     debs.pop().ok_or_else(|| Error::Package(format!("apt-get left no {prefix}*.deb in {}", dir.display())))
 }
 
-/// Unpacks the package's `boot/` into `dir`.
-fn unpack(deb: &Path, dir: &Path) -> Result<(), Error> {
+/// A directory in the cache that nobody else uses.
+fn tempdir_beside(image: &Path, name: &str) -> Result<PathBuf, Error> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let dir = image.with_file_name(format!("{name}.{}.{number}", std::process::id()));
+    io_try("make", &dir, fs::create_dir_all(&dir))?;
+    Ok(dir)
+}
+
+/// The only file below a directory, which is a module and may be compressed.
+fn read_module(dir: &Path, name: &str) -> Result<Vec<u8>, Error> {
+    let mut found = Vec::new();
+    files_below(dir, &mut found)?;
+    let [file] = &*found else {
+        return Err(Error::Package(format!("the kernel's package has {} modules {name}", found.len())));
+    };
+    if file.extension().is_none_or(|extension| extension != "xz") {
+        return io_try("read", file, fs::read(file));
+    }
+    let failed = |status: String| {
+        let what = format!("unpacking the module {name}");
+        Error::Program { program: "xz", status, what }
+    };
+    let output = Command::new("xz").args(["-d", "-c"]).arg(file).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    if output.status.success() { Ok(output.stdout) } else { Err(failed(output.status.to_string())) }
+}
+
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+    for entry in io_try("read", dir, fs::read_dir(dir))? {
+        let path = io_try("read", dir, entry)?.path();
+        if path.is_dir() { files_below(&path, found)? } else { found.push(path) }
+    }
+    Ok(())
+}
+
+/// Unpacks what these patterns name out of the package into `dir`.
+fn unpack(deb: &Path, dir: &Path, patterns: &[&str]) -> Result<(), Error> {
     let failed = |program, status: String| {
         let what = format!("unpacking {}", deb.display());
         Error::Program { program, status, what }
@@ -238,7 +293,8 @@ fn unpack(deb: &Path, dir: &Path) -> Result<(), Error> {
         .map_err(|error| failed("dpkg-deb", error.to_string()))?;
     let pipe = reader.stdout.take().map_or_else(Stdio::null, Stdio::from);
     let tar = Command::new("tar")
-        .args(["-x", "--no-same-owner", "--wildcards", "./boot/vmlinuz-*", "./boot/config-*"])
+        .args(["-x", "--no-same-owner", "--wildcards"])
+        .args(patterns)
         .current_dir(dir)
         .stdin(pipe)
         .status();

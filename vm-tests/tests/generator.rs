@@ -36,14 +36,14 @@ fn policies_are_read_and_both_verdicts_are_common() {
                 continue;
             }
             let call = match attempt.call {
-                Call::Network(word, ..) => word.to_owned(),
+                Call::Network(word, ..) | Call::Unix(word, _) => word.to_owned(),
                 call => format!("{call:?}"),
             };
             by_call.entry(call).or_default()[usize::from(result != 0)] += 1;
         }
     }
     let common = by_call.values().all(|[allowed, denied]| *allowed >= 4 && *denied >= 4);
-    assert!(common && by_call.len() == 28, "{by_call:#?}");
+    assert!(common && by_call.len() == 31, "{by_call:#?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! generated tests start from; without it they are the same each time.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -16,10 +17,10 @@ use vm_tests::image::Image;
 use vm_tests::kernel::{self, Kernel, SERIES};
 use vm_tests::machine::{Boot, QEMU};
 use vm_tests::wire::{NEXT_CMDLINE, Outcome, SEED};
-use vm_tests::{guest, workspace};
+use vm_tests::{guest, laboratory, programs, workspace};
 
 /// How long one boot may take.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// A suite of `guest-tests`, and the kernel parameters it wants.
 struct Suite {
@@ -29,7 +30,18 @@ struct Suite {
     then: Option<&'static str>,
 }
 
+/// The suite whose guest has a network of its own, with servers and clients of this machine.
+const LAB: &str = "lab";
+
+/// The suite whose guest has package managers beside that.
+const PACKAGES: &str = "packages";
+
+/// The longest come first, so that none is left alone at the end.
 const SUITES: &[Suite] = &[
+    Suite { name: PACKAGES, cmdline: "", then: None },
+    Suite { name: LAB, cmdline: "", then: None },
+    Suite { name: "oracle", cmdline: "", then: None },
+    Suite { name: "network", cmdline: "", then: None },
     Suite { name: "denials", cmdline: "", then: None },
     Suite { name: "names", cmdline: "", then: None },
     Suite { name: "attributes", cmdline: "", then: None },
@@ -42,7 +54,6 @@ const SUITES: &[Suite] = &[
     Suite { name: "slots", cmdline: "", then: None },
     Suite { name: "origins", cmdline: "", then: None },
     Suite { name: "code", cmdline: "", then: None },
-    Suite { name: "oracle", cmdline: "", then: None },
     Suite { name: "peers", cmdline: "", then: None },
     Suite { name: "races", cmdline: "", then: None },
     Suite { name: "membership", cmdline: "", then: None },
@@ -73,15 +84,23 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (kernels, missing) = find();
-    let names = SERIES.iter().flat_map(|series| SUITES.iter().map(move |suite| (*series, suite)));
+    let (kernels, mut missing) = find();
+    let lab_lacks = laboratory::missing();
+    if !lab_lacks.is_empty() {
+        missing.push(format!(
+            "the suites {LAB} and {PACKAGES} need what is not installed: {}",
+            lab_lacks.join(", ")
+        ));
+    }
+    let names = SUITES.iter().flat_map(|suite| SERIES.iter().map(move |series| (*series, suite)));
     let mut jobs = Vec::new();
     for (series, suite) in names {
         let name = format!("{}::{}", series.name, suite.name);
         if arguments.iter().any(|argument| argument == "--list") {
             println!("{name}: test");
         } else if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
-            match kernels.iter().find(|(found, _)| *found == series.name) {
+            let kernel = kernels.iter().find(|(found, _)| *found == series.name);
+            match kernel.filter(|_| ![LAB, PACKAGES].contains(&suite.name) || lab_lacks.is_empty()) {
                 Some((_, kernel)) => jobs.push(Job { name, suite, kernel }),
                 None => println!("test {name} ... {}", if required { "FAILED" } else { "skipped" }),
             }
@@ -165,9 +184,9 @@ fn run_all(jobs: &[Job<'_>]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A guest keeps one processor busy.
+/// A guest keeps two thirds of a processor busy: the rest of the time it waits, as when hooks are taken off.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
+    (std::thread::available_parallelism().map_or(1, NonZero::get) * 3).div_ceil(2)
 }
 
 /// Boots for the suite, and once more for the one that follows it; whether all passed, and what to print.
@@ -212,20 +231,37 @@ fn boot(job: &Job<'_>, built: &[PathBuf], suite: &str, cmdline: String) -> Resul
             image.copy(path, copy)?;
         }
     }
+    let mut memory = 1024;
+    let dir = workspace().join(format!("target/vm/{}", job.name.replace("::", "-")));
+    if [LAB, PACKAGES].contains(&suite) {
+        laboratory::pack(&mut image, job.kernel, &dir.join("python"))?;
+        memory = laboratory::MEMORY;
+    }
+    if suite == PACKAGES {
+        laboratory::pack_managers(&mut image, &dir.join("pip"))?;
+    }
+    if suite == "network" {
+        for module in ["vsock", "libcrc32c", "udp_tunnel", "ip6_udp_tunnel", "sctp"] {
+            programs::module(&mut image, job.kernel, module)?;
+        }
+    }
     let seed = std::env::var("VM_TESTS_SEED").map_or(String::new(), |seed| format!(" {SEED}{seed}"));
     let boot = Boot {
         kernel: job.kernel,
         image: &image,
         argv: vec!["/usr/bin/guest-tests".to_owned(), suite.to_owned()],
         cmdline: cmdline + &seed,
-        memory: 1024,
+        memory,
         timeout: TIMEOUT,
-        dir: workspace().join(format!("target/vm/{}", job.name.replace("::", "-"))),
+        dir,
     };
     let mut output = Vec::new();
+    // What a boot says can be read while it goes on.
+    std::fs::create_dir_all(&boot.dir)?;
+    let mut copy = std::fs::File::create(boot.dir.join("output.log"))?;
     let ended = boot.run(|line| {
         output.extend_from_slice(line);
-        Ok(())
+        copy.write_all(line)
     });
     let output = String::from_utf8_lossy(&output).into_owned();
     match ended {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::landlock::LandlockPlan;
-use super::lsm::LsmPlan;
+use super::lsm::{Held, LsmPlan};
 use super::{Unheld, seccomp};
-use crate::access::AccessSet;
 use crate::model::{Policy, RuleName, Section};
 
 /// A layer that holds rules.
@@ -33,8 +32,8 @@ impl fmt::Display for Layer {
 /// The layers of a run, with their plans.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plans<'a> {
-    /// The plan of `lsm`, and the accesses that it judges.
-    pub lsm: Option<(&'a LsmPlan, AccessSet)>,
+    /// The plan of `lsm`, and what it holds.
+    pub lsm: Option<(&'a LsmPlan, Held)>,
     /// The plan of Landlock.
     pub landlock: Option<&'a LandlockPlan>,
 }
@@ -42,7 +41,7 @@ pub struct Plans<'a> {
 /// For every rule of the policy, and every default, the layers that hold all of it; none where no layer does so
 /// alone.
 pub fn holding(policy: &Policy, plans: Plans<'_>) -> BTreeMap<RuleName, Vec<Layer>> {
-    let lsm = plans.lsm.map(|(plan, held)| plan.unheld(held));
+    let lsm = plans.lsm.map(|(plan, held)| plan.unheld(&held));
     let landlock = plans.landlock.map(|plan| plan.unheld().to_vec());
     let layers = [(Layer::Lsm, lsm), (Layer::Landlock, landlock)];
     let mut all: BTreeMap<RuleName, Vec<Layer>> = BTreeMap::new();

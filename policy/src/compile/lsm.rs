@@ -2,10 +2,11 @@
 //!
 //! Several policies hold together: each is a *part* of the plan, with automata of its own for files and executables
 //! together, since the access bits tell these apart. A policy's patterns are kept apart by [shape](shapes), so that they
-//! do not multiply. One more automaton says to which sets that conditions name an executable belongs; one prefix trie
-//! judges addresses. Bits that cannot change a decision (an allow under a default that allows, a deny that a default
-//! implies everywhere) are left out, so that states merge. What the tables have no words for ([`expressible`]) is left
-//! out too, and reported.
+//! do not multiply. One more automaton says to which sets that conditions name an executable belongs. The ends of
+//! [network] accesses have tables for all policies together: a prefix trie for addresses, automata for host
+//! names and unix sockets, a list of ports for what is the run's own. Bits that cannot change a decision (an allow under
+//! a default that allows, a deny that a default implies everywhere) are left out, so that states merge. What the tables
+//! have no words for ([`expressible`]) is left out too, and reported.
 //!
 //! [`Tables`] reads the tables exactly as the kernel side does.
 
@@ -15,14 +16,18 @@ mod block;
 mod contents;
 mod express;
 mod held;
+mod hosts;
 mod layout;
 mod minimise;
+mod network;
 mod nfa;
 mod paths;
+mod ports;
 mod prospects;
 mod read;
 mod sets;
 mod shapes;
+mod sockets;
 mod subjects;
 mod subset;
 mod tables;
@@ -33,17 +38,20 @@ use sandbox_ebpf::abi::policy::{self as abi, DigestKey, MAX_AUTOMATA, MAX_CELLS,
 
 use super::{CompileError, Unheld, Unsupported};
 use crate::access::{AccessSet, SectionKind};
+use crate::address::Target;
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 use crate::pattern::Pattern;
 use block::{Blocks, Meaning};
 use contents::Contents;
 use layout::Front;
 use minimise::Automaton;
+use network::Network;
 use sets::Used;
 use shapes::Groups;
 
 pub use express::expressible;
-pub use read::{Broken, Denied};
+pub use held::{Held, beyond};
+pub use read::{Broken, Denied, NetEnd};
 pub use sandbox_ebpf::abi::policy::Sets;
 pub use sets::SetTable;
 pub use tables::{AddressEntry, DecodeError, Tables};
@@ -55,6 +63,7 @@ pub struct LsmPlan {
     pub tables: Tables,
     states: Vec<usize>,
     inexpressible: Vec<Unheld>,
+    needs: Vec<(held::Need, Unheld)>,
     denials: Vec<Unheld>,
 }
 
@@ -78,10 +87,11 @@ pub fn compile(policies: &[&Policy], id: u32, sets: &mut SetTable) -> Result<Lsm
     if policies.len() > MAX_AUTOMATA {
         return Err(CompileError::PoliciesTooMany { found: policies.len(), limit: MAX_AUTOMATA });
     }
-    let (mut inexpressible, mut denials) = (Vec::new(), Vec::new());
+    let (mut inexpressible, mut needs, mut denials) = (Vec::new(), Vec::new(), Vec::new());
     let mut laws: Vec<Policy> = Vec::new();
     for policy in policies {
         let (kept, unheld) = expressible(policy);
+        needs.extend(held::needs(&kept));
         let law = express::law(kept);
         inexpressible.extend(unheld);
         denials.extend(held::denials(&law));
@@ -93,8 +103,15 @@ pub fn compile(policies: &[&Policy], id: u32, sets: &mut SetTable) -> Result<Lsm
         parts.push(work.part(parts.len(), law)?);
     }
     let nameless = laws.iter().fold(0, |all, law| all | nameless_deny(law));
-    let (tables, states) = work.plan(id, parts, (kernel_allow(&laws), nameless.into()), sets)?;
-    Ok(LsmPlan { tables, states, inexpressible, denials })
+    let header = PolicyHeader {
+        id,
+        kernel_allow: kernel_allow(&laws),
+        nameless_deny: nameless.into(),
+        names: laws.iter().any(names_hosts).into(),
+        ..PolicyHeader::EMPTY
+    };
+    let (tables, states) = work.plan(header, parts, sets)?;
+    Ok(LsmPlan { tables, states, inexpressible, needs, denials })
 }
 
 /// The policies, each once, in an order of their own.
@@ -140,12 +157,17 @@ struct Work<'a> {
     names: Names,
     sets: Used<'a>,
     blocks: Blocks,
-    network: Vec<addresses::Rule<'a>>,
+    network: Network<'a>,
 }
 
 impl<'a> Work<'a> {
     fn new(sets: SetTable) -> Self {
-        Self { names: Names::default(), sets: Used::new(sets), blocks: Blocks::new(), network: Vec::new() }
+        Self {
+            names: Names::default(),
+            sets: Used::new(sets),
+            blocks: Blocks::new(),
+            network: Network::default(),
+        }
     }
 
     /// Collects what one policy says.
@@ -169,18 +191,11 @@ impl<'a> Work<'a> {
         }
         let allowed: u16 = policy.network.allowed().net_bits().into();
         for rule in &policy.network.rules {
-            let Some((name, meaning)) = self.meaning(
-                rule,
-                rule.accesses.net_bits().into(),
-                out.net_default_deny & !allowed,
-                out.net_default_deny,
-                &[],
-            )?
-            else {
-                continue;
-            };
-            let (objects, except) = (&rule.objects, &rule.except);
-            self.network.push(addresses::Rule { part, name, meaning, objects, except });
+            let default = out.net_default_deny;
+            let bits = rule.accesses.net_bits().into();
+            if let Some(said) = self.meaning(rule, bits, default & !allowed, default, &[])? {
+                self.network.add(part, said, (&rule.objects, &rule.except), &self.names)?;
+            }
         }
         Ok(out)
     }
@@ -225,17 +240,18 @@ impl<'a> Work<'a> {
         Ok(Some((name, Meaning { condition, allow, deny })))
     }
 
-    /// Makes the tables, and adds the sets to those of the run. Also says how many states each automaton has.
+    /// Makes the tables with the rest of their header, and adds the sets to those of the run. Also says how many states
+    /// each automaton for paths has.
     fn plan(
         mut self,
-        id: u32,
+        mut header: PolicyHeader,
         parts: Vec<Part<'a>>,
-        (kernel_allow, nameless_deny): (u32, u32),
         sets: &mut SetTable,
     ) -> Result<(Tables, Vec<usize>), CompileError> {
+        let id = header.id;
         let (blocks, names) = (&mut self.blocks, &self.names);
-        let defaults: Vec<u16> = parts.iter().map(|part| part.net_default_deny).collect();
-        let trie = addresses::compile(&self.network, &defaults, blocks, names)?;
+        let defaults = parts.iter().map(|part| part.net_default_deny).collect();
+        let network = self.network.compile(defaults, blocks, names)?;
         let (mut groups, mut ends, mut contents) = (Vec::new(), Vec::new(), Vec::new());
         for part in parts {
             let of_part = part.contents.blocks(blocks, names)?;
@@ -253,7 +269,7 @@ impl<'a> Work<'a> {
         };
 
         let mut front = Front::new(blocks);
-        let addresses = trie.place(id, &mut front);
+        let network = network.place(id, &mut front);
         let contents: Vec<Vec<_>> = contents
             .into_iter()
             .map(|part| part.into_iter().map(|(digest, block)| (digest, front.block(block))).collect())
@@ -264,15 +280,9 @@ impl<'a> Work<'a> {
             path_cells.push(part.iter().map(|automaton| front.verdicts(automaton)).collect());
         }
         let mut room = front.states();
-        let mut header = PolicyHeader {
-            id,
-            kernel_allow,
-            nameless_deny,
-            net_default_deny: defaults.iter().fold(0, |all, default| all | u32::from(*default)),
-            sets: self.sets.mask(),
-            subject: room.place(&subject, &subject_cells).map_err(full)?,
-            ..PolicyHeader::EMPTY
-        };
+        header.sets = self.sets.mask();
+        header.subject = room.place(&subject, &subject_cells).map_err(full)?;
+        network.finish(&mut room, &mut header).map_err(full)?;
         let mut digests = Vec::new();
         let mut all = Vec::new();
         for (((part, cells), (default_deny, needed)), contents) in
@@ -296,7 +306,7 @@ impl<'a> Work<'a> {
         header.automata = u32::try_from(all.len()).unwrap_or(u32::MAX);
         header.paths.iter_mut().zip(all).for_each(|(place, automaton)| *place = automaton);
         header.hashes = u32::from(!digests.is_empty());
-        let tables = Tables::new(header, room.finish().map_err(full)?, addresses, digests);
+        let tables = Tables::new(header, room.finish().map_err(full)?, network.addresses, digests);
         *sets = self.sets.into_table();
         Ok((tables, states))
     }
@@ -311,6 +321,12 @@ fn nameless_deny(policy: &Policy) -> u16 {
     let run = if closed(policy.exec.default) { access::RUN } else { 0 };
     let load = if closed(policy.files.default) { access::LOAD } else { 0 };
     by_rule | run | load
+}
+
+/// Whether some rule is about a host name, or makes an exception of one.
+fn names_hosts(policy: &Policy) -> bool {
+    let mut targets = policy.network.rules.iter().flat_map(|rule| rule.objects.iter().chain(&rule.except));
+    targets.any(Target::is_host)
 }
 
 /// What the hooks let pass beyond files and addresses, as far as all policies do.
@@ -344,15 +360,14 @@ impl LsmPlan {
         &self.states
     }
 
-    /// What the policy says and a layer that judges only the accesses `held` does not hold: accesses that a
-    /// rule denies and nothing judges, and rules that the tables cannot express. With any of them, enforcing
+    /// What the policy says and layers that hold only `held` do not: accesses that a rule denies and nothing judges,
+    /// rules that the tables cannot express, and what of rules needs more to be known. With any of them, enforcing
     /// the policy would be a promise that nothing keeps.
     ///
     /// A default is left out for accesses that some rule allows everywhere without exception.
-    pub fn unheld(&self, held: AccessSet) -> Vec<Unheld> {
-        let is_held =
-            |unheld: &&Unheld| matches!(unheld.what, Unsupported::Access(access) if held.contains(access));
+    pub fn unheld(&self, held: &Held) -> Vec<Unheld> {
+        let is_held = |unheld: &&Unheld| matches!(unheld.what, Unsupported::Access(access) if held.accesses.contains(access));
         let denials = self.denials.iter().filter(|unheld| !is_held(unheld));
-        denials.chain(&self.inexpressible).cloned().collect()
+        denials.chain(&self.inexpressible).chain(held.unmet(&self.needs)).cloned().collect()
     }
 }

@@ -39,27 +39,35 @@ pub enum CompileError {
         /// The rules with most conditions, the first ones first.
         rules: Vec<RuleName>,
     },
-    /// Too many different conditions on one address or digest.
+    /// Too many different lists of exceptions that another kind of targets makes.
+    #[error("the network rules make more than {limit} different lists of exceptions of another kind than what they except from; most come from {}", names(.rules))]
+    ExceptionsTooMany {
+        /// How many there may be.
+        limit: usize,
+        /// The rules with most of them, the first ones first.
+        rules: Vec<RuleName>,
+    },
+    /// Too many different conditions on one address, name or digest.
     #[error("more than {limit} different conditions hold at {place}; most come from {}", names(.rules))]
     ConditionsTooMany {
-        /// The prefix or digest.
+        /// The prefix, name or digest.
         place: String,
         /// How many there may be.
         limit: usize,
         /// The rules with most of them, the largest first.
         rules: Vec<RuleName>,
     },
-    /// Too many port ranges at one prefix.
+    /// Too many port ranges at one prefix or name.
     #[error("the network rules cut the ports of {prefix} into more than {limit} ranges; most come from {}", names(.rules))]
     PortsTooMany {
-        /// The prefix.
+        /// The prefix, or the name.
         prefix: String,
         /// How many there may be.
         limit: usize,
         /// The rules with most ports there, the largest first.
         rules: Vec<RuleName>,
     },
-    /// Too many prefixes, or too many port ranges altogether.
+    /// Too many prefixes, too many port ranges altogether, or too many names.
     #[error("the network rules need more than {limit} {what}; most come from {}", names(.rules))]
     AddressesTooMany {
         /// What there is too much of.
@@ -86,13 +94,13 @@ pub struct Unheld {
 pub enum Unsupported {
     /// It denies this access, and nothing judges such accesses.
     Access(Access),
-    /// A condition on the process: `by`, `unless_by` or `under`. The rule is not in the plan.
+    /// A condition on the process: `by`, `unless_by` or `under`.
     Condition(&'static str),
     /// It names contents. The rule is not in the plan.
     Sha256,
-    /// A target that is no address: a host name, `own`, a unix socket. The plan has the rule's addresses only.
+    /// A target that is no address: a host name, `own`, a unix socket.
     Target(&'static str),
-    /// An exception that is no address. The plan does not make it, and has no rule that allows around it.
+    /// An exception that is no address.
     Exception(&'static str),
     /// It is a section of settings (`limits`, `env`, …).
     Setting,

@@ -33,6 +33,11 @@ pub(super) trait Object: Sized + PartialEq {
     /// As the language writes it.
     fn text(&self) -> &str;
 
+    /// True for a host name.
+    fn is_host(&self) -> bool {
+        false
+    }
+
     /// False where a glance shows that nothing is matched by both.
     fn could_meet(&self, other: &Self) -> bool;
 
@@ -65,6 +70,10 @@ impl Object for Pattern {
 impl Object for Target {
     fn text(&self) -> &str {
         self.text()
+    }
+
+    fn is_host(&self) -> bool {
+        self.is_host()
     }
 
     fn could_meet(&self, other: &Self) -> bool {
@@ -110,10 +119,7 @@ fn meanings_could_meet(one: &Target, other: &Target) -> bool {
 
 /// True only where certainly all of `inner` is matched by `outer`.
 fn lies_in(search: &mut Search, inner: &Target, outer: &Target) -> bool {
-    let ports = |target: &Target| target.ports.unwrap_or((0, u16::MAX));
-    let ((low, high), (outer_low, outer_high)) = (ports(inner), ports(outer));
-    let protocols = outer.protocol.is_none() || inner.protocol == outer.protocol;
-    if !protocols || low < outer_low || high > outer_high {
+    if !outer.is_wherever(inner) {
         return false;
     }
     match (&inner.meaning, &outer.meaning) {

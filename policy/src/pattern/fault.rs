@@ -32,6 +32,12 @@ pub enum PatternFault {
         /// The pattern without `./`.
         rest: String,
     },
+    /// `$HOME/x`.
+    #[error("a variable is written in braces: `${{{name}}}`")]
+    Unbraced {
+        /// The variable.
+        name: String,
+    },
     /// Ends in a slash.
     #[error("a path never ends with `/`; write `{0}` or `{0}/**`", cut(.instead))]
     TrailingSlash {

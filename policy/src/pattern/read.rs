@@ -263,6 +263,13 @@ fn expand(pieces: &[Piece]) -> Result<Vec<Vec<Token>>, PatternFault> {
     Ok(all)
 }
 
+/// The variable that a text begins with as shells write it.
+fn unbraced(text: &str) -> Option<String> {
+    let rest = text.strip_prefix('$')?;
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    (end > 0).then(|| rest[..end].to_owned())
+}
+
 /// The elements of one alternative.
 fn elements(tokens: &[Token], text: &str) -> Result<Vec<Element>, PatternFault> {
     // Adjacent stars can also come from braces: `*{*,x}`.
@@ -276,6 +283,7 @@ fn elements(tokens: &[Token], text: &str) -> Result<Vec<Element>, PatternFault> 
         [[Token::StarStar], _, ..] => components.as_slice(),
         [[Token::StarStar]] => return Err(PatternFault::Everything),
         _ if tokens.is_empty() => return Err(PatternFault::Empty),
+        _ if let Some(name) = unbraced(text) => return Err(PatternFault::Unbraced { name }),
         _ => return Err(PatternFault::Relative { rest: text.strip_prefix("./").unwrap_or(text).to_owned() }),
     };
     if let [[]] = components {

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use policy::compile::lsm::{LsmPlan, Sets};
-use policy::{Policy, Subject, Variables};
+use policy::compile::lsm::{LsmPlan, NetEnd, Sets};
+use policy::{AccessSet, End, Owner, Policy, Protocol, Subject, Variables};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -158,8 +158,136 @@ pub fn parse(text: &str) -> Policy {
 
 pub const FILES: &[&str] = &["read", "write", "create", "delete", "attributes", "load"];
 
-/// A target, from few addresses, so that prefixes lie in each other.
+/// A target of any kind.
 pub fn target() -> impl Strategy<Value = String> {
+    prop_oneof![6 => address_target(), 3 => host_target(), 1 => own_target(), 2 => unix_target()]
+}
+
+/// What may stand behind an address, a name or `own`.
+fn ports() -> impl Strategy<Value = String> {
+    let port = prop_oneof![3 => Just(String::new()), 1 => select(vec![":80", ":0", ":65535"]).prop_map(str::to_owned),
+        2 => (0..8_u16, 0..8_u16).prop_map(|(low, more)| format!(":{}-{}", 78 + low, 78 + low + more))];
+    (port, select(vec!["", "", "/tcp", "/udp"])).prop_map(|(port, proto)| format!("{port}{proto}"))
+}
+
+fn host_target() -> impl Strategy<Value = String> {
+    let host = select(vec![
+        "example.com",
+        "Example.com.",
+        "*.example.com",
+        "a.example.com",
+        "b.a.example.com",
+        "*.a.EXAMPLE.com",
+        "*.com",
+        "com",
+        "x-example.com",
+        "_x.org",
+    ]);
+    (host, ports()).prop_map(|(host, ports)| format!("{host}{ports}"))
+}
+
+fn own_target() -> impl Strategy<Value = String> {
+    ports().prop_map(|ports| format!("own{ports}"))
+}
+
+fn unix_target() -> impl Strategy<Value = String> {
+    let names = select(vec!["@a", "@a*", "@*", "@b/**", "@a/{b,c}", "@[!a]b", "/a/**", "/**"]);
+    prop_oneof![1 => names.prop_map(|name| format!("unix:{name}")), 1 => pattern().prop_map(|p| format!("unix:{p}"))]
+}
+
+/// A name by which an address is known, of any shape.
+pub fn host_name() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "example.com",
+        "EXAMPLE.com.",
+        "a.example.com",
+        "A.example.COM",
+        "b.a.example.com",
+        "c.b.a.example.com.",
+        "xexample.com",
+        "x-example.com",
+        ".example.com",
+        "a..example.com",
+        "example.com..",
+        "com",
+        "_x.org",
+        "y.org",
+        "",
+        ".",
+        "é.com",
+        "a\0.example.com",
+    ])
+}
+
+/// An end that is tried.
+#[derive(Clone, Debug)]
+pub enum Tried {
+    Address { address: IpAddr, port: u16, protocol: Protocol, names: Vec<&'static str>, owner: Owner },
+    Path(Vec<u8>),
+    Abstract(Vec<u8>),
+    Other,
+}
+
+pub fn tried() -> impl Strategy<Value = Tried> {
+    let port = prop_oneof![6 => 77..93_u16, 1 => Just(0), 1 => any::<u16>()];
+    let names = prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(host_name(), 1..4)];
+    let owner = select(vec![Owner::Elsewhere, Owner::Elsewhere, Owner::Run]);
+    let at = (address(), port, select(Protocol::ALL.to_vec()), names, owner);
+    let at = at.prop_map(|(address, port, protocol, names, owner)| Tried::Address {
+        address,
+        port,
+        protocol,
+        names,
+        owner,
+    });
+    let name = prop_oneof![
+        3 => select(vec!["a", "ab", "b/c", "a/b", "b", "xb", "a\0", ""]).prop_map(|s| s.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..8),
+    ];
+    prop_oneof![
+        8 => at,
+        2 => path().prop_map(Tried::Path),
+        2 => name.prop_map(Tried::Abstract),
+        1 => Just(Tried::Other),
+    ]
+}
+
+impl Tried {
+    /// As the oracle knows it.
+    pub fn end(&self) -> End<'_> {
+        match self {
+            Tried::Address { address, port, protocol, names, owner } => {
+                End::Address { address: *address, port: *port, protocol: *protocol, names, owner: *owner }
+            }
+            Tried::Path(path) => End::Path(path),
+            Tried::Abstract(name) => End::Abstract(name),
+            Tried::Other => End::Other,
+        }
+    }
+
+    /// What the tables deny there.
+    pub fn denied(&self, plan: &LsmPlan, sets: &Sets, accesses: AccessSet) -> AccessSet {
+        let nodes: Vec<u32> = match self {
+            Tried::Address { names, .. } => {
+                names.iter().map(|name| plan.host_node(name).expect("whole tables")).collect()
+            }
+            _ => Vec::new(),
+        };
+        let end = match self {
+            Tried::Address { address, port, protocol, owner, .. } => {
+                let own = *owner == Owner::Run;
+                NetEnd::Address { address: *address, port: *port, protocol: *protocol, nodes: &nodes, own }
+            }
+            Tried::Path(path) => NetEnd::Path(path),
+            Tried::Abstract(name) => NetEnd::Abstract(name),
+            Tried::Other => NetEnd::Other,
+        };
+        plan.denied_to(sets, accesses, &end).expect("whole tables")
+    }
+}
+
+/// A target that is an address, from few ones, so that prefixes lie in each other.
+fn address_target() -> impl Strategy<Value = String> {
     let v4 = select(vec![
         "any",
         "localhost",

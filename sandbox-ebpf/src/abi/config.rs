@@ -29,6 +29,10 @@ pub struct RunConfig {
     pub cgroup_level: u32,
     /// Id of the run's cgroup (its inode number); 0 where it has none.
     pub cgroup_id: u64,
+    /// 1 where hooks judge; else the programs of the control group judge the network alone.
+    pub hooks: u32,
+    /// Zero.
+    pub _pad: u32,
 }
 
 /// Counters of one run, written by the programs.
@@ -45,5 +49,5 @@ pub struct RunCounters {
     pub blocked: u64,
 }
 
-const _: () = assert!(size_of::<RunConfig>() == 16);
+const _: () = assert!(size_of::<RunConfig>() == 24);
 const _: () = assert!(size_of::<RunCounters>() == 32);

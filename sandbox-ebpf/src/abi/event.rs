@@ -10,7 +10,11 @@
 //! | network calls | the socket address as the kernel got it | working directory, for a relative unix name ¹ | – | – |
 //! | `OpenCheck`, `LoadCheck`, `ReceiveCheck` | path as d_path gives it | – | – | – |
 //! | `ExecCheck` | the same | SHA-256 of what the file holds, if it was asked for | – | – |
-//! | `ConnectCheck`, `SendCheck` | the socket address | – | – | – |
+//! | `ConnectCheck`, `SendCheck`, `BindCheck`, `ListenCheck`, `Close` | the socket address | – | – | – |
+//! | `UnixCheck` | the socket's absolute path; behind `/@` its abstract name | – | – | – |
+//! | `Hello` | the socket address that was connected to | the name | – | – |
+//! | `SocketCheck` | – | – | – | – |
+//! | `Answer` | the socket address that it came from | what it says, cut at [`ANSWER_MAX`] | – | – |
 //! | `KernelCheck` | the path that it is about, if any | – | – | – |
 //! | `PathCheck` | the first name's absolute path | the second name's; an extended attribute's name | – | – |
 //!
@@ -22,6 +26,8 @@ pub const DATA_MAX: usize = 32 * 1024;
 pub const PATH_MAX: usize = 4096;
 /// Most bytes of argv that a record carries.
 pub const ARGV_MAX: usize = 16 * 1024;
+/// Most bytes of a resolver's datagram that a record carries.
+pub const ANSWER_MAX: usize = 4096;
 /// Most bytes of a socket address (sockaddr_un with its NUL and padding).
 pub const ADDRESS_MAX: usize = 128;
 
@@ -100,13 +106,28 @@ pub enum Kind {
     Flags = 32,
     /// A hook's verdict on a file that came as a descriptor from another process. `args`: flags of the open file.
     ReceiveCheck = 33,
+    /// A hook's verdict on an access to a unix socket; `access` says which. `args`: 1 for an abstract name, family, type.
+    UnixCheck = 34,
+    /// A hook's verdict on making a socket. `args`: 0, family, type, protocol.
+    SocketCheck = 35,
+    /// A hook's verdict on a bind. `args` as for `Connect`.
+    BindCheck = 36,
+    /// A hook's verdict on a listen, or on accepting from a listener. `args` as for `Connect`.
+    ListenCheck = 37,
+    /// The end of a TCP connection. `args`: bytes sent, bytes received, own port, socket family.
+    Close = 38,
+    /// A datagram from the port of a resolver. `args`: the port that it came to, bytes of the datagram.
+    Answer = 39,
+    /// The server that a connection named. `args`: bits of [`crate::hello::flag`], one of [`crate::hello::outcome`], own
+    /// port, 1 where it had to be one that opens the address.
+    Hello = 40,
 }
 
 impl Kind {
     /// The kind behind a raw number; what is not known is `Unknown`.
     pub fn from_raw(raw: u8) -> Kind {
         use Kind::*;
-        const KINDS: [Kind; 34] = [
+        const KINDS: [Kind; 41] = [
             Unknown,
             Fork,
             Exec,
@@ -141,6 +162,13 @@ impl Kind {
             KernelCheck,
             Flags,
             ReceiveCheck,
+            UnixCheck,
+            SocketCheck,
+            BindCheck,
+            ListenCheck,
+            Close,
+            Answer,
+            Hello,
         ];
         KINDS.get(raw as usize).copied().unwrap_or(Unknown)
     }
@@ -204,6 +232,10 @@ pub enum Cause {
     Contents = 12,
     /// The socket by which policies are applied to runs, see [`super::CONTROL_NAME`].
     Control = 13,
+    /// What a connection sends names its server in no way that everybody reads alike.
+    Hello = 14,
+    /// The port of resolvers, where rules on names of hosts are held.
+    Resolver = 15,
 }
 
 impl Cause {
@@ -223,9 +255,21 @@ impl Cause {
             11 => Cause::Link,
             12 => Cause::Contents,
             13 => Cause::Control,
+            14 => Cause::Hello,
+            15 => Cause::Resolver,
             _ => Cause::Tables,
         }
     }
+}
+
+/// Why what a connection sends could not be read: the result of a [`Kind::Hello`].
+pub mod refusal {
+    /// Pages that may still change when they were looked at.
+    pub const SHARED_PAGES: u32 = 1;
+    /// Urgent data, which a server takes out of the stream.
+    pub const URGENT: u32 = 2;
+    /// A second SYN, or a packet that could not be read.
+    pub const PACKET: u32 = 3;
 }
 
 /// Bits of [`Header::flags`].
@@ -248,6 +292,12 @@ pub mod flag {
     pub const BY_DESCRIPTOR: u16 = 1 << 7;
     /// More names than a record can tell of (sendmmsg(2)).
     pub const MORE: u16 = 1 << 8;
+    /// The other end is a listener of the run.
+    pub const OWN: u16 = 1 << 9;
+    /// The other end is a resolver of the machine's, for which the runner stands in.
+    pub const RESOLVER: u16 = 1 << 10;
+    /// Judged by a program of the run's control group.
+    pub const GROUP: u16 = 1 << 11;
 }
 
 /// System call tables that a record may come from.
@@ -274,7 +324,7 @@ pub struct Header {
     pub ret: i64,
     /// Depends on the kind.
     pub args: [u64; 4],
-    /// Inode number of the object, where there is one.
+    /// Inode number of the object, where there is one; of network calls the socket's own port, host byte order.
     pub ino: u64,
     /// Device of the object's file system (kernel's dev_t).
     pub dev: u32,
@@ -308,6 +358,34 @@ pub struct Header {
     pub policy: u32,
     /// The task's name.
     pub comm: [u8; 16],
+}
+
+impl Header {
+    /// Nothing but zeros.
+    pub const EMPTY: Header = Header {
+        kseq: 0,
+        mono_ns: 0,
+        start_ns: 0,
+        ret: 0,
+        args: [0; 4],
+        ino: 0,
+        dev: 0,
+        pid: 0,
+        tid: 0,
+        ppid: 0,
+        uid: 0,
+        slot: 0,
+        syscall: 0,
+        flags: 0,
+        access: 0,
+        kind: 0,
+        judgement: 0,
+        cause: 0,
+        arch: 0,
+        parts: [0; 4],
+        policy: 0,
+        comm: [0; 16],
+    };
 }
 
 /// Size of [`Header`], bytes.

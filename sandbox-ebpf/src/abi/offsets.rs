@@ -77,9 +77,24 @@ macro_rules! offset_table {
             SOCK_RCV_SADDR = "sock" "__sk_common.skc_rcv_saddr";
             SOCK_RCV_SADDR6 = "sock" "__sk_common.skc_v6_rcv_saddr";
             SOCK_PROTOCOL = "sock" "sk_protocol";
+            INET_SPORT = "inet_sock" "inet_sport";
+            SOCK_STATE = "sock" "__sk_common.skc_state";
+            SOCK_TYPE = "sock" "sk_type";
+            SOCK_FLAGS = "sock" "__sk_common.skc_flags";
+            TCP_BYTES_SENT = "tcp_sock" "bytes_sent";
+            TCP_BYTES_RETRANS = "tcp_sock" "bytes_retrans";
+            TCP_BYTES_RECEIVED = "tcp_sock" "bytes_received";
+            UNIX_ADDRESS = "unix_sock" "addr";
+            UNIX_PATH = "unix_sock" "path";
+            UNIX_PEER = "unix_sock" "peer";
+            UNIX_NAME_LENGTH = "unix_address" "len";
+            UNIX_NAME = "unix_address" "name";
             MSG_NAME = "msghdr" "msg_name";
             MSG_NAMELEN = "msghdr" "msg_namelen";
             MSG_FLAGS = "msghdr" "msg_flags";
+            SKB_HEAD = "sk_buff" "head";
+            SKB_END = "sk_buff" "end";
+            SHARED_INFO_FLAGS = "skb_shared_info" "flags";
         }
     };
 }

@@ -33,12 +33,27 @@
 //! executes a file, the header's `subject` automaton says to which sets the executable belongs: its verdict block is
 //! one cell, the sets as a mask. What is not known (`may` without `sure`) denies and does not allow.
 //!
-//! # Addresses
+//! # The network
 //!
-//! Addresses are sixteen bytes; IPv4 is stored IPv4-mapped (`::ffff:a.b.c.d`). A trie node already contains what
-//! the shorter prefixes around it say, so one longest-prefix lookup answers. It names a range of cells, each a
-//! [`PortRange`]: disjoint and ascending by (protocol, first port), each with a verdict block that closes every
-//! policy by an [`Entry::END`]. Where there is none, the header's default holds.
+//! What rules say of an end is collected from several *sources*, policy by policy: a verdict block of the network goes
+//! through all policies ([`PolicyHeader::parts`]), each closed by an [`Entry::END`]. When all sources were heard, each
+//! policy's verdict is made of what they said together and its default ([`PolicyHeader::net_defaults`]); an access goes
+//! ahead when every policy lets it. The sources:
+//!
+//! - *Addresses*: a trie. Addresses are sixteen bytes; IPv4 is stored IPv4-mapped (`::ffff:a.b.c.d`). A trie node
+//!   already contains what the shorter prefixes around it say, so one longest-prefix lookup answers. It names *ports*:
+//!   cells, each a [`PortRange`], disjoint and ascending by (protocol, first port), each with a verdict block.
+//! - *Names*, of connecting and sending: the header's `host` automaton reads a name in lower case, without a dot at its
+//!   end, from its last byte to its first; the verdict block of its state is the number of one cell, an [`AddressNode`],
+//!   which names ports (0: no rule is about it). The runner writes those of an address's live names into a map
+//!   ([`HostKey`], [`HostLeases`]).
+//! - *Own*: the header's `own` names the ports that hold for a listener of the run, and for what the run binds.
+//! - *Unix sockets* have no other source: `unix_path` reads the socket's path, `unix_abstract` the abstract name behind
+//!   `/@`; the verdict block of the state says it.
+//!
+//! A rule that makes an exception of what another source knows is bound by [`Entry::except`]: the object sets of a
+//! network block are those that [`Entry::MARK`]s in the blocks of all sources name, and are collected first, where the
+//! header's `net_marks` says that there are any.
 //!
 //! # Contents
 //!
@@ -63,6 +78,12 @@ pub const MAX_ENTRIES: usize = 1024;
 pub const MAX_PORTS_PER_PREFIX: usize = 4096;
 /// Most prefixes of all runs together.
 pub const MAX_PREFIXES: usize = 1 << 20;
+/// Most policies that hold together.
+pub const MAX_PARTS: usize = 16;
+/// Most live names of one address whose ports differ.
+pub const MAX_LEASES: usize = 8;
+/// Most named addresses of all runs together.
+pub const MAX_HOSTS: usize = 1 << 16;
 /// Most digests of all runs together.
 pub const MAX_DIGESTS: usize = 1 << 16;
 
@@ -201,13 +222,15 @@ pub struct Entry {
     pub unless_by: u8,
     /// The set that it or one of its ancestors must belong to, plus one; 0 is none.
     pub under: u8,
-    /// The set that the object must not belong to, plus one; 0 is none. In rules on contents only.
+    /// The set that the object must not belong to, plus one; 0 is none. In rules on contents and on the network only.
     pub except: u8,
 }
 
 impl Entry {
     /// As `by`: the policy ends here, and its verdict is made of the entries since the last end.
     pub const END: u8 = u8::MAX;
+    /// As `by`, in a network block: the end belongs to the set of the number in `allow`, below [`MAX_SETS`].
+    pub const MARK: u8 = u8::MAX - 1;
 
     /// The entry as a cell.
     pub const fn cell(self) -> u64 {
@@ -301,10 +324,28 @@ pub struct PolicyHeader {
     pub hashes: u32,
     /// [`access`] bits that are denied to what no directory has, and no rule can name.
     pub nameless_deny: u32,
+    /// Policies that hold together, at most [`MAX_PARTS`].
+    pub parts: u32,
+    /// 1 where some rule names hosts: the run's questions go to the runner.
+    pub names: u32,
+    /// 1 where network blocks have [`Entry::MARK`]s.
+    pub net_marks: u32,
+    /// [`net_access`] bits that some rule on a unix socket is about.
+    pub unix: u32,
+    /// What each policy denies on the network where no rule of its own allows it: [`net_access`] bits.
+    pub net_defaults: [u16; MAX_PARTS],
+    /// Ports of the run's own listeners, and of what it binds.
+    pub own: AddressNode,
     /// The sets that `subject` knows.
     pub sets: u64,
     /// To which sets an executable belongs.
     pub subject: Automaton,
+    /// Which ports hold for a name.
+    pub host: Automaton,
+    /// Path sockets.
+    pub unix_path: Automaton,
+    /// Abstract sockets.
+    pub unix_abstract: Automaton,
     /// The automata for paths.
     pub paths: [Automaton; MAX_AUTOMATA],
 }
@@ -318,8 +359,17 @@ impl PolicyHeader {
         net_default_deny: 0,
         hashes: 0,
         nameless_deny: 0,
+        parts: 0,
+        names: 0,
+        net_marks: 0,
+        unix: 0,
+        net_defaults: [0; MAX_PARTS],
+        own: AddressNode { first: 0, count: 0 },
         sets: 0,
         subject: Automaton::NONE,
+        host: Automaton::NONE,
+        unix_path: Automaton::NONE,
+        unix_abstract: Automaton::NONE,
         paths: [Automaton::NONE; MAX_AUTOMATA],
     };
 }
@@ -356,7 +406,7 @@ pub struct AddressKey {
     pub address: [u8; 16],
 }
 
-/// Value of the address trie: which port ranges hold for the prefix.
+/// Ports: value of the address trie, and as a cell what names lead to, lowest byte first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressNode {
@@ -364,6 +414,46 @@ pub struct AddressNode {
     pub first: u32,
     /// How many there are.
     pub count: u32,
+}
+
+impl AddressNode {
+    /// The node as a cell.
+    pub const fn cell(self) -> u64 {
+        pack(self.count, self.first)
+    }
+
+    /// The node that a cell has.
+    pub const fn from_cell(cell: u64) -> AddressNode {
+        AddressNode { first: value(cell), count: owner(cell) }
+    }
+}
+
+/// Key of the map of named addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostKey {
+    /// [`PolicyHeader::id`].
+    pub policy: u32,
+    /// The address, IPv4 as IPv4-mapped.
+    pub address: [u8; 16],
+}
+
+/// By what kind of name an address is known, and how long.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostLease {
+    /// The end, nanoseconds of CLOCK_BOOTTIME; 0 where there is no lease.
+    pub until_ns: u64,
+    /// The number of the cell that the `host` automaton leads to.
+    pub node: u64,
+}
+
+/// Value of the map of named addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostLeases {
+    /// Each another node; unused ones behind the others.
+    pub leases: [HostLease; MAX_LEASES],
 }
 
 /// Key of the digests' map; its value is the number of a verdict block.
@@ -382,7 +472,9 @@ const _: () = assert!(size_of::<LinkKey>() == 16);
 const _: () = assert!(size_of::<Link>() == 8);
 const _: () = assert!(size_of::<Entry>() == 8);
 const _: () = assert!(size_of::<Automaton>() == 528);
-const _: () = assert!(size_of::<PolicyHeader>() == 32 + 17 * 528);
+const _: () = assert!(size_of::<PolicyHeader>() == 88 + 20 * 528);
+const _: () = assert!(size_of::<HostKey>() == 20);
+const _: () = assert!(size_of::<HostLeases>() == 128);
 const _: () = assert!(size_of::<PolicyHeader>() <= CELLS_PER_PAGE * 8);
 const _: () = assert!(size_of::<AddressKey>() == 20);
 const _: () = assert!(size_of::<AddressNode>() == 8);

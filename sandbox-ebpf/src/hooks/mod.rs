@@ -17,6 +17,7 @@ pub mod path;
 pub mod places;
 pub mod receive;
 pub mod task;
+pub mod unix;
 
 use aya_ebpf::helpers::{
     bpf_get_current_task,
@@ -90,6 +91,12 @@ impl Subject {
         // SAFETY: the field lies in a map value.
         let mode = unsafe { core::ptr::read_volatile(&raw const config.mode) };
         Subject { slot, mode, member: core::ptr::null_mut() }
+    }
+
+    /// The run of a task in a program that cannot reach task storage: what conditions could know of it is unknown.
+    #[inline(always)]
+    pub fn of_entry(task: &Task) -> Option<Subject> {
+        Some(Subject::nobody(task.slot, RUN_CONFIG.get(task.slot)?))
     }
 
     /// The current task's run, as a hook begins: else what the hook answers, which is another program's denial,
@@ -204,6 +211,12 @@ impl Workplace {
         if !own.is_null() {
             return Some(Workplace { scratch: own, pooled: 0 });
         }
+        Workplace::of_pool()
+    }
+
+    /// One of the pool, for programs that cannot reach task storage.
+    #[inline(always)]
+    pub fn of_pool() -> Option<Workplace> {
         // SAFETY: the helper takes no argument.
         let start = (unsafe { bpf_get_current_task() } >> 7) as u32;
         let mut attempt = 0;

@@ -15,6 +15,7 @@ use super::{
     calls::write_of_creation,
     conclude, links,
     names::{self, Which, outcome},
+    unix,
 };
 use crate::{
     emit::{counter, next_kseq},
@@ -25,6 +26,7 @@ use crate::{
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
+const S_IFSOCK: u32 = 0o140_000;
 /// renameat2(2).
 const RENAME_EXCHANGE: u32 = 2;
 
@@ -67,7 +69,13 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
             let enforced = subject.mode == Mode::Enforce as u32;
             let access = access::CREATE | if enforced { write_of_creation() } else { 0 };
             let matter = Matter { calls, access, tell: Tell::Named, ..TOLD };
-            one(&subject, entry_in(ctx.arg(0), ctx.arg(1)), (Kind::Mknod, matter))
+            let entry = entry_in(ctx.arg(0), ctx.arg(1));
+            let answer = one(&subject, entry, (Kind::Mknod, matter));
+            let mode: u32 = ctx.arg(2);
+            if answer != 0 || mode & S_IFMT as u32 != S_IFSOCK {
+                return answer;
+            }
+            unix::bind_path(&subject, entry)
         }
         Err(answer) => answer,
     }
@@ -197,9 +205,9 @@ pub(super) fn subject(previous: i32) -> Result<Subject, i32> {
 
 /// A name as the kernel has it.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
-    mnt: u64,
-    dentry: u64,
+pub struct Entry {
+    pub mnt: u64,
+    pub dentry: u64,
 }
 
 /// A name in a directory (a `struct path`).
@@ -280,6 +288,16 @@ fn two(subject: &Subject, [old, new]: [Entry; 2], kind: Kind, exchange: u64, mat
     if !matches!(kind, Kind::Link) && tree != 0 && scratch.denied() == 0 {
         below(subject, scratch, exchange);
     }
+    let sockets = [is_socket(old.dentry), exchange & is_socket(new.dentry)];
+    if !matches!(kind, Kind::Link) && sockets[0] | sockets[1] != 0 && scratch.denied() == 0 {
+        let opened = sockets[0] & verdict::unix_opens(subject.slot, scratch, Which::First, Which::Second)
+            | sockets[1] & verdict::unix_opens(subject.slot, scratch, Which::Second, Which::First);
+        put(&mut scratch.finding.gained, gained);
+        put(&mut scratch.finding.denied, opened);
+        if opened != 0 {
+            put(&mut scratch.finding.cause, Cause::Below as u64);
+        }
+    }
     for name in [0, 1] {
         let outcome = get(&scratch.finding.names[name].outcome);
         if outcome != outcome::AT {
@@ -330,6 +348,13 @@ fn exists(dentry: u64) -> u64 {
 fn is_directory(dentry: u64) -> u64 {
     let inode: u64 = field(dentry, &offsets::DENTRY_INODE);
     (field::<u16>(inode, &offsets::INODE_MODE) & S_IFMT == S_IFDIR) as u64
+}
+
+/// Whether it is a unix socket, whose name is what rules on reaching it see.
+#[inline(always)]
+fn is_socket(dentry: u64) -> u64 {
+    let inode: u64 = field(dentry, &offsets::DENTRY_INODE);
+    (field::<u16>(inode, &offsets::INODE_MODE) & S_IFMT == S_IFSOCK as u16) as u64
 }
 
 /// There is no memory to judge in: an enforced run is denied, and the attempt counts as lost.

@@ -1,5 +1,6 @@
 //! The observer: raw tracepoints that record what the run's tasks did, with the result of each call.
 
+pub mod connection;
 pub mod net;
 pub mod syscall;
 pub mod task;

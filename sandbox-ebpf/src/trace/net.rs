@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
 use sandbox_ebpf::abi::{
     event::{ADDRESS_MAX, Header, Kind, arch, flag},
     policy::net_access,
@@ -10,13 +10,13 @@ use sandbox_ebpf::abi::{
 };
 
 use super::{
-    send,
+    connection, send,
     syscall::{Call, begin},
 };
 use crate::{
     hooks::net::MSG_FASTOPEN,
     maps::{Task, TraceScratch},
-    offsets::{self, field},
+    offsets::{self, field, value},
     path,
 };
 
@@ -75,6 +75,7 @@ fn record_call(task: &mut Task, call: &Call, index: u32, ret: i64) {
     let socket = socket(scratch, if accepted && ret < 0 { call.argument(spec.fd) } else { descriptor });
     tell_access(scratch, call);
     if accepted && ret >= 0 {
+        connection::accepted(socket);
         peer(scratch, socket);
     } else if spec.kind == Kind::Listen as u8 {
         own(scratch, socket);
@@ -106,13 +107,16 @@ fn socket(scratch: &mut TraceScratch, descriptor: u64) -> u64 {
     describe_socket(&mut scratch.header, socket)
 }
 
-/// Family, type and protocol of a `struct socket` go into the header; returns its `sock`.
+/// Family, type, protocol and own port of a `struct socket` go into the header; returns its `sock`.
 #[inline(always)]
 pub fn describe_socket(header: &mut Header, socket: u64) -> u64 {
     let sock = field::<u64>(socket, &offsets::SOCKET_SK);
-    header.args[1] = field::<u16>(sock, &offsets::SOCK_FAMILY) as u64;
+    let family = field::<u16>(sock, &offsets::SOCK_FAMILY);
+    header.args[1] = family as u64;
     header.args[2] = field::<u16>(socket, &offsets::SOCKET_TYPE) as u64;
     header.args[3] = field::<u16>(sock, &offsets::SOCK_PROTOCOL) as u64;
+    let internet = (family == AF_INET) | (family == AF_INET6);
+    header.ino = field::<u16>(sock, &offsets::SOCK_NUM) as u64 * internet as u64;
     sock
 }
 
@@ -149,10 +153,38 @@ fn peer(scratch: &mut TraceScratch, sock: u64) {
 /// The socket's own address, as a socket address in part 0.
 #[inline(always)]
 fn own(scratch: &mut TraceScratch, sock: u64) {
+    if scratch.header.args[1] == AF_UNIX as u64 {
+        return own_name(scratch, sock);
+    }
     let port = field::<u16>(sock, &offsets::SOCK_NUM).to_be_bytes();
     let v4 = field::<[u8; 4]>(sock, &offsets::SOCK_RCV_SADDR);
     let v6 = field::<[u8; 16]>(sock, &offsets::SOCK_RCV_SADDR6);
     socket_address(scratch, port, v4, v6);
+}
+
+/// The name that a unix socket was bound to, as a socket address in part 0: an abstract one as it is, else `.` and in
+/// part 1 the path where it was made.
+#[inline(always)]
+fn own_name(scratch: &mut TraceScratch, sock: u64) {
+    let path = sock + value(&offsets::UNIX_PATH) as u64;
+    if field::<u64>(path, &offsets::PATH_DENTRY) != 0 {
+        [scratch.data[0], scratch.data[1]] = AF_UNIX.to_ne_bytes();
+        scratch.data[2] = b'.';
+        path::close(scratch, 0, 0, 3);
+        return path::walk(scratch, 1, path);
+    }
+    let address = field::<u64>(sock, &offsets::UNIX_ADDRESS);
+    if address == 0 {
+        return;
+    }
+    let length = field::<u32>(address, &offsets::UNIX_NAME_LENGTH) as u64;
+    let length = if length > ADDRESS_MAX as u64 { ADDRESS_MAX as u64 } else { length };
+    let name = address + value(&offsets::UNIX_NAME) as u64;
+    // SAFETY: the scratch holds more than ADDRESS_MAX bytes; the helper checks the source.
+    let read = unsafe {
+        bpf_probe_read_kernel(scratch.data.as_mut_ptr().cast(), length as u32, name as *const c_void)
+    };
+    path::close(scratch, 0, 0, if read == 0 { length as usize } else { 0 });
 }
 
 /// Writes a sockaddr_in or sockaddr_in6, by the family in the header; other families have none.

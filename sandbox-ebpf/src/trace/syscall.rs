@@ -88,6 +88,7 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
     task.kseq = 0;
     task.judgement = 0;
     task.sent = 0;
+    task.notes = 0;
     if number >= CALLS_PER_ARCH {
         return 0;
     }
@@ -161,6 +162,7 @@ pub fn begin(task: &mut Task, call: &Call, index: u32, ret: i64) -> Option<&'sta
     scratch.header.kind = call.spec.kind;
     scratch.header.ret = ret;
     scratch.header.judgement = task.judgement;
+    scratch.header.flags |= task.notes;
     if task.sent != 0 {
         scratch.header.flags |= flag::FOLLOWS_CHECK;
     }

@@ -78,6 +78,7 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   sandbox policy eval agent.yaml --open out.txt --access write,create
   sandbox policy eval agent.yaml --connect 10.2.3.4:443 --by /usr/bin/curl
+  sandbox policy eval coding-agent --connect registry.npmjs.org:443
   sandbox policy eval agent.yaml --run /usr/bin/wget --json | jq .allow_with
 
 Exit status: 0 when it allows, 1 when it denies or asks.";
@@ -103,7 +104,8 @@ pub struct PolicyEvalArgs {
     #[arg(long, value_name = "PATH", group = "act")]
     pub run: Option<PathBuf>,
 
-    /// Connect to ADDRESS:PORT, with /udp for UDP
+    /// Connect to ADDRESS:PORT, HOST:PORT, own:PORT (a listener of the run), unix:/PATH
+    /// or unix:@NAME; with /udp for UDP
     #[arg(long, value_name = "END", group = "act")]
     pub connect: Option<String>,
 

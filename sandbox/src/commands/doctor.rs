@@ -4,6 +4,7 @@ mod coverage;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -12,10 +13,17 @@ use super::policy::read;
 use super::run::shell_word;
 use crate::cli::DoctorArgs;
 use crate::exit::Exit;
+use crate::launch::cgroup::Cgroup;
 use crate::record::LayerReport;
 use crate::sensor;
 use crate::settings::Layer;
 use coverage::Coverage;
+
+/// What is said where `cgroup-net` works without `lsm`.
+const PARTLY: &str = "
+Policies cannot be enforced as a whole here: `sandbox run --enforce` refuses to
+start. With --best-effort it starts, and holds TCP and UDP (connect, send, bind)
+by address and by host name; files, programs and all else it only records.";
 
 /// What is known of this machine.
 #[derive(Serialize)]
@@ -40,7 +48,12 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let policies = args.policy.iter().map(|name| read(name, &args.place));
     let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
     let uname = rustix::system::uname();
-    let layers = sensor::survey();
+    // A group of its own: the programs see what is in it and nothing else.
+    let group = Cgroup::create(&format!("doctor-{}", std::process::id())).ok();
+    let layers = sensor::survey(group.as_ref().map(Cgroup::directory));
+    if let Some(group) = &group {
+        group.remove(Duration::from_secs(1));
+    }
     let policies = policies.iter().map(|policy| Coverage::of(policy, &layers));
     let policies = policies.collect::<Result<Vec<_>, _>>()?;
     let diagnosis = Diagnosis {
@@ -70,7 +83,7 @@ fn table(diagnosis: &Diagnosis) -> String {
             false if diagnosis.root => "missing",
             false => "unknown",
         };
-        let _ = write!(text, "\n{:<6} {state:<8} {}", layer.name, purpose(&layer.name));
+        let _ = write!(text, "\n{:<10} {state:<8} {}", layer.name, purpose(&layer.name));
         for check in &layer.selftest {
             let lines = wrap(&check.result, 70);
             let _ = match works {
@@ -86,9 +99,11 @@ fn table(diagnosis: &Diagnosis) -> String {
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
         return text;
     }
-    text.push_str(match missing(diagnosis, Layer::Lsm) {
-        false => "\nPolicies can be enforced here.",
-        true => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
+    text.push_str(match (missing(diagnosis, Layer::Lsm), missing(diagnosis, Layer::CgroupNet)) {
+        (false, false) => "\nPolicies can be enforced here.",
+        (false, true) => "\nPolicies can be enforced here, but for host names and `own`.",
+        (true, false) => PARTLY,
+        (true, true) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
     });
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
         text.push_str("\nRuns cannot be recorded here.");
@@ -107,6 +122,7 @@ fn purpose(layer: &str) -> &'static str {
     match layer {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
+        "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }
 }

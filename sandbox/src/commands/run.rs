@@ -227,7 +227,8 @@ fn load_policy(
             let policies = policy::load_enforced(law, trial, surroundings, &mut files);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {
-                    let guard = guard(&files, place, surroundings.run_dir).map_err(refusal)?;
+                    let names = policies.iter().any(|policy| policy.names_hosts());
+                    let guard = guard(&files, place, surroundings.run_dir, names).map_err(refusal)?;
                     (Mode::Enforce(policies.and(guard.clone()), *on_unheld), Some(guard))
                 }
                 // The command line gives at least one.
@@ -240,7 +241,7 @@ fn load_policy(
 
 /// What is kept from the command in any case: the store and the run's directory, and the files of its policies, under
 /// all names that they have.
-fn guard(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<::policy::Policy> {
+fn guard(files: &[PathBuf], place: &Place, run_dir: &Path, names: bool) -> anyhow::Result<::policy::Policy> {
     let all = |paths: Vec<PathBuf>| -> anyhow::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for path in paths {
@@ -253,7 +254,7 @@ fn guard(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<::p
     let records = all(vec![place.store(), run_dir.to_owned()])?;
     // What comes out of a pipe is nobody's to change.
     let files = all(files.iter().filter(|file| file.is_file()).cloned().collect())?;
-    Ok(guard::policy(&records, &files)?)
+    Ok(guard::policy(&records, &files, names)?)
 }
 
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME.

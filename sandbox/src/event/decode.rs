@@ -12,7 +12,7 @@
 //! call takes longer than [`HOLD_NS`], the record becomes an event of its own, without `ret`; a result that
 //! comes after that is dropped, since its attempt has been told.
 
-mod address;
+pub(super) mod address;
 mod attempt;
 mod path;
 #[cfg(test)]
@@ -35,6 +35,14 @@ pub const HOLD_NS: u64 = 180_000_000_000;
 
 /// Most processes of foreign call tables that are remembered; beyond it some are told of again.
 const FOREIGN_MAX: usize = 4096;
+
+/// The address in a record's socket address; `None` where it has none.
+pub fn end(bytes: &[u8]) -> Option<IpAddr> {
+    match address::parse(bytes, 0)?.end {
+        address::End::Internet(address, _) => Some(address),
+        _ => None,
+    }
+}
 
 /// An event, and what a policy would be asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +79,14 @@ pub struct Facts {
     pub detached: bool,
     /// The other end of a connect or send, the own end of a bind or listen.
     pub end: Option<(IpAddr, u16)>,
+    /// That end is a unix socket, and its name is of this kind.
+    pub unix: Option<Unix>,
+    /// A listener of the run is at the other end.
+    pub own: bool,
+    /// The runner stands in for the resolver at the other end.
+    pub resolver: bool,
+    /// It is about a server that a connection named, which must be one that opens the address.
+    pub named: bool,
     /// An exec of a text whose first line names an interpreter: `path` was executed as well as `exe`.
     pub script: bool,
     /// The new process of a fork.
@@ -79,6 +95,15 @@ pub struct Facts {
     pub digest: Option<[u8; 32]>,
     /// The number of the policy that a judgement rests on; 0 where there is none.
     pub policy: u32,
+}
+
+/// What names a unix socket; the event's path has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unix {
+    /// A path.
+    Path,
+    /// A name of the abstract space, behind an `@`.
+    Abstract,
 }
 
 impl Default for Facts {
@@ -95,6 +120,10 @@ impl Default for Facts {
             mark: 0,
             detached: false,
             end: None,
+            unix: None,
+            own: false,
+            resolver: false,
+            named: false,
             script: false,
             child: None,
             digest: None,
@@ -184,8 +213,10 @@ impl Decoder {
     /// What was held of this thread, if it belongs to this record; if not it is let go.
     fn first_half(&mut self, next: &Header, kind: Kind, stage: &mut Stage) -> Option<Held> {
         let waits = next.flags & flag::RESULT_FOLLOWS != 0;
-        if self.held.is_empty() || (attempt::is_check(kind) && !waits) {
-            // A verdict that stands for itself may come between the two (a further level of an exec).
+        let aside = kind == Kind::Close || attempt::is_check(kind);
+        if self.held.is_empty() || (aside && !waits) {
+            // A verdict that stands for itself may come between the two (a further level of an exec), and the end of a
+            // connection at any time.
             return None;
         }
         let held = self.held.remove(&next.tid)?;

@@ -12,12 +12,11 @@
 //! this way.
 
 mod law;
+mod network;
 
 use std::sync::Arc;
 
-use policy::{
-    AccessSet, Act, Decision, Digest, End, Mode, Owner, Policies, Policy, Protocol, other_names::Marks,
-};
+use policy::{AccessSet, Act, Decision, Digest, Policies, other_names::Marks};
 use sandbox_ebpf::abi::{
     event::{Cause, Judgement},
     policy::{access, kernel},
@@ -30,6 +29,7 @@ use super::{
 };
 pub use law::precedes;
 use law::{Law, Remembered, Said};
+pub use network::Names;
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
 const LAWS: usize = 16;
@@ -69,6 +69,9 @@ impl Judging {
                 | EventType::Exec
                 | EventType::NetConnect
                 | EventType::NetSend
+                | EventType::NetBind
+                | EventType::NetListen
+                | EventType::NetSocket
         );
         match self {
             Judging::Enforced => false,
@@ -86,6 +89,7 @@ pub struct Judge {
     judging: Judging,
     marks: Marks,
     lines: Lines,
+    names: Option<Box<dyn Names>>,
 }
 
 impl Judge {
@@ -96,7 +100,14 @@ impl Judge {
             judging,
             marks: Marks::default(),
             lines: Lines::new(first),
+            names: None,
         }
+    }
+
+    /// With somebody who knows by which names addresses are known.
+    #[must_use]
+    pub fn with_names(self, names: Box<dyn Names>) -> Self {
+        Self { names: Some(names), ..self }
     }
 
     /// With the files that hooks deny by another name.
@@ -132,6 +143,7 @@ impl Judge {
 
     fn ask(&mut self, decoded: &mut Decoded) {
         let Decoded { event, facts } = decoded;
+        let names = self.names_of(event, facts);
         if facts.access | facts.access2 == 0 && facts.net_access == 0 && facts.kernel == 0 {
             return;
         }
@@ -146,6 +158,9 @@ impl Judge {
             return;
         };
         let law = &mut self.laws[at];
+        if self.judging != Judging::Enforced {
+            facts.resolver |= network::asks(self.names.as_deref(), &law.policies, facts);
+        }
         let unknown = self.lines.unknown();
         let line = if law.conditional { self.lines.of(event.process) } else { unknown };
         // What a process executed before the law held is not known to the kernel, if only this law asks for it.
@@ -156,14 +171,25 @@ impl Judge {
             _ => Some(Digest::UNNAMED),
         };
         let Law { policies, digests, remembered, .. } = law;
-        let mut court = Court { policies, line, or_line, digests, digest, remembered };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let names = names.as_slice();
+        let mut court = Court { policies, line, or_line, digests, digest, names, remembered };
         match facts.judgement {
+            // Whose names and listeners the kernel was not told of where nothing is blocked.
+            Judgement::Allowed | Judgement::WouldBlock
+                if self.judging == Judging::Audited
+                    && facts.net_access != 0
+                    && facts.cause == Cause::Policy =>
+            {
+                court.judge_again(event, facts);
+            }
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
                 court.judge_observed(event, facts);
             }
             Judgement::None => {}
             _ if facts.cause == Cause::Link => court.name_linked(event, facts, &self.marks),
-            _ if facts.cause != Cause::Policy => {}
+            // Families that no rule names fall to the default, which is told.
+            _ if facts.cause != Cause::Policy && facts.cause != Cause::Family => {}
             judgement => court.name_rule(event, facts, judgement),
         }
     }
@@ -189,6 +215,8 @@ struct Court<'a> {
     digests: &'a [Digest],
     /// What the executed file holds, where it is known.
     digest: Option<Digest>,
+    /// By which names the other end is known.
+    names: &'a [&'a str],
     remembered: &'a mut Remembered,
 }
 
@@ -269,7 +297,7 @@ impl Court<'_> {
     }
 
     /// What the policy says about an event; `None` where the event does not name its object.
-    fn decide(&mut self, event: &Event, facts: &Facts) -> Option<Said> {
+    fn decide(&mut self, event: &mut Event, facts: &Facts) -> Option<Said> {
         let mut said = None;
         let mut add = |next: Said| {
             said = Some(match said.take() {
@@ -356,7 +384,7 @@ impl Court<'_> {
 
     /// The same as [`Court::decide`] for an exec that a hook let pass without telling what the file holds: whatever
     /// rules name, or nothing of it.
-    fn decide_allowed(&mut self, event: &Event, facts: &Facts) -> Option<Said> {
+    fn decide_allowed(&mut self, event: &mut Event, facts: &Facts) -> Option<Said> {
         if self.digest.is_some() || self.digests.is_empty() || facts.access & access::RUN == 0 {
             return self.decide(event, facts);
         }
@@ -370,35 +398,6 @@ impl Court<'_> {
         }
         said
     }
-
-    /// Accesses to an address. Families that no rule can name follow the section's default, as in the hooks.
-    fn network(&self, event: &Event, facts: &Facts) -> Option<Said> {
-        if let Some((address, port)) = facts.end {
-            let accesses = AccessSet::from_net_bits(facts.net_access);
-            let protocol = Protocol::from_abi(facts.proto);
-            let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
-            return Some(self.ask(&Act::Network { accesses, end }));
-        }
-        match bytes(event, Key::Family) {
-            // Dissolving a connection.
-            Some(b"unspec") => Some(Said::OWN),
-            // Too short to be an address, or none that the record has.
-            Some(b"inet" | b"inet6") => None,
-            _ => self.policies.iter().map(unnamed_family).reduce(Said::and),
-        }
-    }
-}
-
-/// What a policy says about a family that no rule can name.
-fn unnamed_family(policy: &Policy) -> Said {
-    let section = policy.network();
-    let rule = Some(section.default_name().clone());
-    let decision = match policy.mode() {
-        Mode::Enforce => section.default(),
-        Mode::Audit => Decision::Allow,
-    };
-    let on_trial = decision != section.default();
-    Said { decision, rule, because: None, on_trial }
 }
 
 /// The words of the section `kernel` of which any opens this act.

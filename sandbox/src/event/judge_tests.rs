@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use policy::Variables;
+use policy::{Policy, Variables};
 use sandbox_ebpf::abi::policy::{kernel, net_access, proto};
 
 use super::*;
@@ -141,7 +141,8 @@ fn addresses_and_families() {
     assert_eq!(see(-115, connect, Some("9.9.9.9"), "inet"), "WOULD_BLOCK p/network.default trace -");
     assert_eq!(see(-111, connect, Some("9.9.9.9"), "inet"), "OBSERVED - - -");
     assert_eq!(see(0, net_access::BIND, Some("127.0.0.1"), "inet"), "WOULD_BLOCK p/network.default trace -");
-    assert_eq!(see(0, connect, None, "unix"), "WOULD_BLOCK p/network.default trace -");
+    assert_eq!(see(0, connect, None, "vsock"), "WOULD_BLOCK p/network.default trace -");
+    assert_eq!(see(0, connect, None, "unix"), "OBSERVED - - -", "a socket without a name");
     assert_eq!(see(0, connect, None, "unspec"), "ALLOWED - trace -");
     assert_eq!(see(0, connect, None, "inet"), "OBSERVED - - -");
 }
@@ -242,7 +243,8 @@ fn contents_matter_to_executions_only() {
 #[test]
 fn what_a_hook_holds_is_its_own() {
     // A type of event that no hook judges.
-    let bind = || event(EventType::NetBind, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
+    let bind =
+        || event(EventType::NetAccept, Some(0), &[(Key::Path, "/home/frozen/x")], asks(access::DELETE));
     let open = || open("/home/.ssh/id", 3, asks(access::READ));
     assert_eq!(outcome(&mut judge(Judging::Audited), open()), "OBSERVED - - -");
     assert_eq!(outcome(&mut judge(Judging::Audited), bind()), "WOULD_BLOCK p/frozen trace -");

@@ -5,6 +5,8 @@
 pub enum Key {
     /// Accesses asked for, in the policy's words.
     Access,
+    /// Addresses that answer a question for a name.
+    Answers,
     /// Arguments.
     Argv,
     /// Secrets were cut out of argv.
@@ -17,6 +19,10 @@ pub enum Key {
     Blocked,
     /// The kernel's boot id.
     BootId,
+    /// Bytes received over the connection.
+    BytesIn,
+    /// Bytes sent over the connection.
+    BytesOut,
     /// Process id of the child.
     ChildPid,
     /// Identity of the child.
@@ -39,6 +45,8 @@ pub enum Key {
     DstPort,
     /// How long the run took.
     DurationNs,
+    /// The hello has an inner part that only the server can read.
+    Ech,
     /// Events in the log, this one included.
     Events,
     /// The executable.
@@ -61,6 +69,8 @@ pub enum Key {
     GroupId,
     /// hash_self of the event before the seal.
     Head,
+    /// The name by which the other end is known, or that was asked for.
+    Host,
     /// Name of the host.
     Hostname,
     /// Inode of the object.
@@ -85,6 +95,8 @@ pub enum Key {
     Mode,
     /// Random, so that two runs never begin alike.
     Nonce,
+    /// The other end is a listener of the run.
+    Own,
     /// New owner.
     Owner,
     /// Absolute path of the object, as far as the kernel could tell.
@@ -103,6 +115,10 @@ pub enum Key {
     Ppid,
     /// Protocol.
     Proto,
+    /// The type of a question for a name, as in AAAA.
+    Question,
+    /// How a question for a name was answered, as in NXDOMAIN.
+    Rcode,
     /// Why, where the type alone does not say.
     Reason,
     /// Result: 0 or above is success, below is -errno.
@@ -111,6 +127,8 @@ pub enum Key {
     RunDir,
     /// Signal that ended it.
     Signal,
+    /// The server that the connection named.
+    Sni,
     /// Own address.
     SrcIp,
     /// Own port.
@@ -123,6 +141,8 @@ pub enum Key {
     Target,
     /// Process id of the process that an act is about.
     TargetPid,
+    /// Seconds that an answer lives.
+    Ttl,
     /// User id.
     Uid,
     /// Rules that no layer of this run holds.
@@ -137,12 +157,15 @@ impl Key {
     /// Every key, ascending by name.
     pub const ALL: &'static [Key] = &[
         Key::Access,
+        Key::Answers,
         Key::Argv,
         Key::ArgvRedacted,
         Key::ArgvTruncated,
         Key::Because,
         Key::Blocked,
         Key::BootId,
+        Key::BytesIn,
+        Key::BytesOut,
         Key::ChildPid,
         Key::ChildProcId,
         Key::Comm,
@@ -154,6 +177,7 @@ impl Key {
         Key::DstIp,
         Key::DstPort,
         Key::DurationNs,
+        Key::Ech,
         Key::Events,
         Key::Exe,
         Key::ExeDev,
@@ -165,6 +189,7 @@ impl Key {
         Key::Folded,
         Key::GroupId,
         Key::Head,
+        Key::Host,
         Key::Hostname,
         Key::Ino,
         Key::Kernel,
@@ -177,6 +202,7 @@ impl Key {
         Key::MachineId,
         Key::Mode,
         Key::Nonce,
+        Key::Own,
         Key::Owner,
         Key::Path,
         Key::Path2,
@@ -186,16 +212,20 @@ impl Key {
         Key::PolicySha256,
         Key::Ppid,
         Key::Proto,
+        Key::Question,
+        Key::Rcode,
         Key::Reason,
         Key::Ret,
         Key::RunDir,
         Key::Signal,
+        Key::Sni,
         Key::SrcIp,
         Key::SrcPort,
         Key::Store,
         Key::Syscall,
         Key::Target,
         Key::TargetPid,
+        Key::Ttl,
         Key::Uid,
         Key::Unheld,
         Key::User,
@@ -206,12 +236,15 @@ impl Key {
     pub fn name(self) -> &'static str {
         match self {
             Key::Access => "access",
+            Key::Answers => "answers",
             Key::Argv => "argv",
             Key::ArgvRedacted => "argv_redacted",
             Key::ArgvTruncated => "argv_truncated",
             Key::Because => "because",
             Key::Blocked => "blocked",
             Key::BootId => "boot_id",
+            Key::BytesIn => "bytes_in",
+            Key::BytesOut => "bytes_out",
             Key::ChildPid => "child_pid",
             Key::ChildProcId => "child_proc_id",
             Key::Comm => "comm",
@@ -223,6 +256,7 @@ impl Key {
             Key::DstIp => "dst_ip",
             Key::DstPort => "dst_port",
             Key::DurationNs => "duration_ns",
+            Key::Ech => "ech",
             Key::Events => "events",
             Key::Exe => "exe",
             Key::ExeDev => "exe_dev",
@@ -234,6 +268,7 @@ impl Key {
             Key::Folded => "folded",
             Key::GroupId => "group_id",
             Key::Head => "head",
+            Key::Host => "host",
             Key::Hostname => "hostname",
             Key::Ino => "ino",
             Key::Kernel => "kernel",
@@ -246,6 +281,7 @@ impl Key {
             Key::MachineId => "machine_id",
             Key::Mode => "mode",
             Key::Nonce => "nonce",
+            Key::Own => "own",
             Key::Owner => "owner",
             Key::Path => "path",
             Key::Path2 => "path2",
@@ -255,16 +291,20 @@ impl Key {
             Key::PolicySha256 => "policy_sha256",
             Key::Ppid => "ppid",
             Key::Proto => "proto",
+            Key::Question => "question",
+            Key::Rcode => "rcode",
             Key::Reason => "reason",
             Key::Ret => "ret",
             Key::RunDir => "run_dir",
             Key::Signal => "signal",
+            Key::Sni => "sni",
             Key::SrcIp => "src_ip",
             Key::SrcPort => "src_port",
             Key::Store => "store",
             Key::Syscall => "syscall",
             Key::Target => "target",
             Key::TargetPid => "target_pid",
+            Key::Ttl => "ttl",
             Key::Uid => "uid",
             Key::Unheld => "unheld",
             Key::User => "user",

@@ -71,6 +71,14 @@ pub enum EventType {
     NetBind,
     /// listen(2).
     NetListen,
+    /// A TCP connection ended.
+    NetClose,
+    /// A socket of a family that no rule names was asked for.
+    NetSocket,
+    /// The server that a connection named: in a TLS hello, or in an HTTP request.
+    NetName,
+    /// A question for a name, and the answer.
+    DnsAnswer,
     /// bpf(2).
     ProcBpf,
     /// chroot(2), pivot_root(2).
@@ -120,6 +128,10 @@ impl EventType {
         EventType::NetAccept,
         EventType::NetBind,
         EventType::NetListen,
+        EventType::NetClose,
+        EventType::NetSocket,
+        EventType::NetName,
+        EventType::DnsAnswer,
         EventType::ProcBpf,
         EventType::ProcChroot,
         EventType::ProcMount,
@@ -161,6 +173,10 @@ impl EventType {
             EventType::NetAccept => "net_accept",
             EventType::NetBind => "net_bind",
             EventType::NetListen => "net_listen",
+            EventType::NetClose => "net_close",
+            EventType::NetSocket => "net_socket",
+            EventType::NetName => "net_name",
+            EventType::DnsAnswer => "dns_answer",
             EventType::ProcBpf => "proc_bpf",
             EventType::ProcChroot => "proc_chroot",
             EventType::ProcMount => "proc_mount",

@@ -15,7 +15,8 @@ pub struct Ruled<'g> {
     pub layer: &'g str,
     /// Denied attempts.
     pub count: u64,
-    /// The groups with their places in what was given, the largest first.
+    /// The groups with their places in what was given, the largest first; behind them what may be none of the program's
+    /// business.
     pub groups: Vec<(usize, &'g Group)>,
 }
 
@@ -44,7 +45,9 @@ pub fn arrange(groups: &[Group]) -> Vec<Ruled<'_>> {
         ruled[at].groups.push((place, group));
     }
     for rule in &mut ruled {
-        rule.groups.sort_by_key(|(place, group)| (std::cmp::Reverse(group.count), *place));
+        rule.groups.sort_by_key(|(place, group)| {
+            (group.matter.may_only_sort(), std::cmp::Reverse(group.count), *place)
+        });
     }
     // What took effect before what would have; among equals the one that came first.
     ruled.sort_by_key(|rule| (rule.effect, std::cmp::Reverse(rule.count)));

@@ -44,9 +44,15 @@ pub trait Details {
     fn uint(&self, key: Key) -> Option<u64>;
     /// A number.
     fn int(&self, key: Key) -> Option<i64>;
+    /// Whether it says so.
+    fn flag(&self, key: Key) -> bool;
 }
 
 impl Details for Event {
+    fn flag(&self, key: Key) -> bool {
+        matches!(self.get(key), Some(Value::Flag(true)))
+    }
+
     fn bytes(&self, key: Key) -> Option<&[u8]> {
         match self.get(key) {
             Some(Value::Bytes(bytes)) => Some(bytes),
@@ -79,6 +85,10 @@ impl Details for Event {
 }
 
 impl Details for Record<'_> {
+    fn flag(&self, key: Key) -> bool {
+        Record::flag(self, key.name()) == Some(true)
+    }
+
     fn bytes(&self, key: Key) -> Option<&[u8]> {
         Record::bytes(self, key.name())
     }
@@ -121,6 +131,10 @@ pub struct Matter {
     pub address: Option<String>,
     /// Its port.
     pub port: Option<u16>,
+    /// The name by which it is known, or that was asked for.
+    pub host: Option<String>,
+    /// A listener of the run is there.
+    pub own: bool,
     /// `tcp`, `udp` or another protocol.
     pub protocol: Option<String>,
     /// The address family, where there is neither path nor address.
@@ -138,9 +152,16 @@ impl Matter {
         };
         // What a symbolic link says is no object.
         let path2 = if kind == "file_symlink" { None } else { details.bytes(Key::Path2) };
-        let address = text(Key::DstIp).or_else(|| text(Key::SrcIp));
-        let port = details.uint(Key::DstPort).or_else(|| details.uint(Key::SrcPort));
-        let names_family = path.is_none() && address.is_none();
+        // What a connection named is what it was denied for.
+        let host = text(Key::Sni).filter(|_| kind == "net_name").or_else(|| text(Key::Host));
+        // Whom a question was for is no matter.
+        let ends = kind != "dns_answer";
+        // What is bound or listens has its own end, everything else another's.
+        let own = matches!(kind, "net_bind" | "net_listen");
+        let (address, port) = if own { (Key::SrcIp, Key::SrcPort) } else { (Key::DstIp, Key::DstPort) };
+        let address = text(address).filter(|_| ends);
+        let port = details.uint(port);
+        let names_family = path.is_none() && address.is_none() && host.is_none();
         Matter {
             effect,
             kind: kind.to_owned(),
@@ -153,7 +174,9 @@ impl Matter {
             path2: path2.map(<[u8]>::to_vec),
             port: port.and_then(|port| u16::try_from(port).ok()).filter(|_| address.is_some()),
             address,
-            protocol: text(Key::Proto),
+            protocol: text(Key::Proto).filter(|_| ends),
+            host,
+            own: details.flag(Key::Own),
             family: text(Key::Family).filter(|_| names_family),
         }
     }
@@ -167,12 +190,25 @@ impl Matter {
         if let Some(address) = &self.address {
             let address = text::safe(address.as_bytes());
             let host = if address.contains(':') { format!("[{address}]") } else { address };
+            let host = match &self.host {
+                Some(name) => format!("{} ({host})", text::safe(name.as_bytes())),
+                None => host,
+            };
             let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
             let protocol = self.protocol.as_ref().map(|p| format!("/{}", text::safe(p.as_bytes())));
             return format!("{host}{port}{}", protocol.unwrap_or_default());
         }
+        if let Some(host) = &self.host {
+            return text::safe(host.as_bytes());
+        }
         let family = || self.family.as_ref().map(|family| text::safe(family.as_bytes()));
         shown(&self.path).or_else(|| shown(&self.path2)).or_else(family).unwrap_or_default()
+    }
+
+    /// Whether it may be no attempt to reach anything: the C library connects a UDP socket to each address of a name,
+    /// sends nothing, and takes from the answer in which order the addresses come (RFC 6724).
+    pub fn may_only_sort(&self) -> bool {
+        self.kind == "net_connect" && self.host.is_some() && self.protocol.as_deref() == Some("udp")
     }
 
     /// What was attempted, in the policy's words, safe to print.
@@ -220,6 +256,9 @@ fn accesses(kind: &str, details: &dyn Details) -> Vec<String> {
         "net_send" => &["send"],
         "net_bind" => &["bind"],
         "net_listen" => &["listen"],
+        "net_name" => &["connect"],
+        "net_socket" => &["socket"],
+        "dns_answer" => &["ask for"],
         "proc_bpf" => &["bpf"],
         "proc_chroot" => &["chroot"],
         "proc_mount" => &["mount"],

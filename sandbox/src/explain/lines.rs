@@ -37,8 +37,13 @@ pub fn write(group: &Group, out: &mut Vec<u8>) {
     object.put("count", *count).put("event_type", matter.kind.as_str()).list("exes", programs);
     object.put("exes_truncated", *more_programs);
     optional(&mut object, "family", text(&matter.family));
-    object.put("first", time::format(*first_ns).as_str()).put("last", time::format(*last_ns).as_str());
+    object.put("first", time::format(*first_ns).as_str());
+    optional(&mut object, "host", text(&matter.host));
+    object.put("last", time::format(*last_ns).as_str());
     object.put("layer", matter.layer.as_str());
+    if matter.own {
+        object.put("own", true);
+    }
     optional(&mut object, "path", matter.path.clone());
     optional(&mut object, "path2", matter.path2.clone());
     if let Some(port) = matter.port {
@@ -87,6 +92,8 @@ pub fn read(line: &[u8]) -> Option<Line> {
         address: text("address"),
         port: record.uint("port").and_then(|port| u16::try_from(port).ok()),
         protocol: text("proto"),
+        host: text("host"),
+        own: record.flag("own").unwrap_or(false),
         family: text("family"),
     };
     Some(Line::Group(Box::new(Group {

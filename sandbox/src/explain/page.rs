@@ -1,5 +1,6 @@
 //! What `sandbox why` prints for a person: every group, under its rule.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::by_rule::{arrange, totals};
@@ -17,6 +18,7 @@ const INDENT: &str = "         ";
 /// The page: `title` names the run, `more` are attempts that no group stands for.
 pub fn page(title: &str, groups: &[Group], more: u64) -> String {
     let mut page = format!("{title}: {}\n", totals(groups, more));
+    let mut told = HashSet::new();
     for rule in arrange(groups) {
         let effect = match rule.effect {
             Effect::Blocked => "blocked",
@@ -29,20 +31,27 @@ pub fn page(title: &str, groups: &[Group], more: u64) -> String {
             broken(&mut page, "  ", &format!("because {}", safe(because.as_bytes())));
         }
         for (_, group) in rule.groups {
-            tell(&mut page, group);
+            tell(&mut page, group, &mut told);
         }
     }
     page
 }
 
-fn tell(page: &mut String, group: &Group) {
+/// `told` are the lines that the page has already.
+fn tell<'g>(page: &mut String, group: &'g Group, told: &mut HashSet<&'g [String]>) {
     let _ = writeln!(page, "{:>7}x {}", grouped(group.count), group.matter.attempt());
     let by = match group.by() {
         by if by.is_empty() => by,
         by => format!("by {by}, "),
     };
     broken(page, INDENT, &format!("{by}{}", when(group.first_ns, group.last_ns)));
-    for line in group.remedy.iter().flatten() {
+    let Some(remedy) = group.remedy.as_deref().filter(|lines| !lines.is_empty()) else { return };
+    // The addresses of one name are opened by one line, and a policy takes it once.
+    if !told.insert(remedy) {
+        let _ = writeln!(page, "{INDENT}(a line above allows it too)");
+        return;
+    }
+    for line in remedy {
         broken(page, INDENT, &printable(line));
     }
 }

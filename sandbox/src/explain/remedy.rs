@@ -9,8 +9,9 @@ use std::time::Instant;
 use policy::suggest::{self, NoSuggestion, Suggester, Suggestion};
 use policy::{
     Access, AccessSet, Act, Decision, End, Mode, Owner, Policies, Policy, Protocol, SectionKind, Subject,
-    Variables, evaluate,
+    Variables, evaluate, questions,
 };
+use sandbox_ebpf::abi::resolver::PORT;
 
 use super::{Effect, Group, Matter};
 use crate::launch::guard;
@@ -18,7 +19,7 @@ use crate::launch::guard;
 /// Accesses to an object itself, which a new name for it must not open.
 const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
 
-/// Finds remedies that can all be put into the same files: no two name their rules alike.
+/// Finds remedies that can all be put into the same files: no two name different rules alike.
 #[derive(Debug)]
 pub struct Remedies<'p> {
     policies: Vec<(&'p Policy, Suggester<'p>)>,
@@ -90,6 +91,15 @@ fn find(
         let aside = (word == &"ptrace-own").then_some("ptrace-any for a process outside the run");
         return Some((suggest::kernel(policy, word).ok()?, aside));
     }
+    if let ("dns_answer", Some(host)) = (matter.kind.as_str(), &matter.host) {
+        // Which resolver it was for makes no difference: whoever may speak to any may ask for everything.
+        let asked =
+            questions::ask(std::iter::once(policy), host, (IpAddr::from([0, 0, 0, 0]), PORT), Protocol::Udp);
+        if matches!(asked, questions::Asked::Allowed { .. }) {
+            return None;
+        }
+        return Some((suggester.question(host).ok()?, Some("with the port that it is about")));
+    }
     let exe = group.programs.first().map(Vec::as_slice).unwrap_or_default();
     // The tables may hold less than the policy says of a process; then it is denied as one that nobody knows.
     for subject in [Subject { exe, ancestors: &[b""] }, Subject::UNKNOWN] {
@@ -103,12 +113,26 @@ fn find(
             act.or_else(gained).map(|act| suggester.narrowest(&subject, act))
         });
         match act {
-            Some(Ok(suggestion)) => return Some((suggestion, None)),
+            Some(Ok(suggestion)) => return Some((suggestion, sorts(policy, &subject, matter))),
             Some(Err(NoSuggestion::Allowed)) | None => {}
             Some(Err(_)) => return None,
         }
     }
     None
+}
+
+/// What is said of a UDP connect that may only sort addresses: to where TCP is open, or to port 0, where nothing can be
+/// sent.
+fn sorts(policy: &Policy, subject: &Subject<'_>, matter: &Matter) -> Option<&'static str> {
+    if !matter.may_only_sort() {
+        return None;
+    }
+    let names: Vec<&str> = matter.host.as_deref().into_iter().collect();
+    let Some(End::Address { address, port, owner, .. }) = end(matter, &names) else { return None };
+    let end = End::Address { address, port, protocol: Protocol::Tcp, names: &names, owner };
+    let open =
+        !denies(policy, subject, &Act::Network { accesses: Access::Connect.into(), end }, Effect::Blocked);
+    (open || port == 0).then_some("needless where getaddrinfo only sorts addresses by it")
 }
 
 /// Whether a policy denies an act with this effect. What would have been blocked may be on trial, or law of a run
@@ -144,7 +168,8 @@ fn with_acts<T>(matter: &Matter, take: impl FnOnce(Acts<'_>) -> T) -> T {
     let asked: AccessSet = matter.accesses.iter().filter_map(|word| access(word)).collect();
     let mut acts = Acts::default();
     if matter.kind.starts_with("net_") {
-        if let Some(end) = end(matter) {
+        let names: Vec<&str> = matter.host.as_deref().into_iter().collect();
+        if let Some(end) = end(matter, &names) {
             acts.direct.push(Act::Network { accesses: asked, end });
         }
         return take(acts);
@@ -183,17 +208,18 @@ fn access(word: &str) -> Option<Access> {
     SectionKind::ALL.into_iter().flat_map(|kind| kind.accesses().iter()).find(|access| access.name() == word)
 }
 
-/// The other end of a network access.
-fn end(matter: &Matter) -> Option<End<'_>> {
+/// The other end of a network access, known by these names.
+fn end<'m>(matter: &'m Matter, names: &'m [&'m str]) -> Option<End<'m>> {
     if let Some(address) = &matter.address {
         let address: IpAddr = address.parse().ok()?;
         let protocol = match matter.protocol.as_deref() {
-            Some("tcp" | "mptcp") => Protocol::Tcp,
+            Some("tcp" | "mptcp" | "tls" | "http") => Protocol::Tcp,
             Some("udp" | "udplite") => Protocol::Udp,
             _ => Protocol::Other,
         };
         let port = matter.port.unwrap_or(0);
-        return Some(End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere });
+        let owner = if matter.own { Owner::Run } else { Owner::Elsewhere };
+        return Some(End::Address { address, port, protocol, names, owner });
     }
     match matter.path.as_deref() {
         Some([b'@', name @ ..]) => Some(End::Abstract(name)),

@@ -206,6 +206,48 @@ base/credentials (would be blocked 1, layer lsm)
 }
 
 #[test]
+fn what_only_sorts_addresses_comes_last_and_a_line_once() {
+    let end = |second: i64, address: &str, port: i64, protocol: &str| {
+        let details = [
+            (Key::DstIp, bytes(address)),
+            (Key::DstPort, Value::Int(port)),
+            (Key::Proto, bytes(protocol)),
+            (Key::Host, bytes("a.example")),
+            (Key::PolicyRule, bytes("agent/network.default")),
+            (Key::Layer, bytes("cgroup-net")),
+        ];
+        denied(Action::Blocked, EventType::NetConnect, second, &details)
+    };
+    let mut denials = Denials::new(LIVE);
+    for event in [
+        end(0, "192.0.2.1", 0, "udp"),
+        end(0, "192.0.2.1", 0, "udp"),
+        end(0, "192.0.2.1", 443, "tcp"),
+        end(0, "2001:db8::1", 443, "tcp"),
+    ] {
+        denials.add(&event);
+    }
+    denials.find_remedies(&policies());
+    let (groups, more) = denials.into_parts();
+    let expected = r#"run x: 4 blocked
+
+agent/network.default (blocked 4, layer cgroup-net)
+      1x connect a.example (192.0.2.1):443/tcp
+         2025-11-21 01:23:25 UTC
+         - { name: connect-a.example-2, allow: [connect], to:
+           ["a.example:443/tcp"] } # in network
+      1x connect a.example ([2001:db8::1]):443/tcp
+         2025-11-21 01:23:25 UTC
+         (a line above allows it too)
+      2x connect a.example (192.0.2.1):0/udp
+         2025-11-21 01:23:25 UTC
+         - { name: connect-a.example, allow: [connect], to: ["a.example:0/udp"]
+           } # in network; needless where getaddrinfo only sorts addresses by it
+"#;
+    assert_eq!(page::page("run x", &groups, more), expected);
+}
+
+#[test]
 fn lines_come_back_as_they_were() {
     let mut denials = busy();
     let raw = [(Key::Path, Value::Bytes(b"/\xff\n\"".to_vec())), (Key::Path2, bytes("/b"))];

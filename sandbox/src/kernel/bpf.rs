@@ -6,16 +6,21 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use sandbox_ebpf::abi::policy::{AddressKey, AddressNode, CELLS_PER_PAGE, DigestKey, Sets};
+use sandbox_ebpf::abi::{
+    policy::{AddressKey, AddressNode, CELLS_PER_PAGE, DigestKey, HostKey, HostLeases, Sets},
+    resolver::{ResolverKey, Stub, StubKey},
+};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_ATTACH: libc::c_long = 8;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_MAP_FREEZE: libc::c_long = 22;
+const BPF_LINK_CREATE: libc::c_long = 28;
 
 /// `union bpf_attr` of the element commands.
 #[repr(C)]
@@ -74,6 +79,28 @@ struct AttachAttr {
     prog_fd: u32,
     _pad: u32,
 }
+
+/// `union bpf_attr` of BPF_LINK_CREATE.
+#[repr(C)]
+struct LinkAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of BPF_PROG_ATTACH.
+#[repr(C)]
+struct GroupAttr {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+    replace_bpf_fd: u32,
+}
+
+/// Other programs may be attached as well.
+const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
 
 /// `union bpf_attr` of BPF_PROG_TEST_RUN.
 #[repr(C)]
@@ -163,6 +190,16 @@ unsafe impl Plain for DigestKey {}
 unsafe impl Plain for AddressNode {}
 // SAFETY: four bytes and twenty, without padding.
 unsafe impl Plain for TrieKey {}
+// SAFETY: four bytes and sixteen, without padding.
+unsafe impl Plain for HostKey {}
+// SAFETY: integers of eight bytes.
+unsafe impl Plain for HostLeases {}
+// SAFETY: four bytes and sixteen, without padding.
+unsafe impl Plain for ResolverKey {}
+// SAFETY: two integers of two bytes.
+unsafe impl Plain for Stub {}
+// SAFETY: integers, without padding.
+unsafe impl Plain for StubKey {}
 
 /// A key of the address trie: length of the prefix in bits, the policy's number included, and the prefix.
 #[repr(C)]
@@ -268,6 +305,43 @@ pub fn attach(program: BorrowedFd<'_>, tracepoint: Option<&CStr>) -> io::Result<
     let fd = bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
     // SAFETY: the call returned a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Attaches a program to a control group, beside those that are there; `attach_type` is one of `enum bpf_attach_type`.
+/// It stays attached until the last copy of the descriptor is closed, or the group is removed.
+///
+/// # Errors
+/// As bpf(2).
+pub fn attach_to_group(
+    program: BorrowedFd<'_>,
+    group: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: group.as_raw_fd() as u32,
+        attach_type,
+        flags: 0,
+    };
+    let fd = bpf(BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the call returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Attaches a program to a control group for good: it holds for each socket that was made in the group until that socket
+/// is gone, whoever removes the group or ends before (`cgroup_sk_alloc` in kernel/cgroup/cgroup.c keeps a reference).
+///
+/// # Errors
+/// As bpf(2).
+pub fn leave_in_group(program: BorrowedFd<'_>, group: BorrowedFd<'_>, attach_type: u32) -> io::Result<()> {
+    let mut attr = GroupAttr {
+        target_fd: group.as_raw_fd() as u32,
+        attach_bpf_fd: program.as_raw_fd() as u32,
+        attach_type,
+        attach_flags: BPF_F_ALLOW_MULTI,
+        replace_bpf_fd: 0,
+    };
+    bpf(BPF_PROG_ATTACH, &mut attr).map(drop)
 }
 
 /// Whether the kernel refuses LSM programs as such, found out by loading one that names no hook: EPERM says so,

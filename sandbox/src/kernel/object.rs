@@ -35,6 +35,9 @@ const ARM: &str = "arm";
 /// The program that marks a file for the hooks.
 const MARK: &str = "mark";
 
+/// The program that tells of connections that have not ended.
+const CONNECTIONS: &str = "connections";
+
 /// Most threads that load programs.
 const THREADS: usize = 4;
 
@@ -124,14 +127,13 @@ impl Object {
     /// # Errors
     /// No privilege, no BTF, a kernel that lacks a member or a map type.
     pub fn load(hooks: bool) -> Result<Object, ObjectError> {
-        // aya's loader reads all of the kernel's types whether they are needed or not, which takes longer than
-        // all else here, and does not lend them: what else is read of them is read beside it. The thread is gone
-        // before anything is loaded.
-        let (mut loader, read) = std::thread::scope(|scope| {
-            let read = scope.spawn(|| (offsets(), hooks.then(aya::Btf::from_sys_fs)));
-            (EbpfLoader::new(), read.join())
+        let (loader, read) = std::thread::scope(|scope| {
+            let loader = scope.spawn(blind_loader);
+            let read = (offsets(), hooks.then(aya::Btf::from_sys_fs));
+            (loader.join(), read)
         });
-        let (offsets, types) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let mut loader = loader.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (offsets, types) = read;
         let offsets = offsets?;
         for (name, value) in &offsets {
             loader.override_global(name, value, true);
@@ -144,12 +146,14 @@ impl Object {
         })?;
         loader
             .map_max_entries("TRACE_SCRATCH", cpus as u32)
+            .map_max_entries("ANSWER_SCRATCH", cpus as u32)
             // Task storage: aya has no type for it.
             .allow_unsupported_maps();
         let ebpf = loader.load(OBJECT).map_err(ObjectError::Load)?;
         let mut object = Object { ebpf, types, links: Vec::new() };
         object.load_tracepoint(ARM)?;
         object.load_tracepoint(MARK)?;
+        object.load_tracepoint(CONNECTIONS)?;
         let found = bpf::run_program(object.arm_program()?, &[u64::from(MAX_SLOTS)])
             .map_err(|source| ObjectError::Call { what: "ask the eBPF object for its ABI", source })?;
         if found != ABI_VERSION {
@@ -190,6 +194,16 @@ impl Object {
     fn program_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ObjectError> {
         let program = self.ebpf.program(name).and_then(|program| program.fd().ok());
         program.map(AsFd::as_fd).ok_or(ObjectError::Abi { found: 0 })
+    }
+
+    /// Has records made of the connections of the run in `slot` that have not ended.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn tell_connections(&self, slot: u32) -> Result<(), ObjectError> {
+        bpf::run_program(self.program_fd(CONNECTIONS)?, &[u64::from(slot)])
+            .map(drop)
+            .map_err(|source| ObjectError::Call { what: "look at the open connections", source })
     }
 
     /// The program that marks files: see [`Object::mark`].
@@ -289,6 +303,38 @@ impl Object {
         Ok(())
     }
 
+    /// Loads the program of a control group, and attaches it; `attach_type` is one of `enum bpf_attach_type`. With
+    /// `stays` it outlives this object, for as long as the group has sockets.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach_to_group(
+        &mut self,
+        name: &str,
+        group: BorrowedFd<'_>,
+        attach_type: u32,
+        stays: bool,
+    ) -> Result<(), ObjectError> {
+        let fault = |error| ObjectError::Program { name: name.into(), error };
+        let program = self.program(name)?;
+        match program {
+            Program::CgroupSock(program) => program.load(),
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::CgroupSkb(program) => program.load(),
+            _ => return Err(ObjectError::Abi { found: 0 }),
+        }
+        .map_err(fault)?;
+        let fd = program.fd().map_err(fault)?;
+        let fd = fd.as_fd();
+        let fault = |source| ObjectError::Attach { name: name.into(), source };
+        if stays {
+            return bpf::leave_in_group(fd, group, attach_type).map_err(fault);
+        }
+        let link = bpf::attach_to_group(fd, group, attach_type).map_err(fault)?;
+        self.links.push(link);
+        Ok(())
+    }
+
     /// Detaches what was attached when there were more than `count` links.
     pub fn detach_since(&mut self, count: usize) {
         self.links.truncate(count);
@@ -353,6 +399,19 @@ impl Object {
             .map_err(|source| ObjectError::Call { what: "read the run's counters", source })?;
         Ok(counters.unwrap_or_default())
     }
+}
+
+/// aya's loader, without the kernel's types: it would read all of them in a moment in which nothing else can be done,
+/// takes half a second of a slow machine for it, and needs them for nothing, as the object has no relocations by type.
+/// Nothing tells it so; but where it looks from another root it finds none. To be called in a thread of its own, which is
+/// the one that gets another root, and is gone before anything is loaded.
+fn blind_loader() -> EbpfLoader<'static> {
+    use nix::{sched, unistd};
+    // Should it fail, it is only slower.
+    if sched::unshare(sched::CloneFlags::CLONE_FS).is_ok() {
+        let _ = unistd::chroot("/proc");
+    }
+    EbpfLoader::new()
 }
 
 fn load_hook(

@@ -53,6 +53,13 @@ pub struct Cgroup {
     level: Option<u32>,
 }
 
+/// Who, other than root, may move processes out of this group into its neighbours: the owner of the group above it, as
+/// of the trees that systemd hands to users (cgroups(7), delegation).
+pub fn owner_above(directory: &Path) -> Option<u32> {
+    let above = fs::metadata(directory.parent()?.join("cgroup.procs")).ok()?;
+    Some(above.uid()).filter(|uid| *uid != 0)
+}
+
 impl Cgroup {
     /// Makes `sandbox-<run>` below the caller's own group. Runs in different stores may have the same id; the
     /// later group then has its maker's pid behind its name.
@@ -252,6 +259,21 @@ fn in_first_namespace() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_below_a_users_can_be_left() {
+        let above = tempfile::tempdir().unwrap();
+        let procs = above.path().join("cgroup.procs");
+        let group = above.path().join("sandbox-run");
+        assert_eq!(owner_above(&group), None);
+        fs::write(&procs, "").unwrap();
+        let me = nix::unistd::geteuid().as_raw();
+        assert_eq!(owner_above(&group), Some(me).filter(|uid| *uid != 0));
+        if me == 0 {
+            std::os::unix::fs::chown(&procs, Some(1000), None).unwrap();
+            assert_eq!(owner_above(&group), Some(1000));
+        }
+    }
 
     /// Needs root and a v2 hierarchy; where they are missing there is nothing to test.
     #[test]

@@ -11,12 +11,18 @@ use policy::{Errors, Policy, Variables, settings::KERNEL};
 /// Its name, and so the beginning of its rules' names.
 pub const NAME: &str = "runner";
 
+/// Sockets that answer questions for names beside DNS: nscd, systemd-resolved, Avahi, and D-Bus, over which the second may
+/// be asked. Libraries that find them closed ask DNS.
+const NAME_SERVICES: &str = "\"unix:/{var/,}run/nscd/**\", \"unix:/{var/,}run/systemd/resolve/**\", \
+                             \"unix:/{var/,}run/avahi-daemon/**\", \"unix:/{var/,}run/dbus/**\"";
+
 /// The policy that closes directories of records and files of policies for changes: by these names, so all that they
 /// have must be among them (see [`super::aliases`]). A link among them is closed itself, not what else is where it leads.
+/// `names`: questions for names must come to the runner, so what else answers them is closed too.
 ///
 /// # Errors
 /// A path is longer than the language takes.
-pub fn policy(records: &[PathBuf], policies: &[PathBuf]) -> Result<Policy, Errors> {
+pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<Policy, Errors> {
     // Paths go in as variables: nothing in their values is ever a pattern.
     let mut variables = Variables::new();
     let mut record_paths = Vec::new();
@@ -36,9 +42,16 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf]) -> Result<Policy, Error
             paths.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(", ")
         ),
     };
+    let name_services = match names {
+        false => String::new(),
+        true => format!(
+            "  rules:\n    - {{ name: name-services, deny: [connect, send], to: [{NAME_SERVICES}], because: names are \
+             asked over DNS in this run }}\n"
+        ),
+    };
     let text = format!(
         "version: 1\nname: {NAME}\nfiles:\n  default: allow\n  rules:\n{}{}exec: {{ default: allow }}\n\
-         network: {{ default: allow }}\nkernel: {{ allow: [{}] }}\n",
+         network:\n  default: allow\n{name_services}kernel: {{ allow: [{}] }}\n",
         rule("record", &record_paths, "the record of a run is not the run's to change"),
         rule("policy", &policy_paths, "the policy of a run is changed outside of it"),
         KERNEL.join(", "),
@@ -55,7 +68,7 @@ mod tests {
     #[test]
     fn paths_are_taken_literally() {
         let store = PathBuf::from("/no/such/st*re [x]");
-        let policy = policy(&[store], &[PathBuf::from("/no/such/${HOME}.yaml")]).unwrap();
+        let policy = policy(&[store], &[PathBuf::from("/no/such/${HOME}.yaml")], true).unwrap();
         let denied = |access: Access, path: &str| {
             let verdict = evaluate::file(&policy, access.into(), path.as_bytes());
             (verdict.decision == Decision::Deny).then(|| verdict.rule.to_string())
@@ -77,7 +90,8 @@ mod tests {
         let root = std::fs::canonicalize(place.path()).unwrap();
         std::fs::create_dir(root.join("real")).unwrap();
         std::os::unix::fs::symlink("real", root.join("link")).unwrap();
-        let policy = policy(&crate::launch::aliases::of(&root.join("link/store")).unwrap(), &[]).unwrap();
+        let policy =
+            policy(&crate::launch::aliases::of(&root.join("link/store")).unwrap(), &[], false).unwrap();
         let denied = |path: &str| {
             let path = root.join(path);
             let path = path.as_os_str().as_bytes();

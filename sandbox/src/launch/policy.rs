@@ -9,9 +9,10 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use policy::compile::lsm::{self, Held};
 use policy::extend::{Resolver, SHIPPED, Source};
 use policy::variables::GivenFault;
-use policy::{Policies, Policy, Variables, compile};
+use policy::{Access, Policies, Policy, Variables, compile};
 
 use super::identity::Target;
 use super::links::Ways;
@@ -218,8 +219,11 @@ fn from_file(file: &Path) -> Result<Vec<u8>, PolicyError> {
 
 /// What of a policy nobody judges in a run that only audits, each in one line.
 pub fn not_judged(policy: &Policy) -> Vec<String> {
-    let (_, unjudged) = compile::lsm::expressible(policy);
-    let unjudged = unjudged.iter().filter(|unheld| unheld.what != compile::Unsupported::Ask);
+    let (_, unjudged) = lsm::expressible(policy);
+    let unjudged = unjudged.into_iter().filter(|unheld| unheld.what != compile::Unsupported::Ask);
+    // Whatever rules can name is told in the events.
+    let known = Held::whole(Access::ALL.into_iter().collect());
+    let unjudged = unjudged.chain(lsm::beyond(policy, &known));
     unjudged.map(|unheld| format!("not judged in this run: {unheld}")).collect()
 }
 
@@ -309,6 +313,14 @@ mod tests {
 
     const OF_THE_WORKSPACE: &str = "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
         - { name: w, deny: [write], path: [\"${WORKSPACE}/**\"] }\n";
+
+    #[test]
+    fn a_run_that_audits_judges_whatever_targets_can_name() {
+        let text = "version: 1\nname: p\nnetwork:\n  default: deny\n  rules:\n    \
+            - { name: all, allow: [all], to: [\"a.example:443\", \"own:80\", \"unix:/x\"] }\n";
+        let policy = Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(not_judged(&policy), Vec::<String>::new());
+    }
 
     #[test]
     fn the_workspace_is_filled_in() {
@@ -431,8 +443,7 @@ mod tests {
         let policy = try_load(&text, Path::new("/root"), place.path(), None).unwrap();
         let denied = |path: &str| {
             let path = real.join(path);
-            let verdict =
-                policy::evaluate::file(&policy, policy::Access::Write.into(), path.as_os_str().as_bytes());
+            let verdict = policy::evaluate::file(&policy, Access::Write.into(), path.as_os_str().as_bytes());
             verdict.decision == policy::Decision::Deny
         };
         assert!(denied("target/x") && denied("link/x") && !denied("other/x"));

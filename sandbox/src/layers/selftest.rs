@@ -3,6 +3,8 @@
 //!
 //! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
 
+mod net;
+
 use std::{
     ffi::{CStr, CString},
     fs::{self, Permissions},
@@ -12,6 +14,7 @@ use std::{
         fd::{AsRawFd, BorrowedFd},
         unix::{self, fs::PermissionsExt},
     },
+    path::Path,
     sync::OnceLock,
 };
 
@@ -37,7 +40,7 @@ use sandbox_ebpf::abi::{
 };
 
 use crate::{
-    enforce::lsm,
+    enforce::{group::Purpose, lsm},
     kernel::{
         bpf,
         object::{Object, ObjectError},
@@ -66,6 +69,7 @@ pub enum SelfTestError {
 type Attempt = fn() -> i32;
 
 /// A hook, the attempt that shows it, and the errno that a denial has.
+#[derive(Clone, Copy)]
 struct Check {
     name: &'static str,
     attempt: Attempt,
@@ -80,13 +84,19 @@ const FILE: &str = "/sys/kernel/btf/vmlinux";
 const DIRECTORY: &str = "/sys/kernel/btf";
 const NO_NAME: &str = "/sys/kernel/btf/no-such-name";
 
-const CHECKS: [Check; 33] = [
+const CHECKS: &[Check] = &[
     on_files("file_open", open_root),
     // A read-only /proc/sys says so before any hook is asked.
     on_acts("sysctl-write", open_setting, Some(Errno::EROFS)),
     on_files("bprm_check_security", execute_nothing),
     on_acts("socket_connect", connect, None),
     on_acts("socket_sendmsg", send, None),
+    on_acts("socket_create", make_packet_socket, Some(Errno::EAFNOSUPPORT)),
+    on_acts("socket_bind", net::bind_name, None),
+    on_acts("socket_listen", net::listen, None),
+    on_acts("socket_accept", net::accept, None),
+    on_acts("unix_stream_connect", net::connect_name, None),
+    on_acts("unix_may_send", net::send_to_name, None),
     on_files("task_alloc", open_root_in_child),
     on_files("mmap_file", load_itself),
     on_files("path_mknod", make_node),
@@ -137,15 +147,61 @@ pub fn lsm(object: &Object) -> Result<Vec<SelfTest>, SelfTestError> {
     let plan = deny_all()?;
     let mut installed = lsm::install(object, SLOT, &plan)?;
     object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
-    let results = attempt_twice(|child| lsm::admit(object, SLOT, child));
+    let results = attempt_twice(CHECKS, |child| lsm::admit(object, SLOT, child));
     object.configure(SLOT, RunConfig::default())?;
     lsm::remove(object, &mut installed)?;
-    let (before, after) = results?;
-    let found = CHECKS.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
+    Ok(told(CHECKS, results?))
+}
+
+/// What the control group's programs are proven by. A machine may have no IPv6.
+const GROUP_CHECKS: &[Check] = &[
+    on_acts("connect4", connect, None),
+    on_acts("sendmsg4", send, None),
+    on_acts("bind4", net::bind_v4, None),
+    on_acts("connect6", net::connect_v6, Some(NO_V6)),
+    on_acts("sendmsg6", net::send_v6, Some(NO_V6)),
+    on_acts("bind6", net::bind_v6, Some(NO_V6)),
+];
+
+/// What a machine without IPv6 answers, made one of several by the attempts.
+const NO_V6: Errno = Errno::EAFNOSUPPORT;
+
+/// Proves the programs of the `cgroup-net` layer, as [`lsm()`] does: here the child becomes a member of the control group,
+/// too, before it makes a socket.
+///
+/// # Errors
+/// The test could not be run; that is no proof.
+pub fn group(object: &Object, directory: &Path, purpose: Purpose) -> Result<Vec<SelfTest>, SelfTestError> {
+    // Those that judge; others change nothing that could be seen.
+    let checks: Vec<Check> = GROUP_CHECKS
+        .iter()
+        .filter(|check| match check.name {
+            "connect4" | "connect6" => true,
+            "bind4" | "bind6" => purpose == Purpose::Judge,
+            _ => purpose != Purpose::Read,
+        })
+        .copied()
+        .collect();
+    let plan = deny_all()?;
+    let mut installed = lsm::install(object, SLOT, &plan)?;
+    // No hook has a say here.
+    object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
+    let results = attempt_armed(&checks, object.arm_program()?, directory);
+    object.configure(SLOT, RunConfig::default())?;
+    lsm::remove(object, &mut installed)?;
+    Ok(told(&checks, results?))
+}
+
+/// What attempts came to, as errnos: outside of a run, and in one.
+type Codes = (Vec<i32>, Vec<i32>);
+
+/// What each check found, from what the attempts came to before and after.
+fn told(checks: &[Check], (before, after): Codes) -> Vec<SelfTest> {
+    let found = checks.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
         result: judge(before, after, check),
     });
-    Ok(found.collect())
+    found.collect()
 }
 
 /// A policy that allows nothing.
@@ -175,8 +231,32 @@ fn judge(before: i32, after: i32, check: &Check) -> String {
 
 /// Makes every attempt in a child, before and after `admit` made it a member.
 fn attempt_twice(
+    checks: &[Check],
     admit: impl FnOnce(u32) -> Result<(), ObjectError>,
-) -> Result<([i32; CHECKS.len()], [i32; CHECKS.len()]), SelfTestError> {
+) -> Result<Codes, SelfTestError> {
+    let (admitted, codes) = attempts(checks, admit, || true)?;
+    admitted?;
+    Ok(codes)
+}
+
+/// The same, where the child makes itself a member in between: of the observer's table, and of a control group.
+fn attempt_armed(checks: &[Check], arm: BorrowedFd<'_>, directory: &Path) -> Result<Codes, SelfTestError> {
+    let (joined, codes) = attempts(
+        checks,
+        |child| fs::write(directory.join("cgroup.procs"), child.to_string()),
+        || bpf::run_program(arm, &[u64::from(SLOT)]).is_ok(),
+    )?;
+    joined?;
+    Ok(codes)
+}
+
+/// Makes every attempt in a child, before and after `admit` (here) and `join` (there); gives what `admit` gave, and what
+/// the attempts came to.
+fn attempts<E>(
+    checks: &[Check],
+    admit: impl FnOnce(u32) -> Result<(), E>,
+    join: impl FnOnce() -> bool,
+) -> Result<(Result<(), E>, Codes), SelfTestError> {
     let (mut results, mut answer) = io::pipe()?;
     let (mut wait, mut go) = io::pipe()?;
     // SAFETY: this process has one thread; the child makes its attempts and leaves by _exit.
@@ -184,10 +264,11 @@ fn attempt_twice(
         ForkResult::Child => {
             drop((results, go));
             let mut round = || {
-                let codes = CHECKS.map(|check| (check.attempt)().to_ne_bytes()).concat();
+                let codes: Vec<u8> =
+                    checks.iter().flat_map(|check| (check.attempt)().to_ne_bytes()).collect();
                 answer.write_all(&codes).is_ok()
             };
-            if round() && wait.read_exact(&mut [0]).is_ok() {
+            if round() && wait.read_exact(&mut [0]).is_ok() && join() {
                 round();
             }
             // SAFETY: ends the child at once, without the parent's exit handlers.
@@ -195,8 +276,8 @@ fn attempt_twice(
         }
         ForkResult::Parent { child } => {
             drop((answer, wait));
-            let mut round = || -> io::Result<[i32; CHECKS.len()]> {
-                let mut codes = [0; CHECKS.len()];
+            let mut round = || -> io::Result<Vec<i32>> {
+                let mut codes = vec![0; checks.len()];
                 for code in &mut codes {
                     let mut bytes = [0; 4];
                     results.read_exact(&mut bytes)?;
@@ -208,12 +289,11 @@ fn attempt_twice(
             let admitted = admit(child.as_raw() as u32);
             let after = match &admitted {
                 Ok(()) => go.write_all(&[1]).and_then(|()| round()),
-                Err(_) => Ok([0; CHECKS.len()]),
+                Err(_) => Ok(vec![0; checks.len()]),
             };
             drop(go);
             waitpid(child, None).map_err(io::Error::from)?;
-            admitted?;
-            Ok((before?, after?))
+            Ok((admitted, (before?, after?)))
         }
     }
 }
@@ -393,6 +473,10 @@ fn execute_nothing() -> i32 {
         Ok(never) => match never {},
         Err(errno) => errno as i32,
     }
+}
+
+fn make_packet_socket() -> i32 {
+    net::make(libc::AF_PACKET, libc::SOCK_RAW)
 }
 
 fn connect() -> i32 {

@@ -9,6 +9,7 @@ pub const TRACEPOINTS: &[&str] = &[
     "task_newtask",
     "sched_process_exit",
     "sched_process_exec",
+    "inet_sock_set_state",
     "sys_exit",
     "sys_enter",
 ];

@@ -95,6 +95,12 @@ pub fn mono_now_ns() -> u64 {
     now.tv_sec as u64 * NS_PER_SECOND as u64 + now.tv_nsec as u64
 }
 
+/// CLOCK_BOOTTIME now, nanoseconds.
+pub fn boot_now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * NS_PER_SECOND as u64 + now.tv_nsec as u64
+}
+
 /// A day of the proleptic Gregorian calendar.
 struct Date {
     year: i64,

@@ -344,15 +344,48 @@ fn object(event: &Record<'_>) -> String {
     if let (Some(from), Some(to)) = (&path, &path2) {
         return format!("{from} → {to}");
     }
-    if let Some(ip) = event.bytes("dst_ip").or(event.bytes("src_ip")).map(text::safe) {
-        return match event.uint("dst_port").or(event.uint("src_port")) {
-            Some(port) if ip.contains(':') => format!("[{ip}]:{port}"),
-            Some(port) => format!("{ip}:{port}"),
-            None => ip,
+    let host = event.bytes("host").map(text::safe);
+    if let (Some("dns_answer"), Some(host)) = (event.text("event_type"), &host) {
+        return answered(event, host);
+    }
+    let own = matches!(event.text("event_type"), Some("net_bind" | "net_listen"));
+    let (address, port) = if own { ("src_ip", "src_port") } else { ("dst_ip", "dst_port") };
+    if let Some(ip) = event.bytes(address).map(text::safe) {
+        let port = event.uint(port).map(|port| format!(":{port}")).unwrap_or_default();
+        // TCP, and what is spoken over it, goes without saying.
+        let protocol = event.text("proto").filter(|proto| matches!(*proto, "udp" | "udplite"));
+        let protocol = protocol.map(|proto| format!("/{proto}")).unwrap_or_default();
+        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
+        let end = format!("{ip}{port}{protocol}");
+        let told = event.bytes("sni").map(text::safe);
+        // A connection that tells the name by which its end is known is not told of twice.
+        let host = host.filter(|host| told.as_ref() != Some(host));
+        let named = host.map(|host| format!("{host} ({end})")).unwrap_or(end);
+        let moved = event.uint("bytes_out").zip(event.uint("bytes_in"));
+        return match (told, moved) {
+            (Some(name), _) => format!("{name} at {named}"),
+            // A narrow terminal cuts the end of the line.
+            (None, Some((sent, received))) => {
+                format!("{} bytes out, {} in: {named}", text::grouped(sent), text::grouped(received))
+            }
+            (None, None) => named,
         };
     }
     let other = event.bytes("family").or(event.bytes("syscall")).map(text::safe);
     path.or(path2).or(other).unwrap_or_default()
+}
+
+/// A question, and what came of it.
+fn answered(event: &Record<'_>, host: &str) -> String {
+    let question = event.bytes("question").map(text::safe).unwrap_or_default();
+    let answers: Vec<String> =
+        event.list("answers").unwrap_or_default().iter().map(|answer| text::safe(answer)).collect();
+    let answer = match (answers.is_empty(), event.bytes("rcode").map(text::safe)) {
+        (false, _) => answers.join(", "),
+        (true, Some(code)) if code != "NOERROR" => code,
+        (true, _) => "nothing".to_owned(),
+    };
+    format!("{host} {question} → {answer}")
 }
 
 fn result(ret: i64) -> String {
@@ -385,6 +418,10 @@ fn verb(kind: &str) -> &'static str {
         "net_accept" => "accept",
         "net_bind" => "bind",
         "net_listen" => "listen",
+        "net_close" => "close",
+        "net_name" => "name",
+        "net_socket" => "socket",
+        "dns_answer" => "ask",
         "proc_io_uring" => "io_uring",
         "proc_compat" => "32-bit",
         _ => "other",

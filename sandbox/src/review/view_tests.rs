@@ -126,6 +126,46 @@ Would be blocked
 }
 
 #[test]
+fn what_went_over_the_network_is_told_in_80_columns() {
+    let home = tempfile::tempdir().unwrap();
+    let host: &[u8] = b"registry.example.com";
+    let at = |port: u64, event: Event| with(event, Key::DstPort, Value::Uint(port));
+    let six: (Key, &[u8]) = (Key::DstIp, b"2001:db8:113::80");
+    let four: (Key, &[u8]) = (Key::DstIp, b"192.0.2.80");
+    let tcp: (Key, &[u8]) = (Key::Proto, b"tcp");
+    let udp: (Key, &[u8]) = (Key::Proto, b"udp");
+    let tls: (Key, &[u8]) = (Key::Proto, b"tls");
+    let known = (Key::Host, host);
+    let mut blocked = at(443, event(EventType::NetConnect, 7, 5, &[four, udp, known]));
+    blocked.action = Action::Blocked;
+    blocked.set(Key::PolicyRule, Value::Bytes(b"p/network.default".to_vec()));
+    let close = at(443, event(EventType::NetClose, 7, 6, &[six, tcp, known]));
+    let close = with(with(close, Key::BytesOut, Value::Uint(720)), Key::BytesIn, Value::Uint(1_499));
+    let run = run(
+        home.path(),
+        vec![
+            at(53, event(EventType::NetConnect, 7, 1, &[(Key::DstIp, b"192.0.2.53"), udp])),
+            at(443, event(EventType::NetConnect, 7, 2, &[six, tcp, known])),
+            at(443, event(EventType::NetName, 7, 3, &[six, tls, known, (Key::Sni, host)])),
+            at(443, event(EventType::NetName, 7, 4, &[six, tls, known, (Key::Sni, b"other.example.com")])),
+            blocked,
+            close,
+        ],
+    );
+    let page = shown(&run, Size { limit: None, width: Some(80) });
+    for line in [
+        "    +0.001       7 connect  192.0.2.53:53/udp\n",
+        "    +0.002       7 connect  registry.example.com ([2001:db8:113::80]:443)\n",
+        "    +0.003       7 name     registry.example.com at [2001:db8:113::80]:443\n",
+        "    +0.004       7 name     other.example.com at registry.example.com ([2001:db…\n",
+        "    +0.005 connect registry.example.com (192.0.2.80:443/udp)\n",
+        "    +0.006       7 close    720 bytes out, 1,499 in: registry.example.com ([200…\n",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+}
+
+#[test]
 fn every_file_is_named_where_that_is_asked_for() {
     let home = tempfile::tempdir().unwrap();
     let run = run(home.path(), story());

@@ -3,26 +3,34 @@
 //! Whoever prepares a change has the terms, and nothing else of the sensor: finding out whether policies fit takes
 //! long, and the sensor must be read meanwhile. Nothing is put in force here.
 
+use std::sync::Arc;
+
 use policy::{
     Policy,
     compile::{
         Unheld,
-        lsm::{LsmPlan, SetTable, compile},
+        lsm::{Held, LsmPlan, SetTable, compile},
     },
     other_names::Marks,
 };
 
-use super::{SensorError, held_by_lsm};
+use super::SensorError;
 use crate::enforce::lsm::{Known, Marker};
 
 /// What a run holds and knows, as far as other policies depend on it.
 pub struct Terms {
-    /// Whether hooks judge; without them nobody in the kernel needs a plan.
-    pub(super) hooks: bool,
+    /// Whether anything in the kernel judges; else nobody there needs a plan.
+    pub(super) judges: bool,
+    /// What it holds.
+    pub(super) held: Held,
     /// Whether verdicts are law.
     pub(super) law: bool,
     pub(super) known: Known,
     pub(super) sets: SetTable,
+    /// Whether the runner answers the run's questions for names.
+    pub(super) names: bool,
+    /// Whether it is known which listeners are the run's.
+    pub(super) own: bool,
     /// The number of the next policy.
     pub(super) next: u32,
     /// What is not held, as the user accepted when the run began.
@@ -35,8 +43,8 @@ pub struct Terms {
 pub struct Planned {
     /// Their number; records name it.
     pub id: u32,
-    /// `None` where no hook judges.
-    pub(super) plan: Option<LsmPlan>,
+    /// `None` where nothing in the kernel judges.
+    pub(super) plan: Option<Arc<LsmPlan>>,
     sets: SetTable,
 }
 
@@ -54,23 +62,29 @@ impl Terms {
     /// They do not fit the kernel's tables, or say something that nothing holds in this run.
     pub fn plan(&self, policies: &[&Policy]) -> Result<Planned, SensorError> {
         let (id, mut sets) = (self.next, self.sets.clone());
-        if !self.hooks {
+        if !self.judges {
             return match self.law {
-                true => Err(SensorError::Unheld(vec!["the lsm layer is missing".to_owned()])),
+                true => Err(SensorError::Unheld(vec!["no layer of this run enforces".to_owned()])),
                 false => Ok(Planned { id, plan: None, sets }),
             };
         }
         let plan = compile(policies, id, &mut sets)?;
         let mut unheld: Vec<String> = Vec::new();
         if self.law {
-            unheld.extend(Unheld::lines(&plan.unheld(held_by_lsm())));
+            unheld.extend(Unheld::lines(&plan.unheld(&self.held)));
             unheld.retain(|line| !self.accepted.contains(line));
         }
         if plan.header.hashes != 0 && self.known == Known::Path {
             unheld.push("rules on contents (`sha256`) need a run that began with some".to_owned());
         }
+        if self.law && plan.header.names != 0 && !self.names {
+            unheld.push("rules on host names need a run that began with some".to_owned());
+        }
+        if self.law && plan.header.own.count != 0 && !self.own {
+            unheld.push("rules on `own` need a run that began with some, or with host names".to_owned());
+        }
         match unheld.as_slice() {
-            [] => Ok(Planned { id, plan: Some(plan), sets }),
+            [] => Ok(Planned { id, plan: Some(Arc::new(plan)), sets }),
             _ => Err(SensorError::Unheld(unheld)),
         }
     }
@@ -105,6 +119,11 @@ impl Terms {
 }
 
 impl Planned {
+    /// Their tables, where something in the kernel judges.
+    pub fn plan(&self) -> Option<&Arc<LsmPlan>> {
+        self.plan.as_ref()
+    }
+
     /// What becomes of the terms when these policies are in force.
     pub fn successor(&self) -> Successor {
         Successor { sets: self.sets.clone(), next: self.id + 1 }

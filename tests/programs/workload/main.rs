@@ -4,6 +4,7 @@
 //! It knows nothing of the sandbox.
 
 mod load;
+mod network;
 mod paths;
 mod processes;
 mod sockets;
@@ -15,7 +16,12 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: workload paths|too-long|processes|sockets DIR
        workload open-close COUNT FILE      open and close FILE, COUNT times
        workload spawn COUNT PROGRAM        fork and exec PROGRAM, COUNT times
-       workload flood PROCESSES COUNT FILE each process opens FILE, COUNT times";
+       workload flood PROCESSES COUNT FILE each process opens FILE, COUNT times
+       workload serve                      serve what follows, on every address, until the input ends
+       workload connections COUNT SERVER   connect and close, COUNT times
+       workload datagrams COUNT SERVER     send COUNT datagrams
+       workload questions COUNT RESOLVER NAME fresh|reused|library
+       workload download|upload BYTES SERVER";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +35,14 @@ fn main() -> ExitCode {
         ["open-close", count, file] => load::open_close(number(count), file),
         ["spawn", count, program] => load::spawn(number(count), program),
         ["flood", processes, count, file] => load::flood(number(processes), number(count), file),
+        ["serve"] => network::serve(),
+        ["connections", count, server] => network::connections(number(count), server),
+        ["datagrams", count, server] => network::datagrams(number(count), server),
+        ["questions", count, resolver, name, how] => {
+            network::questions(number(count), resolver, name, how);
+        }
+        ["download", bytes, server] => network::transfer(number(bytes) as usize, server, false),
+        ["upload", bytes, server] => network::transfer(number(bytes) as usize, server, true),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -2,7 +2,8 @@
 
 use sandbox_ebpf::abi::policy::Entry;
 
-/// Conditions on the process, and in rules on contents on the object: numbers of sets plus one; 0 is none.
+/// Conditions on the process, and in rules on contents and on the network on the object: numbers of sets plus one;
+/// 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Condition {
     pub by: u8,
@@ -15,7 +16,8 @@ impl Condition {
     /// Always true.
     pub const NONE: Self = Self { by: 0, unless_by: 0, under: 0, except: 0 };
 
-    fn of(entry: &Entry) -> Self {
+    /// Those of an entry.
+    pub fn of(entry: &Entry) -> Self {
         let Entry { by, unless_by, under, except, .. } = *entry;
         Self { by, unless_by, under, except }
     }
@@ -42,6 +44,11 @@ pub(super) struct Said {
 }
 
 impl Said {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Adds what one more says.
     pub fn add(&mut self, meaning: Meaning) {
         match self.all.binary_search_by_key(&meaning.condition, |known| known.condition) {
@@ -104,6 +111,24 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// A block of the network: what each policy says, closed one by one, and the sets of exceptions that the end
+    /// belongs to.
+    pub fn of_parts(parts: impl IntoIterator<Item = Said>, marks: impl IntoIterator<Item = u8>) -> Self {
+        let mark = |set: u8| Entry { allow: set.into(), by: Entry::MARK, ..Entry::default() };
+        let mut all = Self { entries: marks.into_iter().map(mark).collect(), ..Self::default() };
+        for (part, said) in parts.into_iter().enumerate() {
+            let Self { allow, deny, entries } = said.block();
+            if part == 0 {
+                (all.allow, all.deny) = (allow, deny);
+            } else if allow | deny != 0 {
+                all.entries.push(Condition::NONE.entry(allow, deny));
+            }
+            all.entries.extend(entries);
+            all.entries.push(Entry { by: Entry::END, ..Entry::default() });
+        }
+        all
+    }
+
     /// What it says, to add to.
     pub fn said(&self) -> Said {
         let always = Meaning { condition: Condition::NONE, allow: self.allow, deny: self.deny };

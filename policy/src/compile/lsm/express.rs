@@ -1,16 +1,13 @@
 //! The part of a policy that the tables can express.
 //!
-//! A rule that they cannot is left out and reported: never made wider, and never dropped in silence. Where it
-//! would have allowed, what it is about stays denied; where it would have denied, only a run that was told to
-//! go on without it starts at all.
+//! What is never law in them is left out and reported: never made wider, and never dropped in silence.
 
-use std::collections::BTreeSet;
-
-use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
 use crate::model::{Decision, Mode, Policy, RuleName, Section};
 
-/// The policy without the rules that the tables cannot express, and those. What is on trial is still in it.
+/// The policy without the rules that match nobody or nothing, and what the tables cannot express: settings, and that a
+/// rule asks (which denies). What is on trial is still in it. What needs more than a path or an address to be known is
+/// told by [`super::beyond`].
 pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     let mut kept = policy.clone();
     let mut unheld = Vec::new();
@@ -18,7 +15,6 @@ pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     unheld.extend(policy.settings.keys().map(setting));
     section(&mut kept.files, &mut unheld);
     section(&mut kept.exec, &mut unheld);
-    addresses(&mut kept.network, &mut unheld);
     section(&mut kept.network, &mut unheld);
     (kept, unheld)
 }
@@ -33,27 +29,6 @@ fn section<O>(section: &mut Section<O>, unheld: &mut Vec<Unheld>) {
             unheld.push(Unheld { rule: rule.name.clone(), what: Unsupported::Ask });
         }
         true
-    });
-}
-
-/// Leaves addresses only. An exception that cannot be made makes a rule that denies wider, and takes away one
-/// that allows.
-fn addresses(section: &mut Section<Target>, unheld: &mut Vec<Unheld>) {
-    section.rules.retain_mut(|rule| {
-        if rule.is_void() {
-            return true;
-        }
-        let mut add = |what| unheld.push(Unheld { rule: rule.name.clone(), what });
-        let kinds = |targets: &[Target]| -> BTreeSet<&'static str> {
-            targets.iter().filter_map(|target| target.meaning.inexpressible()).collect()
-        };
-        let (objects, except) = (kinds(&rule.objects), kinds(&rule.except));
-        objects.iter().for_each(|what| add(Unsupported::Target(what)));
-        except.iter().for_each(|what| add(Unsupported::Exception(what)));
-        let is_address = |target: &Target| target.meaning.inexpressible().is_none();
-        rule.objects.retain(is_address);
-        rule.except.retain(is_address);
-        !rule.objects.is_empty() && (except.is_empty() || rule.effect != Decision::Allow)
     });
 }
 

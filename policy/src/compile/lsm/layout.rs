@@ -78,7 +78,15 @@ impl<'a> Front<'a> {
         place
     }
 
-    /// The cells of a prefix's port ranges.
+    /// The cell of each state's node, by the number of its list of port ranges; 0 for list 0, which is empty.
+    pub fn nodes(&mut self, automaton: &Automaton, nodes: &[AddressNode]) -> Vec<u32> {
+        let mut cells: HashMap<u32, u32> = HashMap::from([(0, 0)]);
+        let mut place =
+            |list: &u32| *cells.entry(*list).or_insert_with(|| self.push([nodes[*list as usize].cell()]));
+        automaton.verdicts.iter().map(&mut place).collect()
+    }
+
+    /// The cells of a list of port ranges.
     pub fn ranges(&mut self, ranges: &[PortRange]) -> AddressNode {
         let first = self.push(ranges.iter().map(|range| range.cell()));
         AddressNode { first, count: number(ranges.len()) }

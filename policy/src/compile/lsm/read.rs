@@ -3,19 +3,15 @@
 //! Whatever the tables hold, reading them ends, after as many steps as the path has bytes; what is not there is
 //! [`Broken`], as it is in the kernel.
 
-use std::net::IpAddr;
+mod net;
 
-use sandbox_ebpf::abi::policy::{
-    AddressNode, Automaton, DigestKey, Entry, MAX_ENTRIES, PortRange, Sets, below, owner, value,
-};
+use sandbox_ebpf::abi::policy::{Automaton, DigestKey, Entry, MAX_ENTRIES, Sets, below, owner, value};
 
-use super::tables::{AddressEntry, Tables};
+use super::tables::Tables;
 use crate::access::{Access, AccessSet};
-use crate::address::{self, Protocol};
 use crate::digest::Digest;
 
-/// Steps of the search among a prefix's port ranges.
-const SEARCH_STEPS: u32 = 13;
+pub use net::NetEnd;
 
 /// The tables name a cell that is not there, or more of something than there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,30 +124,6 @@ impl Tables {
         Ok(Sets { sure_own, may_own, sure_line, may_line: before.may_line | may_own })
     }
 
-    /// The network accesses among `accesses` that are denied.
-    ///
-    /// # Errors
-    ///
-    /// The tables are not whole.
-    pub fn denied_to(
-        &self,
-        sets: &Sets,
-        accesses: AccessSet,
-        address: IpAddr,
-        port: u16,
-        protocol: Protocol,
-    ) -> Result<AccessSet, Broken> {
-        let reaching = AccessSet::from_iter([Access::Connect, Access::Send]).net_bits();
-        let wanted = accesses.net_bits();
-        let mut bits = 0;
-        for (address, wanted) in
-            [(address::reached(address), wanted & reaching), (address::unmapped(address), wanted & !reaching)]
-        {
-            bits |= wanted & self.net_denied(sets, address, port, protocol)?.to_le_bytes()[0];
-        }
-        Ok(AccessSet::from_net_bits(bits))
-    }
-
     /// Whether everything that is denied below the directory `old` is denied below `new` too: it may say no where
     /// the answer is yes, never the other way round.
     ///
@@ -216,24 +188,30 @@ impl Tables {
         }
     }
 
-    /// Adds what a block says.
-    fn add(&self, tally: &mut Tally, block: u32, asked: &Asked<'_>) -> Result<(), Broken> {
-        if block == 0 {
-            return Ok(());
-        }
+    /// The first cell of a block, and its entries.
+    fn block(
+        &self,
+        block: u32,
+    ) -> Result<(u64, impl Iterator<Item = Result<Entry, Broken>> + use<'_>), Broken> {
         let head = self.cell(block)?;
         let count = owner(head);
         if count as usize > MAX_ENTRIES {
             return Err(Broken);
         }
+        let entry = move |at| Ok(Entry::from_cell(self.cell(block.checked_add(at).ok_or(Broken)?)?));
+        Ok((head, (1..=count).map(entry)))
+    }
+
+    /// Adds what a block says.
+    fn add(&self, tally: &mut Tally, block: u32, asked: &Asked<'_>) -> Result<(), Broken> {
+        if block == 0 {
+            return Ok(());
+        }
+        let (head, entries) = self.block(block)?;
         tally.allow |= allow(head);
         tally.deny |= deny(head);
-        for at in 1..=count {
-            let entry = Entry::from_cell(self.cell(block.checked_add(at).ok_or(Broken)?)?);
-            if entry.by == Entry::END {
-                tally.close(entry.deny);
-                continue;
-            }
+        for entry in entries {
+            let entry = entry?;
             let (surely, perhaps) = asked.holds(&entry);
             tally.allow |= if surely { entry.allow } else { 0 };
             tally.deny |= if perhaps { entry.deny } else { 0 };
@@ -259,35 +237,6 @@ impl Tables {
         }
         Ok(tally)
     }
-
-    /// The network accesses that are denied at an address, which is normalised already.
-    fn net_denied(&self, sets: &Sets, address: IpAddr, port: u16, protocol: Protocol) -> Result<u16, Broken> {
-        let key = address_bytes(address);
-        let around = self.addresses.iter().filter(|entry| prefix_holds(entry, self.header.id, key));
-        let longest = around.max_by_key(|entry| entry.prefix_len);
-        let Some(AddressNode { first, count }) = longest.map(|entry| entry.node) else {
-            return Ok(low(self.header.net_default_deny));
-        };
-        let wanted = (protocol.abi(), port);
-        let (mut first, mut end) = (u64::from(first), u64::from(first) + u64::from(count));
-        for _ in 0..SEARCH_STEPS {
-            if first >= end {
-                break;
-            }
-            let middle = first + (end - first) / 2;
-            let range = PortRange::from_cell(self.cell(u32::try_from(middle).map_err(|_| Broken)?)?);
-            if (range.proto, range.high) < wanted {
-                first = middle + 1;
-            } else if (range.proto, range.low) > wanted {
-                end = middle;
-            } else {
-                let mut tally = Tally::default();
-                self.add(&mut tally, range.block, &Asked { sets, object: 0 })?;
-                return Ok(tally.denied);
-            }
-        }
-        Ok(low(self.header.net_default_deny))
-    }
 }
 
 /// What the first cell of a block allows.
@@ -304,17 +253,4 @@ fn deny(head: u64) -> u16 {
 fn low(bits: u32) -> u16 {
     let [low, high, ..] = bits.to_le_bytes();
     u16::from_le_bytes([low, high])
-}
-
-/// The address as the kernel side stores it: IPv4 as IPv4-mapped.
-fn address_bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-fn prefix_holds(entry: &AddressEntry, policy: u32, address: [u8; 16]) -> bool {
-    let different = u128::from_be_bytes(entry.key.address) ^ u128::from_be_bytes(address);
-    entry.key.policy_be == policy.to_be() && different.leading_zeros() + 32 >= entry.prefix_len
 }

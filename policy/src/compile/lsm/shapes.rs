@@ -44,11 +44,22 @@ pub(super) struct Groups<'a>(BTreeMap<Key<'a>, Group<'a>>);
 
 impl<'a> Groups<'a> {
     /// Adds what one rule says.
-    pub fn add(&mut self, meaning: Meaning, objects: &'a [Pattern], except: &'a [Pattern], rule: u32) {
-        fn globs(patterns: &[Pattern], rule: u32) -> impl Iterator<Item = Glob<'_>> {
-            patterns.iter().flat_map(|pattern| pattern.globs()).map(move |glob| (glob.as_slice(), rule))
+    pub fn add(
+        &mut self,
+        meaning: Meaning,
+        objects: impl IntoIterator<Item = &'a Pattern>,
+        except: impl IntoIterator<Item = &'a Pattern>,
+        rule: u32,
+    ) {
+        fn globs<'a>(
+            patterns: impl IntoIterator<Item = &'a Pattern>,
+            rule: u32,
+        ) -> impl Iterator<Item = Glob<'a>> {
+            let globs = patterns.into_iter().flat_map(|pattern| pattern.globs());
+            globs.map(move |glob| (glob.as_slice(), rule))
         }
-        let mut texts: Vec<&str> = except.iter().map(Pattern::text).collect();
+        let except: Vec<&'a Pattern> = except.into_iter().collect();
+        let mut texts: Vec<&str> = except.iter().map(|pattern| pattern.text()).collect();
         texts.sort_unstable();
         texts.dedup();
         let group = self.0.entry((meaning, texts)).or_insert_with(|| Group {

@@ -56,7 +56,7 @@ pub enum DecodeError {
 }
 
 /// What the bytes begin with; the last one is the version of the format.
-const MAGIC: [u8; 8] = *b"SBXPLAN\x01";
+const MAGIC: [u8; 8] = *b"SBXPLAN\x02";
 /// Bytes of an entry of the trie: length, key, node.
 const ADDRESS_BYTES: usize = 4 + 20 + 8;
 /// Bytes of a digest's entry: key, block.
@@ -172,16 +172,32 @@ fn header_bytes(header: &PolicyHeader) -> Vec<u8> {
         net_default_deny,
         hashes,
         nameless_deny,
+        parts,
+        names,
+        net_marks,
+        unix,
+        net_defaults,
+        own,
         sets,
         subject,
+        host,
+        unix_path,
+        unix_abstract,
         paths,
     } = header;
     let mut out = Vec::with_capacity(HEADER_BYTES);
-    for field in [id, automata, kernel_allow, net_default_deny, hashes, nameless_deny] {
+    let flags = [parts, names, net_marks, unix];
+    for field in
+        [id, automata, kernel_allow, net_default_deny, hashes, nameless_deny].into_iter().chain(flags)
+    {
         out.extend(field.to_le_bytes());
     }
+    out.extend(net_defaults.iter().flat_map(|default| default.to_le_bytes()));
+    out.extend([own.first, own.count].map(u32::to_le_bytes).concat());
     out.extend(sets.to_le_bytes());
-    for Automaton { classes, start, dead, last, default_deny } in std::iter::once(subject).chain(paths) {
+    for Automaton { classes, start, dead, last, default_deny } in
+        [subject, host, unix_path, unix_abstract].into_iter().chain(paths)
+    {
         out.extend(classes.iter().flat_map(|class| class.to_le_bytes()));
         for field in [start, dead, last, default_deny] {
             out.extend(field.to_le_bytes());
@@ -201,6 +217,10 @@ fn header(bytes: &[u8]) -> PolicyHeader {
     let mut number = || u32::from_le_bytes(padded(next(4)));
     let [id, automata, kernel_allow, net_default_deny, hashes, nameless_deny] =
         std::array::from_fn(|_| number());
+    let [parts, names, net_marks, unix] = std::array::from_fn(|_| number());
+    let net_defaults = std::array::from_fn(|_| u16::from_le_bytes(padded(next(2))));
+    let mut number = || u32::from_le_bytes(padded(next(4)));
+    let own = AddressNode { first: number(), count: number() };
     let sets = u64::from_le_bytes(padded(next(8)));
     let mut automaton = || {
         let classes = next(512);
@@ -210,9 +230,28 @@ fn header(bytes: &[u8]) -> PolicyHeader {
         let [start, dead, last, default_deny] = std::array::from_fn(|_| number());
         Automaton { classes, start, dead, last, default_deny }
     };
-    let subject = automaton();
+    let [subject, host, unix_path, unix_abstract] = std::array::from_fn(|_| automaton());
     let paths: [Automaton; MAX_AUTOMATA] = std::array::from_fn(|_| automaton());
-    PolicyHeader { id, automata, kernel_allow, net_default_deny, hashes, nameless_deny, sets, subject, paths }
+    PolicyHeader {
+        id,
+        automata,
+        kernel_allow,
+        net_default_deny,
+        hashes,
+        nameless_deny,
+        parts,
+        names,
+        net_marks,
+        unix,
+        net_defaults,
+        own,
+        sets,
+        subject,
+        host,
+        unix_path,
+        unix_abstract,
+        paths,
+    }
 }
 
 #[cfg(test)]
@@ -230,10 +269,18 @@ mod tests {
             net_default_deny: 0x0404_0404,
             hashes: 0x0505_0505,
             nameless_deny: 0x60,
+            parts: 0x61,
+            names: 0x62,
+            net_marks: 0x63,
+            unix: 0x64,
+            net_defaults: std::array::from_fn(|part| 0x6500 + u16::try_from(part).unwrap()),
+            own: AddressNode { first: 0x6600, count: 0x67 },
             sets: 0x0606_0606_0606_0606,
             ..PolicyHeader::EMPTY
         };
-        for (at, automaton) in std::iter::once(&mut header.subject).chain(&mut header.paths).enumerate() {
+        let PolicyHeader { subject, host, unix_path, unix_abstract, paths, .. } = &mut header;
+        let automata = [subject, host, unix_path, unix_abstract].into_iter().chain(paths);
+        for (at, automaton) in automata.enumerate() {
             let at = u16::try_from(at).unwrap();
             automaton.classes = std::array::from_fn(|byte| 0x1000 * (at % 8) + u16::try_from(byte).unwrap());
             automaton.start = 0x0700_0000 + u32::from(at);
@@ -257,14 +304,29 @@ mod tests {
         assert_eq!(u32_at(offset_of!(PolicyHeader, net_default_deny)), header.net_default_deny);
         assert_eq!(u32_at(offset_of!(PolicyHeader, hashes)), header.hashes);
         assert_eq!(u32_at(offset_of!(PolicyHeader, nameless_deny)), 0x60);
+        assert_eq!(u32_at(offset_of!(PolicyHeader, parts)), 0x61);
+        assert_eq!(u32_at(offset_of!(PolicyHeader, names)), 0x62);
+        assert_eq!(u32_at(offset_of!(PolicyHeader, net_marks)), 0x63);
+        assert_eq!(u32_at(offset_of!(PolicyHeader, unix)), 0x64);
+        for (part, default) in header.net_defaults.iter().enumerate() {
+            let at = offset_of!(PolicyHeader, net_defaults) + 2 * part;
+            assert_eq!(page[at..at + 2], default.to_le_bytes());
+        }
+        let own = offset_of!(PolicyHeader, own);
+        assert_eq!(u32_at(own + offset_of!(AddressNode, first)), 0x6600);
+        assert_eq!(u32_at(own + offset_of!(AddressNode, count)), 0x67);
         let sets = offset_of!(PolicyHeader, sets);
         assert_eq!(page[sets..sets + 8], header.sets.to_le_bytes());
         let paths = header.paths.iter().enumerate();
         let paths =
             paths.map(|(at, path)| (offset_of!(PolicyHeader, paths) + at * size_of::<Automaton>(), path));
-        for (base, automaton) in
-            std::iter::once((offset_of!(PolicyHeader, subject), &header.subject)).chain(paths)
-        {
+        let others = [
+            (offset_of!(PolicyHeader, subject), &header.subject),
+            (offset_of!(PolicyHeader, host), &header.host),
+            (offset_of!(PolicyHeader, unix_path), &header.unix_path),
+            (offset_of!(PolicyHeader, unix_abstract), &header.unix_abstract),
+        ];
+        for (base, automaton) in others.into_iter().chain(paths) {
             for (byte, class) in automaton.classes.iter().enumerate() {
                 let at = base + offset_of!(Automaton, classes) + 2 * byte;
                 assert_eq!(page[at..at + 2], class.to_le_bytes());

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use policy::compile::{CompileError, Unheld, lsm};
-use policy::{AccessSet, Decision, Policy, RuleName, Section};
+use policy::{Decision, Policy, RuleName, Section};
 use serde::Serialize;
 
 use crate::record::LayerReport;
-use crate::sensor::HELD_BY_LSM;
+use crate::sensor::held;
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -35,19 +35,29 @@ impl Coverage {
     /// # Errors
     /// The policy does not fit the kernel's tables.
     pub fn of(policy: &Policy, layers: &[LayerReport]) -> Result<Coverage, CompileError> {
-        let works = |report: &LayerReport| report.name == Layer::Lsm.name() && !report.is_off();
-        let held: AccessSet = HELD_BY_LSM.into_iter().filter(|_| layers.iter().any(works)).collect();
-        let unheld = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?.unheld(held);
+        let works = |layer: Layer| {
+            layers.iter().any(|report: &LayerReport| report.name == layer.name() && !report.is_off())
+        };
+        let (lsm, group) = (works(Layer::Lsm), works(Layer::CgroupNet));
+        let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
+        let unheld = plan.unheld(&held(lsm, group));
+        let beyond_hooks = plan.unheld(&held(lsm, false));
+        let mut of_network = BTreeSet::new();
+        add(&mut of_network, policy.network());
         let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();
         add(&mut names, policy.files());
         add(&mut names, policy.exec());
         add(&mut names, policy.network());
         let kernel = policy.kernel_default();
         names.insert(&kernel);
-        let lsm = layers.iter().any(works);
         let rules = names.into_iter().map(|name| {
             let unheld: Vec<String> = unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
-            let held_by = (lsm && unheld.is_empty()).then_some(Layer::Lsm.name());
+            let hooks = lsm && !beyond_hooks.iter().any(|unheld| unheld.rule == *name);
+            let held_by = match unheld.is_empty() {
+                true if hooks => Some(Layer::Lsm.name()),
+                true if group && of_network.contains(name) => Some(Layer::CgroupNet.name()),
+                _ => None,
+            };
             Covered { rule: name.to_string(), held_by, unheld }
         });
         Ok(Coverage { policy: policy.name().to_owned(), rules: rules.collect() })
@@ -67,6 +77,9 @@ impl Coverage {
                 Some(layer) => write!(text, "\n  held by {layer}  {}", rule.rule),
                 None => write!(text, "\n  NOT HELD     {}", rule.rule),
             };
+            if rule.held_by.is_none() && rule.unheld.is_empty() {
+                text.push_str("\n               needs the lsm layer");
+            }
             for what in &rule.unheld {
                 let _ = write!(text, "\n               {what}");
             }
@@ -113,5 +126,38 @@ mod tests {
         let nowhere = Coverage::of(&policy, &report(LayerReport::OFF)).unwrap().table();
         assert!(nowhere.contains("\n  NOT HELD     p/keys\n               denies `read`"), "{nowhere}");
         assert!(!nowhere.contains("held by"), "{nowhere}");
+    }
+
+    #[test]
+    fn the_control_group_holds_rules_of_the_network() {
+        let text = "version: 1\nname: p\nfiles: { default: allow }\nnetwork:\n  default: deny\n  rules:\n    \
+                    - { name: address, allow: [connect], to: [\"10.0.0.1:80\"] }\n    \
+                    - { name: host, allow: [connect], to: [\"a.example:443\"] }\n    \
+                    - { name: socket, deny: [connect], to: [\"unix:/x\"] }\n";
+        let policy = Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
+        let layers = |lsm: &str| {
+            [("lsm", lsm), ("cgroup-net", "enforces")].map(|(name, role)| LayerReport {
+                name: name.into(),
+                role: role.into(),
+                selftest: Vec::new(),
+            })
+        };
+        let alone = Coverage::of(&policy, &layers(LayerReport::OFF)).unwrap().table();
+        for line in [
+            "\n  held by cgroup-net  p/address",
+            "\n  held by cgroup-net  p/host",
+            "\n  NOT HELD     p/socket\n               is about `unix:`",
+            "\n  NOT HELD     p/network.default\n               denies `listen`",
+            "\n  NOT HELD     p/kernel.default\n               needs the lsm layer",
+        ] {
+            assert!(alone.contains(line), "{line}\n{alone}");
+        }
+        let both = Coverage::of(&policy, &layers("observes and enforces")).unwrap();
+        let table = both.table();
+        assert!(both.is_complete(), "{table}");
+        assert!(
+            table.contains("held by lsm  p/address") && table.contains("held by cgroup-net  p/host"),
+            "{table}"
+        );
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::PlaceArgs;
 use crate::exit::Exit;
 use crate::launch::policy::PolicyError;
 use crate::review::text::safe;
-use crate::sensor::HELD_BY_LSM;
+use crate::sensor::held;
 
 /// Checks every file; `on_warning` is the status where nothing is wrong and something doubtful.
 pub fn execute(files: &[PathBuf], at: &PlaceArgs, on_warning: Exit) -> anyhow::Result<Exit> {
@@ -67,7 +67,7 @@ fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
         if rules == 1 { "rule" } else { "rules" },
         plan.states().iter().sum::<usize>(),
     );
-    let unheld = plan.unheld(HELD_BY_LSM.into_iter().collect());
+    let unheld = plan.unheld(&held(true, true));
     if !unheld.is_empty() {
         text.push_str("  enforcing it refuses to start, also where the layer lsm works:\n");
     }

@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,18 +10,18 @@ use anyhow::{Context, bail};
 use policy::compile::{Unheld, Unsupported, lsm};
 use policy::suggest::{self, NoSuggestion, Suggestion};
 use policy::{
-    Access, AccessSet, Act, Decision, End, Owner, Policy, Protocol, RuleName, SectionKind, Subject, Verdict,
-    evaluate,
+    Access, AccessSet, Act, Decision, Policy, Protocol, RuleName, SectionKind, Subject, Verdict, evaluate,
 };
 use serde::Serialize;
 
+use super::socket::Socket;
 use super::suggested::{self, Line};
 use super::{Place, print, print_json};
 use crate::cli::PolicyEvalArgs;
 use crate::exit::Exit;
 use crate::launch::program::Program;
 use crate::review::text::safe;
-use crate::sensor::HELD_BY_LSM;
+use crate::sensor::held;
 
 /// The answer, for programs.
 #[derive(Serialize)]
@@ -34,7 +33,7 @@ struct Answer<'a> {
     because: Option<&'a str>,
     /// What would become of it if everything on trial were law.
     on_trial: Option<OnTrial<'a>>,
-    /// The layers that hold the rule in an enforced run.
+    /// The layers that hold the rule in an enforced run, each by itself.
     layers: Vec<&'static str>,
     /// Why no layer holds it.
     not_held: Vec<String>,
@@ -57,14 +56,22 @@ pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
     let known: &[&[u8]] = if args.by.is_some() { &[] } else { Subject::UNKNOWN.ancestors };
     let subject = Subject { exe: exe.as_os_str().as_bytes(), ancestors: known };
     let (attempt, words) = attempt(&place, args)?;
-    let act = attempt.act();
-    let verdict = evaluate::judge(&policy, &subject, &act);
+    let names = attempt.names();
+    let mut act = attempt.act(&names);
+    let mut verdict = evaluate::judge(&policy, &subject, &act);
+    if let Some(also) = attempt.also() {
+        let said = evaluate::judge(&policy, &subject, &also);
+        if verdict.decision == Decision::Allow && said.decision != Decision::Allow && !said.rule.is_default()
+        {
+            (act, verdict) = (also, said);
+        }
+    }
     let suggestion = suggest::narrowest(&policy, &subject, &act, &place.variables()?);
     let trial = verdict.audited.as_ref();
     let deciding =
         trial.filter(|_| verdict.decision == Decision::Allow).map_or(verdict.rule, |trial| trial.rule);
     let not_held = not_held(&policy, deciding, &act)?;
-    let layers: Vec<&'static str> = if not_held.is_empty() { vec!["lsm"] } else { Vec::new() };
+    let layers = if not_held.is_empty() { attempt.layers(&policy, deciding) } else { Vec::new() };
     if args.json {
         let found = suggestion.as_ref().ok();
         print_json(&Answer {
@@ -83,7 +90,7 @@ pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
             opens_too: found.map(suggested::also).unwrap_or_default(),
         })?;
     } else {
-        print(&told(&verdict, &words, &not_held, &suggestion))?;
+        print(&told(&verdict, &words, (&layers, &not_held), &suggestion))?;
     }
     Ok(if verdict.decision == Decision::Allow { Exit::SUCCESS } else { Exit::FAILURE })
 }
@@ -92,26 +99,45 @@ pub fn execute(args: &PolicyEvalArgs) -> anyhow::Result<Exit> {
 enum Attempt {
     Open(AccessSet, PathBuf),
     Run(PathBuf),
-    End(Access, SocketAddr, Protocol),
+    End(Access, Socket),
 }
 
 impl Attempt {
-    fn act(&self) -> Act<'_> {
+    fn act<'a>(&'a self, names: &'a [&'a str]) -> Act<'a> {
         match self {
             Self::Open(accesses, path) => {
                 Act::File { accesses: *accesses, path: path.as_os_str().as_bytes() }
             }
             Self::Run(path) => Act::Exec { path: path.as_os_str().as_bytes(), sha256: None },
-            Self::End(access, address, protocol) => Act::Network {
-                accesses: (*access).into(),
-                end: End::Address {
-                    address: address.ip(),
-                    port: address.port(),
-                    protocol: *protocol,
-                    names: &[],
-                    owner: Owner::Elsewhere,
-                },
-            },
+            Self::End(access, socket) => Act::Network { accesses: (*access).into(), end: socket.end(names) },
+        }
+    }
+
+    /// The names by which its end is known.
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::End(_, socket) => socket.names(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The layers that hold the rule, each by itself, where one does.
+    fn layers(&self, policy: &Policy, rule: &RuleName) -> Vec<&'static str> {
+        let mut rules = policy.network().rules().iter();
+        let bound = rules.any(|one| one.name() == rule && !one.who().is_anyone());
+        match self {
+            Self::End(access, socket) => socket.layers(*access, bound),
+            _ => vec!["lsm"],
+        }
+    }
+
+    /// What files say of it as well: a path socket that a rule keeps from being read is not reached either.
+    fn also(&self) -> Option<Act<'_>> {
+        match self {
+            Self::End(Access::Connect | Access::Send, Socket::Path(path)) => {
+                Some(Act::File { accesses: Access::Read.into(), path: path.as_os_str().as_bytes() })
+            }
+            _ => None,
         }
     }
 }
@@ -142,9 +168,9 @@ fn attempt(place: &Place, args: &PolicyEvalArgs) -> anyhow::Result<(Attempt, Str
     };
     // A send has an address of its own where there is no connection: that is UDP's way.
     let usual = if access == Access::Send { Protocol::Udp } else { Protocol::Tcp };
-    let (address, protocol) = socket_address(end, usual)?;
-    let words = format!("{access} {} port {} {}", address.ip(), address.port(), protocol_name(protocol));
-    Ok((Attempt::End(access, address, protocol), words))
+    let socket = Socket::parse(end, access, usual)?;
+    let words = format!("{access} {}", socket.words());
+    Ok((Attempt::End(access, socket), words))
 }
 
 /// Why an enforced run could not hold the rule for this attempt, each in one line.
@@ -158,21 +184,21 @@ fn not_held(policy: &Policy, rule: &RuleName, act: &Act<'_>) -> anyhow::Result<V
         let other = matches!(unheld.what, Unsupported::Access(access) if !tried.contains(access));
         unheld.rule == *rule && !other
     };
-    let held: AccessSet = HELD_BY_LSM.into_iter().collect();
-    let unheld = plan.unheld(held).into_iter().filter(matters);
+    let held = held(true, true);
+    let unheld = plan.unheld(&held).into_iter().filter(matters);
     let lines: Vec<String> = unheld.map(|unheld| unheld.to_string()).collect();
     if !lines.is_empty() {
         return Ok(lines);
     }
     // What is allowed is not held either, where nobody asks.
-    Ok(tried.without(held).iter().map(|access| format!("no layer judges `{access}`")).collect())
+    Ok(tried.without(held.accesses).iter().map(|access| format!("no layer judges `{access}`")).collect())
 }
 
 /// The verdict, its reason, what is on trial, what holds it, what would allow it.
 fn told(
     verdict: &Verdict<'_>,
     act: &str,
-    not_held: &[String],
+    (layers, not_held): (&[&str], &[String]),
     suggestion: &Result<Suggestion, NoSuggestion>,
 ) -> String {
     let mut text = format!("{}: {act}\n  by {}\n", verdict.decision, verdict.rule);
@@ -183,7 +209,7 @@ fn told(
         let _ = writeln!(text, "  on trial: {} by {}", trial.decision, trial.rule);
     }
     match not_held {
-        [] => text.push_str("  held by lsm\n"),
+        [] => _ = writeln!(text, "  held by {}", layers.join(" or ")),
         lines => lines.iter().for_each(|line| _ = writeln!(text, "  not held: {line}")),
     }
     text + &suggested::told(suggestion)
@@ -202,7 +228,7 @@ fn program(place: &Place, name: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The path as the kernel would resolve it; where it is not there, only made absolute.
-fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
     if path.starts_with("~") {
         bail!("{}: only a shell knows what `~` means; leave it without quotes", shown(path));
     }
@@ -221,35 +247,6 @@ fn accesses(words: Option<&[String]>) -> anyhow::Result<AccessSet> {
         }
     }
     Ok(set)
-}
-
-/// `ADDRESS:PORT`, then `/tcp` or `/udp`; `usual` where neither is given.
-fn socket_address(text: &str, usual: Protocol) -> anyhow::Result<(SocketAddr, Protocol)> {
-    if text.starts_with("unix:") {
-        bail!("{text:?}: no layer judges unix sockets by their names yet, so there is nothing to try");
-    }
-    let (address, protocol) = match text.split_once('/') {
-        None => (text, usual),
-        Some((address, "tcp")) => (address, Protocol::Tcp),
-        Some((address, "udp")) => (address, Protocol::Udp),
-        Some((_, other)) => {
-            bail!("{text:?} names no protocol that rules know: {other:?}; write /tcp or /udp")
-        }
-    };
-    match address.parse() {
-        Ok(address) => Ok((address, protocol)),
-        Err(_) => bail!(
-            "{text:?} is no address with a port: write 10.2.3.4:443, [2001:db8::1]:443 or 10.2.3.4:53/udp"
-        ),
-    }
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        _ => "other",
-    }
 }
 
 fn shown(path: &Path) -> String {

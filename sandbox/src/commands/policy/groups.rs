@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use policy::groups::{VERSION, of_file, shipped};
+use policy::groups::{VERSION, of_file, shipped, sources};
 use serde::Serialize;
 
 use super::{Place, print, print_json};
@@ -21,10 +21,14 @@ struct Listed<'a> {
     /// Of those that ship.
     version: Option<u32>,
     entries: &'a [String],
+    /// Of shipped groups of hosts: where they are documented.
+    documents: &'a [String],
+    /// And when they were last looked through.
+    checked: Option<&'a str>,
 }
 
 pub fn execute(args: &PolicyGroupsArgs) -> anyhow::Result<Exit> {
-    let shipped = shipped();
+    let (shipped, sources) = (shipped(), sources());
     let own = args.policy.as_deref().map(of_policy).transpose()?.unwrap_or_default();
     let all = shipped.iter().map(|group| (Some(VERSION), group)).chain(own.iter().map(|group| (None, group)));
     let wanted = args.name.as_deref().map(|name| name.strip_prefix('@').unwrap_or(name));
@@ -36,8 +40,11 @@ pub fn execute(args: &PolicyGroupsArgs) -> anyhow::Result<Exit> {
     }
     let mut text = String::new();
     for (version, (name, entries)) in shown {
+        let source = version.and_then(|_| sources.get(name));
         if args.json {
-            print_json(&Listed { name, version, entries })?;
+            let documents = source.map(|source| source.documents.as_slice()).unwrap_or_default();
+            let checked = source.map(|source| source.checked.as_str());
+            print_json(&Listed { name, version, entries, documents, checked })?;
             continue;
         }
         match version {
@@ -45,6 +52,10 @@ pub fn execute(args: &PolicyGroupsArgs) -> anyhow::Result<Exit> {
             None => _ = writeln!(text, "@{name} (of this policy)"),
         }
         entries.iter().for_each(|entry| _ = writeln!(text, "  {}", safe(entry.as_bytes())));
+        if let Some(source) = source {
+            _ = writeln!(text, "  checked {}, documented at:", source.checked);
+            source.documents.iter().for_each(|document| _ = writeln!(text, "    {document}"));
+        }
     }
     print(&text)?;
     Ok(Exit::SUCCESS)

@@ -11,6 +11,7 @@ mod diff;
 mod eval;
 mod groups;
 mod replay;
+mod socket;
 mod suggested;
 mod test;
 

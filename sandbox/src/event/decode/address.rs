@@ -118,9 +118,13 @@ pub fn protocol(family: u64, kind: u64, protocol: u64) -> Option<&'static str> {
             libc::SOCK_SEQPACKET => Some("seqpacket"),
             _ => None,
         },
+        libc::AF_NETLINK => (protocol == libc::NETLINK_ROUTE as u64).then_some(ROUTE),
         _ => None,
     }
 }
+
+/// Netlink about addresses and routes, which is part of name resolution.
+pub const ROUTE: &str = "route";
 
 /// The protocol as rules tell it, one of [`proto`].
 pub fn rule_protocol(word: Option<&str>) -> u8 {

@@ -1,6 +1,7 @@
 //! One record as one event: what each kind's parts and numbers mean.
 
 mod judged;
+mod network;
 
 use std::io::Write;
 
@@ -9,7 +10,7 @@ use sandbox_ebpf::abi::{
     policy::{access, net_access},
 };
 
-use super::{Decoded, Facts, address, path};
+use super::{Decoded, Facts, path};
 use crate::{
     event::{Action, Event, EventType, Key, ProcId, Value},
     kernel::syscalls,
@@ -36,6 +37,11 @@ pub fn is_check(kind: Kind) -> bool {
             | Kind::SendCheck
             | Kind::PathCheck
             | Kind::KernelCheck
+            | Kind::UnixCheck
+            | Kind::SocketCheck
+            | Kind::BindCheck
+            | Kind::ListenCheck
+            | Kind::Hello
     )
 }
 
@@ -109,7 +115,8 @@ impl Builder {
             Judgement::Blocked => Action::Blocked,
             Judgement::WouldBlock => Action::WouldBlock,
         };
-        self.bytes(Key::Layer, b"lsm");
+        let group = header.flags & flag::GROUP != 0;
+        self.bytes(Key::Layer, if group { b"cgroup-net" } else { b"lsm" });
         if let Some(reason) = reason(self.facts.cause) {
             self.event.set(Key::Reason, Value::Bytes(reason.into()));
         }
@@ -133,9 +140,11 @@ pub fn reason(cause: Cause) -> Option<&'static str> {
         Cause::Tables => Some("the policy's tables are not whole"),
         Cause::Ended => Some("the run has been ended"),
         Cause::Contents => Some("what the file holds could not be read"),
+        Cause::Hello => Some("the connection names its server in no way that everybody reads alike"),
+        Cause::Resolver => Some("where names of hosts are held, a run answers no questions for names itself"),
         Cause::Control => Some("a run does not change its own policy"),
         Cause::Below => {
-            Some("something below the directory is denied where it is, and would not be where it goes")
+            Some("it, or something below it, is denied where it is, and would not be where it goes")
         }
         Cause::Nameless => Some("no rule can name code that lies in no directory"),
         Cause::Link => Some("another name of the file is denied"),
@@ -164,7 +173,7 @@ pub fn decode(raw: &RawEvent, wall_offset_ns: i64) -> Decoded {
     if let Some(ret) = record.ret(builder.facts.judgement) {
         builder.put(Key::Ret, Value::Int(ret));
     }
-    if header.ino != 0 && kind != Kind::Exec {
+    if header.ino != 0 && kind != Kind::Exec && builder.event.get(Key::Family).is_none() {
         builder.number(Key::Ino, header.ino);
         builder.number(Key::Dev, device(header.dev));
     }
@@ -201,8 +210,13 @@ fn event_type(header: &Header, kind: Kind) -> EventType {
         Kind::Connect | Kind::ConnectCheck => EventType::NetConnect,
         Kind::Send if connects(header) => EventType::NetConnect,
         Kind::Send | Kind::SendCheck => EventType::NetSend,
-        Kind::Bind => EventType::NetBind,
-        Kind::Listen => EventType::NetListen,
+        Kind::Bind | Kind::BindCheck => EventType::NetBind,
+        Kind::Listen | Kind::ListenCheck => EventType::NetListen,
+        Kind::UnixCheck => network::checked_socket(header),
+        Kind::SocketCheck => EventType::NetSocket,
+        Kind::Close => EventType::NetClose,
+        Kind::Answer => EventType::DnsAnswer,
+        Kind::Hello => EventType::NetName,
         Kind::Accept => EventType::NetAccept,
         Kind::IoUring => EventType::ProcIoUring,
         Kind::PathCheck => judged::checked_call(header),
@@ -265,7 +279,14 @@ impl Record<'_> {
             Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::ReceiveCheck | Kind::PathCheck => {
                 denied(libc::EACCES)
             }
-            Kind::ConnectCheck | Kind::SendCheck | Kind::KernelCheck => denied(libc::EPERM),
+            Kind::ConnectCheck
+            | Kind::SendCheck
+            | Kind::KernelCheck
+            | Kind::UnixCheck
+            | Kind::SocketCheck
+            | Kind::BindCheck
+            | Kind::ListenCheck => denied(libc::EPERM),
+            Kind::Close | Kind::Answer | Kind::Hello => None,
             _ if ERESTART.contains(&self.header.ret) => Some(-i64::from(libc::EINTR)),
             _ => Some(self.header.ret),
         }
@@ -282,8 +303,12 @@ impl Record<'_> {
             Kind::PathCheck => self.checked_names(to),
             Kind::KernelCheck => self.kernel(to),
             Kind::Connect | Kind::Send | Kind::Bind | Kind::Listen | Kind::Accept => self.network(to),
-            Kind::ConnectCheck | Kind::SendCheck => self.network(to),
-            Kind::IoUring | Kind::Unknown | Kind::Entry => {}
+            Kind::ConnectCheck | Kind::SendCheck | Kind::BindCheck | Kind::ListenCheck => self.network(to),
+            Kind::UnixCheck => self.unix(to),
+            Kind::SocketCheck => self.socket(to),
+            Kind::Close => self.close(to),
+            Kind::Hello => self.hello(to),
+            Kind::IoUring | Kind::Unknown | Kind::Entry | Kind::Answer => {}
             Kind::Compat => to.bytes(Key::Target, socket_call(args[0]).as_bytes()),
             _ => self.path_call(to),
         }
@@ -450,56 +475,6 @@ impl Record<'_> {
             );
         let all = if short { 0xffff } else { 0xffff_ffff };
         Some(id & all).filter(|id| *id != all)
-    }
-
-    fn network(&self, to: &mut Builder) {
-        let [_, family, kind, protocol] = self.header.args;
-        let own_end = matches!(self.kind, Kind::Bind | Kind::Listen);
-        // What udp_sendmsg and __inet_bind make of family 0; for connect(2) it means "disconnect".
-        let inet =
-            family == libc::AF_INET as u64 && matches!(self.kind, Kind::Send | Kind::SendCheck | Kind::Bind);
-        let address = address::parse(&self.parts[0], if inet { libc::AF_INET as u16 } else { 0 });
-        let number = address.as_ref().map_or(family as u16, |address| address.family);
-        to.put(Key::Family, address::family(number));
-        let word = address::protocol(family, kind, protocol);
-        if let Some(word) = word {
-            to.bytes(Key::Proto, word.as_bytes());
-        }
-        if let Some(address) = address {
-            self.end(address.end, own_end, to);
-        }
-        if self.has(flag::MORE) {
-            to.bytes(Key::Reason, b"more messages than a record tells of");
-        }
-        to.facts.proto = address::rule_protocol(word);
-        to.facts.net_access = match self.kind {
-            Kind::ConnectCheck | Kind::SendCheck => self.header.access as u8,
-            Kind::Connect => net_access::CONNECT,
-            Kind::Send if connects(self.header) => net_access::CONNECT,
-            Kind::Send => net_access::SEND,
-            Kind::Bind => net_access::BIND,
-            Kind::Listen => net_access::LISTEN,
-            _ => 0,
-        };
-    }
-
-    fn end(&self, end: address::End<'_>, own: bool, to: &mut Builder) {
-        match end {
-            address::End::None => {}
-            address::End::Internet(ip, port) => {
-                let (ip_key, port_key) =
-                    if own { (Key::SrcIp, Key::SrcPort) } else { (Key::DstIp, Key::DstPort) };
-                to.put(ip_key, text(format_args!("{ip}")));
-                to.put(port_key, Value::Int(port.into()));
-                to.facts.end = Some((ip, port));
-            }
-            address::End::Path(name) => {
-                // A hook's record has no working directory: its relative names stay as they were given.
-                let base = (!is_check(self.kind)).then_some(&self.parts[1][..]);
-                to.put(Key::Path, Value::Bytes(path::join(base, name)));
-            }
-            address::End::Abstract(name) => to.bytes(Key::Path, &[b"@", name].concat()),
-        }
     }
 
     /// The absolute path of the first name (`part` 0) or the second (`part` 2), as far as it can be told.

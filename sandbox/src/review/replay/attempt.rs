@@ -20,6 +20,10 @@ pub enum Asked<'l> {
     Run(&'l [u8]),
     /// A network access.
     End(Access, End<'l>),
+    /// The same to an address that is known by this name.
+    Named(Access, End<'l>, &'l str),
+    /// A question for a name, and the resolver that was asked.
+    Question(&'l str, IpAddr),
     /// The object at `old` gets the name `new`, or the two swap names: what is closed at one must not be open at
     /// the other.
     NewName {
@@ -55,13 +59,16 @@ const TOO_LONG: &str = "the path is too long to be judged";
 /// Why an open is denied for the sake of another name, which the event has as its target.
 const ANOTHER_NAME: &str = "another name of the file is denied";
 
+/// Why a question for a name goes through, in the record's words.
+const QUESTION: &str = "a question for a name, which the runner answers";
+
 /// Reads an event. `in_run` says whether a pid is one of the run's.
 pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading<'l> {
     let Some(event_type) = record.text("event_type") else { return Reading::Nothing };
     if let Some(words) = kernel_act(event_type, record, in_run) {
         return Reading::Asked(vec![Asked::Kernel(words)]);
     }
-    let judged = record.text("layer") == Some("lsm");
+    let judged = matches!(record.text("layer"), Some("lsm" | "cgroup-net"));
     if !judged && !passed_hook(event_type, record) {
         return Reading::Nothing;
     }
@@ -70,7 +77,7 @@ pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading
         match reason {
             "unattributed" => {}
             "the run has been ended" => return Reading::Nothing,
-            ANOTHER_NAME => {}
+            ANOTHER_NAME | QUESTION => {}
             reason => return Reading::Asked(vec![Asked::Unjudged(reason)]),
         }
     }
@@ -147,6 +154,11 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
         "net_send" => end(Access::Send, record),
         "net_bind" => end(Access::Bind, record),
         "net_listen" => end(Access::Listen, record),
+        "net_socket" => Some(vec![Asked::End(Access::Connect, End::Other)]),
+        "dns_answer" => {
+            let resolver = record.text("dst_ip")?.parse().ok()?;
+            Some(vec![Asked::Question(record.text("host")?, resolver)])
+        }
         _ => Some(Vec::new()),
     }
 }
@@ -208,16 +220,26 @@ fn end<'l>(access: Access, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>> {
             port: u16::try_from(record.uint(port)?).ok()?,
             protocol: protocol(record.text("proto")),
             names: &[],
-            owner: Owner::Elsewhere,
+            owner: if record.flag("own") == Some(true) { Owner::Run } else { Owner::Elsewhere },
         },
         // Dissolving a connection.
         (None, Some("unspec"), _) => return Some(Vec::new()),
         // Too short to be an address, or none that the record has.
         (None, Some("inet" | "inet6"), _) => return None,
+        // Asking for addresses and routes is open.
+        (None, Some("netlink"), _) if record.text("proto") == Some("route") => return Some(Vec::new()),
         (None, Some("unix"), Some(path)) => path.strip_prefix(b"@").map_or(End::Path(path), End::Abstract),
         _ => End::Other,
     };
-    Some(vec![Asked::End(access, end)])
+    let reaches = matches!(access, Access::Connect | Access::Send);
+    // A question for a name is judged by the name.
+    if reaches && record.text("reason") == Some(QUESTION) {
+        return Some(Vec::new());
+    }
+    Some(vec![match record.text("host").filter(|_| reaches) {
+        Some(host) => Asked::Named(access, end, host),
+        None => Asked::End(access, end),
+    }])
 }
 
 fn protocol(word: Option<&str>) -> Protocol {
@@ -249,6 +271,9 @@ fn kernel_act(
 
 /// Whether a call that no hook judged when it was recorded would have come as far as to the hook.
 fn passed_hook(event_type: &str, record: &Record<'_>) -> bool {
+    if event_type == "net_socket" || event_type == "dns_answer" {
+        return true;
+    }
     let Some(ret) = record.int("ret") else { return false };
     let Ok(errno) = i32::try_from(-ret) else { return false };
     if errno <= 0 {
@@ -256,6 +281,23 @@ fn passed_hook(event_type: &str, record: &Record<'_>) -> bool {
     }
     // Errnos that these calls give before they ask, or both before and after, are not here.
     let behind: &[i32] = match event_type {
+        // unix_find_other() in net/unix/af_unix.c comes before the hooks: nothing is there, or not in this caller's reach.
+        "net_connect" | "net_send" if record.text("family") == Some("unix") => {
+            return ![
+                libc::ENOENT,
+                libc::ENOTDIR,
+                libc::ELOOP,
+                libc::ENAMETOOLONG,
+                libc::EACCES,
+                libc::ECONNREFUSED,
+                libc::EPROTOTYPE,
+                libc::EBADF,
+                libc::ENOTSOCK,
+                libc::EFAULT,
+                libc::EINVAL,
+            ]
+            .contains(&errno);
+        }
         // What is wrong with the descriptor or the address's bytes is noticed before, everything else behind.
         "net_connect" | "net_send" | "net_bind" | "net_listen" => {
             return ![libc::EBADF, libc::ENOTSOCK, libc::EFAULT, libc::EINVAL].contains(&errno);

@@ -3,11 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use policy::{
-    Access, AccessSet, Act, Decision, Digest, Mode, Policy, RuleName, SectionKind, Subject, Verdict, evaluate,
+    Access, AccessSet, Act, Decision, Digest, End, Mode, Policy, Protocol, RuleName, SectionKind, Subject,
+    Verdict, evaluate, questions,
 };
+use sandbox_ebpf::abi::resolver::PORT;
 
 use super::attempt::Asked;
 use crate::event::judge::precedes;
@@ -149,12 +152,18 @@ impl<'p> Court<'p> {
         match *asked {
             Asked::File(accesses, path) => plain(self.at(accesses, path, who)),
             Asked::Run(path) => plain(self.at(Access::Run.into(), path, who)),
-            Asked::End(access, end) => {
-                let act = Act::Network { accesses: access.into(), end };
-                let verdict =
-                    |subject: &Subject<'_>| Ruling::of(&evaluate::judge(self.policy, subject, &act));
-                plain(Arc::new(who.with(verdict)))
+            Asked::End(access, end) => plain(Arc::new(self.end(access, end, who))),
+            Asked::Named(access, end, host) => {
+                let names = [host];
+                let end = match end {
+                    End::Address { address, port, protocol, owner, .. } => {
+                        End::Address { address, port, protocol, owner, names: &names }
+                    }
+                    other => other,
+                };
+                plain(Arc::new(self.end(access, end, who)))
             }
+            Asked::Question(name, resolver) => plain(Arc::new(self.question(name, resolver))),
             Asked::NewName { old, new, swap } => self.new_name((old, new), swap, who),
             Asked::Kernel(words) => {
                 let open = self.policy.settings().kernel_allowed().iter().any(|word| words.contains(word));
@@ -170,6 +179,30 @@ impl<'p> Court<'p> {
                 let because = Some(Arc::from(reason));
                 plain(Arc::new(Ruling { outcome: Outcome::Blocked, rule: None, because }))
             }
+        }
+    }
+
+    fn end(&self, access: Access, end: End<'_>, who: &Arc<Line>) -> Ruling {
+        let act = Act::Network { accesses: access.into(), end };
+        who.with(|subject: &Subject<'_>| Ruling::of(&evaluate::judge(self.policy, subject, &act)))
+    }
+
+    /// Whether a name may be asked for.
+    fn question(&self, name: &str, resolver: IpAddr) -> Ruling {
+        match questions::ask(std::iter::once(self.policy), name, (resolver, PORT), Protocol::Udp) {
+            questions::Asked::Allowed { rule } => {
+                Ruling { outcome: Outcome::Allowed, rule: rule.cloned(), because: None }
+            }
+            questions::Asked::Refused { rule, because } => Ruling {
+                outcome: Outcome::Blocked,
+                rule: Some(rule.clone()),
+                because: because.map(Arc::from),
+            },
+            questions::Asked::Malformed => Ruling {
+                outcome: Outcome::Blocked,
+                rule: None,
+                because: Some(Arc::from("no host has such a name")),
+            },
         }
     }
 
@@ -260,10 +293,8 @@ pub fn blind_spots(policy: &Policy) -> Vec<String> {
             rule.name()
         ));
     }
-    let named = policy.network().rules().iter();
-    for rule in named.filter(|rule| rule.objects().iter().chain(rule.except()).any(|to| to.is_host())) {
-        notes
-            .push(format!("rule {} names hosts, which records do not: no attempt matches them", rule.name()));
+    if policy.names_hosts() {
+        notes.push("names of addresses are known where the record has questions for them".to_owned());
     }
     let closes_load =
         |kind: Decision, accesses: AccessSet| kind != Decision::Allow && accesses.contains(Access::Load);

@@ -25,6 +25,9 @@ enum Object {
     /// A new name for what is here.
     NewName(Vec<u8>),
     Address(std::net::IpAddr, u16, Protocol),
+    /// A port of a name.
+    Named(String, u16, Protocol),
+    Question(String),
     Socket(Vec<u8>),
     Abstract(Vec<u8>),
     Family,
@@ -42,9 +45,17 @@ impl Object {
             Asked::End(_, End::Address { address, port, protocol, .. }) => {
                 Self::Address(address, port, protocol)
             }
-            Asked::End(_, End::Path(path)) => Self::Socket(path.to_vec()),
-            Asked::End(_, End::Abstract(name)) => Self::Abstract(name.to_vec()),
-            Asked::End(_, End::Other) => Self::Family,
+            Asked::Named(_, End::Address { port, protocol, .. }, host) => {
+                Self::Named(host.to_owned(), port, protocol)
+            }
+            Asked::Question(name, _) => Self::Question(name.to_owned()),
+            Asked::Named(_, End::Path(path), _) | Asked::End(_, End::Path(path)) => {
+                Self::Socket(path.to_vec())
+            }
+            Asked::Named(_, End::Abstract(name), _) | Asked::End(_, End::Abstract(name)) => {
+                Self::Abstract(name.to_vec())
+            }
+            Asked::Named(_, End::Other, _) | Asked::End(_, End::Other) => Self::Family,
             Asked::Kernel(words) => Self::Kernel(words),
             Asked::Unjudged(_) => Self::Nothing,
         }
@@ -57,19 +68,26 @@ impl Object {
             Self::NewName(path) => format!("{} (by another name)", safe(path)),
             Self::Address(address, port, protocol) => {
                 let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
-                let suffix = match protocol {
-                    Protocol::Tcp => "/tcp",
-                    Protocol::Udp => "/udp",
-                    Protocol::Other => "",
-                };
-                format!("{host}:{port}{suffix}")
+                format!("{host}:{port}{}", suffix(*protocol))
             }
+            Self::Named(host, port, protocol) => {
+                format!("{}:{port}{}", safe(host.as_bytes()), suffix(*protocol))
+            }
+            Self::Question(name) => format!("the name {}", safe(name.as_bytes())),
             Self::Socket(path) => format!("unix:{}", safe(path)),
             Self::Abstract(name) => format!("unix:@{}", safe(name)),
             Self::Family => "a socket of another family".to_owned(),
             Self::Kernel(words) => words.first().copied().unwrap_or_default().to_owned(),
             Self::Nothing => "what could not be judged".to_owned(),
         }
+    }
+}
+
+fn suffix(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "/tcp",
+        Protocol::Udp => "/udp",
+        Protocol::Other => "",
     }
 }
 
@@ -102,6 +120,8 @@ struct Pile {
     /// Who tried it, each once: the suggestion is made for all of them.
     who: Vec<Arc<Line>>,
     owner: policy::Owner,
+    /// Of a name, one of its addresses.
+    address: Option<std::net::IpAddr>,
     programs: Vec<String>,
 }
 
@@ -118,13 +138,14 @@ impl Groups {
         let accesses = match judged.about {
             Asked::File(accesses, _) => *accesses,
             Asked::Run(_) => Access::Run.into(),
-            Asked::End(access, _) => (*access).into(),
+            Asked::End(access, _) | Asked::Named(access, ..) => (*access).into(),
             Asked::NewName { .. } => judged.gained,
-            Asked::Kernel(_) | Asked::Unjudged(_) => AccessSet::EMPTY,
+            Asked::Kernel(_) | Asked::Unjudged(_) | Asked::Question(..) => AccessSet::EMPTY,
         };
-        let owner = match judged.about {
-            Asked::End(_, End::Address { owner, .. }) => *owner,
-            _ => policy::Owner::Elsewhere,
+        let (owner, address) = match judged.about {
+            Asked::End(_, End::Address { owner, address, .. })
+            | Asked::Named(_, End::Address { owner, address, .. }, _) => (*owner, Some(*address)),
+            _ => (policy::Owner::Elsewhere, None),
         };
         let key = (*outcome, rule.clone(), Object::of(judged.about));
         let pile = self.piles.entry(key).or_insert_with(|| Pile {
@@ -133,6 +154,7 @@ impl Groups {
             because: because.as_deref().map(str::to_owned),
             who: Vec::new(),
             owner,
+            address,
             programs: Vec::new(),
         });
         // One more than are looked at says that there are too many.
@@ -229,6 +251,10 @@ fn suggestion(
 ) -> Result<Suggestion, String> {
     let accesses = pile.accesses;
     let end = |end| Act::Network { accesses, end };
+    let names = match object {
+        Object::Named(host, ..) => vec![host.as_str()],
+        _ => Vec::new(),
+    };
     let act = match object {
         Object::File(path) => Act::File { accesses, path },
         Object::Run(path) => Act::Exec { path, sha256: Some(&Digest::UNNAMED) },
@@ -239,6 +265,12 @@ fn suggestion(
             names: &[],
             owner: pile.owner,
         }),
+        Object::Named(_, port, protocol) => {
+            let Some(address) = pile.address else { return Err("its address is not known".to_owned()) };
+            let (port, protocol) = (*port, *protocol);
+            end(End::Address { address, port, protocol, names: &names, owner: pile.owner })
+        }
+        Object::Question(name) => return suggester.question(name).map_err(|why| why.to_string()),
         Object::Socket(path) => end(End::Path(path)),
         Object::Abstract(name) => end(End::Abstract(name)),
         Object::Family => end(End::Other),

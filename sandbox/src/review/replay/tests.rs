@@ -272,7 +272,27 @@ fn calls_that_failed_behind_the_hook_count_and_others_do_not() {
         line(EventType::NetConnect, 1, &end, ret)
     };
     let errno = |errno: i32| -i64::from(errno);
+    let unix = |ret| {
+        let end = [(Key::Family, "unix"), (Key::Path, "/run/nscd/socket"), (Key::Proto, "stream")];
+        line(EventType::NetConnect, 1, &end, ret)
+    };
+    let netlink = |proto| line(EventType::NetSend, 1, &[(Key::Family, "netlink"), (Key::Proto, proto)], 20);
+    let question = [
+        (Key::Family, "inet"),
+        (Key::DstIp, "10.0.0.53"),
+        (Key::DstPort, "53"),
+        (Key::Proto, "udp"),
+        (Key::Layer, "cgroup-net"),
+        (Key::Reason, "a question for a name, which the runner answers"),
+    ];
     for (event, counts) in [
+        (unix(0), true),
+        (unix(errno(libc::EAGAIN)), true),
+        (unix(errno(libc::ENOENT)), false),
+        (unix(errno(libc::ECONNREFUSED)), false),
+        (netlink("kobject_uevent"), true),
+        (netlink("route"), false),
+        (line(EventType::NetConnect, 1, &question, 0), false),
         (connect(errno(libc::ECONNREFUSED)), true),
         (connect(errno(libc::EINPROGRESS)), true),
         (connect(errno(libc::EBADF)), false),

@@ -29,6 +29,9 @@ fn attempt(attempt: &Attempt) -> Option<Result<(), Errno>> {
     if let Some(address) = std::str::from_utf8(&first).ok().and_then(|text| text.parse().ok()) {
         return net::attempt(&attempt.word, address);
     }
+    if attempt.word.starts_with("unix-") {
+        return net::other(&attempt.word, std::str::from_utf8(&first).ok()?);
+    }
     let (first, second) = (CString::new(first).ok()?, CString::new(second).ok()?);
     Some(match attempt.word.as_str() {
         "read" => raw::open(&first, libc::O_RDONLY).map(drop),

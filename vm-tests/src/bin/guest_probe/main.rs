@@ -33,7 +33,10 @@ attempts
   run=PATH                               fork and execve
   load=PATH                              open, and map as code
   connect-tcp=ADDR:PORT  connect-mptcp=  connect-udp=  fastopen=  udp=  udp-msg=
-  udp-unspec=  udp6-v4=                  see net.rs
+  udp-unspec=  udp6-v4=  bind-tcp=  bind-udp=  listen=  serve=  serve-udp=  own-gone=  talk=
+  unix-stream=NAME  unix-seqpacket=  unix-datagram=  unix-connect-datagram=  unix-bind=  unix-serve=
+  unix-relative=DIR,NAME  unix-pair  socket=FAMILY,TYPE,PROTOCOL
+                                         see net.rs
   race-read=PATH                         see race.rs
   uring-read=PATH  uring-connect=ADDR:PORT
                                          the same by a worker of io_uring
@@ -148,6 +151,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
             .or_else(|| attributes::attempt(word, &path))
             .or_else(|| acts::attempt(word, &path))
             .or_else(|| origins::attempt(word, &path))
+            .or_else(|| net::other(word, object))
         {
             Some(result) => result,
             None => return net::attempt(word, object.parse().ok()?),

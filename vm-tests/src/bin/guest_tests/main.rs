@@ -12,11 +12,15 @@ mod code;
 mod denials;
 mod doctor;
 mod ends;
+mod lab;
 mod log;
 mod membership;
+mod module;
 mod names;
+mod network;
 mod oracle;
 mod origins;
+mod packages;
 mod peers;
 mod process;
 mod races;
@@ -42,6 +46,7 @@ pub const WORK: &str = "/tmp/trial";
 const SUITES: &[(&str, &[Trial])] = &[
     ("denials", denials::TRIALS),
     ("names", names::TRIALS),
+    ("network", network::TRIALS),
     ("attributes", attributes::TRIALS),
     ("acts", acts::TRIALS),
     ("why", why::TRIALS),
@@ -58,6 +63,8 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("membership", membership::TRIALS),
     ("replay", replay::TRIALS),
     ("ends", ends::TRIALS),
+    ("lab", lab::TRIALS),
+    ("packages", packages::TRIALS),
     ("without-lsm", doctor::WITHOUT_LSM),
     ("with-lsm-again", doctor::WITH_LSM_AGAIN),
 ];

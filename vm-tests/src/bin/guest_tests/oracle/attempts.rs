@@ -64,6 +64,8 @@ pub enum Call {
     Move,
     /// A step of the probe's on an address.
     Network(&'static str, IpAddr, u16),
+    /// One on a unix socket: one of [`SOCKETS`].
+    Unix(&'static str, &'static str),
 }
 
 /// Calls on files that leave everything as it is, so that several runs can make them at the same time.
@@ -88,7 +90,8 @@ const PASSING: [Call; 14] = [
 ];
 
 /// Steps on addresses, and whether they take IPv6 ones.
-const NETWORK: [(&str, bool); 9] = [
+const NETWORK: [(&str, bool); 10] = [
+    ("bind-udp", true),
     ("connect-tcp", true),
     ("connect-mptcp", true),
     ("connect-udp", true),
@@ -98,6 +101,22 @@ const NETWORK: [(&str, bool); 9] = [
     ("udp-msg", true),
     ("udp-unspec", false),
     ("udp6-v4", false),
+];
+
+/// Steps on unix sockets.
+const UNIX: [&str; 2] = ["unix-stream", "unix-datagram"];
+
+/// Unix sockets that are tried, as the probe calls them. Somebody is there, for both kinds: a datagram's has another
+/// ending.
+pub const SOCKETS: [&str; 8] = [
+    "/tmp/oracle-sockets/sock",
+    "/tmp/oracle-sockets/a/sock",
+    "/tmp/oracle-sockets/ab/sock",
+    "/tmp/oracle-sockets/a/b/sock",
+    "/tmp/oracle-sockets/b/stop",
+    "@oracle",
+    "@oracle-a",
+    "@oracle-a/b",
 ];
 
 /// One attempt.
@@ -134,7 +153,7 @@ impl Call {
             Call::Link => "link",
             Call::Rename | Call::Replace | Call::Move => "rename",
             Call::Exchange => "exchange",
-            Call::Network(word, _, _) => word,
+            Call::Network(word, ..) | Call::Unix(word, _) => word,
         }
     }
 
@@ -150,9 +169,14 @@ impl Call {
             Call::Link | Call::Rename => (Need::OwnFile, Some(Need::Nothing)),
             Call::Replace | Call::Exchange => (Need::OwnFile, Some(Need::OwnFile)),
             Call::Move => (Need::OwnTree, Some(Need::Nothing)),
-            Call::Network(..) => (Need::Nothing, None),
+            Call::Network(..) | Call::Unix(..) => (Need::Nothing, None),
         }
     }
+}
+
+/// What the name of a socket ends in, by the step that is for it.
+pub fn ending(word: &str) -> &'static str {
+    if word == "unix-datagram" { "-d" } else { "-s" }
 }
 
 impl Attempt {
@@ -196,9 +220,15 @@ impl Plan {
         plan
     }
 
-    /// Adds so many attempts on addresses.
+    /// Adds so many attempts on addresses and unix sockets.
     pub fn speak(&mut self, random: &mut Random, count: usize) {
         for _ in 0..count {
+            if random.percent(20) {
+                let (word, socket) = (random.pick(&UNIX), random.pick(&SOCKETS));
+                let name = format!("{socket}{}", ending(word)).into_bytes();
+                self.push(random, Call::Unix(word, socket), [Vec::new(), Vec::new()], [name, Vec::new()]);
+                continue;
+            }
             let (word, takes_v6) = random.pick(&NETWORK);
             let of_family = |address: &&str| takes_v6 || !address.contains(':');
             let addresses: Vec<&str> = ADDRESSES.into_iter().filter(of_family).collect();

@@ -250,7 +250,10 @@ impl Case {
                 }
             }
         }
-        ensure!(wrong.is_empty(), "{} answers differ\n{}", wrong.len(), wrong.join("\n"));
+        if !wrong.is_empty() {
+            let told = record::unruled(&finished.log()?)?;
+            bail!("{} answers differ\n{}\ndenied by no rule:\n{told}", wrong.len(), wrong.join("\n"));
+        }
         record::compare(&finished.log()?, &lines)?;
         finished.expect_verdict(0)?;
         Ok(answers.into_iter().filter_map(|results| results.last().copied()).collect())

@@ -15,7 +15,7 @@
 //! The record names the rule that denies; of several the first by name, and a default where no rule does. What is
 //! allowed is told with the rule that allows in the same way, what something on trial would deny with that.
 
-use super::attempts::{ACTORS, Attempt, Call};
+use super::attempts::{ACTORS, Attempt, Call, ending};
 use super::tree::{IN_OWN_TREE, contents, digest};
 use policy::{
     Access, AccessSet, Act, Decision, Digest, End, Mode, Owner, Policy, Protocol, RuleName, SectionKind,
@@ -115,11 +115,22 @@ impl<'a> Model<'a> {
         let (access, protocol) = match word {
             "connect-tcp" | "connect-mptcp" | "fastopen" => (Access::Connect, Protocol::Tcp),
             "connect-udp" | "connect-udplite" => (Access::Connect, Protocol::Udp),
+            "bind-udp" => (Access::Bind, Protocol::Udp),
             _ => (Access::Send, Protocol::Udp),
         };
         let end = End::Address { address, port, protocol, names: &[], owner: Owner::Elsewhere };
         let act = Act::Network { accesses: access.into(), end };
         evaluate::judge(self.policy, &self.subject, &act).into()
+    }
+
+    /// Reaching a unix socket of this name.
+    fn unix(&self, word: &str, name: &str) -> Ruling {
+        let end = match name.strip_prefix('@') {
+            Some(name) => End::Abstract(name.as_bytes()),
+            None => End::Path(name.as_bytes()),
+        };
+        let access = if word == "unix-stream" { Access::Connect } else { Access::Send };
+        evaluate::judge(self.policy, &self.subject, &Act::Network { accesses: access.into(), end }).into()
     }
 
     /// What must become of an attempt.
@@ -163,17 +174,30 @@ impl<'a> Model<'a> {
             }
             Call::Network(word, address, port) => {
                 let connects = word.starts_with("connect") || word == "fastopen";
-                let event = if connects { "net_connect" } else { "net_send" };
+                let event = match word {
+                    "bind-udp" => "net_bind",
+                    _ if connects => "net_connect",
+                    _ => "net_send",
+                };
                 vec![(event, self.network(word, address, port))]
             }
+            Call::Unix(word, socket) => {
+                let event = if word == "unix-stream" { "net_connect" } else { "net_send" };
+                vec![(event, self.unix(word, &format!("{socket}{}", ending(word))))]
+            }
         };
-        let errno = if matches!(attempt.call, Call::Network(..)) { libc::EPERM } else { libc::EACCES };
+        let errno = if matches!(attempt.call, Call::Network(..) | Call::Unix(..)) {
+            libc::EPERM
+        } else {
+            libc::EACCES
+        };
         let denied = parts.iter().position(|(_, ruling)| ruling.denied);
         let result = if denied.is_some() { -errno } else { 0 };
         let objects = match attempt.call {
             Call::Network(_, address, port) => {
                 [format!("{} {port}", address.to_canonical()).into_bytes(), Vec::new()]
             }
+            Call::Unix(..) => [attempt.names[0].clone(), Vec::new()],
             _ => attempt.objects.clone(),
         };
         let happened = parts.into_iter().take(denied.map_or(usize::MAX, |at| at + 1));

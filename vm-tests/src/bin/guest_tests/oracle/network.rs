@@ -1,11 +1,36 @@
-//! Addresses to talk to, and somebody who listens on them.
+//! Addresses and unix sockets to talk to, and somebody who listens on them.
 
-use super::attempts::{ADDRESSES, Attempt, Call, PORTS};
+use super::attempts::{ADDRESSES, Attempt, Call, PORTS, SOCKETS, ending};
 use anyhow::{Context, Result, ensure};
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::path::Path;
+
+/// Has somebody at each unix socket, for as long as the boot lasts, who takes whatever comes: a queue holds ten datagrams.
+fn serve_sockets() -> Result<()> {
+    for socket in SOCKETS {
+        let [stream, datagram] =
+            ["unix-stream", "unix-datagram"].map(|word| format!("{socket}{}", ending(word)));
+        let listener = UnixListener::bind_addr(&local(&stream)?).context(stream)?;
+        let receiver = UnixDatagram::bind_addr(&local(&datagram)?).context(datagram)?;
+        std::thread::spawn(move || while listener.accept().is_ok() {});
+        std::thread::spawn(move || while receiver.recv(&mut [0; 64]).is_ok() {});
+    }
+    Ok(())
+}
+
+/// The address of a socket as the probe calls it.
+fn local(name: &str) -> Result<SocketAddr> {
+    if let Some(name) = name.strip_prefix('@') {
+        return Ok(SocketAddr::from_abstract_name(name)?);
+    }
+    std::fs::create_dir_all(Path::new(name).parent().context("no directory")?)?;
+    Ok(SocketAddr::from_pathname(name)?)
+}
 
 /// Connections that wait at one listener: more than one run makes.
 const BACKLOG: libc::c_int = 4096;
@@ -34,6 +59,7 @@ impl Listeners {
                 _ => {}
             }
         }
+        serve_sockets()?;
         let listen = |port: u16| -> Result<TcpListener> {
             let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
                 .with_context(|| format!("cannot listen on port {port}"))?;

@@ -19,7 +19,7 @@ pub struct Parts {
 pub const HELD: Parts = Parts { subjects: true, contents: true };
 
 const FILES: [&str; 6] = ["read", "write", "create", "delete", "attributes", "load"];
-const NETWORK: [&str; 2] = ["connect", "send"];
+const NETWORK: [&str; 3] = ["connect", "send", "bind"];
 
 /// Patterns about those who act.
 const ACTORS: [&str; 6] =
@@ -49,7 +49,7 @@ pub fn generate(random: &mut Random, name: &str, regions: &[Vec<u8>], plan: &Pla
         ("run".to_owned(), about(random, rule))
     });
     let rules = random.between(4, 16);
-    section(random, &mut text, "network", "allow: [bind, listen], to: [any]", rules, |random, _| {
+    section(random, &mut text, "network", "allow: [listen], to: [any]", rules, |random, _| {
         let mut about = format!("to: [{}]", list(random, target));
         if random.percent(25) {
             let _ = write!(about, ", except: [{}]", list(random, target));
@@ -184,6 +184,22 @@ fn escape(path: &[u8]) -> String {
 
 /// What a network rule is about, from few prefixes that lie in each other.
 fn target(random: &mut Random) -> String {
+    if random.percent(25) {
+        let socket = random.pick(&[
+            "/**",
+            "/tmp/oracle-sockets/**",
+            "/tmp/oracle-sockets/*",
+            "/tmp/oracle-sockets/a/**",
+            "/tmp/oracle-sockets/{a,b}/*",
+            "/tmp/oracle-sockets/**/sock-d",
+            "/tmp/oracle-sockets/a*/*-s",
+            "@**",
+            "@oracle-*",
+            "@oracle-a/b-d",
+            "@oracle-a-s",
+        ]);
+        return format!("unix:{socket}");
+    }
     let host = random.pick(&[
         "any",
         "localhost",

@@ -8,7 +8,7 @@ use audit_verify::canonical::Record;
 use std::collections::BTreeMap;
 
 /// Events of calls on paths and addresses.
-const EVENTS: [&str; 15] = [
+const EVENTS: [&str; 16] = [
     "file_open",
     "file_create",
     "file_load",
@@ -22,6 +22,7 @@ const EVENTS: [&str; 15] = [
     "dir_create",
     "dir_delete",
     "exec",
+    "net_bind",
     "net_connect",
     "net_send",
 ];
@@ -61,6 +62,16 @@ pub fn compare(log: &Log, expected: &[Line]) -> Result<()> {
     )
 }
 
+/// What was denied for another reason than a rule, and what the log says of what was lost.
+pub fn unruled(log: &Log) -> Result<String> {
+    let events = log.events()?;
+    let denied = events
+        .iter()
+        .filter(|event| text(event, "action") == "BLOCKED" && text(event, "policy_rule").is_empty());
+    let end = events.iter().filter(|event| text(event, "event_type") == "run_end");
+    Ok(denied.chain(end).map(show).collect::<Vec<_>>().join("\n"))
+}
+
 fn describe(line: &Line, count: i64) -> String {
     let Line { event, objects: [one, two], action, rule, ret } = line;
     let shorten = |object: &[u8]| {
@@ -77,6 +88,11 @@ fn line(event: &Record<'_>) -> Option<Line> {
     let ret = event.int("ret").unwrap_or(0).min(0);
     let bytes = |key| event.bytes(key).unwrap_or_default().to_vec();
     let objects = match event_type {
+        "net_connect" | "net_send" if event.bytes("path").is_some() => [bytes("path"), Vec::new()],
+        "net_bind" => {
+            let port = event.uint("src_port").unwrap_or_default();
+            [format!("{} {port}", text(event, "src_ip")).into_bytes(), Vec::new()]
+        }
         "net_connect" | "net_send" => {
             let port = event.uint("dst_port").unwrap_or_default();
             [format!("{} {port}", text(event, "dst_ip")).into_bytes(), Vec::new()]

@@ -1,0 +1,138 @@
+//! Verdicts on the ends of network accesses.
+
+use std::net::IpAddr;
+
+use policy::{Access, AccessSet, Act, Decision, End, Mode, Owner, Policies, Policy, Protocol};
+use sandbox_ebpf::abi::{policy::net_access, resolver::PORT};
+
+use super::{Court, Event, EventType, Judge, Key, Value, bytes, law::Said, name};
+use crate::event::{
+    Action,
+    decode::{Facts, Unix, address::ROUTE},
+};
+
+/// Why a question for a name goes through that no rule on addresses allows.
+const QUESTION: &[u8] = b"a question for a name, which the runner answers";
+
+/// Who knows names of addresses.
+pub trait Names: std::fmt::Debug + Send {
+    /// The names by which the run knew the address at that time (CLOCK_MONOTONIC, nanoseconds), the latest first.
+    fn at(&self, address: IpAddr, mono_ns: u64) -> Vec<String>;
+
+    /// Whether it is a resolver of the machine's.
+    fn is_resolver(&self, address: IpAddr) -> bool;
+}
+
+impl Judge {
+    /// By which names the other end is known; an event tells the latest.
+    pub(super) fn names_of(&self, event: &mut Event, facts: &Facts) -> Vec<String> {
+        let outgoing = matches!(
+            event.event_type,
+            EventType::NetConnect | EventType::NetSend | EventType::NetClose | EventType::NetName
+        );
+        let Some(IpKnown(address)) = outgoing.then(|| known_address(event, facts)).flatten() else {
+            return Vec::new();
+        };
+        let Some(names) = &self.names else { return Vec::new() };
+        let names = names.at(address, event.mono_ns);
+        if let Some(latest) = names.first() {
+            event.set(Key::Host, Value::Bytes(latest.as_bytes().to_vec()));
+        }
+        names
+    }
+}
+
+/// Whether something goes to a resolver of the machine's, for which the runner would stand in where these policies are
+/// enforced.
+pub(super) fn asks(names: Option<&dyn Names>, policies: &Policies, facts: &Facts) -> bool {
+    let resolver = |(address, port): (IpAddr, u16)| {
+        port == PORT && names.is_some_and(|names| names.is_resolver(address))
+    };
+    let outgoing = facts.net_access & (net_access::CONNECT | net_access::SEND) != 0;
+    outgoing && facts.end.is_some_and(resolver) && policies.iter().any(Policy::names_hosts)
+}
+
+/// An address that an event names.
+struct IpKnown(IpAddr);
+
+fn known_address(event: &Event, facts: &Facts) -> Option<IpKnown> {
+    let of_event = || std::str::from_utf8(bytes(event, Key::DstIp)?).ok()?.parse().ok();
+    facts.end.map(|(address, _)| address).or_else(of_event).map(IpKnown)
+}
+
+impl Court<'_> {
+    /// Accesses to an end. Families that no rule can name follow the section's default, as in the hooks.
+    pub(super) fn network(&self, event: &mut Event, facts: &Facts) -> Option<Said> {
+        let accesses = AccessSet::from_net_bits(facts.net_access);
+        if facts.resolver && event.action != Action::Blocked {
+            event.set(Key::Reason, Value::Bytes(QUESTION.to_vec()));
+            return Some(Said::OWN);
+        }
+        if event.event_type == EventType::NetSocket {
+            return self.policies.iter().map(unnamed_family).reduce(Said::and);
+        }
+        if event.event_type == EventType::NetName && !facts.named {
+            // What names nobody is open as the address is.
+            return Some(Said::OWN);
+        }
+        if let Some((address, port)) = facts.end {
+            let protocol = Protocol::from_abi(facts.proto);
+            let owner = if facts.own { Owner::Run } else { Owner::Elsewhere };
+            let named = bytes(event, Key::Sni).filter(|_| facts.named);
+            let named = named.and_then(|name| std::str::from_utf8(name).ok());
+            let names = named.as_ref().map_or(self.names, std::slice::from_ref);
+            let end = End::Address { address, port, protocol, names, owner };
+            return Some(self.ask(&Act::Network { accesses, end }));
+        }
+        if let Some(unix) = facts.unix {
+            return self.unix(bytes(event, Key::Path)?, unix, accesses);
+        }
+        match bytes(event, Key::Family) {
+            // Dissolving a connection.
+            Some(b"unspec") => Some(Said::OWN),
+            Some(b"netlink") if bytes(event, Key::Proto) == Some(ROUTE.as_bytes()) => Some(Said::OWN),
+            // Too short to be an address, or none that the record has; and sockets without a name.
+            Some(b"inet" | b"inet6" | b"unix") => None,
+            _ => self.policies.iter().map(unnamed_family).reduce(Said::and),
+        }
+    }
+
+    /// Accesses to a unix socket. What is connected or sent to may not be what a rule on files keeps from being read.
+    fn unix(&self, path: &[u8], unix: Unix, accesses: AccessSet) -> Option<Said> {
+        let end = match unix {
+            Unix::Path => End::Path(path),
+            Unix::Abstract => End::Abstract(path.strip_prefix(b"@").unwrap_or(path)),
+        };
+        let said = self.ask(&Act::Network { accesses, end });
+        let reaches = accesses.contains(Access::Connect) || accesses.contains(Access::Send);
+        if unix == Unix::Abstract || !reaches {
+            return Some(said);
+        }
+        let file = self.ask(&Act::File { accesses: Access::Read.into(), path });
+        let by_rule = file.decision != Decision::Allow || file.on_trial;
+        let by_rule = by_rule && file.rule.as_ref().is_some_and(|rule| !rule.is_default());
+        Some(if by_rule { said.and(file) } else { said })
+    }
+
+    /// Judges what a hook let pass that knew neither names nor listeners of the run.
+    pub(super) fn judge_again(&mut self, event: &mut Event, facts: &Facts) {
+        let Some(said) = self.network(event, facts) else { return };
+        event.action = match said.decision {
+            Decision::Allow if !said.on_trial => Action::Allowed,
+            _ => Action::WouldBlock,
+        };
+        name(event, &said);
+    }
+}
+
+/// What a policy says about a family that no rule can name.
+fn unnamed_family(policy: &Policy) -> Said {
+    let section = policy.network();
+    let rule = Some(section.default_name().clone());
+    let decision = match policy.mode() {
+        Mode::Enforce => section.default(),
+        Mode::Audit => Decision::Allow,
+    };
+    let on_trial = decision != section.default();
+    Said { decision, rule, because: None, on_trial }
+}

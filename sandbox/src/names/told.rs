@@ -1,0 +1,98 @@
+//! Questions and their answers as events.
+
+use std::fmt::Write as _;
+
+use ::names::{Refused, Told, Transport};
+use sandbox_ebpf::abi::resolver::PORT;
+
+use crate::event::{Action, Event, EventType, Key, ProcId, Value};
+use crate::record::time;
+
+/// A question with what became of it, and when.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the stub tells.
+    pub told: Told,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub mono_ns: u64,
+    /// Nanoseconds since 1970.
+    pub wall_ns: i64,
+    /// It was only heard, and blocked by nobody.
+    pub watched: bool,
+}
+
+impl Answer {
+    /// One of this moment.
+    pub fn now(told: Told) -> Self {
+        Self { told, mono_ns: time::mono_now_ns(), wall_ns: time::wall_now_ns(), watched: false }
+    }
+
+    /// Protocol and port of the socket that asked.
+    pub fn asker(&self) -> (&'static str, u16) {
+        let protocol = match self.told.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        (protocol, self.told.client_port)
+    }
+}
+
+/// The event; `process` asked, where that is known.
+pub fn event(answer: Answer, process: ProcId) -> Event {
+    let asker = answer.asker();
+    let Answer { told, mono_ns, wall_ns, watched } = answer;
+    let text = |text: String| Value::Bytes(text.into_bytes());
+    let mut details = vec![
+        (Key::DstIp, text(told.resolver.to_string())),
+        (Key::DstPort, Value::Int(PORT.into())),
+        (Key::Proto, text(asker.0.to_owned())),
+        (Key::SrcPort, Value::Int(asker.1.into())),
+        (Key::Rcode, text(told.rcode.to_string())),
+    ];
+    if let Some(asked) = told.asked {
+        details.push((Key::Host, text(asked.name)));
+        details.push((Key::Question, text(asked.kind.to_string())));
+    }
+    if !told.answers.is_empty() {
+        let answers = told.answers.iter().map(|address| address.to_string().into_bytes());
+        details.push((Key::Answers, Value::List(answers.collect())));
+    }
+    if let Some(target) = told.aliases.last() {
+        details.push((Key::Target, text(target.clone())));
+    }
+    if let Some(ttl) = told.ttl {
+        details.push((Key::Ttl, Value::Int(ttl.into())));
+    }
+    let (action, rule, because, mut reason) = match told.refused {
+        None => (Action::Allowed, told.rule, None, String::new()),
+        Some(Refused::Rule { rule, because }) => (Action::Blocked, Some(rule), because, String::new()),
+        Some(Refused::NotAHostName) => {
+            (Action::Blocked, None, None, "the name has bytes that host names do not have".to_owned())
+        }
+    };
+    for (address, why) in &told.refused_addresses {
+        let before = if reason.is_empty() { "" } else { "; " };
+        // Writing to a String does not fail.
+        let _ = write!(reason, "{before}{address} is not opened: {why}");
+    }
+    if let Some(error) = &told.error {
+        let before = if reason.is_empty() { "" } else { "; " };
+        let _ = write!(reason, "{before}cannot {error}");
+    }
+    let action = match (watched, action, &rule) {
+        (false, action, _) => action,
+        // Without a policy there is no rule, and nothing refused.
+        (true, Action::Blocked, _) => Action::WouldBlock,
+        (true, _, None) => Action::Observed,
+        (true, action, Some(_)) => action,
+    };
+    if !watched {
+        details.push((Key::Layer, text("cgroup-net".to_owned())));
+    }
+    details.extend(rule.map(|rule| (Key::PolicyRule, text(rule))));
+    details.extend(because.map(|because| (Key::Because, text(because))));
+    if !reason.is_empty() {
+        details.push((Key::Reason, text(reason)));
+    }
+    Event { event_type: EventType::DnsAnswer, action, wall_ns, mono_ns, kseq: 0, process, details }
+}
