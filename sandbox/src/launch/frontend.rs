@@ -1,8 +1,9 @@
 //! The front-end: the process that the user's shell knows.
 //!
 //! It waits for the command as a shell's child would want it (stops with it, goes on with it, passes on what
-//! others send), tells the collector when the command has ended, and waits for the summary and then for the collector's
-//! end: when the front-end is gone the whole record is there, its index too. It records nothing. One thread, one poll;
+//! others send), tells the collector when the command has ended, and waits for the summary and then for the word that the
+//! record is complete: when the front-end is gone the whole record is there, its index too. The collector's process may
+//! go on for some seconds, while the kernel takes off its programs. The front-end records nothing. One thread, one poll;
 //! every wait also ends when the other side does.
 
 use std::io;
@@ -96,6 +97,8 @@ enum Collector {
     Stopped,
     /// Ended; with how, once it has been waited for.
     Gone(Option<CommandStatus>),
+    /// Nothing is to be written any more.
+    Done,
     /// The log is finished; the user does not want to wait for what is made from it.
     LeftAlone,
 }
@@ -232,6 +235,7 @@ impl FrontEnd<'_> {
                 Ok(Received::Message(FromCollector::Summary(summary), _)) => {
                     self.summarised(summary);
                 }
+                Ok(Received::Message(FromCollector::Complete, _)) => self.collector = Collector::Done,
                 Ok(Received::Closed) => return self.collector_gone(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
@@ -327,6 +331,7 @@ impl FrontEnd<'_> {
         let status = self.status?;
         let (ended, indexed) = match self.collector {
             Collector::Gone(ended) => (ended, ended.is_none_or(|ended| ended == CommandStatus::Exited(0))),
+            Collector::Done => (None, true),
             Collector::LeftAlone => (None, false),
             Collector::Alive | Collector::Stopped => return None,
         };

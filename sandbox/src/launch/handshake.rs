@@ -45,6 +45,8 @@ pub enum FromCollector {
     },
     /// The record is finished, one way or the other.
     Summary(Summary),
+    /// And so is what is made from it: nothing of the run's is written any more.
+    Complete,
 }
 
 /// What the front-end says when a run is over.

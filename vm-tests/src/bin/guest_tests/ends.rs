@@ -17,6 +17,7 @@ pub const TRIALS: &[Trial] = &[
     ("audited, front-end killed", || audited(Part::FrontEnd)),
     ("audited, collector killed", || audited(Part::Collector)),
     ("audited, guardian killed", || audited(Part::Guardian)),
+    ("nothing stays in the kernel", nothing_stays),
 ];
 
 /// What architecture.md promises.
@@ -184,4 +185,48 @@ fn audited(part: Part) -> Result<()> {
         Part::Collector | Part::Guardian => finished.expect_code(7)?,
     }
     finished.expect_verdict(2)
+}
+
+/// A command that has ended is not kept waiting for the kernel, which takes its time to take a hook off: it goes on after
+/// the runner's end, but to an end. Nobody else in the guest attaches anything.
+fn nothing_stays() -> Result<()> {
+    until("runs of before are gone", GONE, || Ok(links()? == 0))?;
+    let policy = write("ends.yaml", POLICY)?;
+    let go = Path::new(WORK).join("nothing-stays.go");
+    let wait = format!("wait={}", go.display());
+    let run = run::start("nothing-stays", &["--enforce", &policy, "--require", "lsm"], &[&wait])?;
+    let run = run.once("its hooks are attached", || Ok(links()? > 40))?;
+    std::fs::write(&go, "")?;
+    let finished = run.finish()?;
+    finished.expect_code(0)?;
+    finished.expect_verdict(0)?;
+    until("the run's programs are gone", GONE, || Ok(links()? == 0))
+}
+
+/// How long the kernel may take: a tenth of a second for each hook, and this is an emulator.
+const GONE: Duration = Duration::from_secs(60);
+
+/// How many BPF programs are attached by links (BPF_LINK_GET_NEXT_ID, bpf(2)).
+fn links() -> Result<u32> {
+    const BPF_LINK_GET_NEXT_ID: libc::c_long = 31;
+    // start_id, next_id, open_flags.
+    let mut attribute = [0u32; 3];
+    for count in 0.. {
+        // SAFETY: the attribute is as long as is said, and the kernel writes into it only.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_LINK_GET_NEXT_ID,
+                attribute.as_mut_ptr(),
+                size_of_val(&attribute),
+            )
+        };
+        if done != 0 {
+            let error = std::io::Error::last_os_error();
+            ensure!(error.raw_os_error() == Some(libc::ENOENT), "cannot list the links: {error}");
+            return Ok(count);
+        }
+        attribute[0] = attribute[1];
+    }
+    bail!("more links than there are numbers")
 }
