@@ -52,9 +52,11 @@ pub(crate) fn policy(
         is_name(name, "the group's name", report);
     }
     let groups = Groups::new(raw.groups, report);
+    let whole = parents.len() == raw.extends.len();
     let rule_lines = HashMap::new();
     let origins = BTreeMap::new();
-    let mut reading = Reading { policy: &policy_name, scope: &scope, groups, rule_lines, origins, report };
+    let mut reading =
+        Reading { policy: &policy_name, scope: &scope, groups, whole, rule_lines, origins, report };
     let mut files = Section::absent(&policy_name, SectionKind::Files);
     let mut exec = Section::absent(&policy_name, SectionKind::Exec);
     let mut network = Section::absent(&policy_name, SectionKind::Network);
@@ -191,6 +193,8 @@ struct Reading<'a> {
     policy: &'a str,
     scope: &'a Scope<'a>,
     groups: Groups,
+    /// What is extended could be read: else it is not known what is inherited.
+    whole: bool,
     rule_lines: HashMap<String, u32>,
     origins: BTreeMap<RuleName, Origin>,
     report: &'a mut Report,
@@ -226,7 +230,7 @@ impl Reading<'_> {
         let kind = raw.kind;
         section.rules.extend(raw.rules.into_iter().filter_map(|rule| self.rule(kind, rule)));
         let inherited = parents.iter().any(|parent| parent.policy.present.contains(&kind));
-        if raw.lacks_default && !inherited {
+        if raw.lacks_default && !inherited && self.whole {
             let problem = Problem::Missing {
                 context: format!("`{}`", kind.name()),
                 key: "default",
@@ -243,7 +247,10 @@ impl Reading<'_> {
             rule: amend.rule.value,
             disable: amend.disable,
         });
-        let amends = amends.collect();
+        let mut amends: Vec<_> = amends.collect();
+        if !self.whole {
+            amends.clear();
+        }
         let own = extend::Own { section, kind, default: raw.default, amends };
         extend::section(own, parents, of, &mut self.origins, self.report)
     }

@@ -101,6 +101,17 @@ fn a_policy_reached_by_two_ways_is_there_once() {
 }
 
 #[test]
+fn what_could_not_be_read_is_not_missed() {
+    const BROKEN: &str = "version: 1\nname: base\nfiles: { default: allow, rules: [{ name: tmp, deny: [write], path: [\"${NOBODY}\"] }] }\n";
+    let text = "extends: [./base.yaml]\nfiles: { rules: [{ amend: base/tmp, disable: true }] }\n";
+    let errors = read(text, &[("./base.yaml", BROKEN)]).unwrap_err().to_string();
+    assert!(errors.contains("${NOBODY}"), "{errors}");
+    assert!(!errors.contains("needs `default`") && !errors.contains("amend"), "{errors}");
+    let errors = read(text, &[("./base.yaml", OPEN)]).unwrap_err().to_string();
+    assert!(errors.contains("base/tmp"), "{errors}");
+}
+
+#[test]
 fn what_differs_must_be_said() {
     let files = [("./base.yaml", BASE), ("./open.yaml", OPEN)];
     let errors = read("extends: [./base.yaml, ./open.yaml]\n", &files).unwrap_err().to_string();

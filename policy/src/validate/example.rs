@@ -19,7 +19,7 @@ pub(crate) fn examples(raw: Vec<RawExample>, variables: &Variables, report: &mut
     let (scope, _) = Scope::new(variables, &[]);
     let groups = Groups::new(Vec::new(), report);
     let (rule_lines, origins) = (HashMap::new(), BTreeMap::new());
-    let mut reading = Reading { policy: "", scope: &scope, groups, rule_lines, origins, report };
+    let mut reading = Reading { policy: "", scope: &scope, groups, whole: true, rule_lines, origins, report };
     raw.into_iter().filter_map(|example| reading.example(example)).collect()
 }
 
