@@ -270,16 +270,27 @@ fn hear(tables: &mut Tables, block: u32) {
     put(&mut walk.allow, allow | (value(first) & 0xffff) as u64);
     put(&mut walk.deny, deny | (value(first) >> 16) as u64);
     let count = owner(first);
-    if count == 0 {
-        return;
+    if count != 0 {
+        each_entry(tables, block, count, entry);
     }
+}
+
+/// Has the entries of a block looked at by `look`, with their numbers and the tables.
+#[inline(always)]
+fn each_entry(
+    tables: &mut Tables,
+    block: u32,
+    count: u32,
+    look: unsafe extern "C" fn(u64, *mut c_void) -> i64,
+) {
+    let walk = &mut tables.scratch().walk;
     if count > MAX_ENTRIES as u32 {
         put(&mut walk.failed, 1);
         return;
     }
     put(&mut walk.entries, block as u64 + 1);
-    // SAFETY: `entry` has the signature that bpf_loop calls, and the tables outlive the call.
-    unsafe { bpf_loop(count, entry as *mut c_void, (&raw mut *tables).cast(), 0) };
+    // SAFETY: `look` has the signature that bpf_loop calls, and the tables outlive the call.
+    unsafe { bpf_loop(count, look as *mut c_void, (&raw mut *tables).cast(), 0) };
 }
 
 /// An entry of the block at `walk.entries`. Returns 1 to stop.
@@ -294,10 +305,6 @@ unsafe extern "C" fn entry(index: u64, context: *mut c_void) -> i64 {
         return 1;
     };
     let entry = Entry::from_cell(cell);
-    if entry.by == Entry::END {
-        end_part(walk, entry.deny as u64);
-        return 0;
-    }
     let (surely, perhaps) = holds(walk, entry);
     let (allow, deny) = (get(&walk.allow), get(&walk.deny));
     put(&mut walk.allow, allow | entry.allow as u64 & surely.wrapping_neg());

@@ -5,6 +5,7 @@ use crate::image::Image;
 use crate::kernel::Kernel;
 use crate::package_managers;
 use crate::programs::{self, Error};
+use crate::wire::LINK;
 use std::path::Path;
 
 /// MiB of memory for such a guest: its root file system is unpacked into it.
@@ -29,7 +30,7 @@ pub fn pack(image: &mut Image, kernel: &Kernel, scratch: &Path) -> Result<(), Er
         }
     }
     programs::python(image, Path::new(net_lab::PYTHON), net_lab::PYTHON_MODULES, scratch)?;
-    programs::module(image, kernel, "veth")?;
+    programs::module(image, kernel, LINK)?;
     let names = b"passwd: files\ngroup: files\nhosts: files dns\n";
     image.put("/etc/nsswitch.conf", 0o644, 0, Kind::File(names.to_vec()));
     Ok(())

@@ -15,6 +15,12 @@ pub const NEXT_CMDLINE: &str = "next boot: ";
 /// Begins the kernel parameter that says what generated tests start from.
 pub const SEED: &str = "vm_tests.seed=";
 
+/// The module of the kernel for the link between a guest and the network of `net-lab`.
+pub const LINK: &str = "veth";
+
+/// Modules for families of sockets that stock kernels do not have built in, each behind those that it needs.
+pub const FAMILIES: &[&str] = &["vsock", "libcrc32c", "udp_tunnel", "ip6_udp_tunnel", "sctp"];
+
 /// What init is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orders {

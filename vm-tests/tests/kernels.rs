@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use vm_tests::image::Image;
 use vm_tests::kernel::{self, Kernel, SERIES};
 use vm_tests::machine::{Boot, QEMU};
-use vm_tests::wire::{NEXT_CMDLINE, Outcome, SEED};
+use vm_tests::wire::{FAMILIES, NEXT_CMDLINE, Outcome, SEED};
 use vm_tests::{guest, laboratory, programs, workspace};
 
 /// How long one boot may take.
@@ -241,7 +241,7 @@ fn boot(job: &Job<'_>, built: &[PathBuf], suite: &str, cmdline: String) -> Resul
         laboratory::pack_managers(&mut image, &dir.join("pip"))?;
     }
     if suite == "network" {
-        for module in ["vsock", "libcrc32c", "udp_tunnel", "ip6_udp_tunnel", "sctp"] {
+        for module in FAMILIES {
             programs::module(&mut image, job.kernel, module)?;
         }
     }

@@ -214,9 +214,9 @@ pub const fn masks(allow: u16, deny: u16) -> u32 {
 pub struct Entry {
     /// Accesses that are allowed.
     pub allow: u16,
-    /// Accesses that are denied; with [`Entry::END`] those that the default denies.
+    /// Accesses that are denied.
     pub deny: u16,
-    /// The set that the executable must belong to, plus one; 0 is none. Or [`Entry::END`].
+    /// The set that the executable must belong to, plus one; 0 is none. Or [`Entry::END`], [`Entry::MARK`].
     pub by: u8,
     /// The set that it must not belong to, plus one; 0 is none.
     pub unless_by: u8,
@@ -227,7 +227,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// As `by`: the policy ends here, and its verdict is made of the entries since the last end.
+    /// As `by`, in a network block: one policy ends here, and the next begins.
     pub const END: u8 = u8::MAX;
     /// As `by`, in a network block: the end belongs to the set of the number in `allow`, below [`MAX_SETS`].
     pub const MARK: u8 = u8::MAX - 1;

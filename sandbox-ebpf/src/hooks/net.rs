@@ -268,13 +268,18 @@ fn judge(subject: &Subject, socket: u64, address: u64, length: u32, access: u32)
     } else {
         answer(subject, scratch, socket, length, access);
     }
-    let (check, calls) = match access as u8 {
+    record(subject, &place, socket, matter(access as u8, Tell::Usual))
+}
+
+/// What an access to an address is told as.
+#[inline(always)]
+pub fn matter(access: u8, tell: Tell) -> Matter {
+    let (check, calls) = match access {
         net_access::CONNECT => (Kind::ConnectCheck, [Kind::Connect, Kind::Send, Kind::Send]),
         net_access::BIND => (Kind::BindCheck, [Kind::Bind; 3]),
         _ => (Kind::SendCheck, [Kind::Send; 3]),
     };
-    let matter = Matter { check, calls, access: access as u8 as u16, tell: Tell::Usual, entered: false };
-    record(subject, &place, socket, matter)
+    Matter { check, calls, access: access as u16, tell, entered: false }
 }
 
 /// Concludes what was found of an address, and leaves the place.

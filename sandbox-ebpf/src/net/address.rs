@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use sandbox_ebpf::abi::{
     config::Mode,
-    event::{Cause, Kind, flag},
+    event::{Cause, flag},
     policy::{Sets, net_access, proto},
     resolver::{self, ResolverKey, StubKey},
 };
@@ -18,8 +18,10 @@ use sandbox_ebpf::abi::{
 use super::{DENY, PASS};
 use crate::{
     hooks::{
-        CREATE, EPERM, Matter, Subject, Tell, Workplace, conclude, entry, found,
-        net::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, asks, loopback, own_end, proto, unjudged},
+        CREATE, EPERM, Subject, Tell, Workplace, conclude, entry, found,
+        net::{
+            AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, asks, loopback, matter, own_end, proto, unjudged,
+        },
     },
     maps::{
         Connection, Goal, HookScratch, READINGS, RESOLVERS, RUN_CONFIG, Reading, SOCKETS, STUBS, Socket, get,
@@ -494,16 +496,10 @@ fn record(subject: &Subject, place: &Workplace, access: u8, socket: (u16, u16, u
     let (kind, protocol, family) = socket;
     // SAFETY: the scratch is a map value.
     let scratch = unsafe { &mut *place.scratch };
-    let (check, calls) = match access {
-        net_access::CONNECT => (Kind::ConnectCheck, [Kind::Connect, Kind::Send, Kind::Send]),
-        net_access::BIND => (Kind::BindCheck, [Kind::Bind; 3]),
-        _ => (Kind::SendCheck, [Kind::Send; 3]),
-    };
-    let matter = Matter { check, calls, access: access as u16, tell: Tell::Denials, entered: false };
     let result = conclude(
         subject,
         scratch,
-        matter,
+        matter(access, Tell::Denials),
         |header, finding| {
             header.args[1] = family as u64;
             header.args[2] = kind as u64;

@@ -11,12 +11,12 @@ use aya_ebpf::{
 use sandbox_ebpf::abi::{
     event::Cause,
     policy::{
-        AddressKey, AddressNode, Entry, HostKey, HostLeases, MAX_ENTRIES, MAX_LEASES, MAX_PARTS, MAX_SETS,
-        PortRange, access, net_access, owner, value,
+        AddressKey, AddressNode, Entry, HostKey, HostLeases, MAX_LEASES, MAX_PARTS, MAX_SETS, PortRange,
+        access, net_access, owner, value,
     },
 };
 
-use super::{Answer, Tables, Which, begin, block, cell, holds, run};
+use super::{Answer, Tables, Which, begin, block, cell, each_entry, holds, run};
 use crate::maps::{ADDRESSES, HOSTS, HookScratch, Walk, get, put};
 
 /// The bits of an address key: policy and address.
@@ -140,15 +140,8 @@ fn hear(tables: &mut Tables, block: u32) {
     if get(&walk.marking) == 0 {
         say(walk, 0, value(first) as u64 & 0xffff, (value(first) >> 16) as u64);
     }
-    let count = owner(first);
-    if count > MAX_ENTRIES as u32 {
-        put(&mut walk.failed, 1);
-        return;
-    }
     put(&mut walk.part, 0);
-    put(&mut walk.entries, block as u64 + 1);
-    // SAFETY: `entry` has the signature that bpf_loop calls, and the tables outlive the call.
-    unsafe { bpf_loop(count, entry as *mut c_void, (&raw mut *tables).cast(), 0) };
+    each_entry(tables, block, owner(first), entry);
 }
 
 /// Adds to what is said of one policy.

@@ -7,14 +7,12 @@ use anyhow::{Context, Result, ensure};
 use net_lab::{Lab, Mode, Sandbox, Side, cases};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+use vm_tests::wire::LINK;
 
 pub const TRIALS: &[Trial] = &[("without a sandbox", bare), ("enforced", enforced)];
 
 /// One network for all trials: making it takes longer than a trial.
 static LAB: Mutex<Option<Lab>> = Mutex::new(None);
-
-/// The link between the network and this machine.
-pub const LINK: &str = "veth";
 
 fn try_all(mode: Mode<'_>) -> Result<()> {
     let mut lab = LAB.lock().unwrap_or_else(PoisonError::into_inner);

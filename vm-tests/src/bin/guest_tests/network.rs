@@ -10,6 +10,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
+use vm_tests::wire::FAMILIES;
 
 pub const TRIALS: &[Trial] = &[
     ("families", families),
@@ -62,7 +63,7 @@ network:
         // To the host of a virtual machine.
         denied("socket=40,1,0", "net_socket", family("vsock"), PERM, CLOSED),
     ];
-    for name in ["vsock", "libcrc32c", "udp_tunnel", "ip6_udp_tunnel", "sctp"] {
+    for name in FAMILIES {
         module::load(name)?;
     }
     hold("families", POLICY, TABLE)?;
