@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::address::Reason;
+use crate::message::{Question, rcode};
 
 /// What decides and what opens. The stub calls it from its own thread, one call at a time; a call should not block
 /// for long, because all other questions wait for it.
@@ -156,6 +157,33 @@ pub struct Told {
     pub refused_addresses: Vec<(IpAddr, Reason)>,
     /// What went wrong.
     pub error: Option<Error>,
+}
+
+impl Told {
+    /// What is told of any question; the rest is for the caller to fill in.
+    pub(crate) fn of(
+        question: Option<&Question>,
+        transport: Transport,
+        resolver: IpAddr,
+        client_port: u16,
+    ) -> Told {
+        let asked = |question: &Question| Asked { name: question.name.text(), kind: Kind(question.kind) };
+        Told {
+            asked: question.map(asked),
+            transport,
+            resolver,
+            client_port,
+            rcode: Rcode(rcode::NOERROR),
+            cut: false,
+            rule: None,
+            answers: Vec::new(),
+            aliases: Vec::new(),
+            ttl: None,
+            refused: None,
+            refused_addresses: Vec::new(),
+            error: None,
+        }
+    }
 }
 
 /// A question's name and type.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::answer;
-use crate::gate::{Asked, Kind, Rcode, Told, Transport};
-use crate::message::{Header, Question, Section, flag, records};
+use crate::gate::{Rcode, Told, Transport};
+use crate::message::{Header, Question, Section, flag, rcode, records};
 use crate::settings::Settings;
 
 /// A resolver's answer, and the addresses that the asked name has by it, with how long they may be believed.
@@ -32,24 +32,17 @@ pub fn overhear(message: &[u8], resolver: IpAddr, client_port: u16) -> Option<Ov
     let Settings { floor, ceiling, .. } = Settings::default();
     let terms = answer::Terms { lifetimes: (floor, ceiling), own: &|_| false };
     let mut found = answer::Answer::default();
-    if rcode == 0 && records.iter().any(|record| record.section == Section::Answer) {
+    if rcode == rcode::NOERROR && records.iter().any(|record| record.section == Section::Answer) {
         let kept: Vec<answer::Kept> = records.iter().map(|record| (record, None)).collect();
         answer::follow(message, &question, &kept, &terms, &mut found).ok()?;
     }
     let told = Told {
-        asked: Some(Asked { name: question.name.text(), kind: Kind(question.kind) }),
-        transport: Transport::Udp,
-        resolver,
-        client_port,
         rcode: Rcode(rcode),
         cut: header.has(flag::TC),
-        rule: None,
         answers: found.addresses.iter().map(|(address, _)| *address).collect(),
         aliases: found.aliases,
         ttl: found.ttl,
-        refused: None,
-        refused_addresses: Vec::new(),
-        error: None,
+        ..Told::of(Some(&question), Transport::Udp, resolver, client_port)
     };
     Some(Overheard { told, addresses: found.addresses })
 }

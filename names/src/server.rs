@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::answer::{self, Answer, Terms};
-use crate::gate::{Asked, Error, Gate, Kind, Leave, Opening, Rcode, Refused, Told, Transport};
+use crate::gate::{Error, Gate, Leave, Opening, Rcode, Refused, Told, Transport};
 use crate::message::{Header, MAX_MESSAGE, Question, flag, rcode};
 use crate::question::{Heard, Query, hear};
 use crate::settings::Settings;
@@ -177,22 +177,7 @@ impl<G: Gate> Server<G> {
     }
 }
 
-/// What is told of any question; the rest is for the caller to fill in.
+/// What is told of any question of the client's.
 fn told(question: Option<&Question>, client: Client) -> Told {
-    let asked = |question: &Question| Asked { name: question.name.text(), kind: Kind(question.kind) };
-    Told {
-        asked: question.map(asked),
-        transport: client.transport,
-        resolver: client.resolver.ip(),
-        client_port: client.port,
-        rcode: Rcode(rcode::NOERROR),
-        cut: false,
-        rule: None,
-        answers: Vec::new(),
-        aliases: Vec::new(),
-        ttl: None,
-        refused: None,
-        refused_addresses: Vec::new(),
-        error: None,
-    }
+    Told::of(question, client.transport, client.resolver.ip(), client.port)
 }

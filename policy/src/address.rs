@@ -35,6 +35,15 @@ impl Protocol {
         }
     }
 
+    /// As a target ends with it.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Tcp => "/tcp",
+            Self::Udp => "/udp",
+            Self::Other => "",
+        }
+    }
+
     /// The protocol of a number of the kernel side; what it does not know is [`Protocol::Other`].
     pub fn from_abi(number: u8) -> Self {
         match number {
@@ -262,6 +271,11 @@ impl Target {
         self.is_at(port, protocol) && self.prefixes.iter().any(|prefix| prefix.contains(address))
     }
 
+    /// First and last port.
+    pub(crate) fn port_range(&self) -> (u16, u16) {
+        self.ports.unwrap_or((0, u16::MAX))
+    }
+
     /// True when port and protocol are meant.
     pub(crate) fn is_at(&self, port: u16, protocol: Protocol) -> bool {
         self.protocol.is_none_or(|wanted| wanted == protocol)
@@ -270,8 +284,7 @@ impl Target {
 
     /// True where every port and protocol is meant that `other` means.
     pub(crate) fn is_wherever(&self, other: &Self) -> bool {
-        let ports = |target: &Self| target.ports.unwrap_or((0, u16::MAX));
-        let ((low, high), (other_low, other_high)) = (ports(self), ports(other));
+        let ((low, high), (other_low, other_high)) = (self.port_range(), other.port_range());
         let protocols = self.protocol.is_none() || self.protocol == other.protocol;
         protocols && low <= other_low && other_high <= high
     }
@@ -283,7 +296,7 @@ impl Target {
 
     /// True for a target that means every port and protocol.
     pub(crate) fn is_every_port(&self) -> bool {
-        self.protocol.is_none() && self.ports.is_none_or(|ports| ports == (0, u16::MAX))
+        self.protocol.is_none() && self.port_range() == (0, u16::MAX)
     }
 
     /// True for a target that means every address, port and protocol.

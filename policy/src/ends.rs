@@ -115,11 +115,6 @@ impl Target {
         matches!(&self.meaning, Meaning::Host { name: host, below } if is_host(name, host, *below))
     }
 
-    /// True when it is a host name, and means this one, at whatever port.
-    pub(crate) fn means_host(&self, found: &str) -> bool {
-        matches!(&self.meaning, Meaning::Host { name, below } if is_host(found, name, *below))
-    }
-
     /// True when the end is meant, for that access.
     pub fn matches_end(&self, access: Access, end: &End<'_>) -> bool {
         match (&self.meaning, end) {

@@ -350,7 +350,7 @@ impl Policy {
         &self.network
     }
 
-    /// Whether some rule is about host names.
+    /// Whether some rule is about a host name, or makes an exception of one.
     pub fn names_hosts(&self) -> bool {
         let targets = |rule: &Rule<Target>| rule.objects.iter().chain(&rule.except).any(Target::is_host);
         self.network.rules.iter().any(targets)

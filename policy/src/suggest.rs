@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::access::{Access, AccessSet, SectionKind};
-use crate::address::{self, Protocol, Target};
+use crate::address::{self, Target};
 use crate::ends::{End, Owner};
 use crate::evaluate::{self, Act, covers, executes, judge};
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
@@ -209,7 +209,7 @@ impl<'a> Suggester<'a> {
             return Err(NoSuggestion::Host);
         }
         let network = &self.policy.network;
-        let names = |target: &Target| target.means_host(&name);
+        let names = |target: &Target| target.names(&name);
         let of = |effect: Decision| {
             let rules = network.rules.iter().filter(move |rule| rule.effect == effect);
             rules.filter(|rule| covers(rule, names))
@@ -417,11 +417,7 @@ impl<'a> Suggester<'a> {
     fn end(&self, accesses: AccessSet, end: &End<'_>) -> Result<Object, NoSuggestion> {
         match *end {
             End::Address { address, port, protocol, names, owner } => {
-                let suffix = match protocol {
-                    Protocol::Tcp => "/tcp",
-                    Protocol::Udp => "/udp",
-                    Protocol::Other => "",
-                };
+                let suffix = protocol.suffix();
                 // A name and an owner are of what is reached; what is bound has an address.
                 let reaches = accesses.iter().all(|access| matches!(access, Access::Connect | Access::Send));
                 // What the run serves itself, and not whatever else is there some other day.

@@ -259,7 +259,7 @@ impl LandlockPlan {
                 if !tcp {
                     continue;
                 }
-                match target.ports.unwrap_or((0, u16::MAX)) {
+                match target.port_range() {
                     _ if !target.is_every_address() => tell(Unsupported::Shape),
                     (0, u16::MAX) => open |= rights,
                     (low, high) if high - low < MANY_PORTS => {

@@ -38,7 +38,6 @@ use sandbox_ebpf::abi::policy::{self as abi, DigestKey, MAX_AUTOMATA, MAX_CELLS,
 
 use super::{CompileError, Unheld, Unsupported};
 use crate::access::{AccessSet, SectionKind};
-use crate::address::Target;
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 use crate::pattern::Pattern;
 use block::{Blocks, Meaning};
@@ -107,7 +106,7 @@ pub fn compile(policies: &[&Policy], id: u32, sets: &mut SetTable) -> Result<Lsm
         id,
         kernel_allow: kernel_allow(&laws),
         nameless_deny: nameless.into(),
-        names: laws.iter().any(names_hosts).into(),
+        names: laws.iter().any(Policy::names_hosts).into(),
         ..PolicyHeader::EMPTY
     };
     let (tables, states) = work.plan(header, parts, sets)?;
@@ -321,12 +320,6 @@ fn nameless_deny(policy: &Policy) -> u16 {
     let run = if closed(policy.exec.default) { access::RUN } else { 0 };
     let load = if closed(policy.files.default) { access::LOAD } else { 0 };
     by_rule | run | load
-}
-
-/// Whether some rule is about a host name, or makes an exception of one.
-fn names_hosts(policy: &Policy) -> bool {
-    let mut targets = policy.network.rules.iter().flat_map(|rule| rule.objects.iter().chain(&rule.except));
-    targets.any(Target::is_host)
 }
 
 /// What the hooks let pass beyond files and addresses, as far as all policies do.

@@ -77,8 +77,7 @@ impl Object for Target {
     }
 
     fn could_meet(&self, other: &Self) -> bool {
-        let ports = |target: &Self| target.ports.unwrap_or((0, u16::MAX));
-        let ((low, high), (other_low, other_high)) = (ports(self), ports(other));
+        let ((low, high), (other_low, other_high)) = (self.port_range(), other.port_range());
         let protocols =
             self.protocol.is_none() || other.protocol.is_none() || self.protocol == other.protocol;
         protocols && low <= other_high && other_low <= high && meanings_could_meet(self, other)

@@ -130,7 +130,7 @@ impl<'a, 'b> Lists<'a, 'b> {
     fn sweep(&mut self, source: Source, entries: &[Entry<'_>]) -> Option<Vec<(u16, u16, u32)>> {
         let mut changes: BTreeMap<u32, Vec<(usize, bool, i32)>> = BTreeMap::new();
         for Entry { rule, target, except } in entries {
-            let (low, high) = target.ports.unwrap_or((0, u16::MAX));
+            let (low, high) = target.port_range();
             changes.entry(low.into()).or_default().push((*rule, *except, 1));
             changes.entry(u32::from(high) + 1).or_default().push((*rule, *except, -1));
         }
