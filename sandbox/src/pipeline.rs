@@ -246,6 +246,7 @@ impl Pipeline {
         let attempts = self.settle(recorder)?;
         let offset = wall_offset_ns();
         self.decoder.finish(offset, &mut self.decoded);
+        // What has not waited yet waits once here; then nobody is left to learn from.
         self.askers.tell(true, self.process, &mut self.decoded);
         self.askers.tell(true, self.process, &mut self.decoded);
         self.forward(recorder)?;
@@ -266,32 +267,15 @@ impl Pipeline {
 
     fn forward(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
         let mut events = Vec::with_capacity(self.decoded.len());
-        for mut decoded in std::mem::take(&mut self.decoded) {
+        for mut decoded in self.decoded.drain(..) {
             self.enricher.enrich(&mut decoded);
             self.judge.judge(&mut decoded);
             self.denials.add(&decoded.event);
-            self.cut(&decoded);
+            cut(&mut self.cutter, self.group.as_ref(), &decoded);
             self.living.learn(&decoded);
             events.push(decoded.event);
         }
         Ok(recorder.append(events)?)
-    }
-
-    /// Ends a connection that named another server than the one that it is open for.
-    fn cut(&mut self, Decoded { event, facts }: &Decoded) {
-        let (Some((address, port)), EventType::NetName, Action::Blocked) =
-            (facts.end, event.event_type, event.action)
-        else {
-            return;
-        };
-        let Some(Value::Int(own_port)) = event.get(Key::SrcPort) else { return };
-        let own_port = u16::try_from(*own_port).unwrap_or(0);
-        let connection = cut::Connection { own_port, remote: (address, port).into() };
-        // Whoever made it may have handed it on.
-        let (first, group) = (event.process.pid, self.group.clone());
-        self.cutter.end(connection, move || {
-            std::iter::once(first).chain(group.iter().flat_map(Cgroup::processes)).collect()
-        });
     }
 
     fn gaps(&self, recorder: &Recorder, losses: &[(u64, &str)]) -> Result<(), PipelineError> {
@@ -310,6 +294,23 @@ impl Pipeline {
         });
         Ok(recorder.append(events.collect())?)
     }
+}
+
+/// Ends a connection of the group's that named another server than the one that it is open for.
+fn cut(cutter: &mut cut::Cutter, group: Option<&Cgroup>, Decoded { event, facts }: &Decoded) {
+    let (Some((address, port)), EventType::NetName, Action::Blocked) =
+        (facts.end, event.event_type, event.action)
+    else {
+        return;
+    };
+    let Some(Value::Int(own_port)) = event.get(Key::SrcPort) else { return };
+    let own_port = u16::try_from(*own_port).unwrap_or(0);
+    let connection = cut::Connection { own_port, remote: (address, port).into() };
+    // Whoever made it may have handed it on.
+    let (first, group) = (event.process.pid, group.cloned());
+    cutter.end(connection, move || {
+        std::iter::once(first).chain(group.iter().flat_map(Cgroup::processes)).collect()
+    });
 }
 
 /// CLOCK_REALTIME minus CLOCK_MONOTONIC, now.

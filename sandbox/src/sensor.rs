@@ -2,7 +2,9 @@
 //!
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
+mod held;
 mod terms;
+mod tried;
 
 use std::{
     io,
@@ -14,15 +16,11 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use policy::{
-    Access, Policies, Policy,
-    compile::{
-        Unheld,
-        lsm::{Held, LsmPlan, SetTable, compile},
-    },
+    Policies, Policy,
+    compile::lsm::{LsmPlan, SetTable, compile},
 };
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig, RunCounters},
-    event::Kind,
     resolver::Stub,
 };
 
@@ -32,51 +30,23 @@ use crate::{
         lsm::{self, Installed, Known, Lease, Marker},
     },
     kernel::object::{Object, ObjectError},
-    launch::cgroup,
-    layers::{
-        probe,
-        selftest::{self, HELD, SelfTestError},
-    },
-    observe::{RawEvent, trace},
-    record::{LayerReport, SelfTest},
+    layers::probe,
+    record::LayerReport,
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
+pub use held::{HELD_BY_HOOKS, held};
 pub use terms::{Planned, Successor, Terms};
+pub use tried::survey;
+
+use held::unheld;
+use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
 
 /// The number of a run's first policy; the self-test's is 0.
 pub const FIRST_POLICY: u32 = 1;
-
-/// What the hooks of the `lsm` layer can hold.
-pub const HELD_BY_LSM: [Access; 11] = [
-    Access::Read,
-    Access::Write,
-    Access::Create,
-    Access::Delete,
-    Access::Attributes,
-    Access::Load,
-    Access::Run,
-    Access::Connect,
-    Access::Send,
-    Access::Bind,
-    Access::Listen,
-];
-
-/// The words of the section `kernel` that hooks hold; what the others close is closed by a filter from the start.
-pub const HELD_BY_HOOKS: [&str; 9] = [
-    "mount",
-    "userns",
-    "chroot",
-    "ptrace-own",
-    "ptrace-any",
-    "bpf",
-    "signal-outside",
-    "raw-devices",
-    "sysctl-write",
-];
 
 /// What is asked of the sensor.
 #[derive(Clone, Copy, Debug)]
@@ -147,29 +117,6 @@ pub enum SensorError {
     Unheld(Vec<String>),
 }
 
-/// What the programs of a control group can hold of TCP and UDP.
-const HELD_BY_GROUP: [Access; 3] = [Access::Connect, Access::Send, Access::Bind];
-
-/// What is held where hooks judge (`lsm`), and where the programs of the run's control group do (`group`).
-pub fn held(lsm: bool, group: bool) -> Held {
-    match (lsm, group) {
-        (true, true) => Held::whole(HELD_BY_LSM.into_iter().collect()),
-        // Which names an address has, and whose listener is there, only the others know.
-        (true, false) => Held { unix: true, ..Held::of(HELD_BY_LSM.into_iter().collect()) },
-        (false, true) => {
-            let accesses = HELD_BY_GROUP.into_iter().collect();
-            Held { accesses, names: true, own: true, ..Held::NOTHING }
-        }
-        (false, false) => Held::NOTHING,
-    }
-}
-
-/// Why there can be no programs of the run's control group.
-const NO_GROUP: &str = "the run has no control group of its own";
-
-/// A layer that works, or why not.
-type Tried = Result<Vec<SelfTest>, String>;
-
 /// The programs of one run.
 pub struct Sensor {
     object: Object,
@@ -191,8 +138,8 @@ pub struct Sensor {
 }
 
 impl Sensor {
-    /// Loads, attaches and proves the layers of a run; gives what later policies must fit, too. Nothing is a member yet. This process must have one
-    /// thread: the self-tests fork.
+    /// Loads, attaches and proves the layers of a run; gives what later policies must fit, too. Nothing is a member yet.
+    /// This process must have one thread: the self-tests fork.
     ///
     /// # Errors
     /// A required layer is missing, nothing observes, or the policy cannot be held.
@@ -429,126 +376,6 @@ impl Sensor {
     }
 }
 
-/// Tries every layer and says what was found; `group` is a control group to try those programs in. This process must
-/// have one thread.
-pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
-    let obstacle = probe::lsm_obstacle();
-    let tried = match Object::load(obstacle.is_none()) {
-        Ok(mut object) => match object.take_ring() {
-            Ok(mut ring) => [
-                (Layer::Lsm, try_lsm(&mut object, obstacle, Known::Path)),
-                (Layer::Trace, try_trace(&mut object, &mut ring)),
-                (Layer::CgroupNet, try_group(&mut object, group, Purpose::Judge)),
-            ],
-            Err(error) => Layer::ALL.map(|layer| (layer, Err(text(&error)))),
-        },
-        Err(error) => {
-            let reason = match nix::unistd::geteuid().is_root() {
-                true => text(&error),
-                false => "not known: only root can load eBPF programs".to_owned(),
-            };
-            Layer::ALL.map(|layer| (layer, Err(reason.clone())))
-        }
-    };
-    let reports = tried.into_iter().filter_map(|(layer, tried)| {
-        let role = match layer {
-            Layer::Lsm => "observes and enforces",
-            Layer::Trace => "observes",
-            Layer::CgroupNet => "enforces",
-        };
-        report(layer, role, Some(tried))
-    });
-    reports.collect()
-}
-
-fn try_lsm(object: &mut Object, obstacle: Option<String>, known: Known) -> Tried {
-    if let Some(obstacle) = obstacle {
-        return Err(obstacle);
-    }
-    let before = object.links().len();
-    let tried = lsm::attach(object, known)
-        .map_err(|error| text(&error))
-        .and_then(|()| selftest::lsm(object).map_err(|error: SelfTestError| text(&error)))
-        .and_then(proven);
-    if tried.is_err() {
-        object.detach_since(before);
-    }
-    tried
-}
-
-/// Attaches the programs that only watch; whether they could be.
-fn watch_group(object: &mut Object, directory: &Path) -> bool {
-    let before = object.links().len();
-    let attached = group::attach(object, directory, Purpose::Watch).is_ok();
-    if !attached {
-        object.detach_since(before);
-    }
-    attached
-}
-
-fn try_group(object: &mut Object, directory: Option<&Path>, purpose: Purpose) -> Tried {
-    let Some(directory) = directory else {
-        return Err(NO_GROUP.to_owned());
-    };
-    let before = object.links().len();
-    let tried = group::attach(object, directory, purpose)
-        .map_err(|error| text(&error))
-        .and_then(|()| selftest::group(object, directory, purpose).map_err(|error| text(&error)))
-        .and_then(proven);
-    if tried.is_err() {
-        object.detach_since(before);
-    }
-    tried
-}
-
-fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {
-    let before = object.links().len();
-    let tried = trace::attach(object)
-        .map_err(|error| text(&error))
-        .and_then(|()| selftest::trace(object, || kinds(ring)).map_err(|error| text(&error)))
-        .and_then(proven);
-    if tried.is_err() {
-        object.detach_since(before);
-    }
-    tried
-}
-
-/// A layer holds only when each of its checks does.
-fn proven(checks: Vec<SelfTest>) -> Tried {
-    match checks.iter().find(|check| check.result != HELD) {
-        None => Ok(checks),
-        Some(failed) => Err(format!("its self-test of `{}` failed: {}", failed.check, failed.result)),
-    }
-}
-
-fn text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// The kinds of the self-test's records in the ring.
-fn kinds(ring: &mut RingBuf<MapData>) -> Vec<Kind> {
-    let mut kinds = Vec::new();
-    while let Some(record) = ring.next() {
-        if let Ok(raw) = RawEvent::parse(&record)
-            && raw.header.slot == selftest::SLOT
-        {
-            kinds.push(Kind::from_raw(raw.header.kind));
-        }
-    }
-    kinds
-}
-
-/// Throws away what the self-tests left in the ring.
-fn discard(ring: &mut RingBuf<MapData>) {
-    while ring.next().is_some() {}
-}
-
 /// A layer that was named must be there.
 fn demand(request: &Request<'_>, layer: Layer, tried: &Option<Tried>) -> Result<(), SensorError> {
     let named = matches!(request.layers, LayerChoice::Only(layers) if layers.contains(&layer));
@@ -558,55 +385,4 @@ fn demand(request: &Request<'_>, layer: Layer, tried: &Option<Tried>) -> Result<
         }
         _ => Ok(()),
     }
-}
-
-/// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
-fn unheld(
-    request: &Request<'_>,
-    plan: Option<&LsmPlan>,
-    lsm: &Option<Tried>,
-    group: &Option<Tried>,
-) -> Result<Vec<String>, SensorError> {
-    let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
-    let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
-    let held = held(works(lsm), works(group));
-    let mut lines = Unheld::lines(&plan.unheld(&held));
-    // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
-    if !held.unix && works(group) && plan.header.net_default_deny != 0 {
-        lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
-    }
-    if !works(lsm)
-        && works(group)
-        && let Some(owner) = request.group.and_then(cgroup::owner_above)
-    {
-        lines.push(format!(
-            "the run's control group lies below one of uid {owner}, whose processes can leave it, and the network's \
-             rules with it"
-        ));
-    }
-    if lines.is_empty() {
-        return Ok(lines);
-    }
-    for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
-        match tried {
-            Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),
-            None => lines.push(format!("the {name} layer is not used: --layers leaves it out")),
-            Some(Ok(_)) => {}
-        }
-    }
-    match choice {
-        OnUnheld::Refuse => Err(SensorError::Unheld(lines)),
-        OnUnheld::Record => Ok(lines),
-    }
-}
-
-/// What meta.json says about a layer that was tried.
-fn report(layer: Layer, role: &str, tried: Option<Tried>) -> Option<LayerReport> {
-    let (role, selftest) = match tried? {
-        Ok(checks) => (role.to_owned(), checks),
-        Err(reason) => {
-            (LayerReport::OFF.to_owned(), vec![SelfTest { check: "available".to_owned(), result: reason }])
-        }
-    };
-    Some(LayerReport { name: layer.name().to_owned(), role, selftest })
 }

@@ -27,6 +27,7 @@ use sandbox_ebpf::abi::event::{Cause, Header, Judgement, Kind, arch, flag};
 
 use super::{Event, EventType, Key, ProcId, Value};
 use crate::observe::RawEvent;
+pub use address::rule_protocol;
 use attempt::Builder;
 pub(super) use attempt::reason;
 

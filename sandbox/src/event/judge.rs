@@ -29,7 +29,7 @@ use super::{
 };
 pub use law::precedes;
 use law::{Law, Remembered, Said};
-pub use network::Names;
+pub use network::{Names, QUESTION};
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
 const LAWS: usize = 16;

@@ -14,6 +14,7 @@ use policy::{
 use sandbox_ebpf::abi::resolver::PORT;
 
 use super::{Effect, Group, Matter};
+use crate::event::decode::rule_protocol;
 use crate::launch::guard;
 
 /// Accesses to an object itself, which a new name for it must not open.
@@ -127,9 +128,11 @@ fn sorts(policy: &Policy, subject: &Subject<'_>, matter: &Matter) -> Option<&'st
     if !matter.may_only_sort() {
         return None;
     }
-    let names: Vec<&str> = matter.host.as_deref().into_iter().collect();
-    let Some(End::Address { address, port, owner, .. }) = end(matter, &names) else { return None };
-    let end = End::Address { address, port, protocol: Protocol::Tcp, names: &names, owner };
+    let host = matter.host.as_deref();
+    let mut end = end(matter, host.as_slice())?;
+    let End::Address { port, protocol, .. } = &mut end else { return None };
+    *protocol = Protocol::Tcp;
+    let port = *port;
     let open =
         !denies(policy, subject, &Act::Network { accesses: Access::Connect.into(), end }, Effect::Blocked);
     (open || port == 0).then_some("needless where getaddrinfo only sorts addresses by it")
@@ -168,8 +171,8 @@ fn with_acts<T>(matter: &Matter, take: impl FnOnce(Acts<'_>) -> T) -> T {
     let asked: AccessSet = matter.accesses.iter().filter_map(|word| access(word)).collect();
     let mut acts = Acts::default();
     if matter.kind.starts_with("net_") {
-        let names: Vec<&str> = matter.host.as_deref().into_iter().collect();
-        if let Some(end) = end(matter, &names) {
+        let host = matter.host.as_deref();
+        if let Some(end) = end(matter, host.as_slice()) {
             acts.direct.push(Act::Network { accesses: asked, end });
         }
         return take(acts);
@@ -212,11 +215,7 @@ fn access(word: &str) -> Option<Access> {
 fn end<'m>(matter: &'m Matter, names: &'m [&'m str]) -> Option<End<'m>> {
     if let Some(address) = &matter.address {
         let address: IpAddr = address.parse().ok()?;
-        let protocol = match matter.protocol.as_deref() {
-            Some("tcp" | "mptcp" | "tls" | "http") => Protocol::Tcp,
-            Some("udp" | "udplite") => Protocol::Udp,
-            _ => Protocol::Other,
-        };
+        let protocol = Protocol::from_abi(rule_protocol(matter.protocol.as_deref()));
         let port = matter.port.unwrap_or(0);
         let owner = if matter.own { Owner::Run } else { Owner::Elsewhere };
         return Some(End::Address { address, port, protocol, names, owner });

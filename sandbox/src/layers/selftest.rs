@@ -144,13 +144,7 @@ const fn on_acts(name: &'static str, attempt: Attempt, closed: Option<Errno>) ->
 /// # Errors
 /// The test could not be run; that is no proof.
 pub fn lsm(object: &Object) -> Result<Vec<SelfTest>, SelfTestError> {
-    let plan = deny_all()?;
-    let mut installed = lsm::install(object, SLOT, &plan)?;
-    object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
-    let results = attempt_twice(CHECKS, |child| lsm::admit(object, SLOT, child));
-    object.configure(SLOT, RunConfig::default())?;
-    lsm::remove(object, &mut installed)?;
-    Ok(told(CHECKS, results?))
+    under_denial(object, CHECKS, || attempts(CHECKS, |child| lsm::admit(object, SLOT, child), || true))
 }
 
 /// What the control group's programs are proven by. A machine may have no IPv6.
@@ -182,26 +176,38 @@ pub fn group(object: &Object, directory: &Path, purpose: Purpose) -> Result<Vec<
         })
         .copied()
         .collect();
-    let plan = deny_all()?;
-    let mut installed = lsm::install(object, SLOT, &plan)?;
-    // No hook has a say here.
-    object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
-    let results = attempt_armed(&checks, object.arm_program()?, directory);
-    object.configure(SLOT, RunConfig::default())?;
-    lsm::remove(object, &mut installed)?;
-    Ok(told(&checks, results?))
+    let arm = object.arm_program()?;
+    under_denial(object, &checks, || {
+        attempts(
+            &checks,
+            |child| fs::write(directory.join("cgroup.procs"), child.to_string()),
+            || bpf::run_program(arm, &[u64::from(SLOT)]).is_ok(),
+        )
+    })
 }
 
 /// What attempts came to, as errnos: outside of a run, and in one.
 type Codes = (Vec<i32>, Vec<i32>);
 
-/// What each check found, from what the attempts came to before and after.
-fn told(checks: &[Check], (before, after): Codes) -> Vec<SelfTest> {
+/// What each check found, where `attempt` makes the attempts while the slot holds a policy that allows nothing. Hooks
+/// judge those that they admitted, and nobody else.
+fn under_denial(
+    object: &Object,
+    checks: &[Check],
+    attempt: impl FnOnce() -> Result<Codes, SelfTestError>,
+) -> Result<Vec<SelfTest>, SelfTestError> {
+    let plan = deny_all()?;
+    let mut installed = lsm::install(object, SLOT, &plan)?;
+    object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
+    let codes = attempt();
+    object.configure(SLOT, RunConfig::default())?;
+    lsm::remove(object, &mut installed)?;
+    let (before, after) = codes?;
     let found = checks.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
         result: judge(before, after, check),
     });
-    found.collect()
+    Ok(found.collect())
 }
 
 /// A policy that allows nothing.
@@ -229,34 +235,15 @@ fn judge(before: i32, after: i32, check: &Check) -> String {
     }
 }
 
-/// Makes every attempt in a child, before and after `admit` made it a member.
-fn attempt_twice(
-    checks: &[Check],
-    admit: impl FnOnce(u32) -> Result<(), ObjectError>,
-) -> Result<Codes, SelfTestError> {
-    let (admitted, codes) = attempts(checks, admit, || true)?;
-    admitted?;
-    Ok(codes)
-}
-
-/// The same, where the child makes itself a member in between: of the observer's table, and of a control group.
-fn attempt_armed(checks: &[Check], arm: BorrowedFd<'_>, directory: &Path) -> Result<Codes, SelfTestError> {
-    let (joined, codes) = attempts(
-        checks,
-        |child| fs::write(directory.join("cgroup.procs"), child.to_string()),
-        || bpf::run_program(arm, &[u64::from(SLOT)]).is_ok(),
-    )?;
-    joined?;
-    Ok(codes)
-}
-
-/// Makes every attempt in a child, before and after `admit` (here) and `join` (there); gives what `admit` gave, and what
-/// the attempts came to.
+/// Makes every attempt in a child, before and after `admit` (here) and `join` (there) made it a member.
 fn attempts<E>(
     checks: &[Check],
     admit: impl FnOnce(u32) -> Result<(), E>,
     join: impl FnOnce() -> bool,
-) -> Result<(Result<(), E>, Codes), SelfTestError> {
+) -> Result<Codes, SelfTestError>
+where
+    SelfTestError: From<E>,
+{
     let (mut results, mut answer) = io::pipe()?;
     let (mut wait, mut go) = io::pipe()?;
     // SAFETY: this process has one thread; the child makes its attempts and leaves by _exit.
@@ -293,7 +280,8 @@ fn attempts<E>(
             };
             drop(go);
             waitpid(child, None).map_err(io::Error::from)?;
-            Ok((admitted, (before?, after?)))
+            admitted?;
+            Ok((before?, after?))
         }
     }
 }

@@ -78,11 +78,7 @@ impl Names {
     pub fn of_watched(policies: Option<&Policies>) -> Result<Self, NamesError> {
         let resolvers = machine::resolvers()?.iter().map(SocketAddr::ip).collect();
         let directory = Arc::new(Directory::of_watched(policies.cloned(), resolvers));
-        for (address, names) in machine::hosts()? {
-            for name in names {
-                let _ = directory.keep(&name, address);
-            }
-        }
+        keep_hosts(&directory)?;
         Ok(Names { directory, answers: None, stub: None })
     }
 
@@ -129,14 +125,20 @@ pub fn start(sensor: &Sensor, plan: Arc<LsmPlan>, policies: &Policies) -> Result
         Law { plan: Some(plan), policies: policies.clone() },
         resolvers.iter().map(SocketAddr::ip).collect(),
     ));
+    keep_hosts(&directory)?;
+    let (send, answers) = mpsc::channel(WAITING);
+    let gate = gate::Doorman::new(Arc::clone(&directory), send);
+    let stub = stub.start(gate).map_err(NamesError::Thread)?;
+    Ok(Names { directory, answers: Some(answers), stub: Some(stub) })
+}
+
+/// What the machine knows itself is known for good.
+fn keep_hosts(directory: &Directory) -> Result<(), NamesError> {
     for (address, names) in machine::hosts()? {
         for name in names {
             // An entry too many is one that is not opened: the file is the machine's, and small.
             let _ = directory.keep(&name, address);
         }
     }
-    let (send, answers) = mpsc::channel(WAITING);
-    let gate = gate::Doorman::new(Arc::clone(&directory), send);
-    let stub = stub.start(gate).map_err(NamesError::Thread)?;
-    Ok(Names { directory, answers: Some(answers), stub: Some(stub) })
+    Ok(())
 }

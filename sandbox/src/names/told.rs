@@ -1,7 +1,5 @@
 //! Questions and their answers as events.
 
-use std::fmt::Write as _;
-
 use ::names::{Refused, Told, Transport};
 use sandbox_ebpf::abi::resolver::PORT;
 
@@ -63,36 +61,32 @@ pub fn event(answer: Answer, process: ProcId) -> Event {
     if let Some(ttl) = told.ttl {
         details.push((Key::Ttl, Value::Int(ttl.into())));
     }
-    let (action, rule, because, mut reason) = match told.refused {
-        None => (Action::Allowed, told.rule, None, String::new()),
-        Some(Refused::Rule { rule, because }) => (Action::Blocked, Some(rule), because, String::new()),
+    let mut reasons: Vec<String> = Vec::new();
+    let (action, rule, because) = match told.refused {
+        None => (Action::Allowed, told.rule, None),
+        Some(Refused::Rule { rule, because }) => (Action::Blocked, Some(rule), because),
         Some(Refused::NotAHostName) => {
-            (Action::Blocked, None, None, "the name has bytes that host names do not have".to_owned())
+            reasons.push("the name has bytes that host names do not have".to_owned());
+            (Action::Blocked, None, None)
         }
     };
-    for (address, why) in &told.refused_addresses {
-        let before = if reason.is_empty() { "" } else { "; " };
-        // Writing to a String does not fail.
-        let _ = write!(reason, "{before}{address} is not opened: {why}");
-    }
-    if let Some(error) = &told.error {
-        let before = if reason.is_empty() { "" } else { "; " };
-        let _ = write!(reason, "{before}cannot {error}");
-    }
-    let action = match (watched, action, &rule) {
-        (false, action, _) => action,
+    let refused = told.refused_addresses.iter();
+    reasons.extend(refused.map(|(address, why)| format!("{address} is not opened: {why}")));
+    reasons.extend(told.error.map(|error| format!("cannot {error}")));
+    let action = match (action, &rule) {
+        _ if !watched => action,
         // Without a policy there is no rule, and nothing refused.
-        (true, Action::Blocked, _) => Action::WouldBlock,
-        (true, _, None) => Action::Observed,
-        (true, action, Some(_)) => action,
+        (Action::Blocked, _) => Action::WouldBlock,
+        (_, None) => Action::Observed,
+        (_, Some(_)) => action,
     };
     if !watched {
         details.push((Key::Layer, text("cgroup-net".to_owned())));
     }
     details.extend(rule.map(|rule| (Key::PolicyRule, text(rule))));
     details.extend(because.map(|because| (Key::Because, text(because))));
-    if !reason.is_empty() {
-        details.push((Key::Reason, text(reason)));
+    if !reasons.is_empty() {
+        details.push((Key::Reason, text(reasons.join("; "))));
     }
     Event { event_type: EventType::DnsAnswer, action, wall_ns, mono_ns, kseq: 0, process, details }
 }

@@ -91,13 +91,16 @@ pub fn wall_now_ns() -> i64 {
 
 /// CLOCK_MONOTONIC now, nanoseconds.
 pub fn mono_now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * NS_PER_SECOND as u64 + now.tv_nsec as u64
+    now_ns(rustix::time::ClockId::Monotonic)
 }
 
 /// CLOCK_BOOTTIME now, nanoseconds.
 pub fn boot_now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now_ns(rustix::time::ClockId::Boottime)
+}
+
+fn now_ns(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
     now.tv_sec as u64 * NS_PER_SECOND as u64 + now.tv_nsec as u64
 }
 

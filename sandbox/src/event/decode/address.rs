@@ -129,7 +129,8 @@ pub const ROUTE: &str = "route";
 /// The protocol as rules tell it, one of [`proto`].
 pub fn rule_protocol(word: Option<&str>) -> u8 {
     match word {
-        Some("tcp" | "mptcp") => proto::TCP,
+        // The last two are spoken over it.
+        Some("tcp" | "mptcp" | "tls" | "http") => proto::TCP,
         Some("udp" | "udplite") => proto::UDP,
         _ => proto::OTHER,
     }

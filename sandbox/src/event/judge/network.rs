@@ -11,8 +11,8 @@ use crate::event::{
     decode::{Facts, Unix, address::ROUTE},
 };
 
-/// Why a question for a name goes through that no rule on addresses allows.
-const QUESTION: &[u8] = b"a question for a name, which the runner answers";
+/// Why a question for a name goes through that no rule on addresses allows: the record's words.
+pub const QUESTION: &str = "a question for a name, which the runner answers";
 
 /// Who knows names of addresses.
 pub trait Names: std::fmt::Debug + Send {
@@ -30,10 +30,8 @@ impl Judge {
             event.event_type,
             EventType::NetConnect | EventType::NetSend | EventType::NetClose | EventType::NetName
         );
-        let Some(IpKnown(address)) = outgoing.then(|| known_address(event, facts)).flatten() else {
-            return Vec::new();
-        };
-        let Some(names) = &self.names else { return Vec::new() };
+        let (true, Some(names)) = (outgoing, &self.names) else { return Vec::new() };
+        let Some(address) = address_of(event, facts) else { return Vec::new() };
         let names = names.at(address, event.mono_ns);
         if let Some(latest) = names.first() {
             event.set(Key::Host, Value::Bytes(latest.as_bytes().to_vec()));
@@ -52,12 +50,10 @@ pub(super) fn asks(names: Option<&dyn Names>, policies: &Policies, facts: &Facts
     outgoing && facts.end.is_some_and(resolver) && policies.iter().any(Policy::names_hosts)
 }
 
-/// An address that an event names.
-struct IpKnown(IpAddr);
-
-fn known_address(event: &Event, facts: &Facts) -> Option<IpKnown> {
+/// The address of the other end.
+fn address_of(event: &Event, facts: &Facts) -> Option<IpAddr> {
     let of_event = || std::str::from_utf8(bytes(event, Key::DstIp)?).ok()?.parse().ok();
-    facts.end.map(|(address, _)| address).or_else(of_event).map(IpKnown)
+    facts.end.map(|(address, _)| address).or_else(of_event)
 }
 
 impl Court<'_> {
@@ -65,7 +61,7 @@ impl Court<'_> {
     pub(super) fn network(&self, event: &mut Event, facts: &Facts) -> Option<Said> {
         let accesses = AccessSet::from_net_bits(facts.net_access);
         if facts.resolver && event.action != Action::Blocked {
-            event.set(Key::Reason, Value::Bytes(QUESTION.to_vec()));
+            event.set(Key::Reason, Value::Bytes(QUESTION.into()));
             return Some(Said::OWN);
         }
         if event.event_type == EventType::NetSocket {

@@ -10,6 +10,7 @@ use audit_verify::canonical::Record;
 use policy::{Access, AccessSet, End, Owner, Protocol, SectionKind};
 
 use super::device;
+use crate::event::{decode::rule_protocol, judge::QUESTION};
 
 /// What was asked; several for one event, of which all must be allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,10 +19,8 @@ pub enum Asked<'l> {
     File(AccessSet, &'l [u8]),
     /// An execution.
     Run(&'l [u8]),
-    /// A network access.
-    End(Access, End<'l>),
-    /// The same to an address that is known by this name.
-    Named(Access, End<'l>, &'l str),
+    /// A network access, and the name by which the address is known.
+    End(Access, End<'l>, Option<&'l str>),
     /// A question for a name, and the resolver that was asked.
     Question(&'l str, IpAddr),
     /// The object at `old` gets the name `new`, or the two swap names: what is closed at one must not be open at
@@ -58,9 +57,6 @@ const RENAME_EXCHANGE: u64 = libc::RENAME_EXCHANGE as u64;
 const TOO_LONG: &str = "the path is too long to be judged";
 /// Why an open is denied for the sake of another name, which the event has as its target.
 const ANOTHER_NAME: &str = "another name of the file is denied";
-
-/// Why a question for a name goes through, in the record's words.
-const QUESTION: &str = "a question for a name, which the runner answers";
 
 /// Reads an event. `in_run` says whether a pid is one of the run's.
 pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading<'l> {
@@ -154,7 +150,7 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
         "net_send" => end(Access::Send, record),
         "net_bind" => end(Access::Bind, record),
         "net_listen" => end(Access::Listen, record),
-        "net_socket" => Some(vec![Asked::End(Access::Connect, End::Other)]),
+        "net_socket" => Some(vec![Asked::End(Access::Connect, End::Other, None)]),
         "dns_answer" => {
             let resolver = record.text("dst_ip")?.parse().ok()?;
             Some(vec![Asked::Question(record.text("host")?, resolver)])
@@ -218,7 +214,7 @@ fn end<'l>(access: Access, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>> {
         (Some(address), _, _) => End::Address {
             address: address.parse::<IpAddr>().ok()?,
             port: u16::try_from(record.uint(port)?).ok()?,
-            protocol: protocol(record.text("proto")),
+            protocol: Protocol::from_abi(rule_protocol(record.text("proto"))),
             names: &[],
             owner: if record.flag("own") == Some(true) { Owner::Run } else { Owner::Elsewhere },
         },
@@ -236,18 +232,7 @@ fn end<'l>(access: Access, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>> {
     if reaches && record.text("reason") == Some(QUESTION) {
         return Some(Vec::new());
     }
-    Some(vec![match record.text("host").filter(|_| reaches) {
-        Some(host) => Asked::Named(access, end, host),
-        None => Asked::End(access, end),
-    }])
-}
-
-fn protocol(word: Option<&str>) -> Protocol {
-    match word {
-        Some("tcp" | "mptcp") => Protocol::Tcp,
-        Some("udp" | "udplite") => Protocol::Udp,
-        _ => Protocol::Other,
-    }
+    Some(vec![Asked::End(access, end, record.text("host").filter(|_| reaches))])
 }
 
 /// The words of the section `kernel` of which any opens the event's act.

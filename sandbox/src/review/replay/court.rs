@@ -152,16 +152,14 @@ impl<'p> Court<'p> {
         match *asked {
             Asked::File(accesses, path) => plain(self.at(accesses, path, who)),
             Asked::Run(path) => plain(self.at(Access::Run.into(), path, who)),
-            Asked::End(access, end) => plain(Arc::new(self.end(access, end, who))),
-            Asked::Named(access, end, host) => {
-                let names = [host];
-                let end = match end {
-                    End::Address { address, port, protocol, owner, .. } => {
-                        End::Address { address, port, protocol, owner, names: &names }
-                    }
-                    other => other,
-                };
-                plain(Arc::new(self.end(access, end, who)))
+            Asked::End(access, mut end, ref host) => {
+                if let End::Address { names, .. } = &mut end {
+                    *names = host.as_slice();
+                }
+                let act = Act::Network { accesses: access.into(), end };
+                let verdict =
+                    |subject: &Subject<'_>| Ruling::of(&evaluate::judge(self.policy, subject, &act));
+                plain(Arc::new(who.with(verdict)))
             }
             Asked::Question(name, resolver) => plain(Arc::new(self.question(name, resolver))),
             Asked::NewName { old, new, swap } => self.new_name((old, new), swap, who),
@@ -180,11 +178,6 @@ impl<'p> Court<'p> {
                 plain(Arc::new(Ruling { outcome: Outcome::Blocked, rule: None, because }))
             }
         }
-    }
-
-    fn end(&self, access: Access, end: End<'_>, who: &Arc<Line>) -> Ruling {
-        let act = Act::Network { accesses: access.into(), end };
-        who.with(|subject: &Subject<'_>| Ruling::of(&evaluate::judge(self.policy, subject, &act)))
     }
 
     /// Whether a name may be asked for.

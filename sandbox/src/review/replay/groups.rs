@@ -42,20 +42,14 @@ impl Object {
             Asked::File(_, path) => Self::File(path.to_vec()),
             Asked::Run(path) => Self::Run(path.to_vec()),
             Asked::NewName { old, .. } => Self::NewName(old.to_vec()),
-            Asked::End(_, End::Address { address, port, protocol, .. }) => {
-                Self::Address(address, port, protocol)
-            }
-            Asked::Named(_, End::Address { port, protocol, .. }, host) => {
-                Self::Named(host.to_owned(), port, protocol)
-            }
+            Asked::End(_, End::Address { address, port, protocol, .. }, host) => match host {
+                Some(host) => Self::Named(host.to_owned(), port, protocol),
+                None => Self::Address(address, port, protocol),
+            },
             Asked::Question(name, _) => Self::Question(name.to_owned()),
-            Asked::Named(_, End::Path(path), _) | Asked::End(_, End::Path(path)) => {
-                Self::Socket(path.to_vec())
-            }
-            Asked::Named(_, End::Abstract(name), _) | Asked::End(_, End::Abstract(name)) => {
-                Self::Abstract(name.to_vec())
-            }
-            Asked::Named(_, End::Other, _) | Asked::End(_, End::Other) => Self::Family,
+            Asked::End(_, End::Path(path), _) => Self::Socket(path.to_vec()),
+            Asked::End(_, End::Abstract(name), _) => Self::Abstract(name.to_vec()),
+            Asked::End(_, End::Other, _) => Self::Family,
             Asked::Kernel(words) => Self::Kernel(words),
             Asked::Unjudged(_) => Self::Nothing,
         }
@@ -68,10 +62,10 @@ impl Object {
             Self::NewName(path) => format!("{} (by another name)", safe(path)),
             Self::Address(address, port, protocol) => {
                 let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
-                format!("{host}:{port}{}", suffix(*protocol))
+                format!("{host}:{port}{}", protocol.suffix())
             }
             Self::Named(host, port, protocol) => {
-                format!("{}:{port}{}", safe(host.as_bytes()), suffix(*protocol))
+                format!("{}:{port}{}", safe(host.as_bytes()), protocol.suffix())
             }
             Self::Question(name) => format!("the name {}", safe(name.as_bytes())),
             Self::Socket(path) => format!("unix:{}", safe(path)),
@@ -80,14 +74,6 @@ impl Object {
             Self::Kernel(words) => words.first().copied().unwrap_or_default().to_owned(),
             Self::Nothing => "what could not be judged".to_owned(),
         }
-    }
-}
-
-fn suffix(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "/tcp",
-        Protocol::Udp => "/udp",
-        Protocol::Other => "",
     }
 }
 
@@ -138,13 +124,12 @@ impl Groups {
         let accesses = match judged.about {
             Asked::File(accesses, _) => *accesses,
             Asked::Run(_) => Access::Run.into(),
-            Asked::End(access, _) | Asked::Named(access, ..) => (*access).into(),
+            Asked::End(access, ..) => (*access).into(),
             Asked::NewName { .. } => judged.gained,
             Asked::Kernel(_) | Asked::Unjudged(_) | Asked::Question(..) => AccessSet::EMPTY,
         };
         let (owner, address) = match judged.about {
-            Asked::End(_, End::Address { owner, address, .. })
-            | Asked::Named(_, End::Address { owner, address, .. }, _) => (*owner, Some(*address)),
+            Asked::End(_, End::Address { owner, address, .. }, _) => (*owner, Some(*address)),
             _ => (policy::Owner::Elsewhere, None),
         };
         let key = (*outcome, rule.clone(), Object::of(judged.about));

@@ -162,7 +162,7 @@ fn verified(path: &Path) -> Result<Option<String>, ViewError> {
 /// The run's own listener, where the part binds one.
 fn listener(part: &Asked<'_>) -> Option<(Protocol, u16)> {
     match part {
-        Asked::End(Access::Bind | Access::Listen, End::Address { port, protocol, .. }) if *port != 0 => {
+        Asked::End(Access::Bind | Access::Listen, End::Address { port, protocol, .. }, _) if *port != 0 => {
             Some((*protocol, *port))
         }
         _ => None,
@@ -171,7 +171,7 @@ fn listener(part: &Asked<'_>) -> Option<(Protocol, u16)> {
 
 /// Marks what reaches a listener of the run on this machine.
 fn own(part: &mut Asked<'_>, listeners: &HashSet<(Protocol, u16)>) {
-    if let Asked::End(Access::Connect | Access::Send, End::Address { address, port, protocol, owner, .. }) =
+    if let Asked::End(Access::Connect | Access::Send, End::Address { address, port, protocol, owner, .. }, _) =
         part
         && (address.is_loopback() || address.is_unspecified())
         && listeners.contains(&(*protocol, *port))

@@ -1,0 +1,97 @@
+//! What layers hold, and what of a policy a run would not hold.
+
+use policy::{
+    Access,
+    compile::{
+        Unheld,
+        lsm::{Held, LsmPlan},
+    },
+};
+
+use super::{Judging, Request, SensorError, tried::Tried};
+use crate::{launch::cgroup, settings::OnUnheld};
+
+/// What the hooks of the `lsm` layer can hold.
+const HELD_BY_LSM: [Access; 11] = [
+    Access::Read,
+    Access::Write,
+    Access::Create,
+    Access::Delete,
+    Access::Attributes,
+    Access::Load,
+    Access::Run,
+    Access::Connect,
+    Access::Send,
+    Access::Bind,
+    Access::Listen,
+];
+
+/// The words of the section `kernel` that hooks hold; what the others close is closed by a filter from the start.
+pub const HELD_BY_HOOKS: [&str; 9] = [
+    "mount",
+    "userns",
+    "chroot",
+    "ptrace-own",
+    "ptrace-any",
+    "bpf",
+    "signal-outside",
+    "raw-devices",
+    "sysctl-write",
+];
+
+/// What the programs of a control group can hold of TCP and UDP.
+const HELD_BY_GROUP: [Access; 3] = [Access::Connect, Access::Send, Access::Bind];
+
+/// What is held where hooks judge (`lsm`), and where the programs of the run's control group do (`group`).
+pub fn held(lsm: bool, group: bool) -> Held {
+    match (lsm, group) {
+        (true, true) => Held::whole(HELD_BY_LSM.into_iter().collect()),
+        // Which names an address has, and whose listener is there, only the others know.
+        (true, false) => Held { unix: true, ..Held::of(HELD_BY_LSM.into_iter().collect()) },
+        (false, true) => {
+            let accesses = HELD_BY_GROUP.into_iter().collect();
+            Held { accesses, names: true, own: true, ..Held::NOTHING }
+        }
+        (false, false) => Held::NOTHING,
+    }
+}
+
+/// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
+pub(super) fn unheld(
+    request: &Request<'_>,
+    plan: Option<&LsmPlan>,
+    lsm: &Option<Tried>,
+    group: &Option<Tried>,
+) -> Result<Vec<String>, SensorError> {
+    let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
+    let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
+    let held = held(works(lsm), works(group));
+    let mut lines = Unheld::lines(&plan.unheld(&held));
+    // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
+    if !held.unix && works(group) && plan.header.net_default_deny != 0 {
+        lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
+    }
+    if !works(lsm)
+        && works(group)
+        && let Some(owner) = request.group.and_then(cgroup::owner_above)
+    {
+        lines.push(format!(
+            "the run's control group lies below one of uid {owner}, whose processes can leave it, and the network's \
+             rules with it"
+        ));
+    }
+    if lines.is_empty() {
+        return Ok(lines);
+    }
+    for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
+        match tried {
+            Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),
+            None => lines.push(format!("the {name} layer is not used: --layers leaves it out")),
+            Some(Ok(_)) => {}
+        }
+    }
+    match choice {
+        OnUnheld::Refuse => Err(SensorError::Unheld(lines)),
+        OnUnheld::Record => Ok(lines),
+    }
+}
