@@ -72,6 +72,17 @@ impl ChainWriter {
         self.at
     }
 
+    /// The hash that the next line would have; the chain stays where it stands. For signatures, which are made over
+    /// the line without themselves.
+    ///
+    /// # Errors
+    /// As [`ChainWriter::append`].
+    pub fn next_hash(&self, fill: impl FnOnce(&mut EventWriter<'_>)) -> Result<Hash, ChainError> {
+        let mut ahead = self.clone();
+        ahead.append(fill)?;
+        Ok(ahead.at.head)
+    }
+
     /// Makes the next line, newline included.
     ///
     /// `fill` pushes the event's keys, ascending. `hash_prev`, `hash_self` and `seq` are put among them

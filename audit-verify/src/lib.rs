@@ -9,8 +9,10 @@
 pub mod canonical;
 pub mod chain;
 mod hash;
+pub mod ledger;
 pub mod lines;
 pub mod python;
+pub mod sign;
 pub mod verify;
 
 pub use hash::{Hash, NotAHash};

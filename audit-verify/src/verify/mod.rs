@@ -15,17 +15,20 @@
 //! an edit can turn a log into something that is not one only by destroying every line of it; damage to the first
 //! line is tampering like any other. Where a head is expected, a file without any log line is tampered too.
 
+mod signed;
 mod verdict;
 
 use std::io::{self, Read};
 
 use verdict::shown;
-pub use verdict::{Chain, Fault, Missing, Report, Unchecked, Verdict, Why};
+pub use verdict::{Chain, Fault, Genesis, Missing, Report, Signed, Unchecked, Verdict, Why};
 
 use crate::Hash;
 use crate::canonical::{Member, scan};
 use crate::lines::{Line, LineEnd, Lines};
 use crate::python::Object;
+use crate::sign::PublicKey;
+use signed::Signatures;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +80,8 @@ struct State {
     log_line_seen: bool,
     /// The line that has the expected head.
     anchored: Option<u64>,
+    signatures: Signatures,
+    genesis: Option<Genesis>,
 }
 
 impl Verifier {
@@ -88,6 +93,18 @@ impl Verifier {
     /// Demands that the last line has this hash.
     pub fn expect_head(mut self, head: Option<Hash>) -> Self {
         self.expected_head = head;
+        self
+    }
+
+    /// Demands that checkpoints and the seal are signed by one of these keys; of no key, demands nothing.
+    pub fn demand_keys(mut self, keys: Vec<PublicKey>) -> Self {
+        self.state.signatures.demand(keys);
+        self
+    }
+
+    /// Checks signatures by these keys where there are some.
+    pub fn know_keys(mut self, keys: Vec<PublicKey>) -> Self {
+        self.state.signatures.know(keys);
         self
     }
 
@@ -137,7 +154,8 @@ impl Verifier {
         let lines = state.lines;
         let chain = state.broken.clone().map_or(unbroken, Chain::Broken);
         let anchor = state.anchor_fault(expected_head);
-        let State { events, lost, prev: head, .. } = state;
+        let signed = state.signatures.found();
+        let State { events, lost, prev: head, genesis, .. } = state;
         let fault = match question {
             Question::Log => state.fault,
             Question::Chain => state.broken,
@@ -161,7 +179,7 @@ impl Verifier {
                 }
             }
         };
-        Report { verdict, chain, lines }
+        Report { verdict, chain, lines, signed, genesis }
     }
 }
 
@@ -176,6 +194,8 @@ struct Links<'l> {
     lost: Option<u64>,
     events: Option<u64>,
     head: Option<&'l [u8]>,
+    ledger_prev: Option<&'l [u8]>,
+    policy_sha256: Option<&'l [u8]>,
 }
 
 impl<'l> Links<'l> {
@@ -189,7 +209,23 @@ impl<'l> Links<'l> {
             "lost" => self.lost = member.raw.as_u64(),
             "events" => self.events = member.raw.as_u64(),
             "head" => self.head = member.raw.as_text(),
+            "ledger_prev" => self.ledger_prev = member.raw.as_text(),
+            "policy_sha256" => self.policy_sha256 = member.raw.as_text(),
             _ => {}
+        }
+    }
+}
+
+impl Links<'_> {
+    /// What the first line, whose hash is `first`, binds the run to.
+    fn genesis(&self, first: Hash) -> Genesis {
+        let hash = |digits: Option<&[u8]>| digits.and_then(Hash::from_digits);
+        let run_id = self.run_id.map(|id| String::from_utf8_lossy(id).into_owned());
+        Genesis {
+            run_id: run_id.unwrap_or_default(),
+            first,
+            ledger_prev: hash(self.ledger_prev),
+            policy_sha256: hash(self.policy_sha256),
         }
     }
 }
@@ -233,7 +269,10 @@ impl State {
                 self.fault = Some(fault);
             }
             Ok(head) => {
-                self.fault = self.own_order(line.end, &links, &before).err();
+                self.fault = self.own_order(line, &links, &before).err();
+                if self.lines == 1 {
+                    self.genesis = Some(links.genesis(head));
+                }
                 self.prev = head;
                 if self.fault.is_none() {
                     self.events += 1;
@@ -271,7 +310,7 @@ impl State {
     }
 
     /// Judges what the chain alone does not: count, run, genesis, seal and end of the line.
-    fn own_order(&mut self, end: LineEnd, links: &Links<'_>, before: &Hash) -> Result<(), Fault> {
+    fn own_order(&mut self, line: &Line<'_>, links: &Links<'_>, before: &Hash) -> Result<(), Fault> {
         let kind = links.event_type.ok_or_else(|| self.fault(Why::Key("event_type"), "a string", "none"))?;
         let seq = links.seq.ok_or_else(|| self.fault(Why::Key("seq"), "a number", "none"))?;
         if seq != self.lines {
@@ -287,19 +326,31 @@ impl State {
             let shown = |id: Option<&[u8]>| id.map_or("no run_id".to_owned(), shown);
             return Err(self.fault(Why::Run, shown(self.run_id.as_deref()), shown(links.run_id)));
         }
+        let end = line.end;
         if !matches!(end, LineEnd::Newline | LineEnd::File) {
             let found = if end == LineEnd::CarriageReturn { "\\r" } else { "\\r\\n" };
             return Err(self.fault(Why::End(end), "\\n", found));
         }
         match kind {
             b"gap" => self.lost = self.lost.saturating_add(links.lost.unwrap_or(0)),
-            b"run_end" => self.seal(links, before)?,
+            b"checkpoint" => {
+                self.counted(links, before)?;
+                self.signatures.line(self.lines, line.bytes)?;
+            }
+            b"run_end" => {
+                self.counted(links, before)?;
+                self.signatures.line(self.lines, line.bytes)?;
+                // The seal counts all losses of the run, so it and the gaps are two accounts of the same.
+                self.lost = self.lost.max(links.lost.unwrap_or(0));
+                self.sealed = true;
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn seal(&mut self, links: &Links<'_>, before: &Hash) -> Result<(), Fault> {
+    /// Judges what a checkpoint or the seal says of the lines before it.
+    fn counted(&self, links: &Links<'_>, before: &Hash) -> Result<(), Fault> {
         let events = links.events.ok_or_else(|| self.fault(Why::Key("events"), "a number", "none"))?;
         if events != self.lines {
             return Err(self.fault(Why::SealEvents, self.lines.to_string(), events.to_string()));
@@ -308,9 +359,6 @@ impl State {
         if head != before.digits() {
             return Err(self.fault(Why::SealHead, before.as_str(), shown(head)));
         }
-        // The seal counts all losses of the run, so it and the gaps are two accounts of the same.
-        self.lost = self.lost.max(links.lost.unwrap_or(0));
-        self.sealed = true;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use crate::Hash;
 use crate::canonical::{Deviation, LINE_MAX};
 use crate::lines::LineEnd;
 use crate::python::JsonError;
+use crate::sign::KeyId;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,55 @@ pub struct Report {
     pub chain: Chain,
     /// Lines that were read.
     pub lines: u64,
+    /// Who signed it, as far as it was read.
+    pub signed: Signed,
+    /// What its first line binds it to, if that holds.
+    pub genesis: Option<Genesis>,
+}
+
+/// Who signed a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signed {
+    /// Nobody.
+    #[default]
+    No,
+    /// A key that nobody handed in and that the store does not have.
+    Unchecked {
+        /// The key that it names.
+        key: KeyId,
+        /// The last line that has a signature.
+        line: u64,
+    },
+    /// This key, and all of its signatures are good.
+    Good {
+        /// The key.
+        key: KeyId,
+        /// The last line that it signed: it vouches for all lines up to there.
+        line: u64,
+    },
+}
+
+impl Signed {
+    /// The key that the signatures name.
+    pub fn key(self) -> Option<KeyId> {
+        match self {
+            Signed::No => None,
+            Signed::Unchecked { key, .. } | Signed::Good { key, .. } => Some(key),
+        }
+    }
+}
+
+/// What the first line of a log binds it to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// The run, escapes as they stand in the line.
+    pub run_id: String,
+    /// `hash_self` of the first line.
+    pub first: Hash,
+    /// The ledger's last hash when the run began.
+    pub ledger_prev: Option<Hash>,
+    /// SHA-256 of `policy.effective.yaml`, where the run had a policy.
+    pub policy_sha256: Option<Hash>,
 }
 
 /// The answer.
@@ -205,6 +255,10 @@ pub enum Why {
     SealHead,
     /// It stands behind the seal.
     BehindSeal,
+    /// It must be signed and is not.
+    Unsigned,
+    /// Its signature is not good, or not by a key that counts.
+    Signature,
     /// It is not the line that the anchor names.
     Anchor {
         /// The line that the anchor names, if the log has it.
@@ -229,6 +283,8 @@ impl Why {
             Why::SealEvents => "seal-events",
             Why::SealHead => "seal-head",
             Why::BehindSeal => "behind-seal",
+            Why::Unsigned => "unsigned",
+            Why::Signature => "signature",
             Why::Anchor { .. } => "anchor",
         }
     }
@@ -248,9 +304,11 @@ impl fmt::Display for Why {
             Why::Sequence => f.write_str("seq does not follow"),
             Why::Run => f.write_str("it belongs to another run"),
             Why::Genesis => f.write_str("a log begins with run_start, and only once"),
-            Why::SealEvents => f.write_str("the seal counts another number of events"),
-            Why::SealHead => f.write_str("the seal names another head"),
+            Why::SealEvents => f.write_str("it counts another number of events than there are"),
+            Why::SealHead => f.write_str("it names another head than that of the line before"),
             Why::BehindSeal => f.write_str("it stands behind the seal"),
+            Why::Unsigned => f.write_str("it is not signed"),
+            Why::Signature => f.write_str("its signature is not the one that is expected"),
             Why::Anchor { anchored: Some(line) } => {
                 write!(f, "the expected head is that of line {line}, and the log goes on behind it")
             }

@@ -1,0 +1,304 @@
+//! Judging a ledger.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Read};
+
+use crate::Hash;
+use crate::canonical::{Record, scan};
+use crate::lines::{LineEnd, Lines};
+use crate::sign::{KeyId, PublicKey, SignedLine};
+
+/// What a ledger says, as far as it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Lines that hold.
+    pub entries: u64,
+    /// `hash_self` of the last of them.
+    pub head: Hash,
+    /// The runs, in the order in which they began.
+    pub runs: Vec<RunEntry>,
+    /// Keys that signed it, or were named by one that did.
+    pub keys: Vec<PublicKey>,
+    /// The first line that is signed.
+    pub signed_from: Option<u64>,
+    /// Bytes behind the last newline: a line that was torn.
+    pub torn: bool,
+    /// Why it does not hold.
+    pub fault: Option<LedgerFault>,
+}
+
+/// A run of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEntry {
+    /// The run.
+    pub run_id: String,
+    /// The line where it began, from 1.
+    pub line: u64,
+    /// The ledger's hash before that line, `ledger_prev` in the run's first line.
+    pub ledger_prev: Hash,
+    /// `hash_self` of the run's first line.
+    pub first: Hash,
+    /// Its directory, where that is not in the store.
+    pub dir: Option<Vec<u8>>,
+    /// How it ended, if that is known.
+    pub outcome: Option<Outcome>,
+    /// Whether it was removed on purpose.
+    pub removed: Option<String>,
+}
+
+/// What a run's log was when it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it was sealed.
+    pub sealed: bool,
+    /// Events in it.
+    pub events: u64,
+    /// `hash_self` of the last of them.
+    pub head: Hash,
+}
+
+/// The first line of a ledger that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerFault {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub why: WhyNot,
+}
+
+impl fmt::Display for LedgerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ledger line {}: {}", self.line, self.why)
+    }
+}
+
+/// What is wrong with a line of a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// It is not canonical, or ends with something else than a newline.
+    Form(String),
+    /// It lacks a key.
+    Key(&'static str),
+    /// It does not follow the line before.
+    Link,
+    /// Its hash is not its own.
+    Itself,
+    /// Its number is not its place.
+    Sequence,
+    /// It is of a kind that there is not.
+    Kind(String),
+    /// It speaks of a run that never began, or twice of one end.
+    Order(String),
+    /// It is not signed, and the lines before are, or signatures are demanded.
+    Unsigned,
+    /// Its signature is not that of a key that is known here.
+    Signature(String),
+    /// No line is signed, and signatures are demanded.
+    NeverSigned,
+}
+
+impl fmt::Display for WhyNot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhyNot::Form(why) => write!(f, "not as sandbox writes it: {why}"),
+            WhyNot::Key(key) => write!(f, "no usable `{key}`"),
+            WhyNot::Link => f.write_str("hash_prev is not the hash of the line before it"),
+            WhyNot::Itself => f.write_str("hash_self is not the hash of the line"),
+            WhyNot::Sequence => f.write_str("seq does not follow"),
+            WhyNot::Kind(kind) => write!(f, "an entry of the unknown kind `{kind}`"),
+            WhyNot::Order(why) => f.write_str(why),
+            WhyNot::Unsigned => f.write_str("not signed, though it must be"),
+            WhyNot::Signature(key) => write!(f, "its signature is not good for the key {key}"),
+            WhyNot::NeverSigned => f.write_str("no line is signed"),
+        }
+    }
+}
+
+/// Whether the first bytes of a file are those of a ledger: what tells one from a log.
+pub fn starts_with(line: &[u8]) -> bool {
+    Record::parse(line).is_ok_and(|record| record.text("entry").is_some())
+}
+
+/// Reads and judges a whole ledger. Memory grows with the number of runs, not with the length of lines.
+///
+/// With `keys`, every line behind the first signed one must be signed by one of them, or by a key that a line signed by a
+/// key before it names; lines before are bound by its hash. Without, signatures by keys that the ledger itself names must
+/// be good all the same.
+///
+/// # Errors
+/// The source cannot be read.
+pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
+    let mut reader = Reader { demanded: !keys.is_empty(), by_id: HashMap::new(), ledger: Ledger::default() };
+    reader.ledger.keys = keys.to_vec();
+    let mut lines = Lines::new(source);
+    let mut number = 0;
+    while let Some(line) = lines.next_line()? {
+        number += 1;
+        if line.end == LineEnd::File {
+            reader.ledger.torn = true;
+            break;
+        }
+        let judged = match line.end {
+            LineEnd::Newline => reader.line(number, line.bytes),
+            _ => Err(WhyNot::Form("it does not end with a newline alone".to_owned())),
+        };
+        if let Err(why) = judged {
+            reader.ledger.fault = Some(LedgerFault { line: number, why });
+            break;
+        }
+        reader.ledger.entries = number;
+    }
+    let ledger = &mut reader.ledger;
+    if reader.demanded && ledger.fault.is_none() && ledger.signed_from.is_none() && ledger.entries > 0 {
+        ledger.fault = Some(LedgerFault { line: ledger.entries, why: WhyNot::NeverSigned });
+    }
+    Ok(reader.ledger)
+}
+
+struct Reader {
+    /// Whether lines must be signed.
+    demanded: bool,
+    /// Where a run stands in `ledger.runs`.
+    by_id: HashMap<String, usize>,
+    ledger: Ledger,
+}
+
+impl Reader {
+    fn line(&mut self, number: u64, bytes: &[u8]) -> Result<(), WhyNot> {
+        let form = |why: crate::canonical::Deviation| WhyNot::Form(why.to_string());
+        let record = Record::parse(bytes).map_err(form)?;
+        let hash = |key| record.text(key).and_then(|text| Hash::from_digits(text.as_bytes()));
+        let prev = hash("hash_prev").ok_or(WhyNot::Key("hash_prev"))?;
+        let itself = hash("hash_self").ok_or(WhyNot::Key("hash_self"))?;
+        if prev != self.ledger.head {
+            return Err(WhyNot::Link);
+        }
+        if own_hash(bytes) != Some(itself) {
+            return Err(WhyNot::Itself);
+        }
+        if record.uint("seq") != Some(number) {
+            return Err(WhyNot::Sequence);
+        }
+        let signed = SignedLine::read(bytes).map_err(form)?;
+        let kind = record.text("entry").ok_or(WhyNot::Key("entry"))?;
+        let named = match kind {
+            "key" => {
+                let pem = record.text("public_key").ok_or(WhyNot::Key("public_key"))?;
+                Some(PublicKey::from_pem(pem).map_err(|_| WhyNot::Key("public_key"))?)
+            }
+            _ => None,
+        };
+        self.signature(number, &signed, named.as_ref())?;
+        if let Some(key) = named {
+            self.trust(key);
+        } else {
+            self.entry(number, kind, &record, prev)?;
+        }
+        self.ledger.head = itself;
+        Ok(())
+    }
+
+    /// Judges the signature. `named`: the key that the line itself names; without other keys it may sign for itself.
+    fn signature(
+        &mut self,
+        number: u64,
+        line: &SignedLine<'_>,
+        named: Option<&PublicKey>,
+    ) -> Result<(), WhyNot> {
+        let Some(signature) = line.signature else {
+            return if self.ledger.signed_from.is_some() { Err(WhyNot::Unsigned) } else { Ok(()) };
+        };
+        let key_id = line.key_id.ok_or(WhyNot::Key("key_id"))?;
+        let bad = || WhyNot::Signature(key_id.to_string());
+        let known = self.ledger.keys.iter().find(|key| key.id() == key_id);
+        // Nobody handed a key in, so the ledger's first one speaks for itself.
+        let first =
+            named.filter(|named| !self.demanded && self.ledger.keys.is_empty() && named.id() == key_id);
+        let key = known.or(first).ok_or_else(bad)?;
+        if !key.verifies(&line.unsigned, signature) {
+            return Err(bad());
+        }
+        self.ledger.signed_from.get_or_insert(number);
+        Ok(())
+    }
+
+    fn trust(&mut self, key: PublicKey) {
+        if !self.ledger.keys.iter().any(|known: &PublicKey| known.id() == key.id()) {
+            self.ledger.keys.push(key);
+        }
+    }
+
+    fn entry(&mut self, number: u64, kind: &str, record: &Record<'_>, prev: Hash) -> Result<(), WhyNot> {
+        if kind == "repair" {
+            return Ok(());
+        }
+        let run_id = record.text("run_id").ok_or(WhyNot::Key("run_id"))?.to_owned();
+        let hash = |key| {
+            record.text(key).and_then(|text| Hash::from_digits(text.as_bytes())).ok_or(WhyNot::Key(key))
+        };
+        if kind == "begin" {
+            let dir = record.get("dir").map(|_| record.bytes("dir").ok_or(WhyNot::Key("dir"))).transpose()?;
+            let run = RunEntry {
+                run_id: run_id.clone(),
+                line: number,
+                ledger_prev: prev,
+                first: hash("first")?,
+                dir: dir.map(<[u8]>::to_vec),
+                outcome: None,
+                removed: None,
+            };
+            let at = self.ledger.runs.len();
+            self.ledger.runs.push(run);
+            // A run outside the store may have the name of another.
+            self.by_id.insert(run_id, at);
+            return Ok(());
+        }
+        let Some(at) = self.by_id.get(&run_id) else {
+            return Err(WhyNot::Order(format!("run {run_id} never began")));
+        };
+        let run = &mut self.ledger.runs[*at];
+        let events = record.uint("events").ok_or(WhyNot::Key("events"))?;
+        let outcome = Outcome { sealed: kind == "end", events, head: hash("head")? };
+        if run.removed.is_some() {
+            return Err(WhyNot::Order(format!("run {run_id} was removed before")));
+        }
+        match kind {
+            "end" | "incomplete" if run.outcome.is_some() => {
+                return Err(WhyNot::Order(format!("run {run_id} ended before")));
+            }
+            "end" | "incomplete" => run.outcome = Some(outcome),
+            "removed" => {
+                run.removed = Some(record.text("reason").ok_or(WhyNot::Key("reason"))?.to_owned());
+            }
+            other => return Err(WhyNot::Kind(other.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+/// The hash that a canonical line's `hash_self` must be.
+fn own_hash(bytes: &[u8]) -> Option<Hash> {
+    let mut place = None;
+    scan(bytes, |member| {
+        if member.key == "hash_self" {
+            place = Some((member.start, member.end));
+        }
+    })
+    .ok()?;
+    let (start, end) = place?;
+    // hash_prev stands before it, so a separator does too.
+    Some(Hash::of(&[&bytes[..start.checked_sub(b", ".len())?], &bytes[end..]]))
+}
+
+impl Ledger {
+    /// The entry of a run, the latest of that name.
+    pub fn run(&self, run_id: &str) -> Option<&RunEntry> {
+        self.runs.iter().rev().find(|run| run.run_id == run_id)
+    }
+
+    /// Whether `key` signed here, or was named by one that did.
+    pub fn knows(&self, key: KeyId) -> bool {
+        self.keys.iter().any(|known| known.id() == key)
+    }
+}

@@ -1,0 +1,149 @@
+//! Ledgers that hold, and every way in which one does not.
+
+use super::*;
+
+const NOW: &str = "2026-11-26T14:00:00.000000000Z";
+
+fn key(byte: u8) -> SigningKey {
+    SigningKey::from_seed(&[byte; 32])
+}
+
+fn hash(text: &str) -> Hash {
+    Hash::of(&[text.as_bytes()])
+}
+
+fn begin(run: &str) -> Entry {
+    Entry::Begin { run_id: run.to_owned(), first: hash(run), dir: None }
+}
+
+fn end(run: &str) -> Entry {
+    Entry::End { run_id: run.to_owned(), events: 7, head: hash("head") }
+}
+
+/// A line of each kind; unsigned up to the first key, signed behind it, by the second key behind the second.
+fn sample() -> Vec<Vec<u8>> {
+    let (one, two) = (key(1), key(2));
+    let named = |key: &SigningKey| Entry::Key { key: Box::new(key.public()) };
+    let incomplete = |run: &str| Entry::Incomplete {
+        run_id: run.to_owned(),
+        events: 3,
+        head: hash("three"),
+        reason: "no seal".to_owned(),
+    };
+    let removed = Entry::Removed {
+        run_id: "a".to_owned(),
+        events: 7,
+        head: hash("head"),
+        reason: "gc --keep 1".to_owned(),
+    };
+    let outside = Entry::Begin { run_id: "c".to_owned(), first: hash("c"), dir: Some(b"/tmp/\xff".to_vec()) };
+    let entries: [(Entry, Option<&SigningKey>); 10] = [
+        (begin("a"), None),
+        (end("a"), None),
+        (named(&one), Some(&one)),
+        (begin("b"), Some(&one)),
+        (outside, Some(&one)),
+        (named(&two), Some(&one)),
+        (incomplete("b"), Some(&two)),
+        (removed, Some(&two)),
+        (Entry::Repair { reason: "12 bytes".to_owned() }, Some(&two)),
+        (end("c"), Some(&two)),
+    ];
+    let mut chain = ChainWriter::default();
+    entries.iter().map(|(entry, signer)| line(&mut chain, entry, NOW, *signer).unwrap()).collect()
+}
+
+fn judge(lines: &[Vec<u8>], keys: &[PublicKey]) -> Ledger {
+    read(&lines.concat()[..], keys).unwrap()
+}
+
+#[test]
+fn a_ledger_says_what_was_entered() {
+    let lines = sample();
+    for keys in [&[][..], &[key(1).public()]] {
+        let ledger = judge(&lines, keys);
+        assert_eq!(ledger.fault, None);
+        assert_eq!((ledger.entries, ledger.signed_from, ledger.torn), (10, Some(3), false));
+        assert!(ledger.knows(key(1).id()) && ledger.knows(key(2).id()));
+        let [a, b, c] = &ledger.runs[..] else { panic!("{:?}", ledger.runs) };
+        assert_eq!(a.outcome, Some(Outcome { sealed: true, events: 7, head: hash("head") }));
+        assert_eq!(a.removed.as_deref(), Some("gc --keep 1"));
+        assert_eq!((a.ledger_prev, a.first), (Hash::ZERO, hash("a")));
+        assert_eq!(b.outcome, Some(Outcome { sealed: false, events: 3, head: hash("three") }));
+        assert_eq!(c.dir.as_deref(), Some(&b"/tmp/\xff"[..]));
+        assert_eq!(ledger.run("c").map(|run| run.line), Some(5));
+    }
+    let empty = judge(&[], &[key(1).public()]);
+    assert_eq!((empty.entries, empty.fault), (0, None));
+}
+
+#[test]
+fn the_second_key_alone_does_not_vouch_for_what_the_first_signed() {
+    let fault = judge(&sample(), &[key(2).public()]).fault.unwrap();
+    assert_eq!((fault.line, fault.why), (3, WhyNot::Signature(key(1).id().to_string())));
+    assert_eq!(judge(&sample()[..2], &[key(1).public()]).fault.unwrap().why, WhyNot::NeverSigned);
+}
+
+#[test]
+fn every_change_shows() {
+    let lines = sample();
+    let text = lines.concat();
+    for at in 0..text.len() {
+        let mut other = text.clone();
+        other[at] ^= [1, 2, 0x20, 0x80][at % 4];
+        let ledger = read(&other[..], &[]).unwrap();
+        assert!(ledger.fault.is_some() || ledger.torn, "byte {at}");
+    }
+    for at in 0..lines.len() - 1 {
+        let mut fewer = lines.clone();
+        fewer.remove(at);
+        assert!(judge(&fewer, &[]).fault.is_some(), "line {at} removed");
+        let mut swapped = lines.clone();
+        swapped.swap(at, at + 1);
+        assert!(judge(&swapped, &[]).fault.is_some(), "line {at} swapped");
+    }
+}
+
+/// Written anew from some line on with hashes that fit, by somebody without the key.
+#[test]
+fn what_is_written_anew_is_not_signed() {
+    let lines = sample();
+    for from in 2..lines.len() {
+        let mut forged = lines[..from].to_vec();
+        let at = crate::chain::Position { seq: from as u64, head: judge(&forged, &[]).head };
+        let mut chain = ChainWriter::at(at);
+        forged.push(line(&mut chain, &begin("forged"), NOW, None).unwrap());
+        let fault = judge(&forged, &[key(1).public()]).fault.unwrap();
+        let expected = if from == 2 { WhyNot::NeverSigned } else { WhyNot::Unsigned };
+        assert_eq!((fault.line, fault.why), (from as u64 + 1, expected));
+        forged.pop();
+        let mut chain = ChainWriter::at(at);
+        forged.push(line(&mut chain, &begin("forged"), NOW, Some(&key(9))).unwrap());
+        let fault = judge(&forged, &[key(1).public()]).fault.unwrap();
+        assert_eq!(fault.why, WhyNot::Signature(key(9).id().to_string()));
+    }
+}
+
+#[test]
+fn entries_out_of_order_are_refused() {
+    let judged = |entries: &[Entry]| {
+        let mut chain = ChainWriter::default();
+        let lines: Vec<_> = entries.iter().map(|entry| line(&mut chain, entry, NOW, None).unwrap()).collect();
+        judge(&lines, &[]).fault.map(|fault| fault.line)
+    };
+    assert_eq!(judged(&[begin("a"), end("a")]), None);
+    assert_eq!(judged(&[end("a")]), Some(1));
+    assert_eq!(judged(&[begin("a"), end("a"), end("a")]), Some(3));
+    let removed = Entry::Removed { run_id: "a".into(), events: 0, head: Hash::ZERO, reason: String::new() };
+    assert_eq!(judged(&[begin("a"), removed.clone(), end("a")]), Some(3));
+    assert_eq!(judged(&[begin("a"), removed]), None);
+}
+
+#[test]
+fn a_torn_last_line_is_told_apart() {
+    let mut text = sample().concat();
+    text.truncate(text.len() - 5);
+    let ledger = read(&text[..], &[]).unwrap();
+    assert!(ledger.torn && ledger.fault.is_none());
+    assert_eq!(ledger.entries, 9);
+}
