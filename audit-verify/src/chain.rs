@@ -6,7 +6,7 @@
 //! no file.
 
 use crate::Hash;
-use crate::canonical::{Field, LINE_MAX, ObjectWriter, WriteError};
+use crate::canonical::{Field, LINE_MAX, ObjectWriter, WriteError, scan};
 
 /// Where a chain stands: what the next line will be linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,20 @@ impl ChainWriter {
         self.at = Position { seq, head };
         Ok(&self.line)
     }
+}
+
+/// What the `hash_self` of a line must be, its newline left out; `None` if the line is not canonical or has none.
+pub fn own_hash(line: &[u8]) -> Option<Hash> {
+    let mut place = None;
+    scan(line, |member| {
+        if member.key == "hash_self" {
+            place = Some((member.start, member.end));
+        }
+    })
+    .ok()?;
+    let (start, end) = place?;
+    // hash_prev stands before it in every line of a chain, so a separator does too.
+    Some(Hash::of(&[line.get(..start.checked_sub(b", ".len())?)?, &line[end..]]))
 }
 
 /// The member `hash_self`, its digits still unknown, with the separator before it.

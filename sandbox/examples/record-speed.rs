@@ -11,7 +11,7 @@ use anyhow::Context;
 use sandbox::event::{Action, Event, EventType, Key, ProcId, Value};
 use sandbox::record::store::{Account, Place, RunDir, RunName};
 use sandbox::record::{
-    Durability, Mode, OnLogError, RecordSettings, Recorder, RunEnd, RunStart, index, time,
+    Attestation, Durability, Mode, OnLogError, RecordSettings, Recorder, RunEnd, RunStart, index, time,
 };
 
 const BATCH: usize = 512;
@@ -95,8 +95,8 @@ fn record(
         wall_ns: time::wall_now_ns(),
         mono_ns: time::mono_now_ns(),
     };
-    let settings = RecordSettings { durability, on_log_error: OnLogError::Stop };
-    let mut recorder = Recorder::begin(dir, "speed", &start, settings)?;
+    let settings = RecordSettings { durability, on_log_error: OnLogError::Stop, ..RecordSettings::default() };
+    let mut recorder = Recorder::begin(dir, "speed", &start, settings, Attestation::default())?;
     // Made before the clock runs, as far as memory allows: making events is not what is measured.
     let mut batches: Vec<Vec<Event>> = Vec::new();
     let mut elapsed = Duration::ZERO;

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
 pub mod policy;
+pub mod record;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use policy::*;
+pub use record::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +38,12 @@ pub enum Command {
     Why(WhyArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it
     Policy(PolicyArgs),
+    /// Make, show or replace the key that signs this store's records
+    Key(KeyArgs),
+    /// Enter runs that crashed into the ledger, and make their indexes
+    Recover(RecoverArgs),
+    /// Remove old runs, and say so in the ledger
+    Gc(GcArgs),
     /// Say which layers work on this machine, and what would give the others
     Doctor(DoctorArgs),
 }
@@ -199,6 +207,10 @@ pub struct RunArgs {
     /// Write the record into this directory, which must not exist or be empty
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+
+    /// How the record is written, signed and anchored
+    #[command(flatten)]
+    pub record: RecordArgs,
 
     /// Say nothing unless something is wrong
     #[arg(long, short)]

@@ -28,14 +28,19 @@ use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
-use crate::launch::plan::{Mode, RunPlan};
+use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background};
 use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
+use crate::record::keys::{self, KeysError};
+use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
-use crate::record::{self, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart, Sealed};
+use crate::record::{
+    self, Attestation, KeyReach, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart,
+    anchor::AnchorReport,
+};
 use crate::sensor::{self, Judging, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
@@ -84,6 +89,8 @@ enum StartError {
     Names(#[from] NamesError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 /// Why the run is over.
@@ -109,8 +116,8 @@ fn collect(plan: &RunPlan, links: CollectorLinks) -> i32 {
         links.guardian.as_fd(),
         links.front_process.as_fd(),
         links.child_process.as_fd(),
-        plan.run_dir.as_fd(),
     ];
+    let keep: Vec<_> = keep.into_iter().chain(plan.descriptors()).collect();
     let detached = background::detach(c"sandbox-collect", &keep);
     let front = Arc::new(links.front);
     tell_panics(&front);
@@ -177,7 +184,7 @@ fn start(
         .map_err(|source| StartError::System { step: "hold the run directory", source })?;
     let policy = store_policy(plan)?;
     let start = run_start(plan, process, policy, &sensor);
-    let recorder = Recorder::begin(dir, &plan.agent_id, &start, record_settings(plan))?;
+    let recorder = Recorder::begin(dir, &plan.agent_id, &start, record_settings(plan), attestation(plan)?)?;
     let guardian = Arc::new(guardian);
     guardian
         .send_with(&ToGuardian::Watch, &sensor.lease_fds()?)
@@ -247,11 +254,31 @@ fn judging(plan: &RunPlan) -> Judging<'_> {
 /// An enforced run ends with its record; one that only audits changes nothing about the command, so it goes on
 /// and the record tells of the hole.
 fn record_settings(plan: &RunPlan) -> RecordSettings {
-    let on_log_error = match plan.on_failure() {
+    let on_log_error = plan.record.on_log_error.unwrap_or(match plan.on_failure() {
         OnFailure::EndTree => OnLogError::Stop,
         OnFailure::LetGo => OnLogError::Continue,
+    });
+    let RecordPlan { durability, checkpoints, .. } = plan.record;
+    RecordSettings { durability, on_log_error, checkpoints }
+}
+
+/// The ledger, the key and the anchors of the run.
+fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
+    let ledger = plan.store.as_ref().filter(|_| plan.record.entered);
+    let ledger = ledger.map(LedgerFile::open).transpose().map_err(RecordError::from)?;
+    let signer = plan.store.as_ref().map(keys::signer).transpose()?.flatten();
+    let reach = match plan.on_failure() {
+        // A rule of the runner's own keeps it also from root.
+        OnFailure::EndTree => KeyReach::Kept,
+        OnFailure::LetGo
+            if plan.target.uid != nix::unistd::Uid::effective().as_raw() && plan.target.uid != 0 =>
+        {
+            KeyReach::Kept
+        }
+        OnFailure::LetGo => KeyReach::WithinReach,
     };
-    RecordSettings { on_log_error, ..RecordSettings::default() }
+    let signer = signer.map(|key| (key, reach));
+    Ok(Attestation { ledger, signer, anchors: plan.record.anchors.clone() })
 }
 
 /// Makes the child a member of the run, by the program that it runs for that; gives what the run asks its runner by,
@@ -503,9 +530,15 @@ impl Collector {
         if summary.unsealed.is_none() {
             let run_end = run_end(end, &summary, duration, self.process);
             match self.recorder.seal(&run_end) {
-                Ok(Sealed { head, .. }) => summary.head = head,
+                Ok(sealed) => {
+                    if let Err(error) = self.recorder.enter_end(&sealed) {
+                        summary.notes.push(format!("the end of this run is not in the ledger: {error}"));
+                    }
+                    summary.head = sealed.head;
+                }
                 Err(error) => summary.unsealed = Some(error.to_string()),
             }
+            summary.notes.extend(self.recorder.anchored().and_then(AnchorReport::note));
         }
         let counts = self.recorder.counts();
         summary.events = counts.events;

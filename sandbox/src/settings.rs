@@ -2,6 +2,8 @@
 //!
 //! Nothing is looked up here: no user, no file, no kernel.
 
+pub mod record;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -112,6 +114,8 @@ pub struct RunSettings {
     pub agent_id: Option<String>,
     /// The record's directory.
     pub run_dir: Option<PathBuf>,
+    /// How the record is written and attested.
+    pub record: record::RecordOptions,
     /// How much to say.
     pub verbosity: Verbosity,
     /// The command and its arguments; at least one word.
@@ -141,8 +145,10 @@ impl RunSettings {
         if args.agent_id.as_deref().is_some_and(str::is_empty) {
             return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
         }
+        let record = record::RecordOptions::new(args.record, &mode)?;
         Ok(RunSettings {
             mode,
+            record,
             layers,
             required,
             user: args.user,

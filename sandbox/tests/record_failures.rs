@@ -18,14 +18,15 @@ use sandbox::record::index::{self, IndexVerdict};
 use sandbox::record::meta::Meta;
 use sandbox::record::store::{Account, Place, RunDir, RunName};
 use sandbox::record::{
-    Durability, LOG, LogAct, Mode, OnLogError, RecordSettings, Recorder, RunEnd, RunStart, runner_event,
+    Attestation, Durability, LOG, LogAct, Mode, OnLogError, RecordSettings, Recorder, RunEnd, RunStart,
+    runner_event,
 };
 
 /// Where a child works.
 const HOME: &str = "RECORD_TEST_HOME";
 
 /// How often the writer is killed.
-const KILLS: u32 = 40;
+const KILLS: u32 = 200;
 
 fn begin(home: &Path, settings: RecordSettings) -> anyhow::Result<Recorder> {
     let account = Account {
@@ -50,7 +51,7 @@ fn begin(home: &Path, settings: RecordSettings) -> anyhow::Result<Recorder> {
         wall_ns: 0,
         mono_ns: 0,
     };
-    Ok(Recorder::begin(dir, "test", &start, settings)?)
+    Ok(Recorder::begin(dir, "test", &start, settings, Attestation::default())?)
 }
 
 fn batch(count: usize) -> Vec<Event> {
@@ -184,7 +185,8 @@ fn on_a_small_disk(test: &str) {
 fn child_stops_on_a_full_disk() {
     let home = PathBuf::from(std::env::var_os(HOME).unwrap());
     for durability in [Durability::Every(Duration::from_millis(100)), Durability::Each] {
-        let settings = RecordSettings { durability, on_log_error: OnLogError::Stop };
+        let settings =
+            RecordSettings { durability, on_log_error: OnLogError::Stop, ..RecordSettings::default() };
         let mut recorder = begin(&home, settings).unwrap();
         let directory = recorder.dir().path().to_owned();
         let error = loop {

@@ -31,8 +31,6 @@ pub enum Entry {
         run_id: String,
         /// `hash_self` of its first line.
         first: Hash,
-        /// Its directory, where that is not in the store.
-        dir: Option<Vec<u8>>,
     },
     /// A run ended and its log was sealed.
     End {
@@ -102,19 +100,12 @@ impl Entry {
             Entry::Key { key } => key.to_pem().unwrap_or_default(),
             _ => String::new(),
         };
-        let dir = match self {
-            Entry::Begin { dir, .. } => dir.as_deref(),
-            _ => None,
-        };
         let counted = match self {
             Entry::End { events, head, .. }
             | Entry::Incomplete { events, head, .. }
             | Entry::Removed { events, head, .. } => Some((*events, head)),
             _ => None,
         };
-        if let Some(dir) = dir {
-            line.put("dir", dir);
-        }
         line.put("entry", self.name());
         if let Some((events, _)) = counted {
             line.put("events", events);

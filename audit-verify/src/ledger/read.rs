@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use crate::Hash;
-use crate::canonical::{Record, scan};
+use crate::canonical::Record;
 use crate::lines::{LineEnd, Lines};
 use crate::sign::{KeyId, PublicKey, SignedLine};
 
@@ -39,8 +39,6 @@ pub struct RunEntry {
     pub ledger_prev: Hash,
     /// `hash_self` of the run's first line.
     pub first: Hash,
-    /// Its directory, where that is not in the store.
-    pub dir: Option<Vec<u8>>,
     /// How it ended, if that is known.
     pub outcome: Option<Outcome>,
     /// Whether it was removed on purpose.
@@ -124,7 +122,7 @@ pub fn starts_with(line: &[u8]) -> bool {
 ///
 /// With `keys`, every line behind the first signed one must be signed by one of them, or by a key that a line signed by a
 /// key before it names; lines before are bound by its hash. Without, signatures by keys that the ledger itself names must
-/// be good all the same.
+/// be good all the same, and no line behind the first signed one may lack one.
 ///
 /// # Errors
 /// The source cannot be read.
@@ -174,7 +172,7 @@ impl Reader {
         if prev != self.ledger.head {
             return Err(WhyNot::Link);
         }
-        if own_hash(bytes) != Some(itself) {
+        if crate::chain::own_hash(bytes) != Some(itself) {
             return Err(WhyNot::Itself);
         }
         if record.uint("seq") != Some(number) {
@@ -212,12 +210,13 @@ impl Reader {
         let key_id = line.key_id.ok_or(WhyNot::Key("key_id"))?;
         let bad = || WhyNot::Signature(key_id.to_string());
         let known = self.ledger.keys.iter().find(|key| key.id() == key_id);
-        // Nobody handed a key in, so the ledger's first one speaks for itself.
-        let first =
-            named.filter(|named| !self.demanded && self.ledger.keys.is_empty() && named.id() == key_id);
-        let key = known.or(first).ok_or_else(bad)?;
-        if !key.verifies(&line.unsigned, signature) {
-            return Err(bad());
+        // A key that the line itself names may sign for itself where nobody handed one in.
+        let key = known.or(named.filter(|named| !self.demanded && named.id() == key_id));
+        match key {
+            Some(key) if !key.verifies(&line.unsigned, signature) => return Err(bad()),
+            None if self.demanded => return Err(bad()),
+            // Signed by a key that nobody knows here: no proof, and no sign of an edit.
+            Some(_) | None => {}
         }
         self.ledger.signed_from.get_or_insert(number);
         Ok(())
@@ -238,19 +237,19 @@ impl Reader {
             record.text(key).and_then(|text| Hash::from_digits(text.as_bytes())).ok_or(WhyNot::Key(key))
         };
         if kind == "begin" {
-            let dir = record.get("dir").map(|_| record.bytes("dir").ok_or(WhyNot::Key("dir"))).transpose()?;
+            if self.by_id.contains_key(&run_id) {
+                return Err(WhyNot::Order(format!("run {run_id} began before")));
+            }
             let run = RunEntry {
                 run_id: run_id.clone(),
                 line: number,
                 ledger_prev: prev,
                 first: hash("first")?,
-                dir: dir.map(<[u8]>::to_vec),
                 outcome: None,
                 removed: None,
             };
             let at = self.ledger.runs.len();
             self.ledger.runs.push(run);
-            // A run outside the store may have the name of another.
             self.by_id.insert(run_id, at);
             return Ok(());
         }
@@ -277,24 +276,10 @@ impl Reader {
     }
 }
 
-/// The hash that a canonical line's `hash_self` must be.
-fn own_hash(bytes: &[u8]) -> Option<Hash> {
-    let mut place = None;
-    scan(bytes, |member| {
-        if member.key == "hash_self" {
-            place = Some((member.start, member.end));
-        }
-    })
-    .ok()?;
-    let (start, end) = place?;
-    // hash_prev stands before it, so a separator does too.
-    Some(Hash::of(&[&bytes[..start.checked_sub(b", ".len())?], &bytes[end..]]))
-}
-
 impl Ledger {
-    /// The entry of a run, the latest of that name.
+    /// The entry of a run.
     pub fn run(&self, run_id: &str) -> Option<&RunEntry> {
-        self.runs.iter().rev().find(|run| run.run_id == run_id)
+        self.runs.iter().find(|run| run.run_id == run_id)
     }
 
     /// Whether `key` signed here, or was named by one that did.

@@ -4,7 +4,10 @@
 //! in [`execute`].
 
 pub mod doctor;
+pub mod gc;
+pub mod key;
 pub mod policy;
+pub mod recover;
 pub mod run;
 pub mod runs;
 pub mod view;
@@ -40,6 +43,13 @@ fn execute(command: Command) -> Exit {
     match command {
         Command::Doctor(args) => {
             doctor::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Gc(args) => gc::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE)),
+        Command::Key(args) => {
+            key::execute(args.command).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Recover(args) => {
+            recover::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
         Command::Policy(args) => {
             policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use audit_verify::ledger::Entry;
 use nix::unistd::Uid;
 
 use crate::cli::RunArgs;
@@ -21,13 +22,15 @@ use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{ChildFailure, ChildStep, Summary};
 use crate::launch::identity::{Sudo, Target};
 use crate::launch::launch;
-use crate::launch::plan::{Mode, RunPlan};
+use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
 use crate::launch::standard;
 use crate::launch::{aliases, guard};
-use crate::record::store::{Account, Place, RunDir, RunName};
-use crate::record::time;
+use crate::record::ledger::LedgerFile;
+use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
+use crate::record::{keys, time};
+use crate::settings::record::RecordOptions;
 use crate::settings::{ModeSetting, RunSettings, Verbosity};
 
 /// A run that can be launched.
@@ -143,11 +146,16 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         Some(path) if path.exists() => Origin::Users,
         _ => Origin::Ours,
     };
-    let run_dir = match &settings.run_dir {
-        Some(path) => RunDir::create_at(path, &place, &name),
-        None => RunDir::create(&place, &name),
-    }
-    .map_err(|error| Refusal::cannot_start(error.to_string()))?;
+    let refused = |error: StoreError| Refusal::cannot_start(error.to_string());
+    let (run_dir, store) = match &settings.run_dir {
+        // Its record is elsewhere; the key of the store, where there is one, signs it all the same.
+        Some(path) => (RunDir::create_at(path, &place, &name), StoreDir::existing(&place).map_err(refused)?),
+        None => {
+            let store = StoreDir::open(&place).map_err(refused)?;
+            (RunDir::create_in(&store, &name), Some(store))
+        }
+    };
+    let run_dir = run_dir.map_err(refused)?;
     if run_dir.path() != expected {
         // Another run took the name in the same second: ${RUN_DIR} is another.
         law = load_policy(&settings.mode, surroundings(run_dir.path()), &place)?;
@@ -192,6 +200,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         layers: settings.layers.clone(),
         required: settings.required.clone(),
         run_dir,
+        store,
+        record: record_plan(settings),
         agent_id,
         command: settings.command.clone(),
         program,
@@ -201,6 +211,12 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         notes,
     };
     Ok(Prepared { plan, run_dir_origin })
+}
+
+fn record_plan(settings: &RunSettings) -> RecordPlan {
+    let RecordOptions { durability, on_log_error, checkpoints, anchors } = settings.record.clone();
+    let entered = settings.run_dir.is_none();
+    RecordPlan { entered, durability, on_log_error, checkpoints, anchors }
 }
 
 /// The policies of a run.
@@ -280,8 +296,22 @@ fn clean_up(prepared: &Prepared, outcome: Option<&Outcome>) {
         cgroup.remove(patience);
     }
     if !matches!(outcome, Some(Outcome::Ran { .. })) {
+        if let Some(store) = plan.store.as_ref().filter(|_| plan.record.entered)
+            && let Err(error) = retract(store, plan.run_dir.id())
+        {
+            say(&format!("the ledger still has this run, which never started: {error:#}"));
+        }
         remove_record(&plan.run_dir, prepared.run_dir_origin);
     }
+}
+
+/// Enters that a run which never started is gone, if the ledger has it at all.
+fn retract(store: &StoreDir, run_id: &str) -> anyhow::Result<()> {
+    let ledger = LedgerFile::open(store)?;
+    let Some(run) = ledger.read()?.run(run_id).cloned() else { return Ok(()) };
+    let reason = "the command never started".to_owned();
+    let entry = Entry::Removed { run_id: run_id.to_owned(), events: 1, head: run.first, reason };
+    Ok(ledger.lock()?.append(&entry, keys::signer(store)?.as_ref())?)
 }
 
 /// A run that never started has no record: what the collector wrote before it gave up goes, and the directory

@@ -77,6 +77,10 @@ pub enum Key {
     Ino,
     /// Kernel release.
     Kernel,
+    /// The key that signed the line, or will sign the run's checkpoints and its seal.
+    KeyId,
+    /// Whether the command could read the secret key.
+    KeyReach,
     /// When the last of the folded attempts was.
     LastMonoNs,
     /// The layer that held the verdict.
@@ -127,6 +131,8 @@ pub enum Key {
     RunDir,
     /// Signal that ended it.
     Signal,
+    /// Signature of the line.
+    Signature,
     /// The server that the connection named.
     Sni,
     /// Own address.
@@ -193,6 +199,8 @@ impl Key {
         Key::Hostname,
         Key::Ino,
         Key::Kernel,
+        Key::KeyId,
+        Key::KeyReach,
         Key::LastMonoNs,
         Key::Layer,
         Key::Layers,
@@ -218,6 +226,7 @@ impl Key {
         Key::Ret,
         Key::RunDir,
         Key::Signal,
+        Key::Signature,
         Key::Sni,
         Key::SrcIp,
         Key::SrcPort,
@@ -272,6 +281,8 @@ impl Key {
             Key::Hostname => "hostname",
             Key::Ino => "ino",
             Key::Kernel => "kernel",
+            Key::KeyId => "key_id",
+            Key::KeyReach => "key_reach",
             Key::LastMonoNs => "last_mono_ns",
             Key::Layer => "layer",
             Key::Layers => "layers",
@@ -297,6 +308,7 @@ impl Key {
             Key::Ret => "ret",
             Key::RunDir => "run_dir",
             Key::Signal => "signal",
+            Key::Signature => "signature",
             Key::Sni => "sni",
             Key::SrcIp => "src_ip",
             Key::SrcPort => "src_port",

@@ -21,6 +21,8 @@ pub enum EventType {
     RunEnd,
     /// Events were lost.
     Gap,
+    /// The log up to here, signed.
+    Checkpoint,
     /// Other policies hold from now on.
     PolicyApply,
     /// A process was made.
@@ -103,6 +105,7 @@ impl EventType {
         EventType::RunStart,
         EventType::RunEnd,
         EventType::Gap,
+        EventType::Checkpoint,
         EventType::PolicyApply,
         EventType::Fork,
         EventType::Exec,
@@ -148,6 +151,7 @@ impl EventType {
             EventType::RunStart => "run_start",
             EventType::RunEnd => "run_end",
             EventType::Gap => "gap",
+            EventType::Checkpoint => "checkpoint",
             EventType::PolicyApply => "policy_apply",
             EventType::Fork => "fork",
             EventType::Exec => "exec",

@@ -1,12 +1,14 @@
 //! What every enforced run keeps from its command, whatever its policy says: its own record and its own policy.
 //!
 //! It is a policy like any other, held beside the run's: so it is in the record, and denials by it are explained. Root
-//! inside the run is kept out as well; reading is not its matter.
+//! inside the run is kept out as well. Reading is not its matter, but for the key that signs records.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use policy::{Errors, Policy, Variables, settings::KERNEL};
+
+use crate::record::keys;
 
 /// Its name, and so the beginning of its rules' names.
 pub const NAME: &str = "runner";
@@ -25,20 +27,22 @@ const NAME_SERVICES: &str = "\"unix:/{var/,}run/nscd/**\", \"unix:/{var/,}run/sy
 pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<Policy, Errors> {
     // Paths go in as variables: nothing in their values is ever a pattern.
     let mut variables = Variables::new();
-    let mut record_paths = Vec::new();
+    let (mut record_paths, mut key_paths) = (Vec::new(), Vec::new());
     for (number, directory) in records.iter().enumerate() {
         variables.set_env(format!("RECORD_{number}"), directory.as_os_str().as_bytes());
         record_paths.extend([format!("${{env.RECORD_{number}}}"), format!("${{env.RECORD_{number}}}/**")]);
+        key_paths.push(format!("${{env.RECORD_{number}}}/{}/{}", keys::DIRECTORY, keys::SECRET));
     }
     let mut policy_paths = Vec::new();
     for (number, file) in policies.iter().enumerate() {
         variables.set_env(format!("POLICY_{number}"), file.as_os_str().as_bytes());
         policy_paths.push(format!("${{env.POLICY_{number}}}"));
     }
-    let rule = |name: &str, paths: &[String], because: &str| match paths {
+    const CHANGES: &str = "write, create, delete, attributes";
+    let rule = |name: &str, denied: &str, paths: &[String], because: &str| match paths {
         [] => String::new(),
         paths => format!(
-            "    - {{ name: {name}, deny: [write, create, delete, attributes], path: [{}], because: {because} }}\n",
+            "    - {{ name: {name}, deny: [{denied}], path: [{}], because: {because} }}\n",
             paths.iter().map(|path| format!("\"{path}\"")).collect::<Vec<_>>().join(", ")
         ),
     };
@@ -50,10 +54,11 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<
         ),
     };
     let text = format!(
-        "version: 1\nname: {NAME}\nfiles:\n  default: allow\n  rules:\n{}{}exec: {{ default: allow }}\n\
+        "version: 1\nname: {NAME}\nfiles:\n  default: allow\n  rules:\n{}{}{}exec: {{ default: allow }}\n\
          network:\n  default: allow\n{name_services}kernel: {{ allow: [{}] }}\n",
-        rule("record", &record_paths, "the record of a run is not the run's to change"),
-        rule("policy", &policy_paths, "the policy of a run is changed outside of it"),
+        rule("signing-key", "read", &key_paths, "the key that signs records is not for the run"),
+        rule("record", CHANGES, &record_paths, "the record of a run is not the run's to change"),
+        rule("policy", CHANGES, &policy_paths, "the policy of a run is changed outside of it"),
         KERNEL.join(", "),
     );
     Policy::parse("the runner's own policy", &text, &variables)
@@ -81,6 +86,8 @@ mod tests {
             assert_eq!(denied(access, "/no/such/${HOME}.yaml"), Some("runner/policy".to_owned()));
         }
         assert_eq!(denied(Access::Read, "/no/such/st*re [x]/runs/1/events.jsonl"), None);
+        let key = Some("runner/signing-key".to_owned());
+        assert_eq!(denied(Access::Read, "/no/such/st*re [x]/keys/signing.pem"), key);
         assert_eq!(policy.settings().kernel_allowed().len(), KERNEL.len());
     }
 

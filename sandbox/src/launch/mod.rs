@@ -149,13 +149,13 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     };
     let keep = [
         signals.as_fd(),
-        plan.run_dir.as_fd(),
         links.collector.as_fd(),
         links.child.as_fd(),
         links.collector_process.as_fd(),
         links.guardian_process.as_fd(),
         links.child_process.as_fd(),
     ];
+    let keep: Vec<_> = keep.into_iter().chain(plan.descriptors()).collect();
     background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
     frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say)
         .map_err(failed("wait for the run"))

@@ -1,6 +1,7 @@
 //! A run that can be started: everything is looked up, found, checked and made.
 
 use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
@@ -11,7 +12,8 @@ use super::child::{ChildPlan, Confinement};
 use super::guardian::OnFailure;
 use super::identity::Target;
 use super::program::Program;
-use crate::record::store::RunDir;
+use crate::record::store::{RunDir, StoreDir};
+use crate::record::{Checkpoints, Durability, OnLogError, anchor};
 use crate::settings::{Layer, LayerChoice, OnUnheld};
 
 /// What the run does with a policy.
@@ -23,6 +25,21 @@ pub enum Mode {
     Audit(Policies),
     /// Hold them; those on trial are only judged by.
     Enforce(Policies, OnUnheld),
+}
+
+/// How the record is written and attested.
+#[derive(Clone, Debug)]
+pub struct RecordPlan {
+    /// Whether the run is entered into the store's ledger: not where `--run-dir` puts its record elsewhere.
+    pub entered: bool,
+    /// When the log is made durable.
+    pub durability: Durability,
+    /// What happens when it cannot be written, where that was said.
+    pub on_log_error: Option<OnLogError>,
+    /// When it is signed and anchored.
+    pub checkpoints: Checkpoints,
+    /// Where its heads go.
+    pub anchors: Vec<anchor::Target>,
 }
 
 /// A run, before its processes exist.
@@ -40,6 +57,10 @@ pub struct RunPlan {
     pub required: Vec<Layer>,
     /// The record's directory, which also names the run.
     pub run_dir: RunDir,
+    /// The store, where there is one: its ledger and its key.
+    pub store: Option<StoreDir>,
+    /// How the record is written and attested.
+    pub record: RecordPlan,
     /// Who acts, in the record.
     pub agent_id: String,
     /// The command as it was given.
@@ -73,6 +94,11 @@ impl RunPlan {
             Mode::Observe | Mode::Audit(_) => OnFailure::LetGo,
             Mode::Enforce(..) => OnFailure::EndTree,
         }
+    }
+
+    /// The descriptors that it holds: processes of the runner which close all others keep these.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.run_dir.as_fd()).chain(self.store.as_ref().map(AsFd::as_fd))
     }
 
     /// What the child needs of it.

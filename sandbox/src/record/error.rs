@@ -81,6 +81,12 @@ pub enum RecordError {
     /// The store or a run's directory.
     #[error(transparent)]
     Store(#[from] super::store::StoreError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] super::ledger::LedgerError),
+    /// An anchor.
+    #[error(transparent)]
+    Anchor(#[from] super::anchor::AnchorError),
     /// The index.
     #[error(transparent)]
     Index(#[from] super::index::IndexError),

@@ -3,6 +3,7 @@
 //! The bytes, the hash and the links are [`audit_verify::chain`]'s. This module does no I/O.
 
 use audit_verify::chain::{ChainError, ChainWriter, EventWriter, Position};
+use audit_verify::sign::SigningKey;
 
 use crate::event::{Event, Key, Value};
 use crate::record::time::Timestamps;
@@ -46,18 +47,41 @@ impl LineWriter {
     /// On an error (a key that stands twice, a line beyond what a verifier reads) nothing is appended, and
     /// the chain stands where it stood.
     pub fn write(&mut self, event: &mut Event, out: &mut Vec<u8>) -> Result<(), ChainError> {
+        self.prepare(event);
+        let (same, proc_id, timestamp) =
+            (&self.same, &self.proc_id[..], self.timestamps.format(event.wall_ns));
+        let line = self.chain.append(|line| fill(line, event, same, proc_id, timestamp))?;
+        out.extend_from_slice(line);
+        Ok(())
+    }
+
+    /// [`LineWriter::write`] with a signature over the line.
+    ///
+    /// # Errors
+    /// As [`LineWriter::write`].
+    pub fn write_signed(
+        &mut self,
+        event: &mut Event,
+        signer: &SigningKey,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ChainError> {
+        event.set(Key::KeyId, Value::Bytes(signer.id().to_string().into_bytes()));
+        self.prepare(event);
+        let (same, proc_id, timestamp) =
+            (&self.same, &self.proc_id[..], self.timestamps.format(event.wall_ns));
+        let unsigned = self.chain.next_hash(|line| fill(line, event, same, proc_id, timestamp))?;
+        event.set(Key::Signature, Value::Bytes(signer.sign(&unsigned).into_bytes()));
+        self.write(event, out)
+    }
+
+    /// Puts the details in order and makes what is written from other fields.
+    fn prepare(&mut self, event: &mut Event) {
         event.details.sort_unstable_by_key(|(key, _)| *key);
-        let timestamp = self.timestamps.format(event.wall_ns);
         self.proc_id.clear();
         // Display of ProcId, without the formatting machinery: this runs once an event.
         push_decimal(&mut self.proc_id, event.process.pid.into());
         self.proc_id.push(b'-');
         push_decimal(&mut self.proc_id, event.process.start_ns);
-        let proc_id = &self.proc_id;
-        let same = &self.same;
-        let line = self.chain.append(|line| fill(line, event, same, proc_id, timestamp))?;
-        out.extend_from_slice(line);
-        Ok(())
     }
 }
 

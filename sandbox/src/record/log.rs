@@ -6,6 +6,9 @@
 
 use std::io;
 
+use audit_verify::chain::Position;
+use audit_verify::sign::SigningKey;
+
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
 use crate::record::line::LineWriter;
 use crate::record::time;
@@ -148,8 +151,24 @@ impl<S: Sink> LogWriter<S> {
         Ok(())
     }
 
-    /// Writes the seal. The log is finished only if this succeeds.
-    pub fn seal(&mut self, end: &RunEnd) -> io::Result<Sealed> {
+    /// Where the chain stands: what an anchor keeps of it.
+    pub fn position(&self) -> Position {
+        self.lines.position()
+    }
+
+    /// Writes what the log is up to here, signed where there is a key.
+    pub fn checkpoint(&mut self, signer: Option<&SigningKey>) -> io::Result<Position> {
+        self.recover()?;
+        let mut event = runner_event(EventType::Checkpoint, ProcId::default());
+        event.set(Key::Events, Value::Uint(self.counts.events + 1));
+        event.set(Key::Head, Value::Bytes(self.lines.position().head.digits().to_vec()));
+        self.format_signed(&mut event, signer);
+        self.write_out()?;
+        Ok(self.lines.position())
+    }
+
+    /// Writes the seal, signed where there is a key. The log is finished only if this succeeds.
+    pub fn seal(&mut self, end: &RunEnd, signer: Option<&SigningKey>) -> io::Result<Sealed> {
         self.recover()?;
         let mut event = runner_event(EventType::RunEnd, end.process);
         event.set(Key::Events, Value::Uint(self.counts.events + 1));
@@ -166,7 +185,7 @@ impl<S: Sink> LogWriter<S> {
         if let Some(signal) = end.signal {
             event.set(Key::Signal, Value::Int(signal.into()));
         }
-        self.format(&mut event);
+        self.format_signed(&mut event, signer);
         self.write_out()?;
         Ok(Sealed { head: self.lines.position().head.to_string(), counts: self.counts })
     }
@@ -182,6 +201,19 @@ impl<S: Sink> LogWriter<S> {
             // A gap has three short details, each once: it always fits.
             let _ = self.lines.write(event, &mut self.buffer);
         }
+        self.count(event);
+    }
+
+    /// [`LogWriter::format`] for the runner's own short events, which always fit.
+    fn format_signed(&mut self, event: &mut Event, signer: Option<&SigningKey>) {
+        match signer.map(|signer| self.lines.write_signed(event, signer, &mut self.buffer)) {
+            Some(Ok(())) => self.count(event),
+            // Without its signature it is worth less, and no less true.
+            Some(Err(_)) | None => self.format(event),
+        }
+    }
+
+    fn count(&mut self, event: &Event) {
         let attempts = attempts(event);
         self.counts.events += 1;
         self.counts.folded += attempts - 1;

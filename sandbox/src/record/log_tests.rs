@@ -72,7 +72,7 @@ fn the_seal_counts_what_stands_in_the_log() {
         process: ProcId { pid: 7, start_ns: 9 },
         signal: None,
     };
-    let sealed = log.seal(&end).unwrap();
+    let sealed = log.seal(&end, None).unwrap();
     assert_eq!(sealed.counts, Counts { events: 8, folded: 9, lost: 4, blocked: 11, would_block: 1 });
 
     let records = chained(&log.sink.taken);
@@ -125,11 +125,11 @@ fn a_failure_at_every_byte_leaves_one_chain() {
 fn what_could_not_be_written_is_never_sealed() {
     let mut log = writer(&[Ok(10), Err(libc::ENOSPC), Err(libc::ENOSPC)]);
     log.append(&mut batch(1)).unwrap_err();
-    let error = log.seal(&RunEnd::default()).unwrap_err();
+    let error = log.seal(&RunEnd::default(), None).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
     assert_eq!(log.sink.taken.len(), 10);
 
-    log.seal(&RunEnd::default()).unwrap();
+    log.seal(&RunEnd::default(), None).unwrap();
     assert_eq!(chained(&log.sink.taken).last().unwrap().text("event_type"), Some("run_end"));
 }
 

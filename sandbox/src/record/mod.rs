@@ -5,14 +5,18 @@
 //!
 //! ```text
 //! let dir = RunDir::create(&place, &RunName::new(wall_ns, b"cargo"))?;
-//! let mut recorder = Recorder::begin(dir, agent_id, &start, RecordSettings::default())?;
+//! let mut recorder = Recorder::begin(dir, agent_id, &start, RecordSettings::default(), Attestation::default())?;
 //! recorder.append(batch)?;                   // as often as it takes
 //! let sealed = recorder.seal(&end)?;         // the log is finished: print sealed.head
 //! recorder.finish_index()?;                  // may take a moment after a long run
 //! ```
 
+pub mod anchor;
+pub mod crashed;
 mod error;
 pub mod index;
+pub mod keys;
+pub mod ledger;
 pub(crate) mod line;
 pub mod lines;
 mod log;
@@ -26,8 +30,10 @@ use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};
 pub use log::{Counts, RunEnd, Sealed, runner_event};
-pub use recorder::{BATCH_MAX, Durability, LOG, OnLogError, RecordSettings, Recorder};
-pub use start::{LayerReport, Mode, RunStart, SelfTest};
+pub use recorder::{
+    Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,
+};
+pub use start::{KeyReach, LayerReport, Mode, RunStart, SelfTest};
 
 /// The name of the run's policies in its directory: as they hold, without variables.
 pub const EFFECTIVE_POLICY: &str = "policy.effective.yaml";

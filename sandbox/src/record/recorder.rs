@@ -17,13 +17,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use audit_verify::Hash;
+use audit_verify::chain::Position;
+use audit_verify::ledger::Entry;
+use audit_verify::sign::SigningKey;
+
+use super::anchor::{self, Anchor, AnchorReport};
 use super::error::{LogAct, LogError, RecordError};
 use super::index::{IndexError, Indexer};
+use super::ledger::{LedgerError, LedgerFile};
 use super::log::{Counts, LogWriter, RunEnd, Sealed};
 use super::meta::Meta;
-use super::start::RunStart;
+use super::start::{Bound, KeyReach, RunStart};
 use super::store::RunDir;
 use crate::event::Event;
 
@@ -67,12 +74,44 @@ pub struct RecordSettings {
     pub durability: Durability,
     /// What happens when it cannot be written.
     pub on_log_error: OnLogError,
+    /// How often it is signed and anchored, where there is a key or an anchor.
+    pub checkpoints: Checkpoints,
 }
 
 impl Default for RecordSettings {
     fn default() -> Self {
-        Self { durability: Durability::Every(Duration::from_millis(100)), on_log_error: OnLogError::Stop }
+        Self {
+            durability: Durability::Every(Duration::from_millis(100)),
+            on_log_error: OnLogError::Stop,
+            checkpoints: Checkpoints::default(),
+        }
     }
+}
+
+/// When a checkpoint is due: whichever comes first, and only if there is something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// After this many events.
+    pub events: u64,
+    /// After this time.
+    pub every: Duration,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { events: 10_000, every: Duration::from_secs(10) }
+    }
+}
+
+/// What makes a log one that others can trust: its place in the ledger, who signs it, who keeps its heads.
+#[derive(Debug, Default)]
+pub struct Attestation {
+    /// The ledger of the store that the run is in.
+    pub ledger: Option<LedgerFile>,
+    /// Who signs.
+    pub signer: Option<(SigningKey, KeyReach)>,
+    /// Where heads go.
+    pub anchors: Vec<anchor::Target>,
 }
 
 enum Request {
@@ -117,6 +156,9 @@ pub struct Recorder {
     queue: Option<SyncSender<Request>>,
     writer: Option<JoinHandle<()>>,
     index: Option<Indexer>,
+    ledger: Option<LedgerFile>,
+    signer: Option<SigningKey>,
+    anchored: Arc<OnceLock<AnchorReport>>,
 }
 
 impl Recorder {
@@ -129,7 +171,9 @@ impl Recorder {
         agent_id: &str,
         start: &RunStart,
         settings: RecordSettings,
+        attestation: Attestation,
     ) -> Result<Self, RecordError> {
+        let Attestation { ledger, signer, anchors } = attestation;
         let path = dir.path().join(LOG);
         let file = dir.create_file(LOG).map_err(RecordError::file("create", &path))?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
@@ -137,13 +181,29 @@ impl Recorder {
         let sync_file = file.try_clone().map_err(RecordError::file("open", &path))?;
 
         let mut log = LogWriter::new(file, dir.id(), agent_id);
-        let first = start.event(dir.trust()).map_err(RecordError::file("read", Path::new("/dev/urandom")))?;
+        let mut locked = ledger.as_ref().map(LedgerFile::lock).transpose()?;
+        let bound = Bound {
+            trust: dir.trust(),
+            ledger_prev: locked.as_ref().map_or(Hash::ZERO, |ledger| ledger.head()),
+            key: signer.as_ref().map(|(key, reach)| (key.id(), *reach)),
+        };
+        let signer = signer.map(|(key, _)| key);
+        let first = start.event(&bound).map_err(RecordError::file("read", Path::new("/dev/urandom")))?;
         log.append(&mut vec![first]).map_err(|e| LogError::new(LogAct::Write, &path, &e, 0))?;
         if settings.durability != Durability::None {
             sync_file.sync_data().map_err(|e| LogError::new(LogAct::Sync, &path, &e, 1))?;
         }
         let meta = Meta::started(&dir, agent_id, start);
         meta.write(&dir)?;
+        if let Some(ledger) = &mut locked {
+            let first = log.position().head;
+            ledger.append(&Entry::Begin { run_id: dir.id().to_owned(), first }, signer.as_ref())?;
+        }
+        drop(locked);
+        let anchor = match anchors.is_empty() {
+            true => None,
+            false => Some(Anchor::start(anchors, dir.id(), log.position())?),
+        };
 
         let shared = Arc::new(Shared {
             path: path.clone(),
@@ -157,7 +217,17 @@ impl Recorder {
         });
         let spawned = RecordError::file("start a thread for", &path);
         let (queue, requests) = sync_channel(QUEUE);
-        let writer = WriterThread { log, file: sync_file, settings, shared: Arc::clone(&shared) };
+        let anchored = Arc::new(OnceLock::new());
+        let writer = WriterThread {
+            log,
+            file: sync_file,
+            settings,
+            shared: Arc::clone(&shared),
+            checkpoint: Due::new(settings.checkpoints, signer.is_some() || anchor.is_some()),
+            signer: signer.clone(),
+            anchor,
+            anchored: Arc::clone(&anchored),
+        };
         let writer = thread::Builder::new()
             .name("record-log".into())
             .spawn(move || writer.run(&requests))
@@ -171,6 +241,9 @@ impl Recorder {
             queue: Some(queue),
             writer: Some(writer),
             index,
+            ledger,
+            signer,
+            anchored,
         })
     }
 
@@ -246,6 +319,24 @@ impl Recorder {
         Ok(sealed)
     }
 
+    /// Enters the end of a sealed run into the ledger, where it is in one. How far a log without seal holds is for
+    /// whoever reads it to say.
+    ///
+    /// # Errors
+    /// It cannot be entered: the ledger then has a run that began, and no end.
+    pub fn enter_end(&self, sealed: &Sealed) -> Result<(), LedgerError> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        // The head was made from a hash.
+        let (run_id, head) = (self.dir.id().to_owned(), sealed.head.parse().unwrap_or_default());
+        let entry = Entry::End { run_id, events: sealed.counts.events, head };
+        ledger.lock()?.append(&entry, self.signer.as_ref())
+    }
+
+    /// What became of the anchors, once the log is closed; nothing where there are none.
+    pub fn anchored(&self) -> Option<&AnchorReport> {
+        self.anchored.get()
+    }
+
     /// Waits until the index has all lines, and closes it. Returns the number of rows.
     ///
     /// A failure here costs nothing but queries: `sandbox reindex` makes the index again from the log.
@@ -284,11 +375,48 @@ impl Drop for Recorder {
     }
 }
 
+/// When the next checkpoint is due.
+#[derive(Debug)]
+struct Due {
+    checkpoints: Checkpoints,
+    /// Whether there is anything that a checkpoint would serve.
+    wanted: bool,
+    /// `seq` of the last checkpoint, or of the first line.
+    last_seq: u64,
+    last: Instant,
+}
+
+impl Due {
+    fn new(checkpoints: Checkpoints, wanted: bool) -> Self {
+        Self { checkpoints, wanted, last_seq: 1, last: Instant::now() }
+    }
+
+    /// How long until one is due, with `seq` lines in the log; `None` if nothing is new.
+    fn within(&self, seq: u64) -> Option<Duration> {
+        let new = seq.saturating_sub(self.last_seq);
+        (self.wanted && new > 0).then(|| {
+            if new >= self.checkpoints.events {
+                Duration::ZERO
+            } else {
+                self.checkpoints.every.saturating_sub(self.last.elapsed())
+            }
+        })
+    }
+
+    fn made(&mut self, seq: u64) {
+        (self.last_seq, self.last) = (seq, Instant::now());
+    }
+}
+
 struct WriterThread {
     log: LogWriter<File>,
     file: File,
     settings: RecordSettings,
     shared: Arc<Shared>,
+    checkpoint: Due,
+    signer: Option<SigningKey>,
+    anchor: Option<Anchor>,
+    anchored: Arc<OnceLock<AnchorReport>>,
 }
 
 impl WriterThread {
@@ -296,7 +424,14 @@ impl WriterThread {
         let sync = self.start_sync();
         loop {
             let request = if self.log.is_whole() || self.has_stopped() {
-                requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                match self.checkpoint.within(self.log.position().seq).filter(|_| !self.has_stopped()) {
+                    None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    Some(Duration::ZERO) => {
+                        self.checkpoint();
+                        continue;
+                    }
+                    Some(wait) => requests.recv_timeout(wait),
+                }
             } else {
                 match requests.try_recv() {
                     Ok(request) => Ok(request),
@@ -320,6 +455,38 @@ impl WriterThread {
             }
         }
         self.stop_sync(sync);
+        if let Some(anchor) = self.anchor.take() {
+            let _ = self.anchored.set(anchor.report());
+        }
+    }
+
+    /// Writes a checkpoint, and hands its head on when it is as durable as the settings ask.
+    fn checkpoint(&mut self) {
+        let made = self.log.checkpoint(self.signer.as_ref());
+        self.publish();
+        match made {
+            Ok(at) => {
+                self.checkpoint.made(at.seq);
+                if let Some(anchor) = &self.anchor {
+                    // Nobody is to keep the head of a line that a power failure may take back.
+                    match self.file.sync_data() {
+                        Ok(()) => anchor.checkpoint(at),
+                        Err(error) => _ = self.shared.fail(LogAct::Sync, &error),
+                    }
+                }
+            }
+            Err(error) => {
+                // It is due again when the log is whole again.
+                self.shared.fail(LogAct::Write, &error);
+            }
+        }
+    }
+
+    /// Hands the seal's head on.
+    fn anchor_seal(&mut self, at: Position) {
+        if let Some(anchor) = self.anchor.take() {
+            let _ = self.anchored.set(anchor.seal(at));
+        }
     }
 
     fn has_stopped(&self) -> bool {
@@ -349,13 +516,14 @@ impl WriterThread {
             // A log that may have lost pages is not one to be called complete.
             return Err(self.shared.fail(LogAct::Sync, &io::Error::from_raw_os_error(libc::EIO)));
         }
-        let sealed = self.log.seal(end);
+        let sealed = self.log.seal(end, self.signer.as_ref());
         self.publish();
         let sealed = sealed.map_err(|e| self.shared.fail(LogAct::Write, &e))?;
         if self.settings.durability != Durability::None {
             self.file.sync_data().map_err(|e| self.shared.fail(LogAct::Sync, &e))?;
             self.shared.synced_seq.store(self.log.written_seq(), Ordering::Release);
         }
+        self.anchor_seal(self.log.position());
         Ok(sealed)
     }
 

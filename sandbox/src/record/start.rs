@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use audit_verify::Hash;
+use audit_verify::sign::KeyId;
 use serde::{Deserialize, Serialize};
 
 use super::log::runner_event;
@@ -52,6 +54,36 @@ impl LayerReport {
     }
 }
 
+/// Where a run is recorded, and what its log is bound to.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Who could change the record.
+    pub trust: Trust,
+    /// The ledger's last hash; zeros where the run is in no ledger, or is its first.
+    pub ledger_prev: Hash,
+    /// The key that will sign, where there is one.
+    pub key: Option<(KeyId, KeyReach)>,
+}
+
+/// Whether the command could read the secret key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyReach {
+    /// It could not: it has another user, or the policy that is enforced keeps it.
+    Kept,
+    /// It could, and so its signatures say little.
+    WithinReach,
+}
+
+impl KeyReach {
+    /// The name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyReach::Kept => "kept-from-run",
+            KeyReach::WithinReach => "within-reach",
+        }
+    }
+}
+
 /// One check of a layer's self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfTest {
@@ -94,7 +126,7 @@ pub struct RunStart {
 
 impl RunStart {
     /// The event, with everything that the format asks for.
-    pub fn event(&self, trust: Trust) -> std::io::Result<Event> {
+    pub fn event(&self, bound: &Bound) -> std::io::Result<Event> {
         let mut nonce = [0u8; 32];
         std::fs::File::open("/dev/urandom")?.read_exact(&mut nonce)?;
 
@@ -109,11 +141,14 @@ impl RunStart {
         text(Key::MachineId, &first_line("/etc/machine-id"));
         text(Key::BootId, &first_line("/proc/sys/kernel/random/boot_id"));
         text(Key::Mode, self.mode.name().as_bytes());
-        text(Key::Store, trust.name().as_bytes());
+        text(Key::Store, bound.trust.name().as_bytes());
         text(Key::Version, env!("CARGO_PKG_VERSION").as_bytes());
         text(Key::Nonce, hex(&nonce).as_bytes());
-        // There is no ledger of runs yet: every run is the first.
-        text(Key::LedgerPrev, &[b'0'; 64]);
+        text(Key::LedgerPrev, bound.ledger_prev.digits());
+        if let Some((key, reach)) = &bound.key {
+            text(Key::KeyId, key.as_str().as_bytes());
+            text(Key::KeyReach, reach.name().as_bytes());
+        }
         if let Some(policy) = &self.policy {
             text(Key::PolicyName, policy.name.as_bytes());
             text(Key::PolicySha256, policy.sha256.as_bytes());

@@ -19,6 +19,11 @@ use crate::record::store::{Account, FoundStores, Place};
 
 /// The stores that the runs of whoever calls are in: under sudo those of the invoking user, and root's own.
 pub fn stores() -> FoundStores {
+    FoundStores::for_reading(&place())
+}
+
+/// Where whoever calls records: under sudo for the invoking user.
+pub fn place() -> Place {
     let recorder = account(Uid::effective());
     let invoker = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).map(Uid::from_raw);
     let reader = match invoker {
@@ -26,7 +31,7 @@ pub fn stores() -> FoundStores {
         _ => recorder.clone(),
     };
     let sandbox_home = std::env::var_os("SANDBOX_HOME").filter(|home| !home.is_empty()).map(Into::into);
-    FoundStores::for_reading(&Place { sandbox_home, recorder, reader })
+    Place { sandbox_home, recorder, reader }
 }
 
 /// A user as the user database has it; one that it does not know has HOME, or nothing, for a home.

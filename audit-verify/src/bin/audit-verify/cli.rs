@@ -1,10 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use audit_verify::Hash;
+use audit_verify::sign::PublicKey;
 use audit_verify::verify::{Losses, Question, Verifier};
 use clap::Parser;
+
+use crate::ledger::public_key;
 
 const HELP: &str = "\
 TARGET is one of
@@ -22,6 +26,9 @@ Exit codes, the worst of all logs in the order 1, 3, 2, 0:
   1  tampered: edited, or not written by sandbox
   2  intact as far as it goes, but incomplete
   3  could not be checked: usage, I/O, not a log
+
+A run that lies in a store is held against the store's ledger too; of a store
+the ledger says which runs are missing.
 
 A chain shows edits relative to a head that the attacker could not change. Keep
 the head that a run prints at its end elsewhere, and hand it in again:
@@ -56,6 +63,11 @@ pub struct Cli {
     #[arg(long, value_name = "HASH")]
     pub expect_head: Option<Hash>,
 
+    /// A public key (PEM) that must have signed checkpoints and seal, else
+    /// tampered (may be given again)
+    #[arg(long, value_name = "FILE", conflicts_with = "chain_only")]
+    key: Vec<PathBuf>,
+
     /// One JSON object for each log
     #[arg(long)]
     json: bool,
@@ -83,6 +95,24 @@ impl Cli {
     /// How findings are printed.
     pub fn output(&self) -> Output {
         if self.json { Output::Json } else { Output::Text }
+    }
+
+    /// Whether keys were handed in.
+    pub fn demands_keys(&self) -> bool {
+        !self.key.is_empty()
+    }
+
+    /// Whether the run is judged beside its log: by its ledger and its policy.
+    pub fn asks_of_run(&self) -> bool {
+        !self.chain_only
+    }
+
+    /// The keys that were handed in.
+    ///
+    /// # Errors
+    /// One cannot be read, or is none.
+    pub fn keys(&self) -> Result<Vec<PublicKey>, String> {
+        self.key.iter().map(|path| public_key(path)).collect()
     }
 
     /// A verifier that asks what was asked for.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod ledger;
 mod progress;
 mod render;
 mod store;
@@ -13,13 +14,16 @@ mod target;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use audit_verify::sign::PublicKey;
 use audit_verify::verify::Report;
 use cli::{Cli, Output};
+use ledger::{Keys, StoreFinding, StoreLedger};
 use progress::Progress;
 use render::Finding;
-use target::{Log, Source, TargetError};
+use target::{Log, Resolved, Source, TargetError};
 
 fn main() -> ExitCode {
     let cli = match Cli::from_args(std::env::args_os()) {
@@ -42,10 +46,21 @@ fn main() -> ExitCode {
 
 /// Checks all targets and prints what was found; returns the exit code.
 fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
+    let keys = match cli.keys() {
+        Ok(keys) => keys,
+        Err(error) => {
+            eprintln!("audit-verify: {error}");
+            return Ok(3);
+        }
+    };
     let mut logs = Vec::new();
+    let mut whole_stores = Vec::new();
     for target in &cli.targets {
         match target::resolve(target) {
-            Ok(found) => logs.extend(found.into_iter().map(Ok)),
+            Ok(Resolved { logs: found, store }) => {
+                logs.extend(found.into_iter().map(Ok));
+                whole_stores.extend(store);
+            }
             Err(error) => logs.push(Err((target.to_string_lossy().into_owned(), error))),
         }
     }
@@ -53,31 +68,100 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
         eprintln!("audit-verify: --expect-head is the head of one log, and there are {} here", logs.len());
         return Ok(3);
     }
-    let many = logs.len() > 1;
-    let style = render::Style::detect();
+    let many = logs.len() + whole_stores.len() > 1;
+    let mut ledgers = Ledgers { keys, read: Vec::new() };
+    let mut printer = Printer { cli, style: render::Style::detect(), many, stdout, reader_left: false };
     let mut tally = render::Tally::default();
-    let mut reader_left = false;
     for log in logs {
         let finding = match log {
-            Ok(log) => check(&log, cli),
-            Err((name, error)) => Finding { name, outcome: Err(error) },
+            Ok(log) => check(&log, cli, &mut ledgers),
+            Err((name, error)) => Finding { name, outcome: Err(error), against: None },
         };
         tally.add(finding.code());
-        let text = match cli.output() {
-            Output::Json => render::json(&finding, cli),
-            Output::Text if many => render::row(&finding, style),
-            Output::Text => render::details(&finding, cli, style),
+        printer.log(&finding)?;
+    }
+    if cli.asks_of_run() {
+        for store in &whole_stores {
+            for finding in ledgers.of(store).findings() {
+                tally.add(finding.code);
+                printer.store(&finding)?;
+            }
+        }
+    }
+    printer.end(&tally)?;
+    Ok(tally.code())
+}
+
+/// The ledgers of the stores that runs lie in, each read once.
+struct Ledgers {
+    keys: Vec<PublicKey>,
+    read: Vec<StoreLedger>,
+}
+
+impl Ledgers {
+    fn of(&mut self, store: &Path) -> &StoreLedger {
+        let at = self.read.iter().position(|known| known.store() == store);
+        let at = at.unwrap_or_else(|| {
+            self.read.push(StoreLedger::of(store, &self.keys));
+            self.read.len() - 1
+        });
+        &self.read[at]
+    }
+
+    /// That of the store that a log lies in, with the directory of its run.
+    fn of_log(&mut self, log: &Log) -> Option<(&StoreLedger, PathBuf)> {
+        let Source::Run(path) = &log.source else { return None };
+        // What `--run-dir` put elsewhere is in no store.
+        let run = path.parent()?.canonicalize().ok()?;
+        let runs = run.parent().filter(|runs| runs.ends_with("runs"))?;
+        let store = runs.parent()?.to_owned();
+        Some((self.of(&store), run))
+    }
+}
+
+/// Prints what was found.
+struct Printer<'a, W> {
+    cli: &'a Cli,
+    style: render::Style,
+    many: bool,
+    stdout: &'a mut W,
+    reader_left: bool,
+}
+
+impl<W: Write> Printer<'_, W> {
+    fn log(&mut self, finding: &Finding) -> io::Result<()> {
+        let text = match self.cli.output() {
+            Output::Json => render::json(finding, self.cli),
+            Output::Text if self.many => render::row(finding, self.style),
+            Output::Text => render::details(finding, self.cli, self.style),
         };
-        if let (Err(error), Output::Text) = (&finding.outcome, cli.output()) {
+        if let (Err(error), Output::Text) = (&finding.outcome, self.cli.output()) {
             eprintln!("audit-verify: {error}");
         }
-        reader_left = reader_left || left(stdout.write_all(text.as_bytes()))?;
+        self.text(&text)
     }
-    if many && cli.output() == Output::Text && !reader_left {
-        left(writeln!(stdout, "{tally}"))?;
+
+    fn store(&mut self, finding: &StoreFinding) -> io::Result<()> {
+        let text = match self.cli.output() {
+            Output::Json => finding.json(),
+            Output::Text => finding.row(self.style),
+        };
+        self.text(&text)
     }
-    left(stdout.flush())?;
-    Ok(tally.code())
+
+    fn end(&mut self, tally: &render::Tally) -> io::Result<()> {
+        if self.many && self.cli.output() == Output::Text {
+            self.text(&format!("{tally}\n"))?;
+        }
+        left(self.stdout.flush()).map(|_| ())
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        if !self.reader_left {
+            self.reader_left = left(self.stdout.write_all(text.as_bytes()))?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether the reader of a pipe has left, which changes no verdict.
@@ -89,20 +173,34 @@ fn left(written: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-fn check(log: &Log, cli: &Cli) -> Finding {
-    let outcome = read(log, cli).map_err(|source| {
+fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
+    let demanded = ledgers.keys.clone();
+    let store = ledgers.of_log(log).filter(|_| cli.asks_of_run());
+    let keys = match &store {
+        Some((ledger, run)) => ledger.keys_for(run),
+        None => Keys { demanded, known: Vec::new() },
+    };
+    let outcome = read(log, cli, keys).map_err(|source| {
         let path = match &log.source {
             Source::Stdin => log.name.clone(),
             Source::File(path) | Source::Run(path) => path.display().to_string(),
         };
         TargetError::Read { path, source }
     });
-    Finding { name: log.name.clone(), outcome }
+    let mut against = None;
+    if let (Ok(report), Source::Run(path)) = (&outcome, &log.source)
+        && cli.asks_of_run()
+    {
+        let by_ledger = store.and_then(|(ledger, run)| ledger.against(&run, report));
+        against = by_ledger.or_else(|| ledger::policy_contradiction(path.parent()?, report));
+    }
+    Finding { name: log.name.clone(), outcome, against }
 }
 
-fn read(log: &Log, cli: &Cli) -> io::Result<Report> {
+fn read(log: &Log, cli: &Cli, keys: Keys) -> io::Result<Report> {
+    let verifier = cli.verifier().demand_keys(keys.demanded).know_keys(keys.known);
     let path = match &log.source {
-        Source::Stdin => return cli.verifier().run(io::stdin().lock()),
+        Source::Stdin => return verifier.run(io::stdin().lock()),
         Source::Run(path) if !fs::metadata(path)?.is_file() => {
             return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -110,5 +208,5 @@ fn read(log: &Log, cli: &Cli) -> io::Result<Report> {
     };
     let file = File::open(path)?;
     let size = file.metadata()?.len();
-    cli.verifier().run(Progress::new(file, size))
+    verifier.run(Progress::new(file, size))
 }

@@ -4,9 +4,10 @@ use std::fmt::{self, Write};
 use std::io::IsTerminal;
 
 use audit_verify::canonical::ObjectWriter;
-use audit_verify::verify::{Chain, Report, Verdict, Why};
+use audit_verify::verify::{Chain, Report, Signed, Verdict, Why};
 
 use crate::cli::Cli;
+use crate::ledger::Contradiction;
 use crate::target::TargetError;
 
 /// What came of one log.
@@ -15,20 +16,39 @@ pub struct Finding {
     pub name: String,
     /// What was found.
     pub outcome: Result<Report, TargetError>,
+    /// What speaks against it beside the log.
+    pub against: Option<Contradiction>,
 }
 
 impl Finding {
     /// The exit code.
     pub fn code(&self) -> u8 {
-        self.outcome.as_ref().map_or(3, |report| report.verdict.code())
+        match (&self.outcome, &self.against) {
+            (Err(_), _) => 3,
+            (Ok(report), Some(against)) if report.verdict.code() != 1 => against.code,
+            (Ok(report), _) => report.verdict.code(),
+        }
+    }
+
+    /// What speaks against a log that holds by itself.
+    fn contradiction(&self) -> Option<&Contradiction> {
+        self.against.as_ref().filter(|_| self.outcome.as_ref().is_ok_and(|report| report.verdict.code() != 1))
     }
 
     fn verdict(&self) -> &'static str {
+        match self.contradiction() {
+            Some(Contradiction { code: 1, .. }) => return "tampered",
+            Some(_) => return "incomplete",
+            None => {}
+        }
         self.outcome.as_ref().map_or("unchecked", |report| report.verdict.name())
     }
 
     /// What there is to say about it in one line.
     fn message(&self) -> String {
+        if let Some(against) = self.contradiction() {
+            return against.message.clone();
+        }
         match &self.outcome {
             Err(error) => error.to_string(),
             Ok(report) => match &report.verdict {
@@ -59,20 +79,25 @@ impl Style {
     }
 
     fn verdict(self, finding: &Finding) -> String {
-        let colour = match finding.code() {
+        self.word(finding.verdict(), finding.code())
+    }
+
+    /// The word for a verdict.
+    pub fn word(self, verdict: &str, code: u8) -> String {
+        let colour = match code {
             0 => 32,
             2 => 33,
             _ => 31,
         };
         match self {
-            Style::Plain => finding.verdict().to_owned(),
-            Style::Colour => format!("\x1b[1;{colour}m{}\x1b[0m", finding.verdict()),
+            Style::Plain => verdict.to_owned(),
+            Style::Colour => format!("\x1b[1;{colour}m{verdict}\x1b[0m"),
         }
     }
 }
 
 /// A name from the file system, safe for a terminal.
-fn printable(name: &str) -> String {
+pub fn printable(name: &str) -> String {
     name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }
 
@@ -104,12 +129,15 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
         Some(_) => "yes: it ends with the expected head",
         None => "no: compare the head with one kept elsewhere (--expect-head)",
     };
+    if let Some(against) = finding.contradiction() {
+        line("why", &against.message);
+    }
     match &report.verdict {
         Verdict::Intact { events, lost, head } => {
             line("events", &format_args!("{events}, {}", losses(*lost)));
             line("head", head);
             line("anchored", &anchored);
-            line("signed", &"no");
+            line("signed", &signed(report, cli));
         }
         Verdict::ChainHolds { lines, head } => {
             line("lines", lines);
@@ -131,11 +159,26 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
             line("events", &format_args!("{events} hold, {}", losses(*lost)));
             line("head", head);
             line("anchored", &anchored);
-            line("signed", &"no");
+            line("signed", &signed(report, cli));
         }
         Verdict::Unchecked(why) => line("why", why),
     }
     text
+}
+
+fn signed(report: &Report, cli: &Cli) -> String {
+    let up_to = |line: u64| match report.verdict {
+        Verdict::Incomplete { events, .. } if line < events => format!(", up to event {line}"),
+        _ => String::new(),
+    };
+    match report.signed {
+        Signed::No => "no".to_owned(),
+        Signed::Unchecked { key, .. } => format!("by {key}, not checked: hand the key in (--key)"),
+        Signed::Good { key, line } if cli.demands_keys() => format!("yes, by {key}{}", up_to(line)),
+        Signed::Good { key, line } => {
+            format!("by {key}{}, a key of this store (see --key)", up_to(line))
+        }
+    }
 }
 
 fn losses(lost: u64) -> String {
@@ -200,6 +243,9 @@ pub fn json(finding: &Finding, cli: &Cli) -> String {
     if let Some((_, _, head)) = counted {
         object.put("head", head.as_str());
     }
+    if let Some(key) = report.ok().and_then(|report| report.signed.key()) {
+        object.put("key_id", key.as_str());
+    }
     if let Some(fault) = fault {
         object.put("line", fault.line);
     }
@@ -207,11 +253,11 @@ pub fn json(finding: &Finding, cli: &Cli) -> String {
         object.put("lost", lost);
     }
     object.put("message", finding.message().as_str());
-    if let Some(reason) = reason {
+    if let Some(reason) = finding.contradiction().map(|_| "store").or(reason) {
         object.put("reason", reason);
     }
     if counted.is_some() {
-        object.put("signed", false);
+        object.put("signed", matches!(report.map(|report| report.signed), Ok(Signed::Good { .. })));
     }
     object.put("target", finding.name.as_str()).put("verdict", finding.verdict());
     // The keys above ascend, so nothing can fail; a test prints every kind of finding.

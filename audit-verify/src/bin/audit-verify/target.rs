@@ -94,28 +94,43 @@ fn nearest(stores: &[PathBuf], runs: &[String]) -> String {
 /// The name of a run's log.
 const EVENTS: &str = "events.jsonl";
 
+/// What a target means.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// The logs.
+    pub logs: Vec<Log>,
+    /// The store whose runs these are, where the whole of it is meant.
+    pub store: Option<PathBuf>,
+}
+
+impl From<Log> for Resolved {
+    fn from(log: Log) -> Resolved {
+        Resolved { logs: vec![log], store: None }
+    }
+}
+
 /// The logs that `target` means.
-pub fn resolve(target: &OsStr) -> Result<Vec<Log>, TargetError> {
+pub fn resolve(target: &OsStr) -> Result<Resolved, TargetError> {
     let name = target.to_string_lossy().into_owned();
     if target == "-" {
-        return Ok(vec![Log { name: "standard input".into(), source: Source::Stdin }]);
+        return Ok(Log { name: "standard input".into(), source: Source::Stdin }.into());
     }
     if target == "last" {
         let stores = stores()?;
         let run = runs(&stores)?.pop().ok_or(TargetError::NoRuns { stores })?;
-        return Ok(vec![run_log(&run)]);
+        return Ok(run_log(&run).into());
     }
     let path = Path::new(target);
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => directory(path),
-        Ok(_) => Ok(vec![Log { name, source: Source::File(path.to_owned()) }]),
+        Ok(_) => Ok(Log { name, source: Source::File(path.to_owned()) }.into()),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(TargetError::read(path)(error)),
         Err(error) if path.components().count() > 1 => Err(TargetError::read(path)(error)),
         Err(_) => {
             let stores = stores()?;
             let runs = runs(&stores)?;
             if let Some(at) = runs.iter().position(|run| run.file_name() == Some(target)) {
-                return Ok(vec![run_log(&runs[at])]);
+                return Ok(run_log(&runs[at]).into());
             }
             let runs = alike(&name, &runs);
             Err(TargetError::NoSuchRun { target: name, stores, runs })
@@ -123,9 +138,9 @@ pub fn resolve(target: &OsStr) -> Result<Vec<Log>, TargetError> {
     }
 }
 
-fn directory(path: &Path) -> Result<Vec<Log>, TargetError> {
+fn directory(path: &Path) -> Result<Resolved, TargetError> {
     if fs::symlink_metadata(path.join(EVENTS)).is_ok() {
-        return Ok(vec![run_log(path)]);
+        return Ok(run_log(path).into());
     }
     if !path.join("runs").is_dir() {
         // A directory that may not be searched has neither, as far as one can see.
@@ -134,10 +149,10 @@ fn directory(path: &Path) -> Result<Vec<Log>, TargetError> {
     }
     let stores = vec![path.to_owned()];
     let runs = runs(&stores)?;
-    if runs.is_empty() {
+    if runs.is_empty() && !path.join(audit_verify::ledger::FILE).is_file() {
         return Err(TargetError::NoRuns { stores });
     }
-    Ok(runs.iter().map(|run| run_log(run)).collect())
+    Ok(Resolved { logs: runs.iter().map(|run| run_log(run)).collect(), store: Some(path.to_owned()) })
 }
 
 /// The stores of whoever calls.

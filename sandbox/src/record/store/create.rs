@@ -63,6 +63,138 @@ pub fn tool_name(program: &[u8]) -> String {
     }
 }
 
+/// The directory of a store, checked and held open.
+#[derive(Debug)]
+pub struct StoreDir {
+    path: PathBuf,
+    fd: OwnedFd,
+    grant: Grant,
+    place: Place,
+}
+
+impl StoreDir {
+    /// Opens the store of `place`, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made, is not a real directory, or others may write there.
+    pub fn open(place: &Place) -> Result<Self, StoreError> {
+        let path = place.store();
+        if !path.is_absolute() {
+            return Err(StoreError::Relative(path));
+        }
+        if place.sandbox_home.is_none() && place.is_for_another() {
+            make_public_parent(Path::new(super::SYSTEM_STORES))?;
+        }
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(parent).map_err(|e| StoreError::io("create", parent, e))?;
+        let parent = open_directory(rustix::fs::CWD, parent, parent, OFlags::empty())?;
+        let (fd, grant) = enter_shared(&parent, &path, place)?;
+        Ok(Self { path, fd, grant, place: place.clone() })
+    }
+
+    /// The store of `place` if there is one; nothing is made.
+    ///
+    /// # Errors
+    /// As [`StoreDir::open`].
+    pub fn existing(place: &Place) -> Result<Option<Self>, StoreError> {
+        match place.store().symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(place).map(Some),
+        }
+    }
+
+    /// A second hold on the same directory.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let (path, place) = (self.path.clone(), self.place.clone());
+        Ok(Self { path, fd: self.fd.try_clone()?, grant: self.grant, place })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who writes here.
+    pub fn recorder(&self) -> u32 {
+        self.place.recorder.uid
+    }
+
+    /// Who could replace this store behind its recorder's back.
+    ///
+    /// # Errors
+    /// A directory above cannot be looked at.
+    pub fn trust(&self) -> Result<Trust, StoreError> {
+        trust_above(&self.path, self.place.recorder.uid)
+    }
+
+    /// The directory `name` in the store, made where it is missing and readable as the store is.
+    ///
+    /// # Errors
+    /// As [`StoreDir::open`].
+    pub fn enter(&self, name: &str) -> Result<Self, StoreError> {
+        let path = self.path.join(name);
+        let (fd, grant) = enter_shared(&self.fd, &path, &self.place)?;
+        Ok(Self { path, fd, grant, place: self.place.clone() })
+    }
+
+    /// Opens the file `name`, to be read and added to, made where it is missing and readable as the store is.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is not a regular file.
+    pub fn append_file(&self, name: &str) -> io::Result<File> {
+        // Without waiting: somebody may have put a pipe there.
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NONBLOCK;
+        let file = make_file(&self.fd, name, flags, self.grant)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Puts a whole file in place of `name` at once, readable as `readers` says.
+    ///
+    /// # Errors
+    /// It cannot be written; what stood there stands.
+    pub fn replace_file(&self, name: &str, bytes: &[u8], readers: Readers) -> io::Result<()> {
+        let grant = match readers {
+            Readers::Store => self.grant,
+            Readers::Recorder => Grant::Owner,
+        };
+        replace(&self.fd, name, bytes, grant)
+    }
+
+    /// Opens the regular file `name` for reading.
+    ///
+    /// # Errors
+    /// It is not there, or something else.
+    pub fn open_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+}
+
+impl AsFd for StoreDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Who may read a file of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Whoever may read the store.
+    Store,
+    /// Its recorder alone.
+    Recorder,
+}
+
 /// The directory of one run, made for it and held open.
 #[derive(Debug)]
 pub struct RunDir {
@@ -76,20 +208,18 @@ pub struct RunDir {
 impl RunDir {
     /// Makes a new directory in the store's `runs/`, and the store itself where it is missing.
     pub fn create(place: &Place, name: &RunName) -> Result<Self, StoreError> {
-        let store = place.store();
-        if !store.is_absolute() {
-            return Err(StoreError::Relative(store));
-        }
-        if place.sandbox_home.is_none() && place.is_for_another() {
-            make_public_parent(Path::new(super::SYSTEM_STORES))?;
-        }
-        let parent = store.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(parent).map_err(|e| StoreError::io("create", parent, e))?;
-        let parent = open_directory(rustix::fs::CWD, parent, parent, OFlags::empty())?;
-        let (store_fd, grant) = enter_shared(&parent, &store, place)?;
-        let runs = store.join("runs");
-        let (runs_fd, _) = enter_shared(&store_fd, &runs, place)?;
-        let trust = trust_above(&store, place.recorder.uid)?;
+        Self::create_in(&StoreDir::open(place)?, name)
+    }
+
+    /// Makes a new directory in the store's `runs/`.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create_in(store: &StoreDir, name: &RunName) -> Result<Self, StoreError> {
+        let place = &store.place;
+        let (runs_fd, grant) = (store.enter("runs")?.fd, store.grant);
+        let runs = store.path.join("runs");
+        let trust = store.trust()?;
 
         for number in 1..=NAME_TRIES {
             let id = name.numbered(number);
@@ -154,17 +284,8 @@ impl RunDir {
 
     /// Makes a file that must not exist, to be read and written by the recorder and read by the reader.
     pub fn create_file(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
-        let mode = match self.grant {
-            Grant::Owner | Grant::RootOnly => Mode::from_raw_mode(0o600),
-            Grant::Acl | Grant::Group => Mode::from_raw_mode(0o640),
-        };
-        let file = File::from(rustix::fs::openat(&self.fd, name, flags | OFlags::APPEND, mode)?);
-        if self.grant == Grant::Group {
-            // The directory is set-group-id, so the file has the group; the mode must not depend on umask.
-            rustix::fs::fchmod(&file, mode)?;
-        }
-        Ok(file)
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR;
+        make_file(&self.fd, name, flags, self.grant)
     }
 
     /// Opens a file of the run for reading.
@@ -175,16 +296,7 @@ impl RunDir {
 
     /// Puts a whole file in place of `name` at once: readers see the old bytes or the new ones.
     pub fn replace_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = format!(".{name}.new");
-        match rustix::fs::unlinkat(&self.fd, &temporary, rustix::fs::AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut file = self.create_file(&temporary)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_data()?;
-        rustix::fs::renameat(&self.fd, &temporary, &self.fd, name)?;
-        self.sync()
+        replace(&self.fd, name, bytes, self.grant)
     }
 
     /// Removes the files of a run that never started. By the directory's descriptor: whoever owns a directory
@@ -195,20 +307,50 @@ impl RunDir {
             let _ = rustix::fs::unlinkat(&self.fd, entry.file_name(), rustix::fs::AtFlags::empty());
         }
     }
-
-    /// Makes the names in the directory durable.
-    pub fn sync(&self) -> io::Result<()> {
-        match rustix::fs::fsync(&self.fd) {
-            // Some file systems cannot sync a directory, and need not.
-            Ok(()) | Err(Errno::INVAL) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl AsFd for RunDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Opens a file for adding to it, readable as `grant` says where it is made.
+fn make_file(directory: &OwnedFd, name: &str, flags: OFlags, grant: Grant) -> io::Result<File> {
+    let mode = match grant {
+        Grant::Owner | Grant::RootOnly => Mode::from_raw_mode(0o600),
+        Grant::Acl | Grant::Group => Mode::from_raw_mode(0o640),
+    };
+    let flags = flags | OFlags::APPEND | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
+    if grant == Grant::Group {
+        // The directory is set-group-id, so the file has the group; the mode must not depend on umask.
+        rustix::fs::fchmod(&file, mode)?;
+    }
+    Ok(file)
+}
+
+/// Puts a whole file in place of `name` at once: readers see the old bytes or the new ones.
+fn replace(directory: &OwnedFd, name: &str, bytes: &[u8], grant: Grant) -> io::Result<()> {
+    let temporary = format!(".{name}.new");
+    match rustix::fs::unlinkat(directory, &temporary, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR;
+    let mut file = make_file(directory, &temporary, flags, grant)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_data()?;
+    rustix::fs::renameat(directory, &temporary, directory, name)?;
+    sync_directory(directory)
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(directory: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::fsync(directory) {
+        // Some file systems cannot sync a directory, and need not.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -70,6 +70,11 @@ impl FoundStores {
         Self { stores }
     }
 
+    /// This store alone.
+    pub fn only(store: &Path) -> Self {
+        Self { stores: vec![store.to_owned()] }
+    }
+
     /// All runs, the oldest first.
     pub fn runs(&self) -> Result<Vec<Found>, StoreError> {
         let mut runs = Vec::new();

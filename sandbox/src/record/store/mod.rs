@@ -26,7 +26,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use create::{RunDir, RunName, tool_name};
+pub use create::{Readers, RunDir, RunName, StoreDir, tool_name};
 pub use find::{FindError, Found, FoundStores};
 pub use read::open_regular;
 

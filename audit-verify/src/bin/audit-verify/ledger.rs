@@ -1,0 +1,265 @@
+//! The ledger of a store, and the runs that it speaks of.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use audit_verify::canonical::ObjectWriter;
+use audit_verify::ledger::{FILE, Ledger, RunEntry, read};
+use audit_verify::sign::PublicKey;
+use audit_verify::verify::{Report, Verdict};
+
+use crate::render::Style;
+use crate::store::run_name;
+
+/// The longest file of a key that is read, in bytes.
+const KEY_MAX: u64 = 16 << 10;
+
+/// The ledger of one store, judged.
+pub struct StoreLedger {
+    store: PathBuf,
+    /// `None` where the store has none.
+    ledger: Option<Result<Ledger, io::Error>>,
+    /// Keys that lie in the store.
+    keys: Vec<PublicKey>,
+    demanded: Vec<PublicKey>,
+}
+
+/// Something beside the log that speaks against a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// 1 or 2, as for logs.
+    pub code: u8,
+    /// What was found.
+    pub message: String,
+}
+
+/// How a log is to be judged.
+pub struct Keys {
+    /// One of these must have signed, if there are any.
+    pub demanded: Vec<PublicKey>,
+    /// These can be checked.
+    pub known: Vec<PublicKey>,
+}
+
+impl StoreLedger {
+    /// Reads the ledger of a store.
+    pub fn of(store: &Path, demanded: &[PublicKey]) -> StoreLedger {
+        let ledger = match open(&store.join(FILE)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            other => Some(other.and_then(|file| read(file, demanded))),
+        };
+        StoreLedger { store: store.to_owned(), ledger, keys: stored_keys(store), demanded: demanded.to_vec() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    fn good(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()?.as_ref().ok().filter(|ledger| ledger.fault.is_none())
+    }
+
+    /// The keys by which a run is judged. One that began before the store had a key is bound by its entry, which signed
+    /// lines behind it bind in turn.
+    pub fn keys_for(&self, run: &Path) -> Keys {
+        let ledger = self.good();
+        let entry = ledger.and_then(|ledger| ledger.run(&run_name(run)));
+        let before_keys = match (ledger.and_then(|ledger| ledger.signed_from), entry) {
+            (Some(signed_from), Some(entry)) => entry.line < signed_from && entry.outcome.is_some(),
+            _ => false,
+        };
+        let named = ledger.map(|ledger| ledger.keys.clone()).unwrap_or_default();
+        let demanded = match (self.demanded.is_empty(), before_keys) {
+            (true, _) | (_, true) => Vec::new(),
+            // Those that a demanded key vouches for.
+            (false, false) if ledger.is_some() => named.clone(),
+            (false, false) => self.demanded.clone(),
+        };
+        Keys { demanded, known: self.keys.iter().cloned().chain(named).collect() }
+    }
+
+    /// What the ledger says against a run whose log gave `report`.
+    pub fn against(&self, run: &Path, report: &Report) -> Option<Contradiction> {
+        let tampered = |message: String| Some(Contradiction { code: 1, message });
+        let ledger = match self.ledger.as_ref()? {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                let message = format!("the store's ledger cannot be read: {error}");
+                return Some(Contradiction { code: 2, message });
+            }
+        };
+        if let Some(fault) = &ledger.fault {
+            return tampered(format!("the store's ledger does not hold: {fault}"));
+        }
+        let Some(entry) = ledger.run(&run_name(run)) else {
+            return tampered("the store's ledger does not have this run".to_owned());
+        };
+        if let Some(reason) = &entry.removed {
+            return Some(Contradiction {
+                code: 2,
+                message: format!("the ledger says it was removed ({reason})"),
+            });
+        }
+        let Some(genesis) = &report.genesis else { return None };
+        if genesis.first != entry.first || genesis.ledger_prev != Some(entry.ledger_prev) {
+            return tampered(format!("it does not begin as line {} of the ledger says", entry.line));
+        }
+        self.against_end(entry, report)
+    }
+
+    fn against_end(&self, entry: &RunEntry, report: &Report) -> Option<Contradiction> {
+        let outcome = entry.outcome.as_ref()?;
+        let (events, head, sealed) = match &report.verdict {
+            Verdict::Intact { events, head, .. } => (*events, *head, true),
+            Verdict::Incomplete { events, head, why, .. } => {
+                (*events, *head, matches!(why, audit_verify::verify::Missing::Events))
+            }
+            _ => return None,
+        };
+        let message = match (outcome.sealed, sealed) {
+            (true, false) => "the ledger has its seal, and the log does not".to_owned(),
+            (false, true) => "the ledger says it ended without a seal, and the log has one".to_owned(),
+            _ if (outcome.events, outcome.head) != (events, head) => {
+                format!("the ledger has {} events and the head {}", outcome.events, outcome.head)
+            }
+            _ => return None,
+        };
+        Some(Contradiction { code: 1, message })
+    }
+
+    /// What is to be said of the ledger itself, and of runs that it has and the store does not.
+    pub fn findings(&self) -> Vec<StoreFinding> {
+        let finding = |name: &str, code, message: String| StoreFinding {
+            name: name.to_owned(),
+            code,
+            message,
+            entries: None,
+            head: None,
+        };
+        let ledger = match &self.ledger {
+            // A store that no run was entered into yet has none.
+            None if fs::read_dir(self.store.join("runs")).is_ok_and(|mut runs| runs.next().is_some()) => {
+                return vec![finding(
+                    FILE,
+                    2,
+                    "the store has runs, and no ledger that says which".to_owned(),
+                )];
+            }
+            None => return Vec::new(),
+            Some(Err(error)) => return vec![finding(FILE, 3, format!("failed to read it: {error}"))],
+            Some(Ok(ledger)) => ledger,
+        };
+        let (code, message) = match &ledger.fault {
+            Some(fault) => (1, fault.to_string()),
+            None if ledger.torn => (2, "its last line is torn; the next run cuts it off".to_owned()),
+            None => (0, "the chain of the store's runs holds".to_owned()),
+        };
+        let mut findings = vec![StoreFinding {
+            entries: Some(ledger.entries),
+            head: Some(ledger.head.to_string()),
+            ..finding(FILE, code, message)
+        }];
+        for run in ledger.runs.iter().filter(|run| run.removed.is_none()) {
+            if self.store.join("runs").join(&run.run_id).symlink_metadata().is_err() {
+                let message = format!("line {} of the ledger has this run, and the store does not", run.line);
+                findings.push(finding(&run.run_id, 1, message));
+            }
+        }
+        findings
+    }
+}
+
+/// Something found about a store, beside its logs.
+pub struct StoreFinding {
+    /// The ledger, or a run.
+    pub name: String,
+    /// As for logs.
+    pub code: u8,
+    message: String,
+    entries: Option<u64>,
+    head: Option<String>,
+}
+
+impl StoreFinding {
+    fn verdict(&self) -> &'static str {
+        match self.code {
+            0 => "intact",
+            1 => "tampered",
+            2 => "incomplete",
+            _ => "unchecked",
+        }
+    }
+
+    /// A row, and what is wrong below it.
+    pub fn row(&self, style: Style) -> String {
+        let entries = self.entries.map_or_else(|| " ".repeat(16), |entries| format!("{entries:>8} entries"));
+        let pad = " ".repeat(11usize.saturating_sub(self.verdict().len()));
+        let name = crate::render::printable(&self.name);
+        let mut text = format!("{}{pad} {entries}  {name}\n", style.word(self.verdict(), self.code));
+        if self.code != 0 {
+            text.push_str(&format!("            {}\n", self.message));
+        }
+        text
+    }
+
+    /// One JSON object, keys ascending.
+    pub fn json(&self) -> String {
+        let mut line = Vec::new();
+        let mut object = ObjectWriter::new(&mut line);
+        object.put("code", self.code);
+        if let Some(entries) = self.entries {
+            object.put("entries", entries);
+        }
+        if let Some(head) = &self.head {
+            object.put("head", head.as_str());
+        }
+        object.put("message", self.message.as_str()).put("target", self.name.as_str());
+        object.put("verdict", self.verdict());
+        // The keys above ascend, so nothing can fail.
+        let _ = object.finish();
+        line.push(b'\n');
+        String::from_utf8(line).unwrap_or_default()
+    }
+}
+
+/// Whether `policy.effective.yaml` is still the one that a run began with.
+pub fn policy_contradiction(run: &Path, report: &Report) -> Option<Contradiction> {
+    const POLICY: &str = "policy.effective.yaml";
+    const SIZE_MAX: u64 = 64 << 20;
+    let expected = report.genesis.as_ref()?.policy_sha256?;
+    let mut bytes = Vec::new();
+    let message = match open(&run.join(POLICY)).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes)) {
+        Ok(_) if audit_verify::Hash::of(&[&bytes]) == expected => return None,
+        Ok(_) => format!("{POLICY} is not the one that the run began with"),
+        Err(error) => format!("{POLICY}, which the run began with, cannot be read: {error}"),
+    };
+    Some(Contradiction { code: 1, message })
+}
+
+/// Reads a public key in PEM.
+pub fn public_key(path: &Path) -> Result<PublicKey, String> {
+    let mut pem = String::new();
+    let read = File::open(path).and_then(|file| file.take(KEY_MAX).read_to_string(&mut pem));
+    read.map_err(|error| format!("failed to read the key {}: {error}", path.display()))?;
+    PublicKey::from_pem(&pem).map_err(|error| {
+        let hint = if pem.contains("PRIVATE KEY") { "; this is the secret half" } else { "" };
+        format!("{}: {error}{hint}", path.display())
+    })
+}
+
+fn stored_keys(store: &Path) -> Vec<PublicKey> {
+    let entries = fs::read_dir(store.join("keys")).into_iter().flatten().flatten();
+    let public =
+        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(".pub.pem"));
+    public.filter(|path| path.is_file()).filter_map(|path| public_key(&path).ok()).collect()
+}
+
+/// Opens a regular file: reading a pipe that someone put there would never end.
+fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
+}

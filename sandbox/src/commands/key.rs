@@ -1,0 +1,74 @@
+//! `sandbox key`: the key that signs a store's records.
+
+use std::io::Write;
+
+use anyhow::Context;
+use audit_verify::ledger::Entry;
+use audit_verify::sign::{PublicKey, SigningKey};
+
+use crate::cli::KeyCommand;
+use crate::error::say;
+use crate::exit::Exit;
+use crate::record::keys::{self, KeysError};
+use crate::record::ledger::LedgerFile;
+use crate::record::store::StoreDir;
+use crate::review::place;
+
+/// Runs `sandbox key`.
+pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
+    match command {
+        KeyCommand::Init => {
+            let store = StoreDir::open(&place())?;
+            if store.path().join(keys::DIRECTORY).join(keys::SECRET).symlink_metadata().is_ok() {
+                return Err(KeysError::Exists(store.path().join(keys::DIRECTORY).join(keys::SECRET)).into());
+            }
+            let key = make(&store, None)?;
+            show(&key.public(), "made")
+        }
+        KeyCommand::Rotate => {
+            let store = existing()?;
+            // One that others may read, or that is no key, is replaced; it does not sign for its successor.
+            let (before, remark) = match keys::signer(&store) {
+                Ok(Some(key)) => (Some(key), None),
+                Ok(None) => return Err(KeysError::None(store.path().join(keys::DIRECTORY)).into()),
+                Err(error @ (KeysError::Content { .. } | KeysError::Open { .. })) => {
+                    (None, Some(format!("{error}\nthe ledger does not have its signature for the new one")))
+                }
+                Err(other) => return Err(other.into()),
+            };
+            let key = make(&store, before.as_ref())?;
+            remark.iter().for_each(|remark| say(remark));
+            show(&key.public(), "made")
+        }
+        KeyCommand::Show => {
+            let store = existing()?;
+            let key = keys::signer(&store)?;
+            let key = key.ok_or_else(|| KeysError::None(store.path().join(keys::DIRECTORY)))?;
+            show(&key.public(), "in use")
+        }
+    }
+}
+
+fn existing() -> anyhow::Result<StoreDir> {
+    let place = place();
+    let store = StoreDir::existing(&place)?;
+    Ok(store.ok_or_else(|| KeysError::None(place.store().join(keys::DIRECTORY)))?)
+}
+
+/// Makes a key and enters it into the ledger, signed by the one before it or else by itself. With the ledger locked, so
+/// that no run begins between the two.
+fn make(store: &StoreDir, before: Option<&SigningKey>) -> anyhow::Result<SigningKey> {
+    let ledger = LedgerFile::open(store)?;
+    let mut locked = ledger.lock()?;
+    let key = keys::make(store)?;
+    let entry = Entry::Key { key: Box::new(key.public()) };
+    locked.append(&entry, Some(before.unwrap_or(&key)))?;
+    Ok(key)
+}
+
+fn show(key: &PublicKey, state: &str) -> anyhow::Result<Exit> {
+    let pem = key.to_pem()?;
+    std::io::stdout().lock().write_all(pem.as_bytes()).context("cannot print the key")?;
+    say(&format!("key {} {state}; keep its public half elsewhere, for `audit-verify --key`", key.id()));
+    Ok(Exit::SUCCESS)
+}

@@ -1,0 +1,138 @@
+//! The key that signs a store's records.
+//!
+//! `keys/signing.pem` in the store is the secret one, readable by the recorder alone; `keys/<key id>.pub.pem` are the
+//! public ones, also of keys that were replaced, readable as the store is. A key is made by `sandbox key init`, never in
+//! silence: a key that nobody has kept elsewhere proves nothing.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use audit_verify::sign::{KeyError, PublicKey, SigningKey};
+
+use super::store::{Readers, StoreDir, StoreError};
+
+/// The directory of keys in a store.
+pub const DIRECTORY: &str = "keys";
+
+/// The secret key's name there.
+pub const SECRET: &str = "signing.pem";
+
+/// The longest file of a key that is read, in bytes.
+const SIZE_MAX: u64 = 16 << 10;
+
+/// A key that cannot be used, or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The store or its directory of keys.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file.
+    #[error("{act} {}: {why}", .path.display())]
+    Io {
+        /// What was being done.
+        act: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        why: io::Error,
+    },
+    /// What the file holds.
+    #[error("key {}: {why}; `sandbox key rotate` makes a new one", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: KeyError,
+    },
+    /// Others may read the secret.
+    #[error("key {}: others may read it (mode {mode:04o}, uid {owner}); `sandbox key rotate` makes a new one", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner.
+        owner: u32,
+    },
+    /// There is one already.
+    #[error("key {}: there is one already; `sandbox key rotate` replaces it", .0.display())]
+    Exists(PathBuf),
+    /// There is none.
+    #[error("no signing key in {}; `sandbox key init` makes one", .0.display())]
+    None(PathBuf),
+}
+
+/// The secret key of a store, if it has one that may be used.
+///
+/// # Errors
+/// There is one, and it cannot be read, is no key, or is open to others.
+pub fn signer(store: &StoreDir) -> Result<Option<SigningKey>, KeysError> {
+    let directory = store.path().join(DIRECTORY);
+    if directory.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let keys = store.enter(DIRECTORY)?;
+    let path = directory.join(SECRET);
+    let file = match keys.open_file(SECRET) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io("open", &path))?,
+    };
+    let meta = file.metadata().map_err(io("look at", &path))?;
+    if meta.mode() & 0o077 != 0 || meta.uid() != store.recorder() {
+        return Err(KeysError::Open { path, mode: meta.mode() & 0o7777, owner: meta.uid() });
+    }
+    let pem = text(file).map_err(io("read", &path))?;
+    SigningKey::from_pem(&pem).map(Some).map_err(|why| KeysError::Content { path, why })
+}
+
+/// The public keys of the store at `path`, as far as they can be read: the names of files are not believed.
+pub fn known(path: &Path) -> Vec<PublicKey> {
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(path.join(DIRECTORY)).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().ends_with(".pub.pem")
+            && let Ok(file) = super::store::open_regular(&entry.path())
+            && let Ok(pem) = text(file)
+            && let Ok(key) = PublicKey::from_pem(&pem)
+        {
+            keys.push(key);
+        }
+    }
+    keys.sort_by_key(PublicKey::id);
+    keys
+}
+
+/// Makes a new key and puts it in the place of the one before, whose public half stays.
+///
+/// # Errors
+/// It cannot be made or stored; the one before then stays.
+pub fn make(store: &StoreDir) -> Result<SigningKey, KeysError> {
+    let keys = store.enter(DIRECTORY)?;
+    let mut seed = [0; 32];
+    let source = Path::new("/dev/urandom");
+    File::open(source).and_then(|mut file| file.read_exact(&mut seed)).map_err(io("read", source))?;
+    let key = SigningKey::from_seed(&seed);
+    seed.fill(0);
+    let content = |why| KeysError::Content { path: keys.path().join(SECRET), why };
+    let public = format!("{}.pub.pem", key.id());
+    // The public one first: a secret key without it could sign what nobody can check.
+    let pem = key.public().to_pem().map_err(content)?;
+    let failed = io("write", &keys.path().join(&public));
+    keys.replace_file(&public, pem.as_bytes(), Readers::Store).map_err(failed)?;
+    let pem = key.to_pem().map_err(content)?;
+    let failed = io("write", &keys.path().join(SECRET));
+    keys.replace_file(SECRET, pem.as_bytes(), Readers::Recorder).map_err(failed)?;
+    Ok(key)
+}
+
+fn text(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(SIZE_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysError + use<> {
+    let path = path.to_owned();
+    move |why| KeysError::Io { act, path, why }
+}

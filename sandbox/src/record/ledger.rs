@@ -1,0 +1,191 @@
+//! `ledger.jsonl`: which runs the store has had, entered as they begin and end.
+//!
+//! The form and its judgement are [`audit_verify::ledger`]'s. This module holds the file: who adds to it has it locked
+//! (flock(2)), so that runs which begin at the same time stand in one order, and each run's first line names the hash
+//! before its entry. An entry is one write(2) and made durable; one that a crash tore is cut off at the next opening, and
+//! an entry says so.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use audit_verify::Hash;
+use audit_verify::canonical::Record;
+use audit_verify::chain::{ChainWriter, Position, own_hash};
+use audit_verify::ledger::{self, Entry, Ledger};
+use audit_verify::sign::SigningKey;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::store::StoreDir;
+use super::time;
+
+/// How long to wait for others who add to the ledger: each takes a few milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often to look whether they are done.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How much of the end of the ledger is read to find its last line, in bytes. A line is much shorter.
+const TAIL: u64 = 64 << 10;
+
+/// A ledger that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A file operation.
+    #[error("{act} {}: {why}", .path.display())]
+    Io {
+        /// What was being done.
+        act: &'static str,
+        /// The ledger.
+        path: PathBuf,
+        /// Why it failed.
+        why: io::Error,
+    },
+    /// Somebody else holds it.
+    #[error("ledger {}: somebody else holds its lock for more than {} s; see `fuser {}`", .0.display(), PATIENCE.as_secs(), .0.display())]
+    Held(PathBuf),
+    /// Its last line is not one.
+    #[error(
+        "ledger {}: its last line {why}: it was changed; check the store with `audit-verify`, \
+         and move the ledger away to begin a new one", .path.display()
+    )]
+    Broken {
+        /// The ledger.
+        path: PathBuf,
+        /// What is wrong with the line.
+        why: &'static str,
+    },
+}
+
+/// The ledger of a store, open.
+#[derive(Debug)]
+pub struct LedgerFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl LedgerFile {
+    /// Opens the ledger of a store, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(store: &StoreDir) -> Result<Self, LedgerError> {
+        let path = store.path().join(ledger::FILE);
+        let file = store.append_file(ledger::FILE).map_err(io("open", &path))?;
+        Ok(Self { file, path })
+    }
+
+    /// Locks it for adding; waits for others.
+    ///
+    /// # Errors
+    /// Others do not let go of it, it cannot be read, or its last line does not hold.
+    pub fn lock(&self) -> Result<Locked<'_>, LedgerError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOOK),
+                Err(Errno::WOULDBLOCK) => return Err(LedgerError::Held(self.path.clone())),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(io("lock", &self.path)(error.into())),
+            }
+        }
+        // From here on dropping it unlocks.
+        let mut locked = Locked { ledger: self, chain: ChainWriter::default() };
+        let torn = locked.find_end()?;
+        if torn > 0 {
+            let reason = format!("{torn} bytes of a line that was torn by a crash were cut off");
+            locked.append(&Entry::Repair { reason }, None)?;
+        }
+        Ok(locked)
+    }
+
+    /// Reads and judges it as it stands.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self) -> Result<Ledger, LedgerError> {
+        let source = File::open(&self.path).map_err(io("open", &self.path))?;
+        ledger::read(source, &[]).map_err(io("read", &self.path))
+    }
+}
+
+/// A ledger that nobody else adds to.
+#[derive(Debug)]
+pub struct Locked<'l> {
+    ledger: &'l LedgerFile,
+    chain: ChainWriter,
+}
+
+impl Locked<'_> {
+    /// `hash_self` of the last line; zeros where there is none.
+    pub fn head(&self) -> Hash {
+        self.chain.position().head
+    }
+
+    /// Adds an entry, durable on the disk.
+    ///
+    /// # Errors
+    /// It cannot be written; what was written of it is taken back.
+    pub fn append(&mut self, entry: &Entry, signer: Option<&SigningKey>) -> Result<(), LedgerError> {
+        let LedgerFile { file, path } = self.ledger;
+        let before = self.chain.position();
+        let stamp = time::format(time::wall_now_ns());
+        let line = ledger::line(&mut self.chain, entry, &stamp, signer)
+            .map_err(|error| io("make a line of", path)(io::Error::other(error)))?;
+        let length = file.metadata().map_err(io("look at", path))?.len();
+        let written = io::Write::write_all(&mut &*file, &line).and_then(|()| file.sync_data());
+        written.map_err(|error| {
+            // Half a line would be cut off by the next who adds; the sooner the better.
+            let _ = file.set_len(length);
+            self.chain = ChainWriter::at(before);
+            io("write", path)(error)
+        })
+    }
+
+    /// Finds the last line and goes on behind it; cuts off what a crash tore, and says how many bytes.
+    fn find_end(&mut self) -> Result<u64, LedgerError> {
+        let LedgerFile { file, path } = self.ledger;
+        let length = file.metadata().map_err(io("look at", path))?.len();
+        let mut tail = vec![0; length.min(TAIL) as usize];
+        let from = length - tail.len() as u64;
+        file.read_exact_at(&mut tail, from).map_err(io("read", path))?;
+        let end = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let torn = (tail.len() - end) as u64;
+        let broken = |why| LedgerError::Broken { path: path.clone(), why };
+        if end == 0 && length > TAIL {
+            return Err(broken("is longer than any line of a ledger"));
+        }
+        if torn > 0 {
+            file.set_len(length - torn).map_err(io("cut", path))?;
+        }
+        let Some(line) = tail[..end].strip_suffix(b"\n") else { return Ok(torn) };
+        let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let record = Record::parse(line).map_err(|_| broken("is not as sandbox writes it"))?;
+        let claimed = record.text("hash_self").and_then(|text| Hash::from_digits(text.as_bytes()));
+        let head = own_hash(line).filter(|own| Some(*own) == claimed);
+        let head = head.ok_or_else(|| broken("has a hash that is not its own"))?;
+        let seq = record.uint("seq").ok_or_else(|| broken("has no number"))?;
+        self.chain = ChainWriter::at(Position { seq, head });
+        Ok(torn)
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Closing the file would do it too.
+        let _ = rustix::fs::flock(&self.ledger.file, FlockOperation::Unlock);
+    }
+}
+
+fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError + use<> {
+    let path = path.to_owned();
+    move |why| LedgerError::Io { act, path, why }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

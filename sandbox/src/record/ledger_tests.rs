@@ -1,0 +1,124 @@
+//! The ledger's file: order among many, tears, keys, and runs that are bound to it.
+
+use super::*;
+use crate::record::keys;
+use crate::record::made_up;
+use crate::record::store::{RunDir, RunName, StoreDir};
+use crate::record::{Attestation, KeyReach, RecordSettings, Recorder, RunEnd};
+
+fn store(home: &Path) -> StoreDir {
+    StoreDir::open(&made_up::place(home)).unwrap()
+}
+
+fn begin(run: &str) -> Entry {
+    Entry::Begin { run_id: run.to_owned(), first: Hash::of(&[run.as_bytes()]) }
+}
+
+#[test]
+fn those_who_add_at_the_same_time_stand_in_one_order() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let ledger = LedgerFile::open(&store).unwrap();
+            scope.spawn(move || {
+                for number in 0..20 {
+                    ledger.lock().unwrap().append(&begin(&format!("{thread}-{number}")), None).unwrap();
+                }
+            });
+        }
+    });
+    let ledger = LedgerFile::open(&store).unwrap().read().unwrap();
+    assert_eq!((ledger.fault, ledger.entries, ledger.runs.len()), (None, 80, 80));
+}
+
+#[test]
+fn a_torn_line_is_cut_off_and_told() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    let ledger = LedgerFile::open(&store).unwrap();
+    ledger.lock().unwrap().append(&begin("a"), None).unwrap();
+    let path = store.path().join(ledger::FILE);
+    let whole = std::fs::read(&path).unwrap();
+    for torn in [&b"{"[..], &whole[..whole.len() - 1], &whole[..40]] {
+        std::fs::write(&path, [&whole[..], torn].concat()).unwrap();
+        drop(ledger.lock().unwrap());
+        let read = ledger.read().unwrap();
+        assert_eq!((read.fault, read.torn, read.entries), (None, false, 2));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(&format!("{} bytes of a line", torn.len())), "{text}");
+        std::fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_changed_last_line_takes_nothing_more() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    let ledger = LedgerFile::open(&store).unwrap();
+    ledger.lock().unwrap().append(&begin("a"), None).unwrap();
+    let path = store.path().join(ledger::FILE);
+    let edited = std::fs::read_to_string(&path).unwrap().replace("\"a\"", "\"b\"");
+    for text in [edited.as_str(), "{}\n", "\n"] {
+        std::fs::write(&path, text).unwrap();
+        let error = ledger.lock().unwrap_err();
+        assert!(matches!(error, LedgerError::Broken { .. }), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_run_is_bound_to_the_ledger_and_signed() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    assert!(keys::signer(&store).unwrap().is_none());
+    let key = keys::make(&store).unwrap();
+    let signer = keys::signer(&store).unwrap().unwrap();
+    assert_eq!(signer.id(), key.id());
+    assert_eq!(keys::known(store.path()), [key.public()]);
+    let named = Entry::Key { key: Box::new(key.public()) };
+    LedgerFile::open(&store).unwrap().lock().unwrap().append(&named, Some(&key)).unwrap();
+    for number in 0..2 {
+        let name = RunName::new(1_763_688_205_000_000_007 + number * 1_000_000_000, b"test");
+        let dir = RunDir::create_in(&store, &name).unwrap();
+        let path = dir.path().to_owned();
+        let attestation = Attestation {
+            ledger: Some(LedgerFile::open(&store).unwrap()),
+            signer: Some((signer.clone(), KeyReach::Kept)),
+            anchors: Vec::new(),
+        };
+        let settings = RecordSettings::default();
+        let mut recorder =
+            Recorder::begin(dir, "agent", &made_up::run_start(), settings, attestation).unwrap();
+        let sealed = recorder.seal(&RunEnd::default()).unwrap();
+        recorder.enter_end(&sealed).unwrap();
+        recorder.finish_index().unwrap();
+
+        let log = File::open(path.join("events.jsonl")).unwrap();
+        let verifier = audit_verify::verify::Verifier::default().demand_keys(vec![key.public()]);
+        let report = verifier.run(log).unwrap();
+        assert_eq!(report.verdict.code(), 0, "{report:?}");
+        let ledger = LedgerFile::open(&store).unwrap().read().unwrap();
+        let entry = &ledger.runs[number as usize];
+        let genesis = report.genesis.unwrap();
+        assert_eq!((entry.ledger_prev, entry.first), (genesis.ledger_prev.unwrap(), genesis.first));
+        assert_eq!(entry.outcome.as_ref().unwrap().head.to_string(), sealed.head);
+    }
+    let read = ledger::read(File::open(store.path().join(ledger::FILE)).unwrap(), &[key.public()]);
+    assert_eq!(read.unwrap().fault, None);
+}
+
+#[test]
+fn a_key_that_others_may_read_signs_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    keys::make(&store).unwrap();
+    let path = store.path().join(keys::DIRECTORY).join(keys::SECRET);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    assert!(matches!(keys::signer(&store), Err(keys::KeysError::Open { .. })));
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(&path, "rubbish").unwrap();
+    assert!(matches!(keys::signer(&store), Err(keys::KeysError::Content { .. })));
+}

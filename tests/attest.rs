@@ -1,0 +1,366 @@
+//! What makes a record one that others can trust: signatures, the ledger, anchors; and what happens to it when runs
+//! crash or are removed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use audit_verify::canonical::{ObjectWriter, Record};
+use audit_verify::chain::ChainWriter;
+use audit_verify::sign::{CONTEXT, SignedLine};
+use sandbox_tests::log::Log;
+use sandbox_tests::requirement::{Need, met};
+use sandbox_tests::scene::{Done, Scene, finish};
+
+/// Makes the store's key; gives the file of its public half, outside the store.
+fn key(scene: &Scene) -> PathBuf {
+    let made = finish(scene.sandbox(["key", "init"])).expect(0);
+    let path = scene.path("key.pem");
+    fs::write(&path, made.stdout).expect("a file");
+    path
+}
+
+fn verify(scene: &Scene, key: &Path, target: &Path) -> Done {
+    let (key, target) = (key.to_str().expect("UTF-8"), target.to_str().expect("UTF-8"));
+    finish(scene.audit_verify(["--key", key, target]))
+}
+
+/// The lines of a log, without their newlines.
+fn lines(run: &Path) -> Vec<Vec<u8>> {
+    let text = fs::read(run.join("events.jsonl")).expect("a log");
+    text.strip_suffix(b"\n").expect("whole lines").split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+fn write(run: &Path, lines: &[Vec<u8>]) {
+    let text: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
+    fs::write(run.join("events.jsonl"), text).expect("a log");
+}
+
+/// A log with other content and hashes that fit: what somebody makes who may write the file and has no key.
+fn forged(run: &Path) -> Vec<Vec<u8>> {
+    let mut chain = ChainWriter::default();
+    let own = ["hash_prev", "hash_self", "seq"];
+    let mut lines = lines(run);
+    for line in &mut lines {
+        let record = Record::parse(line).expect("canonical");
+        let head = chain.position().head;
+        let made = chain.append(|event| {
+            for (key, value) in record.fields().iter().filter(|(key, _)| !own.contains(key)) {
+                match *key {
+                    "path" => event.put(key, "/nothing/to/see/here"),
+                    "head" => event.put(key, head.as_str()),
+                    key => event.put(key, value),
+                };
+            }
+        });
+        *line = made.expect("a line").strip_suffix(b"\n").expect("a newline").to_vec();
+    }
+    lines
+}
+
+#[test]
+fn a_signed_run_cannot_be_written_anew_or_cut() {
+    if !met("signed runs", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let key = key(&scene);
+    scene.record(["ls", "/"]).expect(0);
+    let run = scene.run();
+    let done = verify(&scene, &key, &run).expect(0);
+    assert!(done.stdout.contains("signed    yes, by "), "{}", done.stdout);
+    let start =
+        Log::of_run(&run).records().next().map(|(_, record)| record.text("key_reach").map(str::to_owned));
+    // The command runs as root here, and nothing is enforced.
+    assert_eq!(start.flatten().as_deref(), Some("within-reach"));
+
+    let honest = lines(&run);
+    // Outside the store no ledger speaks.
+    let copy = scene.path("copy");
+    fs::create_dir(&copy).expect("a directory");
+    write(&copy, &honest);
+    verify(&scene, &key, &copy).expect(0);
+    write(&copy, &forged(&run));
+    finish(scene.audit_verify([&copy])).expect(0);
+    let done = verify(&scene, &key, &copy).expect(1);
+    assert!(done.stdout.contains("its signature is not"), "{}", done.stdout);
+    for cut in 1..honest.len() {
+        write(&copy, &honest[..cut]);
+        verify(&scene, &key, &copy).expect(2);
+    }
+    // In the store the ledger knows its head.
+    write(&run, &forged(&run));
+    let done = finish(scene.audit_verify([&run])).expect(1);
+    assert!(
+        done.stdout.contains("its signature is not the one") || done.stdout.contains("ledger"),
+        "{}",
+        done.stdout
+    );
+    write(&run, &honest);
+    finish(scene.audit_verify([&run])).expect(0);
+
+    let other = scene.path("other.pem");
+    finish(scene.sandbox(["key", "init"])).expect(1);
+    fs::write(&other, finish(scene.sandbox(["key", "rotate"])).expect(0).stdout).expect("a file");
+    verify(&scene, &other, &copy_of(&scene, &run)).expect(1);
+    // In its store the first key vouches for the second, not the second for the first.
+    scene.record(["true"]).expect(0);
+    verify(&scene, &key, &scene.store()).expect(0);
+    verify(&scene, &other, &scene.store()).expect(1);
+}
+
+fn copy_of(scene: &Scene, run: &Path) -> PathBuf {
+    let copy = scene.path("second-copy");
+    fs::create_dir(&copy).expect("a directory");
+    write(&copy, &lines(run));
+    copy
+}
+
+/// Somebody who shares no code with this project checks a signature.
+#[test]
+fn openssl_agrees_about_a_signature() {
+    if !met("signatures for openssl", &[Need::Trace, Need::Program("openssl")]) {
+        return;
+    }
+    let scene = Scene::new();
+    let key = key(&scene);
+    scene.record(["true"]).expect(0);
+    let seal = lines(&scene.run()).pop().expect("a seal");
+    let signed = SignedLine::read(&seal).expect("canonical");
+    let hex = signed.signature.expect("a signature");
+    let digit = |byte: u8| char::from(byte).to_digit(16).expect("hexadecimal") as u8;
+    let signature: Vec<u8> = hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
+    // The message, made by other means than the product's.
+    let record = Record::parse(&seal).expect("canonical");
+    let mut unsigned = Vec::new();
+    let mut object = ObjectWriter::new(&mut unsigned);
+    for (key, value) in record.fields().iter().filter(|(key, _)| !["hash_self", "signature"].contains(key)) {
+        object.put(key, value);
+    }
+    object.finish().expect("ascending keys");
+    let message = |text: &[u8]| [CONTEXT, audit_verify::Hash::of(&[text]).digits()].concat();
+    let (file, signed_by) = (scene.path("message"), scene.path("signature"));
+    fs::write(&signed_by, signature).expect("a file");
+    let openssl = || {
+        let mut command = scene.command("openssl", ["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey"]);
+        command.arg(&key).arg("-sigfile").arg(&signed_by).arg("-in").arg(&file);
+        finish(command)
+    };
+    fs::write(&file, message(&unsigned)).expect("a file");
+    openssl().expect(0);
+    fs::write(&file, message(b"{}")).expect("a file");
+    openssl().expect(1);
+}
+
+#[test]
+fn the_ledger_shows_what_became_of_runs() {
+    if !met("the ledger", &[Need::Trace, Need::Program("python3")]) {
+        return;
+    }
+    let scene = Scene::new();
+    for _ in 0..3 {
+        scene.record(["true"]).expect(0);
+    }
+    let whole = || finish(scene.audit_verify([&scene.store()]));
+    whole().expect(0);
+    let ledger = scene.store().join("ledger.jsonl");
+    let honest = fs::read(&ledger).expect("a ledger");
+
+    let runs = scene.runs();
+    let hidden = scene.path("hidden");
+    fs::rename(&runs[1], &hidden).expect("a run goes");
+    let done = whole().expect(1);
+    assert!(done.stdout.contains("of the ledger has this run, and the store does not"), "{}", done.stdout);
+    fs::rename(&hidden, &runs[1]).expect("and comes back");
+
+    // One run's log in the place of another's.
+    let second = lines(&runs[1]);
+    write(&runs[1], &lines(&runs[0]));
+    let done = whole().expect(1);
+    assert!(done.stdout.contains("it does not begin as line"), "{}", done.stdout);
+    write(&runs[1], &second);
+
+    // Every line of the ledger taken out or cut off behind.
+    let entries: Vec<&[u8]> = honest.split_inclusive(|byte| *byte == b'\n').collect();
+    for at in 0..entries.len() {
+        let mut fewer = entries.clone();
+        fewer.remove(at);
+        fs::write(&ledger, fewer.concat()).expect("a ledger");
+        let done = whole();
+        if at + 1 < entries.len() {
+            done.expect(1);
+        } else {
+            // The last entry is the end of a run, which its own seal still has: a head kept elsewhere would tell.
+            done.expect(0);
+        }
+    }
+    fs::remove_file(&ledger).expect("no ledger");
+    whole().expect(2);
+    fs::write(&ledger, &honest).expect("a ledger");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("check_chain.py");
+    finish(scene.command("python3", [python.as_path(), &ledger])).expect(0);
+
+    // A broken ledger takes no more runs, and says what to do.
+    let text =
+        String::from_utf8(honest.clone()).expect("ASCII").replace("\"entry\": \"end\"", "\"entry\": \"eND\"");
+    fs::write(&ledger, &text).expect("a ledger");
+    let done = scene.record(["true"]).expect(125);
+    assert!(done.stderr.contains("move the ledger away to begin a new one"), "{}", done.stderr);
+    assert_eq!(scene.runs().len(), 3);
+}
+
+#[test]
+fn heads_go_to_anchors_as_they_happen() {
+    if !met("anchors", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let kept = scene.path("kept");
+    let command = format!("cat >> {}", kept.display());
+    let script = "for i in 1 2 3 4 5 6 7 8; do ls / > /dev/null; done";
+    let mut run = scene.sandbox(["run", "--checkpoint-events", "20", "--anchor-cmd", &command]);
+    run.args(["--", "sh", "-c", script]);
+    finish(run).expect(0);
+    let log = lines(&scene.run());
+    let text = fs::read_to_string(&kept).expect("heads were kept");
+    let heads: Vec<Record<'_>> =
+        text.lines().map(|line| Record::parse(line.as_bytes()).expect("JSON")).collect();
+    let stages: Vec<&str> = heads.iter().filter_map(|head| head.text("stage")).collect();
+    assert_eq!((stages.first(), stages.last()), (Some(&"start"), Some(&"seal")));
+    for head in &heads {
+        let events = head.uint("events").expect("a number") as usize;
+        let line = Record::parse(&log[events - 1]).expect("canonical");
+        assert_eq!(line.text("hash_self"), head.text("head"));
+    }
+    let checkpoints = log.iter().filter(|line| {
+        Record::parse(line).is_ok_and(|record| record.text("event_type") == Some("checkpoint"))
+    });
+    assert!(checkpoints.count() >= 2);
+    // An anchor's head is what --expect-head compares.
+    let head = heads.last().and_then(|head| head.text("head")).expect("a head");
+    finish(scene.audit_verify(["--expect-head", head, "last"])).expect(0);
+    let first = heads.first().and_then(|head| head.text("head")).expect("a head");
+    finish(scene.audit_verify(["--expect-head", first, "last"])).expect(1);
+}
+
+#[test]
+fn an_anchor_that_does_not_work_refuses_the_run_and_the_ledger_says_so() {
+    if !met("anchors that fail", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let ran = scene.path("ran");
+    let mut run = scene.sandbox(["run", "--anchor-cmd", "exit 9", "--", "touch"]);
+    run.arg(&ran);
+    let done = finish(run).expect(125);
+    assert!(done.stderr.contains("the command `exit 9`: it ended with exit status: 9"), "{}", done.stderr);
+    assert!(!ran.exists() && scene.runs().is_empty());
+    let ledger = fs::read_to_string(scene.store().join("ledger.jsonl")).expect("a ledger");
+    assert!(ledger.contains("\"reason\": \"the command never started\""), "{ledger}");
+    finish(scene.audit_verify([&scene.store()])).expect(0);
+    let mut later = scene.sandbox(["run", "--anchor-cmd", "test $SANDBOX_STAGE = start", "--", "true"]);
+    later.env_remove("SANDBOX_STAGE");
+    let done = finish(later).expect(0);
+    assert!(done.stderr.contains("1 of 2 heads of this log were not anchored"), "{}", done.stderr);
+}
+
+/// Starts a run, kills its front-end, and waits until its record is closed.
+fn crash(scene: &Scene) -> PathBuf {
+    let script = "echo > ready; until [ -e stop ]; do sleep 0.01; done";
+    let mut command = scene.sandbox(["run", "--", "sh", "-c", script]);
+    let mut front = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("sandbox starts");
+    let wait = |what: &str, so: &dyn Fn() -> bool| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !so() {
+            assert!(Instant::now() < end, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait("the command runs", &|| scene.work().join("ready").exists());
+    // While it goes on nothing about it is recovered or removed.
+    finish(scene.sandbox(["recover"])).expect(0);
+    let done = finish(scene.sandbox(["gc", "--keep", "0"])).expect(0);
+    let run = scene.runs().pop().expect("a run");
+    assert!(run.is_dir() && done.stderr.contains(" of "), "{}", done.stderr);
+    front.kill().expect("killed");
+    front.wait().expect("ended");
+    fs::write(scene.work().join("stop"), "").expect("a file");
+    wait("the record is closed", &|| {
+        let runs = finish(scene.sandbox(["runs", "--json"])).expect(0).stdout;
+        runs.lines().last().is_some_and(|last| last.contains("\"incomplete\""))
+    });
+    run
+}
+
+#[test]
+fn a_crashed_run_is_entered_as_it_is_and_never_sealed() {
+    if !met("recovery", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let key = key(&scene);
+    let run = crash(&scene);
+    let done = finish(scene.sandbox(["recover"])).expect(0);
+    assert!(done.stdout.contains("incomplete"), "{}", done.stdout);
+    let done = finish(scene.sandbox(["recover"])).expect(0);
+    assert_eq!(done.stdout, "");
+    assert!(done.stderr.contains("nothing to recover"), "{}", done.stderr);
+    verify(&scene, &key, &scene.store()).expect(2);
+    let honest = lines(&run);
+    // A seal that fits, made afterwards by somebody without the key.
+    let mut sealed = honest.clone();
+    let last = Record::parse(sealed.last().expect("a line")).expect("canonical");
+    let head = last.text("hash_self").and_then(|text| text.parse().ok()).expect("a hash");
+    let run_id = last.text("run_id").expect("an id").to_owned();
+    let seq = honest.len() as u64;
+    let mut chain = ChainWriter::at(audit_verify::chain::Position { seq, head });
+    let root = merkle_root(&honest);
+    let seal = chain.append(|event| {
+        event.put("action", "OBSERVED").put("event_type", "run_end").put("events", seq + 1);
+        event.put("head", head.as_str()).put("lost", 0);
+        if let Some(root) = &root {
+            event.put("merkle_root", root.as_str());
+        }
+        event.put("run_id", run_id.as_str());
+    });
+    sealed.push(seal.expect("a line").strip_suffix(b"\n").expect("a newline").to_vec());
+    write(&run, &sealed);
+    finish(scene.audit_verify([&scene.store()])).expect(1);
+    write(&run, &honest[..honest.len() - 1]);
+    finish(scene.audit_verify([&scene.store()])).expect(1);
+    write(&run, &honest);
+    finish(scene.audit_verify([&scene.store()])).expect(2);
+}
+
+/// What the seal of these lines would have as its root.
+fn merkle_root(_lines: &[Vec<u8>]) -> Option<audit_verify::Hash> {
+    None
+}
+
+#[test]
+fn removed_runs_leave_their_entries() {
+    if !met("gc", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    for _ in 0..4 {
+        scene.record(["true"]).expect(0);
+    }
+    let before = scene.runs();
+    let done = finish(scene.sandbox(["gc", "--keep", "3", "--dry-run"])).expect(0);
+    assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
+    assert_eq!(scene.runs(), before);
+    finish(scene.sandbox(["gc", "--keep", "3"])).expect(0);
+    assert_eq!(scene.runs().len(), 3);
+    finish(scene.sandbox(["gc", "--older-than", "1h"])).expect(0);
+    assert_eq!(scene.runs().len(), 3);
+    finish(scene.sandbox(["gc", "--max-size", "1"])).expect(0);
+    assert_eq!(scene.runs().len(), 0);
+    let ledger = fs::read_to_string(scene.store().join("ledger.jsonl")).expect("a ledger");
+    assert_eq!(ledger.matches("\"entry\": \"removed\"").count(), 4);
+    finish(scene.audit_verify([&scene.store()])).expect(0);
+    finish(scene.sandbox(["gc"])).expect(2);
+    let done = finish(scene.sandbox(["gc", "--older-than", "soon"])).expect(2);
+    assert!(done.stderr.contains("write it like 45m, 12h or 30d"), "{}", done.stderr);
+}
