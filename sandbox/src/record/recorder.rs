@@ -129,8 +129,8 @@ struct Shared {
     counts: Mutex<Counts>,
     /// The first failure of any kind.
     fault: OnceLock<LogError>,
-    /// Durability failed: nothing says any more what the disk has.
-    sync_failed: AtomicBool,
+    /// Durability failed, or the log was removed: nothing says any more what the disk has.
+    unsealable: AtomicBool,
     dirty: AtomicBool,
     stop_sync: AtomicBool,
 }
@@ -138,8 +138,8 @@ struct Shared {
 impl Shared {
     fn fail(&self, act: LogAct, error: &io::Error) -> LogError {
         let fault = LogError::new(act, &self.path, error, self.written_seq.load(Ordering::Acquire));
-        if act == LogAct::Sync {
-            self.sync_failed.store(true, Ordering::Release);
+        if matches!(act, LogAct::Sync | LogAct::Keep) {
+            self.unsealable.store(true, Ordering::Release);
         }
         self.fault.get_or_init(|| fault.clone());
         fault
@@ -211,7 +211,7 @@ impl Recorder {
             synced_seq: AtomicU64::new(log.written_seq()),
             counts: Mutex::new(log.counts()),
             fault: OnceLock::new(),
-            sync_failed: AtomicBool::new(false),
+            unsealable: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             stop_sync: AtomicBool::new(false),
         });
@@ -403,6 +403,15 @@ impl Due {
         })
     }
 
+    /// How many more events may come before one is due.
+    fn room(&self, seq: u64) -> usize {
+        let new = seq.saturating_sub(self.last_seq);
+        match self.wanted {
+            true => usize::try_from(self.checkpoints.events.saturating_sub(new).max(1)).unwrap_or(usize::MAX),
+            false => usize::MAX,
+        }
+    }
+
     fn made(&mut self, seq: u64) {
         (self.last_seq, self.last) = (seq, Instant::now());
     }
@@ -493,11 +502,32 @@ impl WriterThread {
         self.settings.on_log_error == OnLogError::Stop && self.shared.fault.get().is_some()
     }
 
+    /// Writes a batch, in parts where a checkpoint is due within it.
     fn append(&mut self, batch: &mut Vec<Event>) -> Result<(), LogError> {
+        let mut outcome = Ok(());
+        loop {
+            let room = self.checkpoint.room(self.log.position().seq).min(batch.len());
+            let mut rest = batch.split_off(room);
+            // What comes behind a failure is counted as lost there.
+            outcome = outcome.and(self.append_part(batch));
+            if rest.is_empty() {
+                return outcome;
+            }
+            if self.checkpoint.within(self.log.position().seq) == Some(Duration::ZERO) {
+                self.checkpoint();
+            }
+            std::mem::swap(batch, &mut rest);
+        }
+    }
+
+    fn append_part(&mut self, batch: &mut Vec<Event>) -> Result<(), LogError> {
         if let Some(fault) = self.shared.fault.get().filter(|_| self.has_stopped()) {
             return Err(fault.clone());
         }
         let mut written = self.log.append(batch).map_err(|e| (LogAct::Write, e));
+        if written.is_ok() {
+            written = self.look_for_name().map_err(|e| (LogAct::Keep, e));
+        }
         if written.is_ok() && self.settings.durability == Durability::Each {
             written = self.file.sync_data().map_err(|e| (LogAct::Sync, e));
         }
@@ -512,9 +542,11 @@ impl WriterThread {
         if let Some(fault) = self.shared.fault.get().filter(|_| self.has_stopped()) {
             return Err(fault.clone());
         }
-        if self.shared.sync_failed.load(Ordering::Acquire) {
+        self.look_for_name().map_err(|error| self.shared.fail(LogAct::Keep, &error))?;
+        if self.shared.unsealable.load(Ordering::Acquire) {
             // A log that may have lost pages is not one to be called complete.
-            return Err(self.shared.fail(LogAct::Sync, &io::Error::from_raw_os_error(libc::EIO)));
+            let lost = || self.shared.fail(LogAct::Sync, &io::Error::from_raw_os_error(libc::EIO));
+            return Err(self.shared.fault.get().cloned().unwrap_or_else(lost));
         }
         let sealed = self.log.seal(end, self.signer.as_ref());
         self.publish();
@@ -525,6 +557,14 @@ impl WriterThread {
         }
         self.anchor_seal(self.log.position());
         Ok(sealed)
+    }
+
+    /// Whether the file still has a name: what is written into one that has none goes with this process.
+    fn look_for_name(&self) -> io::Result<()> {
+        match rustix::fs::fstat(&self.file)?.st_nlink {
+            0 => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+            _ => Ok(()),
+        }
     }
 
     fn publish(&mut self) {

@@ -215,7 +215,11 @@ impl StoreFinding {
         if let Some(head) = &self.head {
             object.put("head", head.as_str());
         }
-        object.put("message", self.message.as_str()).put("target", self.name.as_str());
+        object.put("message", self.message.as_str());
+        if self.code != 0 {
+            object.put("reason", "ledger");
+        }
+        object.put("target", self.name.as_str());
         object.put("verdict", self.verdict());
         // The keys above ascend, so nothing can fail.
         let _ = object.finish();

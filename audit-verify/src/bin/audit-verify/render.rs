@@ -253,7 +253,7 @@ pub fn json(finding: &Finding, cli: &Cli) -> String {
         object.put("lost", lost);
     }
     object.put("message", finding.message().as_str());
-    if let Some(reason) = finding.contradiction().map(|_| "store").or(reason) {
+    if let Some(reason) = finding.contradiction().map(|_| "ledger").or(reason) {
         object.put("reason", reason);
     }
     if counted.is_some() {
