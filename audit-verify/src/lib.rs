@@ -10,6 +10,7 @@ pub mod canonical;
 pub mod chain;
 mod hash;
 pub mod lines;
+pub mod merkle;
 pub mod python;
 pub mod verify;
 

@@ -203,6 +203,8 @@ pub enum Why {
     SealEvents,
     /// The seal names another head.
     SealHead,
+    /// The seal names another root of the Merkle tree.
+    SealRoot,
     /// It stands behind the seal.
     BehindSeal,
     /// It is not the line that the anchor names.
@@ -228,6 +230,7 @@ impl Why {
             Why::Genesis => "genesis",
             Why::SealEvents => "seal-events",
             Why::SealHead => "seal-head",
+            Why::SealRoot => "seal-root",
             Why::BehindSeal => "behind-seal",
             Why::Anchor { .. } => "anchor",
         }
@@ -250,6 +253,7 @@ impl fmt::Display for Why {
             Why::Genesis => f.write_str("a log begins with run_start, and only once"),
             Why::SealEvents => f.write_str("the seal counts another number of events"),
             Why::SealHead => f.write_str("the seal names another head"),
+            Why::SealRoot => f.write_str("merkle_root of the seal is not that of the lines before it"),
             Why::BehindSeal => f.write_str("it stands behind the seal"),
             Why::Anchor { anchored: Some(line) } => {
                 write!(f, "the expected head is that of line {line}, and the log goes on behind it")
