@@ -11,6 +11,7 @@ pub mod chain;
 mod hash;
 pub mod lines;
 pub mod merkle;
+pub mod proof;
 pub mod python;
 pub mod verify;
 

@@ -28,7 +28,11 @@ the head that a run prints at its end elsewhere, and hand it in again:
 
   audit-verify last
   audit-verify --expect-head \"$HEAD\" 20260721-101010-bash
-  audit-verify --json ~/.sandbox | grep -v '\"code\": 0'";
+  audit-verify --json ~/.sandbox | grep -v '\"code\": 0'
+
+Two words in the place of check ask something else (each has a --help):
+  prove RUN SEQ     proves that one event stands in a log, without the others
+  check-proof FILE  checks such a proof without the log";
 
 /// Proves that a log was written and finished by sandbox, and not edited since
 #[derive(Debug, Parser)]
