@@ -10,19 +10,32 @@
 //! anew by someone who may write the file. For that, hand in the head as it was kept elsewhere
 //! ([`Verifier::expect_head`]).
 //!
+//! # How it goes quickly
+//!
+//! A log is read in pieces of whole lines. A piece whose lines are all plain is judged as one, on as many threads as
+//! [`Verifier::threads`] allows, and joined to what came before; any other piece is judged line by line. The answer
+//! is the same in every word, as the tests compare. Memory is that of a few pieces, or of the longest line.
+//!
 //! # Tampered, or not a log?
 //!
 //! A file is *not a log* ([`Unchecked::NotALog`]) only if none of its lines is a JSON object with a `hash_self`. So
 //! an edit can turn a log into something that is not one only by destroying every line of it; damage to the first
 //! line is tampering like any other. Where a head is expected, a file without any log line is tampered too.
 
+mod pieces;
+mod segment;
 mod state;
 mod verdict;
+mod workers;
 
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 
+use pieces::{PIECE, Piece, Pieces};
+use segment::{Summary, Terms};
 use state::{State, is_log_line};
 pub use verdict::{Chain, Fault, Missing, Report, Unchecked, Verdict, Why};
+use workers::Wanted;
 
 use crate::Hash;
 use crate::lines::{Line, Lines};
@@ -53,8 +66,12 @@ pub struct Verifier {
     question: Question,
     losses: Losses,
     expected_head: Option<Hash>,
+    threads: Option<NonZeroUsize>,
     state: State,
 }
+
+/// After so many pieces further threads are worth their start.
+const ALONE: usize = 8;
 
 impl Verifier {
     /// Asks `question`.
@@ -74,10 +91,51 @@ impl Verifier {
         self
     }
 
+    /// Judges a long log on so many threads, beside the one that reads; without this, on one alone.
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
     /// Reads and judges a whole log.
     ///
     /// A read that fails is an error only as long as nothing bad was found.
-    pub fn run(mut self, source: impl Read) -> io::Result<Report> {
+    pub fn run(self, source: impl Read) -> io::Result<Report> {
+        self.run_in_pieces(source, PIECE)
+    }
+
+    /// The same with pieces of a length.
+    fn run_in_pieces(mut self, source: impl Read, length: usize) -> io::Result<Report> {
+        let mut pieces = Pieces::new(source, length);
+        let mut piece = Piece::default();
+        let mut judged = 0;
+        while pieces.fill(&mut piece, length) {
+            let summary = self.terms().and_then(|terms| Summary::of(piece.lines(), &terms));
+            if self.join(piece.lines(), summary) == Wanted::Nothing {
+                return Ok(self.report(Chain::Holds));
+            }
+            judged += 1;
+            let threads = self.threads.filter(|threads| threads.get() > 1 && judged > ALONE);
+            if let Some((threads, terms)) = threads.zip(self.terms()) {
+                workers::judge(&mut pieces, length, threads, &terms, |lines, summary| {
+                    match self.join(lines, summary) {
+                        Wanted::More if self.is_plain() => Wanted::More,
+                        _ => Wanted::Nothing,
+                    }
+                });
+                // What is left is judged alone, if anything is.
+                if self.has_ended() {
+                    return Ok(self.report(Chain::Holds));
+                }
+                self.threads = None;
+            }
+        }
+        drop(piece);
+        self.run_by_line(pieces.into_rest())
+    }
+
+    /// Reads and judges the rest of a log line by line.
+    fn run_by_line(mut self, source: impl Read) -> io::Result<Report> {
         let mut lines = Lines::new(source);
         loop {
             match lines.next_line() {
@@ -86,10 +144,52 @@ impl Verifier {
                 Err(error) if self.state.fault.is_none() || !self.state.log_line_seen => return Err(error),
                 Err(_) => return Ok(self.report(Chain::Unknown)),
             }
-            if self.state.broken.is_some() && self.state.log_line_seen {
+            if self.has_ended() {
                 return Ok(self.report(Chain::Holds));
             }
         }
+    }
+
+    /// Judges a piece that comes next, of which there may be a summary.
+    fn join(&mut self, lines: &[u8], summary: Option<Summary>) -> Wanted {
+        if self.has_ended() {
+            return Wanted::Nothing;
+        }
+        match summary.filter(|summary| self.is_plain() && summary.follows(&self.state)) {
+            Some(summary) => summary.tell(&mut self.state),
+            None => {
+                let mut lines = Lines::new(lines);
+                // Reading from memory does not fail.
+                while let Ok(Some(line)) = lines.next_line() {
+                    self.line(&line);
+                    if self.has_ended() {
+                        return Wanted::Nothing;
+                    }
+                }
+            }
+        }
+        Wanted::More
+    }
+
+    /// Whether more lines would change nothing.
+    fn has_ended(&self) -> bool {
+        self.state.broken.is_some() && self.state.log_line_seen
+    }
+
+    /// Whether plain lines may come next.
+    fn is_plain(&self) -> bool {
+        let state = &self.state;
+        self.question == Question::Log
+            && state.lines > 0
+            && state.fault.is_none()
+            && state.broken.is_none()
+            && !state.sealed
+    }
+
+    /// What plain lines that come next are compared with.
+    fn terms(&self) -> Option<Terms> {
+        let State { run_id, .. } = &self.state;
+        self.is_plain().then(|| Terms { run_id: run_id.clone(), expected_head: self.expected_head })
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -110,7 +210,7 @@ impl Verifier {
     }
 
     fn report(self, unbroken: Chain) -> Report {
-        let Verifier { question, losses, expected_head, state } = self;
+        let Verifier { question, losses, expected_head, state, .. } = self;
         let lines = state.lines;
         let chain = state.broken.clone().map_or(unbroken, Chain::Broken);
         let anchor = state.anchor_fault(expected_head);
@@ -145,3 +245,7 @@ impl Verifier {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pieces_tests.rs"]
+mod pieces_tests;

@@ -6,14 +6,14 @@ use crate::merkle::Tree;
 
 const RUN: &str = "20260721-101010-test";
 
-type Fill<'f> = &'f dyn Fn(&mut EventWriter<'_>);
+pub(super) type Fill<'f> = &'f dyn Fn(&mut EventWriter<'_>);
 
 fn common(event: &mut EventWriter<'_>, kind: &str) {
     event.put("event_type", kind).put("run_id", RUN);
 }
 
 /// Start, `between`, and a seal; each line with its newline.
-fn log(between: &[Fill<'_>]) -> Vec<Vec<u8>> {
+pub(super) fn log(between: &[Fill<'_>]) -> Vec<Vec<u8>> {
     let mut chain = ChainWriter::default();
     let mut lines = vec![chain.append(|event| common(event, "run_start")).unwrap().to_vec()];
     lines.extend(between.iter().map(|fill| chain.append(|event| fill(event)).unwrap().to_vec()));
@@ -38,7 +38,7 @@ fn root(lines: &[Vec<u8>]) -> Hash {
     tree.root()
 }
 
-fn plain(lines: usize) -> Vec<Vec<u8>> {
+pub(super) fn plain(lines: usize) -> Vec<Vec<u8>> {
     let fill: Fill<'_> = &|event| {
         event
             .put("event_type", "exec")
@@ -53,7 +53,7 @@ fn judge(log: &[u8]) -> Report {
     Verifier::default().run(log).unwrap()
 }
 
-fn head(line: &[u8]) -> Hash {
+pub(super) fn head(line: &[u8]) -> Hash {
     let mut hash = None;
     scan(line.strip_suffix(b"\n").unwrap(), |member| {
         if member.key == "hash_self" {
@@ -62,6 +62,14 @@ fn head(line: &[u8]) -> Hash {
     })
     .unwrap();
     hash.unwrap()
+}
+
+/// Lets `verifier` judge whole lines.
+pub(super) fn judged(verifier: &mut Verifier, lines: &[Vec<u8>]) {
+    for line in lines {
+        let bytes = line.strip_suffix(b"\n").unwrap();
+        verifier.line(&Line { bytes, len: bytes.len() as u64, end: LineEnd::Newline });
+    }
 }
 
 #[track_caller]
@@ -288,8 +296,7 @@ fn every_change_of_a_byte_shows() {
             }
             tail[at] = was;
         }
-        let bytes = lines[index].strip_suffix(b"\n").unwrap();
-        before.line(&Line { bytes, len: bytes.len() as u64, end: LineEnd::Newline });
+        judged(&mut before, &lines[index..=index]);
     }
     assert_eq!(changes, lines.concat().len() * 255);
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 
 use audit_verify::Hash;
 use audit_verify::verify::{Losses, Question, Verifier};
@@ -60,9 +61,22 @@ pub struct Cli {
     #[arg(long, value_name = "HASH")]
     pub expect_head: Option<Hash>,
 
+    /// How many threads judge one log [default: the processors there are, at most 8]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
     /// One JSON object for each log
     #[arg(long)]
     json: bool,
+}
+
+/// Reading keeps no more threads busy than these.
+const THREADS_MAX: usize = 8;
+
+/// How many threads judge one log where nothing else is asked for.
+pub fn cores() -> NonZeroUsize {
+    let most = NonZeroUsize::MIN.saturating_add(THREADS_MAX - 1);
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(most))
 }
 
 /// How findings are printed.
@@ -93,7 +107,8 @@ impl Cli {
     pub fn verifier(&self) -> Verifier {
         let question = if self.chain_only { Question::Chain } else { Question::Log };
         let losses = if self.strict { Losses::Incomplete } else { Losses::Count };
-        Verifier::new(question).losses(losses).expect_head(self.expect_head)
+        let threads = self.threads.unwrap_or_else(cores);
+        Verifier::new(question).losses(losses).expect_head(self.expect_head).threads(threads)
     }
 }
 

@@ -50,8 +50,8 @@ enum ProveError {
     Stdin,
     #[error("{} is not one log but {count}: name one run of it", .target.display())]
     Many { target: PathBuf, count: usize },
-    #[error("{name} is {}, and nothing is proven from it: see audit-verify check", .verdict.name())]
-    NotIntact { name: String, verdict: Verdict },
+    #[error("{name} is {verdict}, and nothing is proven from it: see audit-verify check")]
+    NotIntact { name: String, verdict: &'static str, code: u8 },
     #[error(
         "{name} has no event {seq}: it has events 1 to {last}, and the seal behind them, which is in each proof"
     )]
@@ -67,7 +67,7 @@ enum ProveError {
 impl ProveError {
     fn code(&self) -> u8 {
         match self {
-            ProveError::NotIntact { verdict, .. } => verdict.code(),
+            ProveError::NotIntact { code, .. } => *code,
             _ => 3,
         }
     }
@@ -103,7 +103,9 @@ impl Prove {
         let (Source::File(path) | Source::Run(path)) = &log.source else { return Err(ProveError::Stdin) };
         let (events, head) = match verified(path)? {
             Verdict::Intact { events, head, .. } => (events, head),
-            verdict => return Err(ProveError::NotIntact { name, verdict }),
+            other => {
+                return Err(ProveError::NotIntact { name, verdict: other.name(), code: other.code() });
+            }
         };
         if self.seq >= events {
             return Err(ProveError::NoEvent { name, seq: self.seq, last: events - 1 });
@@ -120,7 +122,7 @@ impl Prove {
 }
 
 fn verified(path: &Path) -> Result<Verdict, TargetError> {
-    let report = open(path).and_then(|file| Verifier::default().run(file));
+    let report = open(path).and_then(|file| Verifier::default().threads(crate::cli::cores()).run(file));
     Ok(report.map_err(TargetError::read(path))?.verdict)
 }
 
