@@ -20,17 +20,26 @@ impl Hash {
 
     /// The hash of `parts`, one after the other.
     pub fn of(parts: &[&[u8]]) -> Hash {
-        const DIGIT: &[u8; 16] = b"0123456789abcdef";
-        let mut sha = Sha256::new();
-        for part in parts {
-            sha.update(part);
-        }
+        Hash::from_bytes(&sha256(parts))
+    }
+
+    /// The hash whose 32 bytes these are.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Hash {
         let mut digits = [0; Hash::DIGITS];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(sha.finalize()) {
-            pair[0] = DIGIT[usize::from(byte >> 4)];
-            pair[1] = DIGIT[usize::from(byte & 15)];
+        for (eight, four) in digits.chunks_exact_mut(8).zip(bytes.chunks_exact(4)) {
+            eight.copy_from_slice(&eight_digits(four));
         }
         Hash(digits)
+    }
+
+    /// Its 32 bytes.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let value = |digit: u8| (digit & 15) + 9 * (digit >> 6);
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(self.0.chunks_exact(2)) {
+            *byte = value(pair[0]) << 4 | value(pair[1]);
+        }
+        bytes
     }
 
     /// Reads 64 lower-case hexadecimal digits; `None` for anything else.
@@ -48,6 +57,27 @@ impl Hash {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+/// SHA-256 of `parts`, one after the other.
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update(part);
+    }
+    sha.finalize().into()
+}
+
+/// The digits of four bytes, all at once: each nibble moves to a byte of its own, and those above nine go on from
+/// `0` to `a`.
+fn eight_digits(four: &[u8]) -> [u8; 8] {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let bytes = four.iter().rev().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte));
+    let apart = (bytes | bytes << 16) & 0x0000_ffff_0000_ffff;
+    let apart = (apart | apart << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (apart >> 4 | apart << 8) & (ONES * 15);
+    let above_nine = (nibbles + ONES * 6) >> 4 & ONES;
+    (nibbles + ONES * u64::from(b'0') + above_nine * u64::from(b'a' - b'0' - 10)).to_le_bytes()
 }
 
 impl Default for Hash {
@@ -93,6 +123,20 @@ mod tests {
             Hash::of(&[b"a", b"", b"bc"]).as_str(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn bytes_round_trip() {
+        for first in 0..=255 {
+            let mut bytes = [0; 32];
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                *byte = u8::wrapping_add(first, at as u8 * 7);
+            }
+            let hash = Hash::from_bytes(&bytes);
+            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hash.as_str(), text);
+            assert_eq!(hash.to_bytes(), bytes);
+        }
     }
 
     #[test]

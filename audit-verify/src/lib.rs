@@ -11,6 +11,8 @@ pub mod chain;
 mod hash;
 pub mod ledger;
 pub mod lines;
+pub mod merkle;
+pub mod proof;
 pub mod python;
 pub mod sign;
 pub mod verify;

@@ -342,8 +342,11 @@ impl PopFile for PathBuf {
 fn lost_events_under_strict() {
     let bench = Bench::new();
     let mut chain = audit_verify::chain::ChainWriter::default();
+    let mut tree = audit_verify::merkle::Tree::default();
     let mut log = chain.append(|event| _ = event.put("event_type", "run_start")).unwrap().to_vec();
+    tree.push(&chain.position().head);
     log.extend_from_slice(chain.append(|event| _ = event.put("event_type", "gap").put("lost", 12)).unwrap());
+    tree.push(&chain.position().head);
     let head = chain.position().head;
     log.extend_from_slice(
         chain
@@ -352,7 +355,8 @@ fn lost_events_under_strict() {
                     .put("event_type", "run_end")
                     .put("events", 3)
                     .put("head", head.as_str())
-                    .put("lost", 12);
+                    .put("lost", 12)
+                    .put("merkle_root", tree.root().as_str());
             })
             .unwrap(),
     );

@@ -11,9 +11,11 @@
 //! value has exactly one form that is accepted, so equal content means equal bytes. JSON that is not in this
 //! form is the business of [`crate::python`].
 
+mod quick;
 mod read;
 mod write;
 
+pub(crate) use quick::{QuickMember, key_word, object as quick_object};
 pub use read::{Deviation, Member, Raw, Record, Value, scan};
 pub use write::{Field, ObjectWriter, WriteError};
 pub(crate) use write::{write_char, write_unit};
@@ -41,6 +43,7 @@ static PLAIN: [bool; 256] = {
 };
 
 /// How many bytes at the beginning of `text` stand for themselves.
+#[inline]
 fn plain_prefix(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(word) = text[at..].first_chunk() {
@@ -53,19 +56,29 @@ fn plain_prefix(text: &[u8]) -> usize {
     at + text[at..].iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
 }
 
+/// A byte in each of the eight places of a word.
+const fn everywhere(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
 /// Eight bytes at once: the lowest bit that is set lies in the first byte that does not stand for itself.
-/// Bits above it mean nothing, because a subtraction borrows from the bytes above it.
+/// Bits above it mean nothing, because a sum or difference carries into the bytes above it.
+#[inline(always)]
 const fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    const fn below(word: u64, bound: u8) -> u64 {
-        word.wrapping_sub(ONES * bound as u64) & !word
-    }
-    let control = below(word, b' ');
-    let quote = below(word ^ (ONES * b'"' as u64), 1);
-    let backslash = below(word ^ (ONES * b'\\' as u64), 1);
-    let delete = below(word ^ (ONES * 0x7f), 1);
-    (word | control | quote | backslash | delete) & HIGH
+    // Each term has the highest bit of a byte that it looks for, and else only of bytes from 0x80 on.
+    let control = word.wrapping_sub(everywhere(b' '));
+    let quote = (word ^ everywhere(b'"')).wrapping_sub(everywhere(1));
+    let backslash = (word ^ everywhere(b'\\')).wrapping_sub(everywhere(1));
+    let delete = word.wrapping_add(everywhere(1));
+    (word | control | quote | backslash | delete) & everywhere(0x80)
+}
+
+/// The same for bytes that are no decimal digits.
+#[inline(always)]
+const fn no_digits(word: u64) -> u64 {
+    let below = word.wrapping_sub(everywhere(b'0'));
+    let above = word.wrapping_add(everywhere(0x7f - b'9'));
+    (word | below | above) & everywhere(0x80)
 }
 
 #[cfg(test)]
@@ -74,7 +87,7 @@ mod tests {
 
     #[test]
     fn plain_prefix_sees_every_byte_in_every_place() {
-        for len in 0..20 {
+        for len in 0..40 {
             for at in 0..len {
                 for byte in 0..=255 {
                     // What stands behind must not matter, also where it borrows.

@@ -155,9 +155,9 @@ pub fn scan<'l>(line: &'l [u8], mut member: impl FnMut(Member<'l>)) -> Result<()
     }
 }
 
-struct Cursor<'l> {
-    line: &'l [u8],
-    at: usize,
+pub(super) struct Cursor<'l> {
+    pub line: &'l [u8],
+    pub at: usize,
 }
 
 impl<'l> Cursor<'l> {
@@ -196,7 +196,8 @@ impl<'l> Cursor<'l> {
         Ok(key)
     }
 
-    fn value(&mut self) -> Result<Raw<'l>, Deviation> {
+    /// Passes over a value of any kind.
+    pub fn value(&mut self) -> Result<Raw<'l>, Deviation> {
         match self.peek() {
             Some(b'"') => self.string().map(Raw::Text),
             Some(b'-' | b'0'..=b'9') => self.integer().map(Raw::Integer),

@@ -3,11 +3,18 @@
 //! Two questions are answered at once. *Does the hash chain hold?* Here any JSON counts, as Python would read
 //! it. *Is this a log that `sandbox` wrote and finished?* Here every line is canonical and ends with a newline,
 //! `seq` rises from 1 by 1, the first line and no other is `run_start`, all lines are of one run, the last is the
-//! seal (`run_end`), which counts the lines (itself included) and names the head before it.
+//! seal (`run_end`), which counts the lines (itself included) and names the head before it and the root of the
+//! [`crate::merkle`] tree over them.
 //!
 //! What no log can show by itself is that its tail was cut off and sealed anew, or that all of it was written
 //! anew by someone who may write the file. For that, hand in the head as it was kept elsewhere
 //! ([`Verifier::expect_head`]).
+//!
+//! # How it goes quickly
+//!
+//! A log is read in pieces of whole lines. A piece whose lines are all plain is judged as one, on as many threads as
+//! [`Verifier::threads`] allows, and joined to what came before; any other piece is judged line by line. The answer
+//! is the same in every word, as the tests compare. Memory is that of a few pieces, or of the longest line.
 //!
 //! # Tampered, or not a log?
 //!
@@ -15,20 +22,25 @@
 //! an edit can turn a log into something that is not one only by destroying every line of it; damage to the first
 //! line is tampering like any other. Where a head is expected, a file without any log line is tampered too.
 
+mod pieces;
+mod segment;
 mod signed;
+mod state;
 mod verdict;
+mod workers;
 
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 
-use verdict::shown;
+use pieces::{PIECE, Piece, Pieces};
+use segment::{Summary, Terms};
+use state::{State, is_log_line};
 pub use verdict::{Chain, Fault, Genesis, Missing, Report, Signed, Unchecked, Verdict, Why};
+use workers::Wanted;
 
 use crate::Hash;
-use crate::canonical::{Member, scan};
-use crate::lines::{Line, LineEnd, Lines};
-use crate::python::Object;
+use crate::lines::{Line, Lines};
 use crate::sign::PublicKey;
-use signed::Signatures;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,33 +68,12 @@ pub struct Verifier {
     question: Question,
     losses: Losses,
     expected_head: Option<Hash>,
+    threads: Option<NonZeroUsize>,
     state: State,
 }
 
-/// What is known so far.
-#[derive(Clone, Debug, Default)]
-struct State {
-    /// Lines read.
-    lines: u64,
-    /// Lines that hold.
-    events: u64,
-    prev: Hash,
-    /// `run_id` of the first line, as it is written there.
-    run_id: Option<Vec<u8>>,
-    lost: u64,
-    sealed: bool,
-    torn: Option<u64>,
-    /// The first reason why this is not a log of ours.
-    fault: Option<Fault>,
-    /// The first break of the chain.
-    broken: Option<Fault>,
-    /// Whether a line was a JSON object with a `hash_self`.
-    log_line_seen: bool,
-    /// The line that has the expected head.
-    anchored: Option<u64>,
-    signatures: Signatures,
-    genesis: Option<Genesis>,
-}
+/// After so many pieces further threads are worth their start.
+const ALONE: usize = 8;
 
 impl Verifier {
     /// Asks `question`.
@@ -114,10 +105,51 @@ impl Verifier {
         self
     }
 
+    /// Judges a long log on so many threads, beside the one that reads; without this, on one alone.
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
     /// Reads and judges a whole log.
     ///
     /// A read that fails is an error only as long as nothing bad was found.
-    pub fn run(mut self, source: impl Read) -> io::Result<Report> {
+    pub fn run(self, source: impl Read) -> io::Result<Report> {
+        self.run_in_pieces(source, PIECE)
+    }
+
+    /// The same with pieces of a length.
+    fn run_in_pieces(mut self, source: impl Read, length: usize) -> io::Result<Report> {
+        let mut pieces = Pieces::new(source, length);
+        let mut piece = Piece::default();
+        let mut judged = 0;
+        while pieces.fill(&mut piece, length) {
+            let summary = self.terms().and_then(|terms| Summary::of(piece.lines(), &terms));
+            if self.join(piece.lines(), summary) == Wanted::Nothing {
+                return Ok(self.report(Chain::Holds));
+            }
+            judged += 1;
+            let threads = self.threads.filter(|threads| threads.get() > 1 && judged > ALONE);
+            if let Some((threads, terms)) = threads.zip(self.terms()) {
+                workers::judge(&mut pieces, length, threads, &terms, |lines, summary| {
+                    match self.join(lines, summary) {
+                        Wanted::More if self.is_plain() => Wanted::More,
+                        _ => Wanted::Nothing,
+                    }
+                });
+                // What is left is judged alone, if anything is.
+                if self.has_ended() {
+                    return Ok(self.report(Chain::Holds));
+                }
+                self.threads = None;
+            }
+        }
+        drop(piece);
+        self.run_by_line(pieces.into_rest())
+    }
+
+    /// Reads and judges the rest of a log line by line.
+    fn run_by_line(mut self, source: impl Read) -> io::Result<Report> {
         let mut lines = Lines::new(source);
         loop {
             match lines.next_line() {
@@ -126,10 +158,52 @@ impl Verifier {
                 Err(error) if self.state.fault.is_none() || !self.state.log_line_seen => return Err(error),
                 Err(_) => return Ok(self.report(Chain::Unknown)),
             }
-            if self.state.broken.is_some() && self.state.log_line_seen {
+            if self.has_ended() {
                 return Ok(self.report(Chain::Holds));
             }
         }
+    }
+
+    /// Judges a piece that comes next, of which there may be a summary.
+    fn join(&mut self, lines: &[u8], summary: Option<Summary>) -> Wanted {
+        if self.has_ended() {
+            return Wanted::Nothing;
+        }
+        match summary.filter(|summary| self.is_plain() && summary.follows(&self.state)) {
+            Some(summary) => summary.tell(&mut self.state),
+            None => {
+                let mut lines = Lines::new(lines);
+                // Reading from memory does not fail.
+                while let Ok(Some(line)) = lines.next_line() {
+                    self.line(&line);
+                    if self.has_ended() {
+                        return Wanted::Nothing;
+                    }
+                }
+            }
+        }
+        Wanted::More
+    }
+
+    /// Whether more lines would change nothing.
+    fn has_ended(&self) -> bool {
+        self.state.broken.is_some() && self.state.log_line_seen
+    }
+
+    /// Whether plain lines may come next.
+    fn is_plain(&self) -> bool {
+        let state = &self.state;
+        self.question == Question::Log
+            && state.lines > 0
+            && state.fault.is_none()
+            && state.broken.is_none()
+            && !state.sealed
+    }
+
+    /// What plain lines that come next are compared with.
+    fn terms(&self) -> Option<Terms> {
+        let State { run_id, .. } = &self.state;
+        self.is_plain().then(|| Terms { run_id: run_id.clone(), expected_head: self.expected_head })
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -150,7 +224,7 @@ impl Verifier {
     }
 
     fn report(self, unbroken: Chain) -> Report {
-        let Verifier { question, losses, expected_head, state } = self;
+        let Verifier { question, losses, expected_head, state, .. } = self;
         let lines = state.lines;
         let chain = state.broken.clone().map_or(unbroken, Chain::Broken);
         let anchor = state.anchor_fault(expected_head);
@@ -183,241 +257,10 @@ impl Verifier {
     }
 }
 
-/// The members of a line that are judged, as they are written.
-#[derive(Default)]
-struct Links<'l> {
-    prev: Option<&'l [u8]>,
-    itself: Option<(&'l [u8], usize, usize)>,
-    seq: Option<u64>,
-    event_type: Option<&'l [u8]>,
-    run_id: Option<&'l [u8]>,
-    lost: Option<u64>,
-    events: Option<u64>,
-    head: Option<&'l [u8]>,
-    ledger_prev: Option<&'l [u8]>,
-    policy_sha256: Option<&'l [u8]>,
-}
-
-impl<'l> Links<'l> {
-    fn take(&mut self, member: Member<'l>) {
-        match member.key {
-            "hash_prev" => self.prev = member.raw.as_text(),
-            "hash_self" => self.itself = member.raw.as_text().map(|text| (text, member.start, member.end)),
-            "seq" => self.seq = member.raw.as_u64(),
-            "event_type" => self.event_type = member.raw.as_text(),
-            "run_id" => self.run_id = member.raw.as_text(),
-            "lost" => self.lost = member.raw.as_u64(),
-            "events" => self.events = member.raw.as_u64(),
-            "head" => self.head = member.raw.as_text(),
-            "ledger_prev" => self.ledger_prev = member.raw.as_text(),
-            "policy_sha256" => self.policy_sha256 = member.raw.as_text(),
-            _ => {}
-        }
-    }
-}
-
-impl Links<'_> {
-    /// What the first line, whose hash is `first`, binds the run to.
-    fn genesis(&self, first: Hash) -> Genesis {
-        let hash = |digits: Option<&[u8]>| digits.and_then(Hash::from_digits);
-        let run_id = self.run_id.map(|id| String::from_utf8_lossy(id).into_owned());
-        Genesis {
-            run_id: run_id.unwrap_or_default(),
-            first,
-            ledger_prev: hash(self.ledger_prev),
-            policy_sha256: hash(self.policy_sha256),
-        }
-    }
-}
-
-impl State {
-    fn fault(&self, why: Why, expected: impl Into<String>, found: impl Into<String>) -> Fault {
-        Fault { line: self.lines, why, expected: expected.into(), found: found.into() }
-    }
-
-    /// Judges a line of a log that has been ours so far.
-    fn own_line(&mut self, line: &Line<'_>) {
-        if self.sealed {
-            self.fault = Some(self.fault(Why::BehindSeal, "the end of the file", shown(line.bytes)));
-            self.broken = self.foreign_line(line).err();
-            return;
-        }
-        if line.is_too_long() {
-            self.log_line_seen |= is_log_line(line);
-            let fault = self.fault(Why::TooLong, "a shorter line", format!("{} bytes", line.len));
-            self.broken = Some(fault.clone());
-            self.fault = Some(fault);
-            return;
-        }
-        let mut links = Links::default();
-        if let Err(deviation) = scan(line.bytes, |member| links.take(member)) {
-            if deviation.is_cut() && line.end == LineEnd::File {
-                self.torn = Some(self.lines);
-            } else {
-                let found = shown(line.bytes.get(deviation.offset..).unwrap_or_default());
-                let found = if found.is_empty() { "the end of the line".to_owned() } else { found };
-                self.fault = Some(self.fault(Why::Canonical(deviation), deviation.expected, found));
-            }
-            self.broken = self.foreign_line(line).err();
-            return;
-        }
-        self.log_line_seen |= links.itself.is_some();
-        let before = self.prev;
-        match self.link(line.bytes, &links) {
-            Err(fault) => {
-                self.broken = Some(fault.clone());
-                self.fault = Some(fault);
-            }
-            Ok(head) => {
-                self.fault = self.own_order(line, &links, &before).err();
-                if self.lines == 1 {
-                    self.genesis = Some(links.genesis(head));
-                }
-                self.prev = head;
-                if self.fault.is_none() {
-                    self.events += 1;
-                    self.torn = (line.end == LineEnd::File).then_some(self.lines);
-                }
-            }
-        }
-    }
-
-    /// Proves the two hashes of a canonical line; returns its own.
-    fn link(&self, bytes: &[u8], links: &Links<'_>) -> Result<Hash, Fault> {
-        let (Some(prev), Some((itself, start, end))) = (links.prev, links.itself) else {
-            let key = if links.prev.is_none() { "hash_prev" } else { "hash_self" };
-            return Err(self.fault(Why::Key(key), "a hash", shown(bytes)));
-        };
-        if prev != self.prev.digits() {
-            return Err(self.unlinked(prev, links.seq));
-        }
-        // hash_prev stands before it, so a separator does too.
-        let hash = Hash::of(&[&bytes[..start - b", ".len()], &bytes[end..]]);
-        if itself != hash.digits() {
-            return Err(self.fault(Why::Itself, hash.as_str(), shown(itself)));
-        }
-        Ok(hash)
-    }
-
-    /// The fault of a line that is linked to another one; `seq` often tells what happened.
-    fn unlinked(&self, prev: &[u8], seq: Option<u64>) -> Fault {
-        let due = self.lines;
-        let hint = match seq {
-            Some(seq) if seq != due => format!(" (seq {seq} where {due} is due)"),
-            _ => String::new(),
-        };
-        self.fault(Why::Link, self.prev.as_str(), shown(prev) + &hint)
-    }
-
-    /// Judges what the chain alone does not: count, run, genesis, seal and end of the line.
-    fn own_order(&mut self, line: &Line<'_>, links: &Links<'_>, before: &Hash) -> Result<(), Fault> {
-        let kind = links.event_type.ok_or_else(|| self.fault(Why::Key("event_type"), "a string", "none"))?;
-        let seq = links.seq.ok_or_else(|| self.fault(Why::Key("seq"), "a number", "none"))?;
-        if seq != self.lines {
-            return Err(self.fault(Why::Sequence, self.lines.to_string(), seq.to_string()));
-        }
-        if (kind == b"run_start") != (self.lines == 1) {
-            let expected = if self.lines == 1 { "run_start" } else { "any other event_type" };
-            return Err(self.fault(Why::Genesis, expected, shown(kind)));
-        }
-        if self.lines == 1 {
-            self.run_id = links.run_id.map(<[u8]>::to_vec);
-        } else if self.run_id.as_deref() != links.run_id {
-            let shown = |id: Option<&[u8]>| id.map_or("no run_id".to_owned(), shown);
-            return Err(self.fault(Why::Run, shown(self.run_id.as_deref()), shown(links.run_id)));
-        }
-        let end = line.end;
-        if !matches!(end, LineEnd::Newline | LineEnd::File) {
-            let found = if end == LineEnd::CarriageReturn { "\\r" } else { "\\r\\n" };
-            return Err(self.fault(Why::End(end), "\\n", found));
-        }
-        match kind {
-            b"gap" => self.lost = self.lost.saturating_add(links.lost.unwrap_or(0)),
-            b"checkpoint" => {
-                self.counted(links, before)?;
-                self.signatures.line(self.lines, line.bytes)?;
-            }
-            b"run_end" => {
-                self.counted(links, before)?;
-                self.signatures.line(self.lines, line.bytes)?;
-                // The seal counts all losses of the run, so it and the gaps are two accounts of the same.
-                self.lost = self.lost.max(links.lost.unwrap_or(0));
-                self.sealed = true;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Judges what a checkpoint or the seal says of the lines before it.
-    fn counted(&self, links: &Links<'_>, before: &Hash) -> Result<(), Fault> {
-        let events = links.events.ok_or_else(|| self.fault(Why::Key("events"), "a number", "none"))?;
-        if events != self.lines {
-            return Err(self.fault(Why::SealEvents, self.lines.to_string(), events.to_string()));
-        }
-        let head = links.head.ok_or_else(|| self.fault(Why::Key("head"), "a hash", "none"))?;
-        if head != before.digits() {
-            return Err(self.fault(Why::SealHead, before.as_str(), shown(head)));
-        }
-        Ok(())
-    }
-
-    /// Proves the two hashes of any line, as Python would.
-    fn foreign_line(&mut self, line: &Line<'_>) -> Result<(), Fault> {
-        if line.is_too_long() {
-            self.log_line_seen |= is_log_line(line);
-            return Err(self.fault(Why::TooLong, "a shorter line", format!("{} bytes", line.len)));
-        }
-        let mut links = Links::default();
-        if scan(line.bytes, |member| links.take(member)).is_ok() {
-            self.log_line_seen |= links.itself.is_some();
-            self.prev = self.link(line.bytes, &links)?;
-            return Ok(());
-        }
-        let object = Object::parse(line.bytes).map_err(|error| {
-            self.fault(Why::Json(error), "a JSON object", format!("{error}: {}", shown(line.bytes)))
-        })?;
-        let itself = object.get("hash_self");
-        self.log_line_seen |= itself.is_some();
-        let missing = |key| self.fault(Why::Key(key), "a hash", shown(line.bytes));
-        let prev = object.get("hash_prev").ok_or_else(|| missing("hash_prev"))?;
-        let itself = itself.ok_or_else(|| missing("hash_self"))?;
-        if unquoted(prev) != Some(self.prev.digits()) {
-            let seq = object.get("seq").and_then(|seq| std::str::from_utf8(seq).ok()?.parse().ok());
-            return Err(self.unlinked(unquoted(prev).unwrap_or(prev), seq));
-        }
-        let mut bytes = Vec::with_capacity(line.bytes.len());
-        object.print_without("hash_self", &mut bytes);
-        let hash = Hash::of(&[&bytes]);
-        if unquoted(itself) != Some(hash.digits()) {
-            return Err(self.fault(Why::Itself, hash.as_str(), shown(unquoted(itself).unwrap_or(itself))));
-        }
-        self.prev = hash;
-        Ok(())
-    }
-
-    /// The fault of a log that does not end with the expected head.
-    fn anchor_fault(&self, expected: Option<Hash>) -> Option<Fault> {
-        let expected = expected.filter(|expected| *expected != self.prev)?;
-        let found = if self.prev == Hash::ZERO { "no line that holds" } else { self.prev.as_str() };
-        Some(self.fault(Why::Anchor { anchored: self.anchored }, expected.as_str(), found))
-    }
-}
-
-/// What stands between the quotes of a printed string.
-fn unquoted(printed: &[u8]) -> Option<&[u8]> {
-    printed.strip_prefix(b"\"")?.strip_suffix(b"\"")
-}
-
-/// Whether a line is a JSON object with a `hash_self`. One that is too long to be read is if it shows the key.
-fn is_log_line(line: &Line<'_>) -> bool {
-    const KEY: &[u8] = b"\"hash_self\"";
-    if line.is_too_long() {
-        return line.bytes.windows(KEY.len()).any(|window| window == KEY);
-    }
-    Object::parse(line.bytes).is_ok_and(|object| object.get("hash_self").is_some())
-}
-
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pieces_tests.rs"]
+mod pieces_tests;

@@ -1,32 +1,44 @@
 use super::*;
+use crate::canonical::scan;
 use crate::chain::{ChainWriter, EventWriter, Position};
+use crate::lines::LineEnd;
+use crate::merkle::Tree;
 
 const RUN: &str = "20260721-101010-test";
 
-type Fill<'f> = &'f dyn Fn(&mut EventWriter<'_>);
+pub(super) type Fill<'f> = &'f dyn Fn(&mut EventWriter<'_>);
 
 fn common(event: &mut EventWriter<'_>, kind: &str) {
     event.put("event_type", kind).put("run_id", RUN);
 }
 
 /// Start, `between`, and a seal; each line with its newline.
-fn log(between: &[Fill<'_>]) -> Vec<Vec<u8>> {
+pub(super) fn log(between: &[Fill<'_>]) -> Vec<Vec<u8>> {
     let mut chain = ChainWriter::default();
     let mut lines = vec![chain.append(|event| common(event, "run_start")).unwrap().to_vec()];
     lines.extend(between.iter().map(|fill| chain.append(|event| fill(event)).unwrap().to_vec()));
     let Position { seq, head } = chain.position();
+    let root = root(&lines);
     let seal = chain.append(|event| {
         event
             .put("event_type", "run_end")
             .put("events", seq + 1)
             .put("head", head.as_str())
+            .put("merkle_root", root.as_str())
             .put("run_id", RUN);
     });
     lines.push(seal.unwrap().to_vec());
     lines
 }
 
-fn plain(lines: usize) -> Vec<Vec<u8>> {
+/// The root of the tree over all of `lines`.
+fn root(lines: &[Vec<u8>]) -> Hash {
+    let mut tree = Tree::default();
+    lines.iter().for_each(|line| tree.push(&head(line)));
+    tree.root()
+}
+
+pub(super) fn plain(lines: usize) -> Vec<Vec<u8>> {
     let fill: Fill<'_> = &|event| {
         event
             .put("event_type", "exec")
@@ -41,7 +53,7 @@ fn judge(log: &[u8]) -> Report {
     Verifier::default().run(log).unwrap()
 }
 
-fn head(line: &[u8]) -> Hash {
+pub(super) fn head(line: &[u8]) -> Hash {
     let mut hash = None;
     scan(line.strip_suffix(b"\n").unwrap(), |member| {
         if member.key == "hash_self" {
@@ -50,6 +62,14 @@ fn head(line: &[u8]) -> Hash {
     })
     .unwrap();
     hash.unwrap()
+}
+
+/// Lets `verifier` judge whole lines.
+pub(super) fn judged(verifier: &mut Verifier, lines: &[Vec<u8>]) {
+    for line in lines {
+        let bytes = line.strip_suffix(b"\n").unwrap();
+        verifier.line(&Line { bytes, len: bytes.len() as u64, end: LineEnd::Newline });
+    }
 }
 
 #[track_caller]
@@ -144,13 +164,21 @@ fn a_chain_that_holds_is_not_yet_a_log_of_ours() {
     let other: Fill<'_> = &|event| common(event, "exec");
     let stranger: Fill<'_> = &|event| _ = event.put("event_type", "exec").put("run_id", "another");
     let untyped: Fill<'_> = &|event| _ = event.put("run_id", RUN);
-    let seal = |events: u64, head: &'static str| {
+    let seal = |events: u64, head: Hash, root: Option<Hash>| {
         move |event: &mut EventWriter<'_>| {
-            event.put("event_type", "run_end").put("events", events).put("head", head).put("run_id", RUN);
+            event.put("event_type", "run_end").put("events", events).put("head", head.as_str());
+            if let Some(root) = &root {
+                event.put("merkle_root", root.as_str());
+            }
+            event.put("run_id", RUN);
         }
     };
-    let zeros = "0000000000000000000000000000000000000000000000000000000000000000";
-    let (no_seal, miscounted, misnamed) = (seal(1, zeros), seal(3, zeros), seal(2, zeros));
+    let first = head(&chained(&[start]));
+    let rightly = root(&[chained(&[start])]);
+    assert_eq!(judge(&chained(&[start, &seal(2, first, Some(rightly))])).verdict.code(), 0);
+    let (no_seal, miscounted) = (seal(1, Hash::ZERO, Some(rightly)), seal(3, first, Some(rightly)));
+    let (misnamed, misrooted) = (seal(2, Hash::ZERO, Some(rightly)), seal(2, first, Some(first)));
+    let unrooted = seal(2, first, None);
     for (fills, line, why) in [
         (&[other][..], 1, "genesis"),
         (&[start, start], 2, "genesis"),
@@ -159,6 +187,8 @@ fn a_chain_that_holds_is_not_yet_a_log_of_ours() {
         (&[&no_seal], 1, "genesis"),
         (&[start, &miscounted], 2, "seal-events"),
         (&[start, &misnamed], 2, "seal-head"),
+        (&[start, &misrooted], 2, "seal-root"),
+        (&[start, &unrooted], 2, "key"),
         (&[start, &|event| common(event, "run_end")], 2, "key"),
     ] {
         let log = chained(fills);
@@ -251,7 +281,7 @@ fn a_read_that_fails_hides_no_tampering() {
 /// Every other value of every byte. Only the lines from the changed one on are judged anew.
 #[test]
 fn every_change_of_a_byte_shows() {
-    let lines = plain(20);
+    let lines = plain(8);
     let mut before = Verifier::default();
     let mut changes = 0;
     for index in 0..lines.len() {
@@ -266,8 +296,7 @@ fn every_change_of_a_byte_shows() {
             }
             tail[at] = was;
         }
-        let bytes = lines[index].strip_suffix(b"\n").unwrap();
-        before.line(&Line { bytes, len: bytes.len() as u64, end: LineEnd::Newline });
+        judged(&mut before, &lines[index..=index]);
     }
     assert_eq!(changes, lines.concat().len() * 255);
 }

@@ -253,6 +253,8 @@ pub enum Why {
     SealEvents,
     /// The seal names another head.
     SealHead,
+    /// The seal names another root of the Merkle tree.
+    SealRoot,
     /// It stands behind the seal.
     BehindSeal,
     /// It must be signed and is not.
@@ -282,6 +284,7 @@ impl Why {
             Why::Genesis => "genesis",
             Why::SealEvents => "seal-events",
             Why::SealHead => "seal-head",
+            Why::SealRoot => "seal-root",
             Why::BehindSeal => "behind-seal",
             Why::Unsigned => "unsigned",
             Why::Signature => "signature",
@@ -306,6 +309,7 @@ impl fmt::Display for Why {
             Why::Genesis => f.write_str("a log begins with run_start, and only once"),
             Why::SealEvents => f.write_str("it counts another number of events than there are"),
             Why::SealHead => f.write_str("it names another head than that of the line before"),
+            Why::SealRoot => f.write_str("merkle_root of the seal is not that of the lines before it"),
             Why::BehindSeal => f.write_str("it stands behind the seal"),
             Why::Unsigned => f.write_str("it is not signed"),
             Why::Signature => f.write_str("its signature is not the one that is expected"),

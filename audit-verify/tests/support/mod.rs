@@ -8,19 +8,23 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use audit_verify::Hash;
 use audit_verify::chain::{ChainWriter, EventWriter};
+use audit_verify::merkle::Tree;
 use audit_verify::verify::{Question, Report, Verdict, Verifier};
 
 /// The lines of a finished log of `lines` events (at least 2), each with its newline.
 pub fn sample(lines: u64) -> Vec<Vec<u8>> {
     let mut chain = ChainWriter::default();
+    let mut tree = Tree::default();
     let mut out = Vec::new();
     for seq in 1..lines {
         out.push(chain.append(|event| fill(event, seq)).unwrap().to_vec());
+        tree.push(&chain.position().head);
     }
     let head = chain.position().head;
     let seal = chain.append(|event| {
         event.put("action", "OBSERVED").put("agent_id", "test").put("event_type", "run_end");
         event.put("events", lines).put("exit_code", 0).put("head", head.as_str()).put("lost", 0);
+        event.put("merkle_root", tree.root().as_str());
         event.put("run_id", "20260721-101010-test").put("v", 1);
     });
     out.push(seal.unwrap().to_vec());

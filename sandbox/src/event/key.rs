@@ -95,6 +95,8 @@ pub enum Key {
     Lost,
     /// The machine's id.
     MachineId,
+    /// Root of the Merkle tree over the lines before this one.
+    MerkleRoot,
     /// Mode of the run.
     Mode,
     /// Random, so that two runs never begin alike.
@@ -208,6 +210,7 @@ impl Key {
         Key::LeftRunning,
         Key::Lost,
         Key::MachineId,
+        Key::MerkleRoot,
         Key::Mode,
         Key::Nonce,
         Key::Own,
@@ -290,6 +293,7 @@ impl Key {
             Key::LeftRunning => "left_running",
             Key::Lost => "lost",
             Key::MachineId => "machine_id",
+            Key::MerkleRoot => "merkle_root",
             Key::Mode => "mode",
             Key::Nonce => "nonce",
             Key::Own => "own",

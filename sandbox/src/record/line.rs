@@ -2,7 +2,9 @@
 //!
 //! The bytes, the hash and the links are [`audit_verify::chain`]'s. This module does no I/O.
 
+use audit_verify::Hash;
 use audit_verify::chain::{ChainError, ChainWriter, EventWriter, Position};
+use audit_verify::merkle::Tree;
 use audit_verify::sign::SigningKey;
 
 use crate::event::{Event, Key, Value};
@@ -15,6 +17,7 @@ pub const FORMAT_VERSION: u64 = 1;
 #[derive(Debug)]
 pub struct LineWriter {
     chain: ChainWriter,
+    tree: Tree,
     same: SameOnEveryLine,
     timestamps: Timestamps,
     proc_id: Vec<u8>,
@@ -31,6 +34,7 @@ impl LineWriter {
     pub fn new(run_id: &str, agent_id: &str) -> Self {
         Self {
             chain: ChainWriter::default(),
+            tree: Tree::default(),
             same: SameOnEveryLine { agent_id: agent_id.into(), run_id: run_id.into() },
             timestamps: Timestamps::default(),
             proc_id: Vec::new(),
@@ -40,6 +44,11 @@ impl LineWriter {
     /// Where the chain stands: `seq` and `hash_self` of the last line.
     pub fn position(&self) -> Position {
         self.chain.position()
+    }
+
+    /// The root of the Merkle tree over all lines so far.
+    pub fn merkle_root(&self) -> Hash {
+        self.tree.root()
     }
 
     /// Appends the line of `event`, with its newline, to `out`. Sorts the details in place.
@@ -52,6 +61,7 @@ impl LineWriter {
             (&self.same, &self.proc_id[..], self.timestamps.format(event.wall_ns));
         let line = self.chain.append(|line| fill(line, event, same, proc_id, timestamp))?;
         out.extend_from_slice(line);
+        self.tree.push(&self.chain.position().head);
         Ok(())
     }
 

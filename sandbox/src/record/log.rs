@@ -176,6 +176,7 @@ impl<S: Sink> LogWriter<S> {
         event.set(Key::Lost, Value::Uint(self.counts.lost));
         event.set(Key::Blocked, Value::Uint(self.counts.blocked));
         event.set(Key::Head, Value::Bytes(self.lines.position().head.digits().to_vec()));
+        event.set(Key::MerkleRoot, Value::Bytes(self.lines.merkle_root().digits().to_vec()));
         event.set(Key::LeftRunning, Value::Uint(end.left_running));
         event.set(Key::DurationNs, Value::Uint(end.duration_ns));
         event.set(Key::Reason, Value::Bytes(end.reason.as_bytes().to_vec()));

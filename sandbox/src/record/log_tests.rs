@@ -86,6 +86,13 @@ fn the_seal_counts_what_stands_in_the_log() {
         assert_eq!(seal.uint(key), Some(value), "{key}");
     }
     assert_eq!(seal.get("signal"), None);
+    let mut tree = audit_verify::merkle::Tree::default();
+    records[..7].iter().for_each(|record| tree.push(&record.text("hash_self").unwrap().parse().unwrap()));
+    assert_eq!(
+        seal.text("merkle_root"),
+        Some(tree.root().as_str()),
+        "the root over all lines before the seal"
+    );
 }
 
 /// At whatever byte writing stops, and whichever error stops it, the bytes in the sink are the beginning of

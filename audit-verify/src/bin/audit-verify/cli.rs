@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use audit_verify::Hash;
@@ -35,7 +36,11 @@ the head that a run prints at its end elsewhere, and hand it in again:
 
   audit-verify last
   audit-verify --expect-head \"$HEAD\" 20260721-101010-bash
-  audit-verify --json ~/.sandbox | grep -v '\"code\": 0'";
+  audit-verify --json ~/.sandbox | grep -v '\"code\": 0'
+
+Two words in the place of check ask something else (each has a --help):
+  prove RUN SEQ     proves that one event stands in a log, without the others
+  check-proof FILE  checks such a proof without the log";
 
 /// Proves that a log was written and finished by sandbox, and not edited since
 #[derive(Debug, Parser)]
@@ -68,9 +73,23 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", conflicts_with = "chain_only")]
     key: Vec<PathBuf>,
 
+    /// How many threads judge one log [default: the processors there are, at
+    /// most 8]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
     /// One JSON object for each log
     #[arg(long)]
     json: bool,
+}
+
+/// Reading keeps no more threads busy than these.
+const THREADS_MAX: usize = 8;
+
+/// How many threads judge one log where nothing else is asked for.
+pub fn cores() -> NonZeroUsize {
+    let most = NonZeroUsize::MIN.saturating_add(THREADS_MAX - 1);
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(most))
 }
 
 /// How findings are printed.
@@ -119,7 +138,8 @@ impl Cli {
     pub fn verifier(&self) -> Verifier {
         let question = if self.chain_only { Question::Chain } else { Question::Log };
         let losses = if self.strict { Losses::Incomplete } else { Losses::Count };
-        Verifier::new(question).losses(losses).expect_head(self.expect_head)
+        let threads = self.threads.unwrap_or_else(cores);
+        Verifier::new(question).losses(losses).expect_head(self.expect_head).threads(threads)
     }
 }
 

@@ -5,13 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod check_proof;
 mod cli;
 mod ledger;
 mod progress;
+mod prove;
 mod render;
 mod store;
 mod target;
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -19,27 +22,34 @@ use std::process::ExitCode;
 
 use audit_verify::sign::PublicKey;
 use audit_verify::verify::Report;
+use check_proof::CheckProof;
+use clap::Parser;
 use cli::{Cli, Output};
 use ledger::{Keys, StoreFinding, StoreLedger};
 use progress::Progress;
+use prove::Prove;
 use render::Finding;
 use target::{Log, Resolved, Source, TargetError};
 
 fn main() -> ExitCode {
-    let cli = match Cli::from_args(std::env::args_os()) {
-        Ok(cli) => cli,
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let stdout = &mut io::stdout().lock();
+    let done = match args.get(1).and_then(|word| word.to_str()) {
+        Some("prove") => Prove::try_parse_from(&args[1..]).map(|prove| prove.run(stdout)),
+        Some("check-proof") => CheckProof::try_parse_from(&args[1..]).map(|check| check.run(stdout)),
+        _ => Cli::from_args(args).map(|cli| run(&cli, stdout)),
+    };
+    match done {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(error)) => {
+            eprintln!("audit-verify: failed to write to stdout: {error}");
+            ExitCode::from(3)
+        }
         Err(error) => {
             let code = if error.use_stderr() { 3 } else { 0 };
             // What cannot be printed cannot be reported either.
             let _ = error.print();
-            return ExitCode::from(code);
-        }
-    };
-    match run(&cli, &mut io::stdout().lock()) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("audit-verify: failed to write to stdout: {error}");
-            ExitCode::from(3)
+            ExitCode::from(code)
         }
     }
 }
