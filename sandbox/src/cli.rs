@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod export;
 pub mod policy;
 
 use std::ffi::OsString;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use export::*;
 pub use policy::*;
 
 const EXAMPLES: &str = "\
@@ -32,6 +34,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what a run did
     View(ViewArgs),
+    /// Write a run in a form that other tools read
+    Export(ExportArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it

@@ -4,6 +4,7 @@
 //! in [`execute`].
 
 pub mod doctor;
+pub mod export;
 pub mod policy;
 pub mod run;
 pub mod runs;
@@ -40,6 +41,9 @@ fn execute(command: Command) -> Exit {
     match command {
         Command::Doctor(args) => {
             doctor::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Export(args) => {
+            export::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
         Command::Policy(args) => {
             policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))
