@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use audit_verify::canonical::{Member, Raw};
 
 use super::entry::{Entry, Text, as_list, as_text};
-use super::told::{self, Outcome};
+use super::told::{self, MODE_MAX, Outcome};
 use super::{Form, Run, Sink};
 
 /// Writes the lines.
@@ -99,7 +99,7 @@ impl Cef {
             self.put("fname", told::base_name(&path));
         }
         self.number(entry, "fileId", "ino");
-        if let Some(mode) = entry.uint("file_mode") {
+        if let Some(mode) = entry.int_in("file_mode", 0..=MODE_MAX) {
             self.put("filePermission", &format!("{mode:04o}"));
         }
     }
@@ -124,7 +124,7 @@ impl Cef {
 
     fn rest(&mut self, entry: &Entry<'_>) {
         let escaped = entry.escaped_texts(fits);
-        for member in entry.rest() {
+        for member in entry.rest_beside_escaped() {
             let value = value(member);
             self.put(&own_key(member.key), &value);
         }

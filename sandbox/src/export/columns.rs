@@ -33,8 +33,8 @@ const fn column(key: &'static str, kind: Kind) -> Column {
     Column { key, kind }
 }
 
-/// The column with the keys whose text stands as the log's own escapes; see [`super::entry`].
-pub const ESCAPED: &str = "escaped";
+/// The column with the keys whose text stands as the log's own escapes.
+pub use super::entry::ESCAPED;
 
 /// The column with everything else, as one object of JSON in the log's own bytes.
 pub const MORE: &str = "more";

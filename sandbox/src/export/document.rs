@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use audit_verify::canonical::{Member, Raw};
 
-use super::entry::{Entry, as_list, as_text};
+use super::entry::{ESCAPED, Entry, as_list, as_text};
 
 /// An object of JSON.
 #[derive(Debug, Default)]
@@ -42,6 +42,11 @@ impl Document {
         self.put_some(path, entry.text(key).map(|text| text.shown().to_owned()));
     }
 
+    /// Whether it has this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// Whether nothing stands in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -68,11 +73,11 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
 
 /// What has found no place, below the log's own names; with `escaped`, which says which texts are escapes.
 pub fn rest(entry: &Entry<'_>) -> Document {
-    let mut rest = Document(entry.rest().map(|member| (member.key.to_owned(), value(member))).collect());
+    let rest = entry.rest_beside_escaped().map(|member| (member.key.to_owned(), value(member)));
+    let mut rest = Document(rest.collect());
     let escaped = entry.escaped();
     if !escaped.is_empty() {
-        // A key of this name in a log would be no key of ours; it must not be mistaken for ours either.
-        rest.0.insert("escaped".to_owned(), escaped.into());
+        rest.0.insert(ESCAPED.to_owned(), escaped.into());
     }
     rest
 }

@@ -5,7 +5,7 @@
 
 use super::document::{Document, rest};
 use super::entry::Entry;
-use super::told::{self, Outcome};
+use super::told::{self, MODE_MAX, Outcome};
 use super::{Form, Run, Sink};
 
 /// The version of the schema.
@@ -168,7 +168,7 @@ fn file(to: &mut Document, entry: &Entry<'_>) {
         to.put_text("file.target_path", entry, "path2");
     }
     to.put_some("file.inode", entry.digits("ino"));
-    to.put_some("file.mode", entry.uint("file_mode").map(|mode| format!("{mode:04o}")));
+    to.put_some("file.mode", entry.int_in("file_mode", 0..=MODE_MAX).map(|mode| format!("{mode:04o}")));
     to.put_some("file.uid", entry.digits("owner"));
     to.put_some("file.gid", entry.digits("group_id"));
 }

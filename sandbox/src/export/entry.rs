@@ -15,6 +15,9 @@ use std::cell::Cell;
 
 use audit_verify::canonical::{Deviation, Member, Raw, Value, scan};
 
+/// What the list of keys whose text is escaped is called. No key of the log has this name.
+pub const ESCAPED: &str = "escaped";
+
 /// One line.
 #[derive(Debug)]
 pub struct Entry<'l> {
@@ -191,6 +194,11 @@ impl<'l> Entry<'l> {
     /// What has found no place yet, ascending by key.
     pub fn rest(&self) -> impl Iterator<Item = &Member<'l>> {
         self.fields.iter().filter(|field| !field.placed.get()).map(|field| &field.member)
+    }
+
+    /// [`Entry::rest`] for forms that put [`ESCAPED`] among those keys: a line that has it says nothing by it.
+    pub fn rest_beside_escaped(&self) -> impl Iterator<Item = &Member<'l>> {
+        self.rest().filter(|member| member.key != ESCAPED)
     }
 
     /// What has found no place yet as one object of JSON, in the log's own bytes; `None` where nothing is left.

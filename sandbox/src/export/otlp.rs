@@ -10,7 +10,7 @@ use audit_verify::canonical::{Member, Raw};
 
 use super::document;
 use super::entry::{Entry, List, Text, as_list};
-use super::told;
+use super::told::{self, MODE_MAX};
 use super::{Form, Run, Sink};
 
 /// The most records of one line.
@@ -113,7 +113,7 @@ fn attributes(entry: &Entry<'_>) -> Attributes {
     }
     to.put_some("error.type", told::errno(entry).as_deref().map(string));
     let escaped = entry.escaped();
-    for member in entry.rest() {
+    for member in entry.rest_beside_escaped() {
         to.put(&format!("sandbox.{}", member.key), value(member));
     }
     if !escaped.is_empty() {
@@ -142,7 +142,10 @@ fn file(to: &mut Attributes, entry: &Entry<'_>) {
         to.text("file.symbolic_link.target_path", entry, "path2");
     }
     to.put_some("file.inode", entry.digits("ino").map(string));
-    to.put_some("file.mode", entry.uint("file_mode").map(|mode| string(&format!("{mode:04o}"))));
+    to.put_some(
+        "file.mode",
+        entry.int_in("file_mode", 0..=MODE_MAX).map(|mode| string(&format!("{mode:04o}"))),
+    );
     to.put_some("file.owner.id", entry.digits("owner").map(string));
     to.put_some("file.group.id", entry.digits("group_id").map(string));
 }

@@ -1,4 +1,4 @@
-//! Apache Parquet: a table with typed columns, Snappy, in row groups of at most 65,536 rows or 32 MiB.
+//! Apache Parquet: a table with typed columns, Snappy, in row groups of at most 65,536 rows or 64 MiB.
 //!
 //! Points in time are `TIMESTAMP` in nanoseconds of UTC, lists are lists of strings, all text is UTF-8; what is not text
 //! stands as the log's own escapes and is named in `escaped` ([`super::entry`]). A row group is held in memory until it
@@ -27,7 +27,7 @@ use crate::record::time::Timestamps;
 const ROWS: usize = 65_536;
 
 /// The most bytes of text and values of a row group, before they are packed.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 64 << 20;
 
 /// Writes the table.
 pub struct Table<W: Write + Send> {
@@ -200,8 +200,9 @@ impl Cells {
         self.definitions.push(definition);
         if self.kind == Kind::List {
             self.repetitions.push(repetition);
+            return 2 * size_of::<i16>();
         }
-        2 * size_of::<i16>()
+        size_of::<i16>()
     }
 
     fn number(&mut self, number: Option<i64>) -> usize {
@@ -219,14 +220,14 @@ impl Cells {
     fn text(&mut self, text: Option<&str>) -> usize {
         let Some(text) = text else { return self.nothing() };
         self.push(text);
-        self.define(1, 0) + text.len() + size_of::<ByteArray>()
+        self.define(1, 0) + text.len() + size_of::<usize>()
     }
 
     fn list<'t>(&mut self, items: impl Iterator<Item = &'t str>) -> usize {
         let mut bytes = 0;
         for (at, item) in items.enumerate() {
             self.push(item);
-            bytes += self.define(2, i16::from(at > 0)) + item.len() + size_of::<ByteArray>();
+            bytes += self.define(2, i16::from(at > 0)) + item.len() + size_of::<usize>();
         }
         if bytes == 0 { self.define(1, 0) } else { bytes }
     }

@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use super::entry::Entry;
 use crate::review::text;
 
+/// The highest mode that a file has, type and permissions; others are not told as octal digits.
+pub const MODE_MAX: i64 = 0o177_777;
+
 /// What came of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

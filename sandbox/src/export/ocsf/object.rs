@@ -82,7 +82,7 @@ pub fn subject(entry: &Entry<'_>) -> Document {
 
 /// OCSF wants one of `pid` and `uid`.
 fn named(mut process: Document) -> Document {
-    if process.is_empty() {
+    if !process.has("pid") && !process.has("uid") {
         process.put("uid", UNKNOWN);
     }
     process
