@@ -11,7 +11,7 @@ Examples:
   sandbox export last --format otlp-json -o /var/log/otel/run.jsonl
 
 The forms and how they are loaded: docs/export.md. Exit status: 0 when all
-events were written, 1 when not, or when the log does not verify.";
+events were written, 1 when some could not be read or the log was refused.";
 
 /// `sandbox export`.
 #[derive(Debug, Args)]

@@ -43,7 +43,7 @@ impl Cef {
         push_header(&mut self.line, &version);
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let event_type = match entry.event_type() {
-            // The header has less escapes than the extension: a type that nobody knows stands there.
+            // The header has fewer escapes than the extension: a type that nobody knows stands there.
             hostile if !is_word(hostile) => "unknown",
             _ => entry.text("event_type").map_or("unknown", |text| text.raw()),
         };

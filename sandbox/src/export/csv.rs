@@ -69,6 +69,12 @@ impl Csv {
         }
     }
 
+    fn text_or_nothing(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.text(text);
+        }
+    }
+
     fn quoted(&mut self, text: &str) {
         self.line.push('"');
         for (at, part) in text.split('"').enumerate() {
@@ -106,13 +112,5 @@ impl Form for Csv {
         self.text_or_nothing(&entry.rest_json().unwrap_or_default());
         self.line.push_str("\r\n");
         out.write_all(self.line.as_bytes())
-    }
-}
-
-impl Csv {
-    fn text_or_nothing(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.text(text);
-        }
     }
 }

@@ -23,11 +23,17 @@ use super::error::ExportError;
 use super::told;
 use crate::record::time::Timestamps;
 
-/// The most rows of a row group.
-const ROWS: usize = 65_536;
+/// When a row group ends.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// The most rows.
+    rows: usize,
+    /// The bytes of text and values, before they are packed, at which it ends.
+    bytes: usize,
+}
 
-/// The most bytes of text and values of a row group, before they are packed.
-const BYTES: usize = 64 << 20;
+/// What readers split their work by, and what fits memory anywhere.
+const LIMITS: Limits = Limits { rows: 65_536, bytes: 64 << 20 };
 
 /// Writes the table.
 pub struct Table<W: Write + Send> {
@@ -35,6 +41,7 @@ pub struct Table<W: Write + Send> {
     columns: Vec<Cells>,
     timestamps: Timestamps,
     run: Run,
+    limits: Limits,
     rows: usize,
     bytes: usize,
 }
@@ -63,6 +70,10 @@ impl<W: Write + Send> std::fmt::Debug for Table<W> {
 impl<W: Write + Send> Table<W> {
     /// A table that has no row yet.
     pub fn new(out: W) -> Result<Self, ExportError> {
+        Self::with(LIMITS, out)
+    }
+
+    fn with(limits: Limits, out: W) -> Result<Self, ExportError> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(concat!("sandbox ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -75,6 +86,7 @@ impl<W: Write + Send> Table<W> {
             columns: kinds.map(Cells::new).collect(),
             timestamps: Timestamps::default(),
             run: Run::default(),
+            limits,
             rows: 0,
             bytes: 0,
         })
@@ -107,7 +119,11 @@ impl<W: Write + Send> Table<W> {
             };
         }
         self.rows += 1;
-        if self.rows >= ROWS || self.bytes >= BYTES { self.end_group() } else { Ok(()) }
+        if self.rows >= self.limits.rows || self.bytes >= self.limits.bytes {
+            self.end_group()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is left, and the footer.
@@ -262,5 +278,45 @@ impl Cells {
     ) -> Result<(), ParquetError> {
         let repetitions = (self.kind == Kind::List).then_some(&self.repetitions[..]);
         column.typed::<T>().write_batch(values, Some(&self.definitions), repetitions).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    use super::*;
+
+    /// The rows of each row group of a table of `events` lines with a path of `length` bytes.
+    fn groups(limits: Limits, events: usize, length: usize) -> Vec<i64> {
+        let file = tempfile::tempfile().unwrap();
+        let mut table = Table::with(limits, file.try_clone().unwrap()).unwrap();
+        for number in 0..events {
+            let path = "p".repeat(length);
+            let line =
+                format!("{{\"argv\": [\"a\", \"{number}\"], \"path\": \"{path}\", \"seq\": {number}}}");
+            table.event(&Entry::parse(line.as_bytes()).unwrap()).unwrap();
+        }
+        table.finish().unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let rows: Vec<i64> = reader.get_row_iter(None).unwrap().map(|row| seq(&row.unwrap())).collect();
+        assert_eq!(rows, (0..events as i64).collect::<Vec<_>>(), "every row, in its order");
+        reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect()
+    }
+
+    fn seq(row: &parquet::record::Row) -> i64 {
+        match row.get_column_iter().next() {
+            Some((_, parquet::record::Field::ULong(seq))) => *seq as i64,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_row_group_ends_by_rows_or_by_bytes() {
+        assert_eq!(groups(Limits { rows: 100, bytes: usize::MAX }, 250, 10), [100, 100, 50]);
+        assert_eq!(groups(Limits { rows: 100, bytes: usize::MAX }, 200, 10), [100, 100], "none is empty");
+        assert_eq!(groups(Limits { rows: 100, bytes: usize::MAX }, 0, 10), [0i64; 0]);
+        let by_bytes = groups(Limits { rows: 1000, bytes: 20_000 }, 50, 5_000);
+        assert!(by_bytes.len() >= 12 && by_bytes.iter().all(|rows| *rows <= 4), "{by_bytes:?}");
     }
 }

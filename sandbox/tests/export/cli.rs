@@ -115,7 +115,7 @@ fn wrong_arguments_are_told() {
 
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
-    let scene = Scene::new(&logs::sealed((0..20_000).map(|_| logs::small())));
+    let scene = Scene::new(&logs::sealed((0..3_000).map(|_| logs::small())));
     for format in FORMATS {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
         command.arg("export").arg(scene.run()).args(["--format", format]).stdin(Stdio::null());

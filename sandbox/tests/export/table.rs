@@ -96,22 +96,6 @@ fn columns_have_types() {
     }
 }
 
-#[test]
-fn a_row_group_ends_before_it_is_large() {
-    use sandbox::event::{Key, Value};
-    let reader = open(&Scene::new(&logs::sealed((0..70_000).map(|_| logs::small()))));
-    let rows: Vec<i64> = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
-    assert_eq!(rows, [65_536, 70_002 - 65_536]);
-    let long = |number: u64| {
-        let mut event = logs::small();
-        event.set(Key::Path, Value::Bytes(vec![b'a' + (number % 26) as u8; 1 << 20]));
-        event
-    };
-    let reader = open(&Scene::new(&logs::sealed((0..70).map(long))));
-    let rows: Vec<i64> = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
-    assert!(rows.len() == 2 && rows.iter().all(|rows| *rows <= 65), "{rows:?}");
-}
-
 /// `python3` with pyarrow and duckdb, as `FOREIGN_PYTHON` names it.
 #[test]
 #[ignore = "needs FOREIGN_PYTHON, a python3 with pyarrow and duckdb"]
