@@ -103,8 +103,76 @@ impl Proof {
         let (Ok(()), true, Some((own, start, end))) = (canonical, follows, own) else { return false };
         // hash_prev stands before it, so a separator does too.
         let hash = Hash::of(&[&line[..start - b", ".len()], &line[end..]]);
+        if own != hash.digits() {
+            return false;
+        }
         self.prev = hash;
         self.lines += 1;
-        own == hash.digits()
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use audit_verify::chain::ChainWriter;
+
+    use super::*;
+
+    /// A log of three lines without a seal, and where it lies.
+    fn log() -> (tempfile::TempDir, Vec<u8>) {
+        let mut chain = ChainWriter::default();
+        let mut log = Vec::new();
+        for event_type in ["run_start", "fork", "exit"] {
+            let fill = |line: &mut audit_verify::chain::EventWriter<'_>| {
+                line.put("event_type", event_type).put("run_id", "r");
+            };
+            log.extend_from_slice(chain.append(fill).unwrap());
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(LOG), &log).unwrap();
+        (directory, log)
+    }
+
+    fn lines(source: Source, extent: Extent) -> (Vec<u8>, Result<(), ExportError>) {
+        let mut out = Vec::new();
+        let read = source.each(extent, |line| {
+            out.extend_from_slice(line);
+            out.push(b'\n');
+            Ok(())
+        });
+        (out, read)
+    }
+
+    #[test]
+    fn what_was_edited_after_it_was_verified_is_not_handed_out() {
+        let (directory, log) = log();
+        let path = directory.path().join(LOG);
+        let source = Source::open(directory.path()).unwrap();
+        let second = log.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let at = second + log[second..].windows(4).position(|part| part == b"fork").unwrap();
+        File::options().write(true).open(path).unwrap().write_at(b"exit", at as u64).unwrap();
+        let (out, read) = lines(source, Extent::Proven);
+        assert_eq!(out, log[..second]);
+        assert!(matches!(read, Err(ExportError::Changed { line: 2, .. })), "{read:?}");
+    }
+
+    #[test]
+    fn what_was_cut_off_meanwhile_ends_it_and_what_was_added_is_left() {
+        let (directory, log) = log();
+        let path = directory.path().join(LOG);
+        let source = Source::open(directory.path()).unwrap();
+        std::fs::write(&path, [&log[..], b"more\n"].concat()).unwrap();
+        let (out, read) = lines(source, Extent::Proven);
+        assert!(read.is_ok() && out == log);
+        let (out, read) = {
+            std::fs::write(&path, &log).unwrap();
+            let source = Source::open(directory.path()).unwrap();
+            std::fs::write(&path, &log[..log.len() - 1]).unwrap();
+            lines(source, Extent::Proven)
+        };
+        assert!(matches!(read, Err(ExportError::Changed { line: 3, .. })), "{read:?}");
+        assert!(log.starts_with(&out));
     }
 }

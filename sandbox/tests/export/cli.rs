@@ -1,5 +1,6 @@
 //! What `sandbox export` does with its arguments, with logs that are not whole, and with files.
 
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Output, Stdio};
 
@@ -111,6 +112,37 @@ fn wrong_arguments_are_told() {
     refused(&scene.export(&["--format", "xml"]), 2, "otlp-json");
     refused(&scene.export(&[]), 2, "--format");
     refused(&scene.export(&["--format", "csv", "--force"]), 2, "--output");
+}
+
+#[test]
+fn a_terminal_gets_nothing_that_it_would_act_on() {
+    let scene = Scene::new(&logs::hostile());
+    for format in ["csv", "ecs", "cef", "jsonl"] {
+        let (code, shown) = on_a_terminal(&scene, format);
+        assert_eq!(code, Some(0));
+        assert!(shown.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n')), "{format}");
+        assert!(shown.len() > 10_000);
+    }
+    assert_eq!(on_a_terminal(&scene, "parquet"), (Some(2), Vec::new()));
+}
+
+/// Exports to a terminal; the exit status, and what stands on it.
+fn on_a_terminal(scene: &Scene, format: &str) -> (Option<i32>, Vec<u8>) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let mut master = std::fs::File::from(pty.master);
+    let reader = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        // The last end of the other side that is closed is an error here.
+        let _ = master.read_to_end(&mut shown);
+        shown
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
+    command.arg("export").arg(scene.run()).args(["--format", format]).stdin(Stdio::null());
+    command.stdout(Stdio::from(pty.slave)).stderr(Stdio::null());
+    let code = command.status().unwrap().code();
+    // It holds the terminal as well.
+    drop(command);
+    (code, reader.join().unwrap())
 }
 
 #[test]
