@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod export;
 pub mod policy;
 pub mod record;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use export::*;
 pub use policy::*;
 pub use record::*;
 
@@ -34,6 +36,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what a run did
     View(ViewArgs),
+    /// Write a run in a form that other tools read
+    Export(ExportArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod exit;
 pub mod explain;
+pub mod export;
 pub mod inside;
 pub mod kernel;
 pub mod launch;

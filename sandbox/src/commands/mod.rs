@@ -6,6 +6,7 @@
 pub mod doctor;
 pub mod gc;
 pub mod key;
+pub mod export;
 pub mod policy;
 pub mod recover;
 pub mod run;
@@ -50,6 +51,8 @@ fn execute(command: Command) -> Exit {
         }
         Command::Recover(args) => {
             recover::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        Command::Export(args) => {
+            export::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
         Command::Policy(args) => {
             policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))
