@@ -270,6 +270,8 @@ impl Pipeline {
         for mut decoded in self.decoded.drain(..) {
             self.enricher.enrich(&mut decoded);
             self.judge.judge(&mut decoded);
+            // Behind this, nobody sees a secret: not the log, and not who explains it.
+            decoded.event.redact();
             self.denials.add(&decoded.event);
             cut(&mut self.cutter, self.group.as_ref(), &decoded);
             self.living.learn(&decoded);

@@ -31,6 +31,8 @@ pub enum Key {
     Comm,
     /// The command of the run.
     Command,
+    /// Secrets were cut out of the command.
+    CommandRedacted,
     /// How many attempts this line stands for.
     Count,
     /// Names of secrets that the run can reach.
@@ -170,6 +172,7 @@ impl Key {
         Key::ChildProcId,
         Key::Comm,
         Key::Command,
+        Key::CommandRedacted,
         Key::Count,
         Key::Credentials,
         Key::Cwd,
@@ -249,6 +252,7 @@ impl Key {
             Key::ChildProcId => "child_proc_id",
             Key::Comm => "comm",
             Key::Command => "command",
+            Key::CommandRedacted => "command_redacted",
             Key::Count => "count",
             Key::Credentials => "credentials",
             Key::Cwd => "cwd",

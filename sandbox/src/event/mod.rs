@@ -9,6 +9,7 @@ pub mod judge;
 pub mod key;
 pub mod lines;
 pub mod living;
+pub mod redact;
 
 pub use key::Key;
 
@@ -275,6 +276,16 @@ impl Event {
     /// The value of a detail, if the event has it.
     pub fn get(&self, key: Key) -> Option<&Value> {
         self.details.iter().find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+
+    /// Cuts secrets out of the arguments, and says so beside them.
+    pub fn redact(&mut self) {
+        let arguments = self.details.iter_mut().find(|(key, _)| *key == Key::Argv);
+        if let Some((_, Value::List(argv))) = arguments
+            && redact::arguments(argv)
+        {
+            self.set(Key::ArgvRedacted, Value::Flag(true));
+        }
     }
 
     /// Adds a detail, or replaces the one that is there.
