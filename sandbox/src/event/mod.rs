@@ -58,6 +58,10 @@ pub enum EventType {
     FileXattr,
     /// A change of a file's flags (chattr), as a hook judged it.
     FileFlags,
+    /// What an executable held, where it was known only after the exec.
+    FileHash,
+    /// What a file held before the run and after it.
+    FileChange,
     /// mkdir(2).
     DirCreate,
     /// rmdir(2).
@@ -122,6 +126,8 @@ impl EventType {
         EventType::FileTimes,
         EventType::FileXattr,
         EventType::FileFlags,
+        EventType::FileHash,
+        EventType::FileChange,
         EventType::DirCreate,
         EventType::DirDelete,
         EventType::NetConnect,
@@ -167,6 +173,8 @@ impl EventType {
             EventType::FileTimes => "file_times",
             EventType::FileXattr => "file_xattr",
             EventType::FileFlags => "file_flags",
+            EventType::FileHash => "file_hash",
+            EventType::FileChange => "file_change",
             EventType::DirCreate => "dir_create",
             EventType::DirDelete => "dir_delete",
             EventType::NetConnect => "net_connect",

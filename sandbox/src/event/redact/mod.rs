@@ -285,7 +285,7 @@ fn is_setting(word: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || compound(byte) || *byte == b'/';
     let name = word.rsplit(|byte| *byte == b':').next().unwrap_or_default();
     word.len() <= 4 * names::NAME_MAX
-        && word.iter().any(|byte| compound(byte))
+        && word.iter().any(compound)
         && word.iter().all(plain)
         && !names::is_act(name)
         && matches!(secrecy(name), Secrecy::Secret | Secrecy::UnlessPath)
