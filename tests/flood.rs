@@ -70,7 +70,7 @@ fn count(log: &Log, target: &[u8]) -> Count {
     for (line, record) in log.records() {
         lines += 1;
         match record.text("event_type").expect("every event has a type") {
-            "run_start" | "run_end" | "checkpoint" => continue,
+            "run_start" | "run_end" | "checkpoint" | "file_hash" | "file_change" => continue,
             "gap" => {
                 gaps += record.uint("lost").expect("a gap says how many");
                 continue;

@@ -156,6 +156,7 @@ Examples:
   sudo sandbox run --policy agent.yaml -- claude     what would be blocked?
   sudo sandbox run --enforce agent.yaml -- claude    block it
   sudo sandbox run --enforce base --audit agent.yaml -- claude
+  sudo sandbox run --hash-max-bytes 10M -- make      what did files hold?
 
 Exit status: the command's own, 128+n when signal n ended it; 122 when the
 runner ended the run, 125 when it could not start, 126 when the command could
@@ -203,6 +204,12 @@ pub struct RunArgs {
     /// What ${WORKSPACE} means in the policy
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
+
+    /// Record size and SHA-256 of each file that the run changes, before and
+    /// after, up to N bytes (or K, M, G); from before are known the files below
+    /// the workspace (else the current directory)
+    #[arg(long, value_name = "N")]
+    pub hash_max_bytes: Option<String>,
 
     /// Name in the record for who acts (default: the command's name)
     #[arg(long, value_name = "ID")]

@@ -18,6 +18,7 @@ use sandbox_ebpf::abi::ABI_VERSION;
 use crate::control::{self, serve::Request};
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
+use crate::evidence::{Before, Changes, WorkspaceError};
 use crate::exit::{CommandStatus, Exit};
 use crate::explain::{self, Remedies};
 use crate::inside::answer;
@@ -85,6 +86,8 @@ enum StartError {
     Sensor(#[from] SensorError),
     #[error(transparent)]
     Object(#[from] ObjectError),
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
     #[error(transparent)]
     Names(#[from] NamesError),
     #[error(transparent)]
@@ -170,11 +173,16 @@ fn start(
     guardian: Channel<ToGuardian, FromGuardian>,
     child_process: &Process,
 ) -> Result<(Collector, Vec<String>), StartError> {
+    let changes = changes(plan)?;
     let judging = judging(plan);
     let group = plan.cgroup.as_ref().map(Cgroup::directory);
     let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging, group };
     let (sensor, terms) = Sensor::start(request)?;
     let mut notes = sensor.notes();
+    let changes = changes.map(|(changes, note)| {
+        notes.push(note);
+        changes
+    });
     let listener = arm_child(child, sensor.arm_program()?)?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
@@ -197,7 +205,8 @@ fn start(
         _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
         _ => None,
     };
-    let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()));
+    let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()))
+        .with_changes(changes);
     let changes = match control(plan, terms, lease.clone()) {
         Ok(changes) => changes,
         Err(error) => {
@@ -217,6 +226,14 @@ fn start(
     let started = Instant::now();
     let guardian_failed = None;
     Ok((Collector { recorder, pipeline, lease, changes, guardian, guardian_failed, process, started }, notes))
+}
+
+/// Looks at the files that the run may change, where that is asked for; with a note for the user.
+fn changes(plan: &RunPlan) -> Result<Option<(Changes, String)>, StartError> {
+    let Some(contents) = &plan.contents else { return Ok(None) };
+    let before = Before::look(contents, plan.run_dir.path())?;
+    let note = before.note();
+    Ok(Some((Changes::new(contents.max, before), note)))
 }
 
 /// Begins to hear who applies policies, where the run has some.

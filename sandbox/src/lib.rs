@@ -7,6 +7,7 @@ pub mod control;
 pub mod enforce;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod exit;
 pub mod explain;
 pub mod export;

@@ -6,7 +6,7 @@
 //!
 //! It also keeps the account: every attempt of the run is an event, or counted as lost in a `gap`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use policy::other_names::Marks;
 use sandbox_ebpf::abi::{
@@ -24,6 +24,7 @@ use crate::{
         judge::{Judge, Judging},
         living::Living,
     },
+    evidence::{Changes, Hashes},
     explain::live::Live,
     kernel::object::ObjectError,
     launch::{cgroup::Cgroup, plan::Mode},
@@ -35,6 +36,9 @@ use crate::{
 
 /// Records taken from the ring before the recorder gets what they became.
 const BATCH: usize = 1024;
+
+/// How long the end of a run waits for hashes of executables.
+const HASHES_END: Duration = Duration::from_secs(10);
 
 /// What can stop the flow.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,8 @@ pub struct Pipeline {
     group: Option<Cgroup>,
     /// Ends connections that named another server.
     cutter: cut::Cutter,
+    hashes: Hashes,
+    changes: Option<Changes>,
 }
 
 /// What became of the run's attempts so far.
@@ -115,7 +121,14 @@ impl Pipeline {
             askers: Askers::default(),
             group,
             cutter: cut::Cutter::default(),
+            hashes: Hashes::start(),
+            changes: None,
         }
+    }
+
+    /// Looks also at what the run changes.
+    pub fn with_changes(self, changes: Option<Changes>) -> Pipeline {
+        Pipeline { changes, ..self }
     }
 
     /// Where the records come from.
@@ -250,10 +263,19 @@ impl Pipeline {
         self.askers.tell(true, self.process, &mut self.decoded);
         self.askers.tell(true, self.process, &mut self.decoded);
         self.forward(recorder)?;
+        self.tell_contents(recorder)?;
         self.tell_losses(recorder)?;
         let accounted = self.account.received + self.account.told.lost;
         let missing = attempts.saturating_sub(accounted);
         self.gaps(recorder, &[(missing, "the kernel counted attempts of which no record came")])
+    }
+
+    /// Tells what the executables held that were not known at once, and what the run changed.
+    fn tell_contents(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
+        recorder.append(self.hashes.finish(HASHES_END))?;
+        let Some(mut changes) = self.changes.take() else { return Ok(()) };
+        recorder.append(changes.tell(self.process))?;
+        self.gaps(recorder, &[(changes.forgotten(), "more files were changed than can be looked at")])
     }
 
     /// Takes what is in the ring now; gives how many attempts there were. What goes on cannot hold it up.
@@ -270,11 +292,18 @@ impl Pipeline {
         for mut decoded in self.decoded.drain(..) {
             self.enricher.enrich(&mut decoded);
             self.judge.judge(&mut decoded);
+            // Behind this, nobody sees a secret: not the log, and not who explains it.
+            decoded.event.redact();
             self.denials.add(&decoded.event);
             cut(&mut self.cutter, self.group.as_ref(), &decoded);
             self.living.learn(&decoded);
+            self.hashes.add(&mut decoded.event);
+            if let Some(changes) = &mut self.changes {
+                changes.learn(&decoded.event);
+            }
             events.push(decoded.event);
         }
+        events.extend(self.hashes.take());
         Ok(recorder.append(events)?)
     }
 

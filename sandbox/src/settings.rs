@@ -110,6 +110,8 @@ pub struct RunSettings {
     pub user: Option<String>,
     /// The workspace.
     pub workspace: Option<PathBuf>,
+    /// The largest file whose contents are told before and after, in bytes.
+    pub hash_max_bytes: Option<u64>,
     /// The agent's name in the record.
     pub agent_id: Option<String>,
     /// The record's directory.
@@ -146,6 +148,7 @@ impl RunSettings {
             return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
         }
         let record = record::RecordOptions::new(args.record, &mode)?;
+        let hash_max_bytes = args.hash_max_bytes.as_deref().map(bytes).transpose()?;
         Ok(RunSettings {
             mode,
             record,
@@ -153,12 +156,30 @@ impl RunSettings {
             required,
             user: args.user,
             workspace: args.workspace,
+            hash_max_bytes,
             agent_id: args.agent_id,
             run_dir: args.run_dir,
             verbosity: if args.quiet { Verbosity::Quiet } else { Verbosity::Normal },
             command: args.command,
         })
     }
+}
+
+/// A number of bytes, or of KiB, MiB or GiB.
+fn bytes(text: &str) -> Result<u64, Refusal> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number =
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
+    number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| {
+        Refusal::cannot_start(format!(
+            "--hash-max-bytes {text:?} is no number of bytes; give one, as in 4096, 64K or 10M"
+        ))
+    })
 }
 
 fn layer_choice(text: &str) -> Result<LayerChoice, Refusal> {
@@ -212,6 +233,19 @@ mod tests {
         assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net");
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_multiples() {
+        let size = |text: &str| {
+            settings(&format!("run --hash-max-bytes {text} -- x")).map(|settings| settings.hash_max_bytes)
+        };
+        for (text, bytes) in [("0", 0), ("4096", 4096), ("64K", 65_536), ("10m", 10 << 20), ("2G", 2 << 30)] {
+            assert_eq!(size(text).unwrap(), Some(bytes), "{text}");
+        }
+        for text in ["K", "1.5M", "+1", "1T", "ten", "99999999999G"] {
+            assert!(size(text).unwrap_err().message().contains("--hash-max-bytes"), "{text}");
+        }
     }
 
     #[test]

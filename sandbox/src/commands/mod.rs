@@ -4,9 +4,9 @@
 //! in [`execute`].
 
 pub mod doctor;
+pub mod export;
 pub mod gc;
 pub mod key;
-pub mod export;
 pub mod policy;
 pub mod recover;
 pub mod run;
@@ -51,6 +51,7 @@ fn execute(command: Command) -> Exit {
         }
         Command::Recover(args) => {
             recover::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
         Command::Export(args) => {
             export::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }

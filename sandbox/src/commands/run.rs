@@ -15,6 +15,7 @@ use nix::unistd::Uid;
 use crate::cli::RunArgs;
 use crate::collector;
 use crate::error::{Refusal, say};
+use crate::evidence::Contents;
 use crate::exit::{CommandStatus, Exit};
 use crate::launch::cgroup::Cgroup;
 use crate::launch::frontend::{Outcome, RecordEnd};
@@ -193,6 +194,9 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         .agent_id
         .clone()
         .unwrap_or_else(|| crate::record::store::tool_name(settings.command[0].as_bytes()));
+    let contents = settings
+        .hash_max_bytes
+        .map(|max| Contents { max, workspace: settings.workspace.clone().unwrap_or_else(|| cwd.clone()) });
     let plan = RunPlan {
         mode,
         guard,
@@ -206,6 +210,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         command: settings.command.clone(),
         program,
         target,
+        contents,
         cwd,
         cgroup,
         notes,

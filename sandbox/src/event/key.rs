@@ -5,6 +5,8 @@
 pub enum Key {
     /// Accesses asked for, in the policy's words.
     Access,
+    /// Why nothing is known of the contents after the run.
+    AfterMissing,
     /// Addresses that answer a question for a name.
     Answers,
     /// Arguments.
@@ -15,6 +17,8 @@ pub enum Key {
     ArgvTruncated,
     /// The rule's own explanation.
     Because,
+    /// Why nothing is known of the contents before the run.
+    BeforeMissing,
     /// Denials in the run.
     Blocked,
     /// The kernel's boot id.
@@ -31,6 +35,8 @@ pub enum Key {
     Comm,
     /// The command of the run.
     Command,
+    /// Secrets were cut out of the command.
+    CommandRedacted,
     /// How many attempts this line stands for.
     Count,
     /// Names of secrets that the run can reach.
@@ -55,6 +61,12 @@ pub enum Key {
     ExeDev,
     /// Inode of the executable.
     ExeIno,
+    /// SHA-256 of the executable.
+    ExeSha256,
+    /// Why it is missing.
+    ExeSha256Missing,
+    /// kseq of the exec whose executable this is about.
+    ExecKseq,
     /// Exit code.
     ExitCode,
     /// Address family.
@@ -131,10 +143,24 @@ pub enum Key {
     Ret,
     /// Directory of the run.
     RunDir,
+    /// SHA-256 of the file.
+    Sha256,
+    /// SHA-256 of the file after the run.
+    Sha256After,
+    /// SHA-256 of the file before the run.
+    Sha256Before,
+    /// Why it is missing.
+    Sha256Missing,
     /// Signal that ended it.
     Signal,
     /// Signature of the line.
     Signature,
+    /// Bytes in the file.
+    Size,
+    /// Bytes in the file after the run.
+    SizeAfter,
+    /// Bytes in the file before the run.
+    SizeBefore,
     /// The server that the connection named.
     Sni,
     /// Own address.
@@ -165,11 +191,13 @@ impl Key {
     /// Every key, ascending by name.
     pub const ALL: &'static [Key] = &[
         Key::Access,
+        Key::AfterMissing,
         Key::Answers,
         Key::Argv,
         Key::ArgvRedacted,
         Key::ArgvTruncated,
         Key::Because,
+        Key::BeforeMissing,
         Key::Blocked,
         Key::BootId,
         Key::BytesIn,
@@ -178,6 +206,7 @@ impl Key {
         Key::ChildProcId,
         Key::Comm,
         Key::Command,
+        Key::CommandRedacted,
         Key::Count,
         Key::Credentials,
         Key::Cwd,
@@ -190,6 +219,9 @@ impl Key {
         Key::Exe,
         Key::ExeDev,
         Key::ExeIno,
+        Key::ExeSha256,
+        Key::ExeSha256Missing,
+        Key::ExecKseq,
         Key::ExitCode,
         Key::Family,
         Key::FileMode,
@@ -228,8 +260,15 @@ impl Key {
         Key::Reason,
         Key::Ret,
         Key::RunDir,
+        Key::Sha256,
+        Key::Sha256After,
+        Key::Sha256Before,
+        Key::Sha256Missing,
         Key::Signal,
         Key::Signature,
+        Key::Size,
+        Key::SizeAfter,
+        Key::SizeBefore,
         Key::Sni,
         Key::SrcIp,
         Key::SrcPort,
@@ -248,11 +287,13 @@ impl Key {
     pub fn name(self) -> &'static str {
         match self {
             Key::Access => "access",
+            Key::AfterMissing => "after_missing",
             Key::Answers => "answers",
             Key::Argv => "argv",
             Key::ArgvRedacted => "argv_redacted",
             Key::ArgvTruncated => "argv_truncated",
             Key::Because => "because",
+            Key::BeforeMissing => "before_missing",
             Key::Blocked => "blocked",
             Key::BootId => "boot_id",
             Key::BytesIn => "bytes_in",
@@ -261,6 +302,7 @@ impl Key {
             Key::ChildProcId => "child_proc_id",
             Key::Comm => "comm",
             Key::Command => "command",
+            Key::CommandRedacted => "command_redacted",
             Key::Count => "count",
             Key::Credentials => "credentials",
             Key::Cwd => "cwd",
@@ -273,6 +315,9 @@ impl Key {
             Key::Exe => "exe",
             Key::ExeDev => "exe_dev",
             Key::ExeIno => "exe_ino",
+            Key::ExeSha256 => "exe_sha256",
+            Key::ExeSha256Missing => "exe_sha256_missing",
+            Key::ExecKseq => "exec_kseq",
             Key::ExitCode => "exit_code",
             Key::Family => "family",
             Key::FileMode => "file_mode",
@@ -311,8 +356,15 @@ impl Key {
             Key::Reason => "reason",
             Key::Ret => "ret",
             Key::RunDir => "run_dir",
+            Key::Sha256 => "sha256",
+            Key::Sha256After => "sha256_after",
+            Key::Sha256Before => "sha256_before",
+            Key::Sha256Missing => "sha256_missing",
             Key::Signal => "signal",
             Key::Signature => "signature",
+            Key::Size => "size",
+            Key::SizeAfter => "size_after",
+            Key::SizeBefore => "size_before",
             Key::Sni => "sni",
             Key::SrcIp => "src_ip",
             Key::SrcPort => "src_port",

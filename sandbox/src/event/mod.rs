@@ -9,6 +9,7 @@ pub mod judge;
 pub mod key;
 pub mod lines;
 pub mod living;
+pub mod redact;
 
 pub use key::Key;
 
@@ -59,6 +60,10 @@ pub enum EventType {
     FileXattr,
     /// A change of a file's flags (chattr), as a hook judged it.
     FileFlags,
+    /// What an executable held, where it was known only after the exec.
+    FileHash,
+    /// What a file held before the run and after it.
+    FileChange,
     /// mkdir(2).
     DirCreate,
     /// rmdir(2).
@@ -124,6 +129,8 @@ impl EventType {
         EventType::FileTimes,
         EventType::FileXattr,
         EventType::FileFlags,
+        EventType::FileHash,
+        EventType::FileChange,
         EventType::DirCreate,
         EventType::DirDelete,
         EventType::NetConnect,
@@ -170,6 +177,8 @@ impl EventType {
             EventType::FileTimes => "file_times",
             EventType::FileXattr => "file_xattr",
             EventType::FileFlags => "file_flags",
+            EventType::FileHash => "file_hash",
+            EventType::FileChange => "file_change",
             EventType::DirCreate => "dir_create",
             EventType::DirDelete => "dir_delete",
             EventType::NetConnect => "net_connect",
@@ -279,6 +288,16 @@ impl Event {
     /// The value of a detail, if the event has it.
     pub fn get(&self, key: Key) -> Option<&Value> {
         self.details.iter().find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+
+    /// Cuts secrets out of the arguments, and says so beside them.
+    pub fn redact(&mut self) {
+        let arguments = self.details.iter_mut().find(|(key, _)| *key == Key::Argv);
+        if let Some((_, Value::List(argv))) = arguments
+            && redact::arguments(argv)
+        {
+            self.set(Key::ArgvRedacted, Value::Flag(true));
+        }
     }
 
     /// Adds a detail, or replaces the one that is there.

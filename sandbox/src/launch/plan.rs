@@ -12,6 +12,7 @@ use super::child::{ChildPlan, Confinement};
 use super::guardian::OnFailure;
 use super::identity::Target;
 use super::program::Program;
+use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
 use crate::record::{Checkpoints, Durability, OnLogError, anchor};
 use crate::settings::{Layer, LayerChoice, OnUnheld};
@@ -71,6 +72,8 @@ pub struct RunPlan {
     pub target: Target,
     /// Its directory.
     pub cwd: PathBuf,
+    /// What is to be known of the files that it changes, where that is asked for.
+    pub contents: Option<Contents>,
     /// Its control group, where there could be one.
     pub cgroup: Option<Cgroup>,
     /// What the user should know before it starts.

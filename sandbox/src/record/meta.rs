@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RecordError;
 use super::log::{Counts, RunEnd, Sealed};
-use super::start::{LayerReport, RunStart};
+use super::start::{LayerReport, Redacted, RunStart};
 use super::store::{RunDir, open_regular};
 use super::time;
 
@@ -31,6 +31,9 @@ pub struct Meta {
     pub agent_id: String,
     /// The command with its arguments.
     pub command: Vec<String>,
+    /// Secrets were cut out of the command.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub command_redacted: bool,
     /// Where it was started.
     pub cwd: String,
     /// `audit-only` or `enforce`.
@@ -96,11 +99,13 @@ pub struct MetaEnd {
 
 impl Meta {
     pub(crate) fn started(dir: &RunDir, agent_id: &str, start: &RunStart) -> Self {
+        let Redacted { command, redacted } = start.redacted_command();
         Self {
             v: super::line::FORMAT_VERSION,
             run_id: dir.id().to_owned(),
             agent_id: agent_id.to_owned(),
-            command: start.command.iter().map(|word| lossy(word)).collect(),
+            command: command.iter().map(|word| lossy(word)).collect(),
+            command_redacted: redacted,
             cwd: lossy(&start.cwd),
             mode: start.mode.name().to_owned(),
             layers: start.layers.clone(),
@@ -151,6 +156,10 @@ impl Meta {
         let file = open_regular(&directory.join(FILE))?;
         serde_json::from_reader(io::BufReader::new(io::Read::take(file, SIZE_MAX))).map_err(io::Error::from)
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn lossy(bytes: &[u8]) -> String {

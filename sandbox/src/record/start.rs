@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::log::runner_event;
 use super::meta::MetaPolicy;
 use super::store::Trust;
+use crate::event::redact::{self, Secrecy};
 use crate::event::{Event, EventType, Key, ProcId, Value};
 
 /// What a run does with a policy's verdicts.
@@ -124,7 +125,23 @@ pub struct RunStart {
     pub mono_ns: u64,
 }
 
+/// A command as it may be written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redacted {
+    /// The command, secrets cut out.
+    pub command: Vec<Vec<u8>>,
+    /// There were some.
+    pub redacted: bool,
+}
+
 impl RunStart {
+    /// The command without the secrets in it.
+    pub fn redacted_command(&self) -> Redacted {
+        let mut command = self.command.clone();
+        let redacted = redact::arguments(&mut command);
+        Redacted { command, redacted }
+    }
+
     /// The event, with everything that the format asks for.
     pub fn event(&self, bound: &Bound) -> std::io::Result<Event> {
         let mut nonce = [0u8; 32];
@@ -154,12 +171,16 @@ impl RunStart {
             text(Key::PolicySha256, policy.sha256.as_bytes());
         }
         let mut list = |key, items: Vec<Vec<u8>>| event.details.push((key, Value::List(items)));
-        list(Key::Command, self.command.clone());
+        let Redacted { command, redacted } = self.redacted_command();
+        list(Key::Command, command);
         let active = self.layers.iter().filter(|layer| layer.role != "off");
         list(Key::Layers, active.map(|layer| layer.name.clone().into_bytes()).collect());
         list(Key::Credentials, credentials(&self.environment, &self.home));
         if !self.unheld.is_empty() {
             list(Key::Unheld, self.unheld.iter().map(|rule| rule.clone().into_bytes()).collect());
+        }
+        if redacted {
+            event.set(Key::CommandRedacted, Value::Flag(true));
         }
         event.set(Key::Uid, Value::Uint(self.uid.into()));
         Ok(event)
@@ -178,38 +199,66 @@ fn first_line(path: &str) -> Vec<u8> {
 /// Files below a home directory that hold secrets, by the tools that keep them there.
 const CREDENTIAL_FILES: &[&str] = &[
     ".aws/credentials",
+    ".aws/sso/cache",
     ".azure/msal_token_cache.json",
+    ".cache/huggingface/token",
+    ".cargo/credentials",
     ".cargo/credentials.toml",
+    ".claude.json",
+    ".claude/.credentials.json",
+    ".codex/auth.json",
+    ".composer/auth.json",
+    ".config/composer/auth.json",
+    ".config/doctl/config.yaml",
+    ".config/gcloud/access_tokens.db",
     ".config/gcloud/application_default_credentials.json",
     ".config/gcloud/credentials.db",
     ".config/gh/hosts.yml",
+    ".config/git/credentials",
+    ".config/github-copilot/apps.json",
+    ".config/github-copilot/hosts.json",
+    ".config/glab-cli/config.yml",
+    ".config/google-chrome",
+    ".config/helm/registry/config.json",
     ".config/hub",
+    ".config/op",
+    ".config/rclone/rclone.conf",
+    ".config/sops/age/keys.txt",
+    ".continue/config.json",
+    ".databrickscfg",
     ".docker/config.json",
+    ".gem/credentials",
+    ".gemini/oauth_creds.json",
     ".git-credentials",
     ".gnupg/private-keys-v1.d",
+    ".huggingface/token",
     ".kube/config",
+    ".local/share/keyrings",
+    ".local/share/opencode/auth.json",
+    ".mozilla/firefox",
     ".my.cnf",
     ".netrc",
     ".npmrc",
+    ".password-store",
     ".pgpass",
     ".pypirc",
+    ".s3cfg",
     ".ssh/id_dsa",
     ".ssh/id_ecdsa",
+    ".ssh/id_ecdsa_sk",
     ".ssh/id_ed25519",
+    ".ssh/id_ed25519_sk",
     ".ssh/id_rsa",
     ".terraform.d/credentials.tfrc.json",
     ".vault-token",
+    ".yarnrc.yml",
 ];
-
-/// Words of which a variable's name has one when its value is a secret.
-const SECRET_WORDS: &[&str] =
-    &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIALS", "APIKEY", "PAT", "PWD", "KEY"];
 
 /// Names of the secrets that the command can reach: `env:NAME` and `file:~/PATH`, ascending. Never a value.
 fn credentials(environment: &[(OsString, OsString)], home: &[u8]) -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = environment
         .iter()
-        .filter(|(name, value)| !value.is_empty() && looks_secret(name.as_bytes()))
+        .filter(|(name, value)| !value.is_empty() && looks_secret(name.as_bytes(), value.as_bytes()))
         .map(|(name, _)| [b"env:", name.as_bytes()].concat())
         .collect();
     if !home.is_empty() {
@@ -222,20 +271,10 @@ fn credentials(environment: &[(OsString, OsString)], home: &[u8]) -> Vec<Vec<u8>
     names
 }
 
-/// Whether the value of a variable with this name is likely a secret: one of the words stands in it, between
-/// underscores (`GITHUB_TOKEN`, but not `TOKENIZERS_PARALLELISM`).
-fn looks_secret(name: &[u8]) -> bool {
-    if matches!(name, b"PWD" | b"OLDPWD") {
-        return false;
-    }
-    if name == b"SSH_AUTH_SOCK" {
-        return true;
-    }
-    let name = name.to_ascii_uppercase();
-    name.split(|byte| *byte == b'_').any(|word| {
-        SECRET_WORDS.iter().any(|secret| word == secret.as_bytes())
-            || [&b"TOKEN"[..], b"PASSWORD", b"APIKEY", b"SECRET"].iter().any(|end| word.ends_with(end))
-    })
+/// Whether the value of a variable is likely a secret, leads to one or has one in it: its name says so
+/// (`GITHUB_TOKEN`, but not `TOKENIZERS_PARALLELISM`), or the value does (an address with a password).
+fn looks_secret(name: &[u8], value: &[u8]) -> bool {
+    redact::secrecy(name) != Secrecy::None || redact::arguments(&mut [b"env".to_vec(), value.to_vec()])
 }
 
 #[cfg(test)]
@@ -247,6 +286,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join(".aws")).unwrap();
         std::fs::write(home.path().join(".aws/credentials"), "value-of-file").unwrap();
+        for agents in [".claude/.credentials.json", ".codex/auth.json", ".gemini/oauth_creds.json"] {
+            let path = home.path().join(agents);
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "value-of-file").unwrap();
+        }
+        std::fs::create_dir_all(home.path().join(".local/share/keyrings")).unwrap();
         let variables = [
             ("GITHUB_TOKEN", "value"),
             ("AWS_SECRET_ACCESS_KEY", "value"),
@@ -254,6 +299,13 @@ mod tests {
             ("ANTHROPIC_API_KEY", "value"),
             ("SSH_AUTH_SOCK", "/run/value"),
             ("EMPTY_TOKEN", ""),
+            ("DATABASE_URL", "postgres://ann:value@db/app"),
+            ("GEMINI_API_KEY", "value"),
+            ("GOOGLE_APPLICATION_CREDENTIALS", "/etc/value.json"),
+            ("CLAUDE_CODE_OAUTH_TOKEN", "value"),
+            ("HF_TOKEN", "value"),
+            ("DOCS_URL", "https://example.org/"),
+            ("MAX_THINKING_TOKENS", "1000"),
             ("TOKENIZERS_PARALLELISM", "false"),
             ("KEYBOARD", "us"),
             ("PATH", "/bin"),
@@ -267,10 +319,19 @@ mod tests {
             [
                 "env:ANTHROPIC_API_KEY",
                 "env:AWS_SECRET_ACCESS_KEY",
+                "env:CLAUDE_CODE_OAUTH_TOKEN",
+                "env:DATABASE_URL",
+                "env:GEMINI_API_KEY",
                 "env:GITHUB_TOKEN",
+                "env:GOOGLE_APPLICATION_CREDENTIALS",
+                "env:HF_TOKEN",
                 "env:PGPASSWORD",
                 "env:SSH_AUTH_SOCK",
                 "file:~/.aws/credentials",
+                "file:~/.claude/.credentials.json",
+                "file:~/.codex/auth.json",
+                "file:~/.gemini/oauth_creds.json",
+                "file:~/.local/share/keyrings",
             ]
         );
     }

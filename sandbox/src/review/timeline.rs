@@ -181,7 +181,8 @@ impl Timeline {
             _ => {}
         }
         match kind {
-            "run_start" | "run_end" | "fork" => {}
+            // Contents are for programs: the names of what was changed are told where it was.
+            "run_start" | "run_end" | "fork" | "file_hash" | "file_change" => {}
             "gap" => {
                 let reason = event.bytes("reason").map(text::safe).unwrap_or_default();
                 let lost = text::grouped(event.uint("lost").unwrap_or(0));

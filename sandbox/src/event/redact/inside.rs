@@ -1,0 +1,371 @@
+//! Secrets within one word, wherever it stands: assignments, fields of JSON, headers, addresses with a password in them,
+//! and everything that is known by its shape.
+
+use super::{
+    cuts::Cuts,
+    names::{self, NAME_MAX, Secrecy},
+    shapes,
+};
+
+/// Cuts the secrets of one word. Reads it once, and around each `=`, `:` and `://` a bounded part again.
+pub fn scan(text: &[u8], cuts: &mut Cuts) {
+    let mut at = 0;
+    while at < text.len() {
+        let byte = text[at];
+        let end = match byte {
+            b'=' => assignment(text, at, cuts),
+            b':' => colon(text, at, cuts),
+            b'%' if text[at..].starts_with(b"%3A//") => address(text, at + 5, cuts),
+            _ if shapes::may_begin(byte) => shapes::cut_at(text, at, cuts),
+            _ => None,
+        };
+        at = end.unwrap_or(at + 1).max(at + 1);
+    }
+}
+
+/// How far a value is read that may turn out to be no secret.
+const LOOK: usize = 2048;
+
+/// A value and where it ends.
+#[derive(Clone, Copy, Debug)]
+struct Value {
+    begin: usize,
+    end: usize,
+    /// Where to go on: behind the closing quote.
+    next: usize,
+}
+
+/// `NAME=VALUE` around the `=` at `at`.
+fn assignment(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
+    let name = name_before(text, at)?;
+    let value = match text.get(at + 1) {
+        // A comparison.
+        Some(b'=') => return None,
+        Some(b'>') => at + 2,
+        _ => at + 1,
+    };
+    let query = matches!(name.begin.checked_sub(1).map(|before| text[before]), Some(b'?' | b'&'));
+    let secrecy = match names::secrecy(name.of(text)) {
+        Secrecy::None | Secrecy::ByValue if query => in_query(name.of(text)),
+        secrecy => secrecy,
+    };
+    if matches!(secrecy, Secrecy::None | Secrecy::Place) {
+        return None;
+    }
+    let spaced = name.spaced || text.get(value) == Some(&b' ');
+    let begin = value + spaces(text, value);
+    let value = match quoted(text, begin) {
+        Some(value) => value,
+        None if spaced => return None,
+        None => {
+            let whole = !query && name.is_first(text) && is_set_whole(name.of(text), text);
+            // What may turn out to be none is not read to its end again and again.
+            let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
+            let end = begin + value_len(&text[begin..most], whole);
+            if text[begin..end] == *name.of(text) {
+                // An argument of a call, in code.
+                return None;
+            }
+            Value { begin, end, next: end }
+        }
+    };
+    cut(text, value, secrecy, cuts).then_some(value.next)
+}
+
+/// What stands before a `=` or `:`.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    begin: usize,
+    end: usize,
+    /// There is a space behind it.
+    spaced: bool,
+    /// It stands in quotes.
+    quoted: bool,
+}
+
+impl Name {
+    fn of<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        &text[self.begin..self.end]
+    }
+
+    /// Whether nothing but dashes, or another `NAME=`, stands before it.
+    fn is_first(&self, text: &[u8]) -> bool {
+        let before = &text[..self.begin];
+        before.last().is_none_or(|byte| *byte == b'=')
+            || before.iter().take(3).all(|byte| *byte == b'-') && before.len() < 3
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+/// The name that ends before `at`, where there is one.
+fn name_before(text: &[u8], at: usize) -> Option<Name> {
+    let mut end = at;
+    let back = |end: usize, what: &[u8]| end > 0 && what.contains(&text[end - 1]);
+    let mut limit = 8;
+    while back(end, b" ") && limit > 0 {
+        (end, limit) = (end - 1, limit - 1);
+    }
+    let spaced = end < at;
+    let unquoted = end;
+    while back(end, b"\"'\\]") && limit > 0 {
+        (end, limit) = (end - 1, limit - 1);
+    }
+    let quoted = end < unquoted;
+    let len = text[..end].iter().rev().take(NAME_MAX + 1).take_while(|byte| is_name_byte(**byte)).count();
+    let begin = end - len;
+    // Dashes before it are a flag's.
+    let dashes = text[begin..end].iter().take_while(|byte| **byte == b'-').count();
+    (len > dashes).then_some(Name { begin: begin + dashes, end, spaced, quoted })
+}
+
+fn spaces(text: &[u8], at: usize) -> usize {
+    text[at.min(text.len())..].iter().take(8).take_while(|byte| **byte == b' ').count()
+}
+
+/// A value in quotes, which may be escaped, that begins at `at`. Without a closing quote it goes to the end.
+fn quoted(text: &[u8], at: usize) -> Option<Value> {
+    let rest = text.get(at..)?;
+    let escapes = rest.iter().take(4).take_while(|byte| **byte == b'\\').count();
+    let quote = *rest.get(escapes).filter(|byte| matches!(byte, b'"' | b'\''))?;
+    let begin = at + escapes + 1;
+    let Some(len) = text[begin..].iter().position(|byte| *byte == quote) else {
+        return Some(Value { begin, end: text.len(), next: text.len() });
+    };
+    let close = begin + len;
+    let escaped = text[begin..close].iter().rev().take(escapes).take_while(|byte| **byte == b'\\').count();
+    Some(Value { begin, end: close - escaped, next: close + 1 })
+}
+
+/// Whether a value with this name, the first of its word, takes all of the word: a variable, or the value of a flag,
+/// and not the first field of a form.
+fn is_set_whole(name: &[u8], text: &[u8]) -> bool {
+    text.first() == Some(&b'-') && !name.contains(&b'.') || !name.iter().any(u8::is_ascii_lowercase)
+}
+
+/// How long a value without quotes is: to the end where `whole`, else to what begins another field.
+fn value_len(value: &[u8], whole: bool) -> usize {
+    if whole {
+        return value.len();
+    }
+    let ends = |at: usize| match value[at] {
+        b'"' | b'\'' | b'`' | b'#' | b'<' | b'>' | b')' | b'\n' | b'\r' => true,
+        b'&' | b';' | b',' | b' ' | b'\t' => {
+            let rest = &value[at + 1..];
+            let skip = spaces(value, at + 1);
+            // `User ID=` is one name, but behind a space it is the next word's.
+            let of_name = |byte: u8| is_name_byte(byte) || (byte == b' ' && !value[at].is_ascii_whitespace());
+            let name = rest[skip..].iter().take(NAME_MAX).take_while(|byte| of_name(**byte)).count();
+            rest.get(skip + name).is_none_or(|byte| *byte == b'=')
+        }
+        _ => false,
+    };
+    (0..value.len()).find(|at| ends(*at)).unwrap_or(value.len())
+}
+
+/// Names that are a secret's in the query of an address.
+fn in_query(name: &[u8]) -> Secrecy {
+    const SECRET: &[&str] =
+        &["sig", "signature", "x-amz-signature", "x-goog-signature", "sessionid", "session", "auth"];
+    if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes())) {
+        Secrecy::Secret
+    } else if name.eq_ignore_ascii_case(b"key") {
+        Secrecy::ByValue
+    } else {
+        Secrecy::None
+    }
+}
+
+/// Cuts a value if it is one that its name makes secret.
+fn cut(text: &[u8], value: Value, secrecy: Secrecy, cuts: &mut Cuts) -> bool {
+    let is_secret = is_secret_value(&text[value.begin..value.end], secrecy);
+    if is_secret {
+        cuts.add_value(text, value.begin..value.end);
+    }
+    is_secret
+}
+
+/// Whether a value is secret, with a name that says this much.
+pub fn is_secret_value(value: &[u8], secrecy: Secrecy) -> bool {
+    match secrecy {
+        Secrecy::None | Secrecy::Place => false,
+        Secrecy::ByValue => names::looks_like_material(value),
+        Secrecy::UnlessPath => !names::is_path(value),
+        Secrecy::Secret => true,
+    }
+}
+
+/// What stands around the `:` at `at`.
+fn colon(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
+    if text[at..].starts_with(b"://") {
+        return address(text, at + 3, cuts);
+    }
+    let name = name_before(text, at)?;
+    if name.quoted { field(text, at, name, cuts) } else { header_at(text, at, name, false, cuts) }
+}
+
+/// A field of JSON.
+fn field(text: &[u8], at: usize, name: Name, cuts: &mut Cuts) -> Option<usize> {
+    let secrecy = names::secrecy(name.of(text));
+    if matches!(secrecy, Secrecy::None | Secrecy::Place) {
+        return None;
+    }
+    let begin = at + 1 + spaces(text, at + 1);
+    let value = quoted(text, begin).unwrap_or_else(|| {
+        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b'\n' | b'[' | b'{');
+        let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
+        let end = text[begin..most].iter().position(ends).map_or(most, |len| begin + len);
+        Value { begin, end, next: end }
+    });
+    cut(text, value, secrecy, cuts).then_some(value.next)
+}
+
+/// `Name: value` as the value of a flag that takes a header.
+pub fn header(text: &[u8], cuts: &mut Cuts) {
+    if let Some(at) = text.iter().take(NAME_MAX).position(|byte| *byte == b':')
+        && let Some(name) = name_before(text, at)
+    {
+        header_at(text, at, name, true, cuts);
+    }
+}
+
+/// A header, whose name ends at the `:` at `at`. Where it is not `certain` that it is one its name must say so: text for
+/// people has colons too.
+fn header_at(text: &[u8], at: usize, name: Name, certain: bool, cuts: &mut Cuts) -> Option<usize> {
+    let (begin, named) = (name.begin, name.of(text));
+    let is = |known: &[u8]| named.eq_ignore_ascii_case(known);
+    let starts = begin
+        .checked_sub(1)
+        .is_none_or(|before| !matches!(text[before], b'/' | b'@' | b'-' | b':' | b'$' | b'{'));
+    if name.spaced || !starts {
+        return None;
+    }
+    let value = at + 1 + spaces(text, at + 1);
+    if is(b"authorization") || is(b"proxy-authorization") {
+        return authorization(text, value, certain, cuts);
+    }
+    if is(b"cookie") || is(b"set-cookie") {
+        let first = text[value..].iter().take(NAME_MAX).take_while(|byte| **byte != b' ');
+        let cookies = certain || first.into_iter().any(|byte| *byte == b'=');
+        let end = if cookies { header_end(text, value, text.len()) } else { value };
+        cuts.add_value(text, value..end);
+        return cookies.then_some(end);
+    }
+    let written_as_one = named.contains(&b'-') && named[0].is_ascii_uppercase() || named.starts_with(b"x-");
+    let secrecy = names::secrecy(named);
+    if !(certain || written_as_one) || matches!(secrecy, Secrecy::None | Secrecy::Place) {
+        return None;
+    }
+    let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(value + LOOK) };
+    let end = header_end(text, value, most);
+    let secret = is_secret_value(&text[value..end], secrecy);
+    if secret {
+        cuts.add_value(text, value..end);
+    }
+    Some(end)
+}
+
+/// Schemes of `Authorization` (IANA's registry, and what services made up).
+const SCHEMES: &[&str] = &[
+    "apikey",
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "digest",
+    "dpop",
+    "genie-key",
+    "hawk",
+    "jwt",
+    "negotiate",
+    "ntlm",
+    "oauth",
+    "sharedkey",
+    "ssws",
+    "token",
+];
+
+/// Where a header's value that begins at `value` ends, `most` at the latest.
+fn header_end(text: &[u8], value: usize, most: usize) -> usize {
+    let ends = |byte: &u8| b"\"'\n\r`".contains(byte);
+    text[value..most].iter().position(ends).map_or(most, |len| value + len)
+}
+
+/// The value of an `Authorization` header: its scheme stays.
+fn authorization(text: &[u8], begin: usize, certain: bool, cuts: &mut Cuts) -> Option<usize> {
+    let value = &text[begin..];
+    let scheme =
+        value.iter().take(32).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let space = spaces(value, scheme);
+    let known = SCHEMES.iter().any(|known| value[..scheme].eq_ignore_ascii_case(known.as_bytes()));
+    if !certain && !known && space > 0 {
+        return None;
+    }
+    let end = header_end(text, begin, text.len());
+    let secret = if space > 0 { begin + scheme + space } else { begin };
+    cuts.add_value(text, secret.min(end)..end);
+    Some(end)
+}
+
+/// The password in an address, whose host or user begins at `at`.
+fn address(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
+    let rest = &text[at..];
+    let end = rest.iter().position(|byte| *byte == b'/' || shapes::ends_address(*byte)).unwrap_or(rest.len());
+    let (end, sign) = match rest[..end].iter().rposition(|byte| *byte == b'@') {
+        Some(sign) => (end, sign),
+        None => spilled(rest, end)?,
+    };
+    let user = &rest[..sign];
+    match user.iter().position(|byte| *byte == b':') {
+        Some(colon) => cuts.add_value(text, at + colon + 1..at + sign),
+        // A token may stand in the user's place.
+        None if names::looks_like_material(user) => cuts.add_value(text, at..at + sign),
+        None => return None,
+    }
+    // The host has no secret; the path and the query may.
+    Some(at + end.min(rest.len()))
+}
+
+/// A password with a `/`, `?` or `#` in it, which should have been escaped: what stands where a port would is no number.
+fn spilled(rest: &[u8], end: usize) -> Option<(usize, usize)> {
+    let colon = rest[..end].iter().position(|byte| *byte == b':')?;
+    if end > colon + 1 && rest[colon + 1..end].iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`".contains(byte);
+    let last = rest.iter().take(LOOK).position(ends).unwrap_or(rest.len().min(LOOK));
+    let sign = rest[..last].iter().rposition(|byte| *byte == b'@')?;
+    Some((sign + 1, sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(text: &str) -> String {
+        let mut cuts = Cuts::default();
+        scan(text.as_bytes(), &mut cuts);
+        let word = cuts.apply(text.as_bytes()).unwrap_or_else(|| text.into());
+        String::from_utf8(word).unwrap()
+    }
+
+    #[test]
+    fn a_value_ends_where_the_next_field_begins() {
+        assert_eq!(redacted("user=a&password=b&c&x=d"), "user=a&password=[redacted]&x=d");
+        assert_eq!(redacted("Server=s;Password=p;Database=d"), "Server=s;Password=[redacted];Database=d");
+        assert_eq!(redacted("host=h password=p q dbname=d"), "host=h password=[redacted] dbname=d");
+        assert_eq!(redacted("DB_PASSWORD=a&b=c"), "DB_PASSWORD=[redacted]");
+        assert_eq!(redacted("{\"password\": \"a\", \"b\": 1}"), "{\"password\": \"[redacted]\", \"b\": 1}");
+        assert_eq!(redacted(r#"{\"password\":\"a\"}"#), r#"{\"password\":\"[redacted]\"}"#);
+    }
+
+    #[test]
+    fn what_only_looks_alike_stays() {
+        for text in
+            ["token: fix the lexer", "if token == 3", "http://h:8080/@scope/x", "ssh://git@h/x", "a.password"]
+        {
+            assert_eq!(redacted(text), text);
+        }
+    }
+}
