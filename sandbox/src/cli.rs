@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
 pub mod policy;
+pub mod query;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use policy::*;
+pub use query::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +34,10 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what a run did
     View(ViewArgs),
+    /// Ask which events of a run meet some conditions
+    Query(QueryArgs),
+    /// Make the index of a run again from its log
+    Reindex(ReindexArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it

@@ -5,6 +5,8 @@
 
 pub mod doctor;
 pub mod policy;
+pub mod query;
+pub mod reindex;
 pub mod run;
 pub mod runs;
 pub mod view;
@@ -43,6 +45,12 @@ fn execute(command: Command) -> Exit {
         }
         Command::Policy(args) => {
             policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))
+        }
+        Command::Query(args) => {
+            query::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Reindex(args) => {
+            reindex::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
         Command::Run(args) => {
             run::execute(args).unwrap_or_else(|error| error::report(&error, Exit::CANNOT_START))

@@ -14,7 +14,6 @@
 mod error;
 pub mod index;
 pub(crate) mod line;
-pub mod lines;
 mod log;
 pub mod meta;
 mod recorder;
@@ -22,6 +21,7 @@ mod start;
 pub mod store;
 pub mod time;
 
+pub use audit_verify::index::lines;
 use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};

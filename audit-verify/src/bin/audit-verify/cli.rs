@@ -19,8 +19,8 @@ under sudo those of the invoking user, and root's own.
 
 Exit codes, the worst of all logs in the order 1, 3, 2, 0:
   0  intact and complete
-  1  tampered: edited, or not written by sandbox
-  2  intact as far as it goes, but incomplete
+  1  tampered: edited, or not written by sandbox; an index that differs
+  2  intact as far as it goes, but incomplete; no index, or an old one
   3  could not be checked: usage, I/O, not a log
 
 A chain shows edits relative to a head that the attacker could not change. Keep
@@ -55,6 +55,10 @@ pub struct Cli {
     /// The hash that the last line must have, else tampered (1)
     #[arg(long, value_name = "HASH")]
     pub expect_head: Option<Hash>,
+
+    /// Compare index.sqlite beside the log with it, row by row
+    #[arg(long, conflicts_with = "chain_only")]
+    pub index: bool,
 
     /// One JSON object for each log
     #[arg(long)]

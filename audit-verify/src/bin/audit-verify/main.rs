@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod index;
 mod progress;
 mod render;
 mod store;
@@ -15,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use audit_verify::verify::Report;
+use audit_verify::verify::{Report, Verdict};
 use cli::{Cli, Output};
 use progress::Progress;
 use render::Finding;
@@ -60,7 +61,7 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
     for log in logs {
         let finding = match log {
             Ok(log) => check(&log, cli),
-            Err((name, error)) => Finding { name, outcome: Err(error) },
+            Err((name, error)) => Finding { name, outcome: Err(error), index: None },
         };
         tally.add(finding.code());
         let text = match cli.output() {
@@ -97,7 +98,16 @@ fn check(log: &Log, cli: &Cli) -> Finding {
         };
         TargetError::Read { path, source }
     });
-    Finding { name: log.name.clone(), outcome }
+    let index = match &outcome {
+        // What its log does not prove an index cannot be measured by.
+        Ok(report)
+            if cli.index && !matches!(report.verdict, Verdict::Tampered(_) | Verdict::Unchecked(_)) =>
+        {
+            Some(index::check(&log.source, &report.verdict))
+        }
+        _ => None,
+    };
+    Finding { name: log.name.clone(), outcome, index }
 }
 
 fn read(log: &Log, cli: &Cli) -> io::Result<Report> {

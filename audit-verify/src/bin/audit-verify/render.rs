@@ -7,6 +7,7 @@ use audit_verify::canonical::ObjectWriter;
 use audit_verify::verify::{Chain, Report, Verdict, Why};
 
 use crate::cli::Cli;
+use crate::index::IndexFinding;
 use crate::target::TargetError;
 
 /// What came of one log.
@@ -15,12 +16,16 @@ pub struct Finding {
     pub name: String,
     /// What was found.
     pub outcome: Result<Report, TargetError>,
+    /// What was found of its index, where that was asked for.
+    pub index: Option<IndexFinding>,
 }
 
 impl Finding {
     /// The exit code.
     pub fn code(&self) -> u8 {
-        self.outcome.as_ref().map_or(3, |report| report.verdict.code())
+        let log = self.outcome.as_ref().map_or(3, |report| report.verdict.code());
+        let index = self.index.as_ref().map_or(0, |index| index.code);
+        [1, 3, 2].into_iter().find(|code| [log, index].contains(code)).unwrap_or(0)
     }
 
     fn verdict(&self) -> &'static str {
@@ -87,8 +92,13 @@ pub fn row(finding: &Finding, style: Style) -> String {
         _ => " ".repeat(16),
     };
     let mut text = format!("{}{pad} {events}  {}\n", style.verdict(finding), printable(&finding.name));
-    if finding.code() != 0 && finding.outcome.is_ok() {
+    if let Ok(report) = &finding.outcome
+        && report.verdict.code() != 0
+    {
         let _ = writeln!(text, "            {}", finding.message());
+    }
+    if let Some(index) = finding.index.as_ref().filter(|index| index.code != 0) {
+        let _ = writeln!(text, "            {}", index.message);
     }
     text
 }
@@ -134,6 +144,9 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
             line("signed", &"no");
         }
         Verdict::Unchecked(why) => line("why", why),
+    }
+    if let Some(index) = &finding.index {
+        line("index", &index.message);
     }
     text
 }
@@ -199,6 +212,9 @@ pub fn json(finding: &Finding, cli: &Cli) -> String {
     }
     if let Some((_, _, head)) = counted {
         object.put("head", head.as_str());
+    }
+    if let Some(index) = &finding.index {
+        object.put("index", index.name).put("index_message", index.message.as_str());
     }
     if let Some(fault) = fault {
         object.put("line", fault.line);
