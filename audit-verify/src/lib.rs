@@ -9,6 +9,8 @@
 pub mod canonical;
 pub mod chain;
 mod hash;
+#[cfg(feature = "index")]
+pub mod index;
 pub mod ledger;
 pub mod lines;
 pub mod merkle;

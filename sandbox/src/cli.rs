@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod policy;
+pub mod query;
 pub mod record;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use export::*;
 pub use policy::*;
+pub use query::*;
 pub use record::*;
 
 const EXAMPLES: &str = "\
@@ -38,6 +40,10 @@ pub enum Command {
     View(ViewArgs),
     /// Write a run in a form that other tools read
     Export(ExportArgs),
+    /// Ask which events of a run meet some conditions
+    Query(QueryArgs),
+    /// Make the index of a run again from its log
+    Reindex(ReindexArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it

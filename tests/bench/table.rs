@@ -55,14 +55,16 @@ pub fn print(work: &Work, all: &[Times]) {
     }
 }
 
-fn show(time: Duration) -> String {
+/// A time in a readable unit.
+pub fn show(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),
         seconds => format!("{seconds:.3} s"),
     }
 }
 
-fn median(times: &[Duration]) -> Duration {
+/// The middle one.
+pub fn median(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort();
     let middle = sorted.len() / 2;

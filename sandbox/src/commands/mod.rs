@@ -8,7 +8,9 @@ pub mod export;
 pub mod gc;
 pub mod key;
 pub mod policy;
+pub mod query;
 pub mod recover;
+pub mod reindex;
 pub mod run;
 pub mod runs;
 pub mod view;
@@ -57,6 +59,12 @@ fn execute(command: Command) -> Exit {
         }
         Command::Policy(args) => {
             policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))
+        }
+        Command::Query(args) => {
+            query::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Reindex(args) => {
+            reindex::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
         Command::Run(args) => {
             run::execute(args).unwrap_or_else(|error| error::report(&error, Exit::CANNOT_START))

@@ -18,7 +18,6 @@ pub mod index;
 pub mod keys;
 pub mod ledger;
 pub(crate) mod line;
-pub mod lines;
 mod log;
 pub mod meta;
 mod recorder;
@@ -26,6 +25,7 @@ mod start;
 pub mod store;
 pub mod time;
 
+pub use audit_verify::index::lines;
 use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};

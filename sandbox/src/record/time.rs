@@ -2,6 +2,9 @@
 //!
 //! Own code, because it runs once an event. Leap seconds do not exist in Unix time, so none are written.
 
+/// Reads a timestamp as [`format()`] writes it.
+pub use audit_verify::index::parse_timestamp as parse;
+
 /// Length of a timestamp: `2026-01-31T23:59:59.123456789Z`.
 pub const TIMESTAMP_LEN: usize = 30;
 
@@ -61,28 +64,6 @@ pub fn run_id_prefix(wall_ns: i64) -> String {
     format!("{}-{}", &digits[..8], &digits[8..])
 }
 
-/// Nanoseconds since 1970 of a timestamp as [`format()`] writes it; `None` for anything else.
-pub fn parse(text: &[u8]) -> Option<i64> {
-    let shape = b"0000-00-00T00:00:00.000000000Z";
-    if text.len() != TIMESTAMP_LEN
-        || text.iter().zip(shape).any(|(b, s)| if *s == b'0' { !b.is_ascii_digit() } else { b != s })
-    {
-        return None;
-    }
-    let number = |range: std::ops::Range<usize>| {
-        text[range].iter().fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'))
-    };
-    let (month, day) = (number(5..7) as u64, number(8..10) as u64);
-    let (hour, minute, second) = (number(11..13), number(14..16), number(17..19));
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let days = Date { year: number(0..4), month, day }.to_days();
-    (days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second)
-        .checked_mul(NS_PER_SECOND)?
-        .checked_add(number(20..29))
-}
-
 /// The wall clock now, nanoseconds since 1970.
 pub fn wall_now_ns() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
@@ -125,17 +106,6 @@ impl Date {
         let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         Self { year, month: month as u64, day }
-    }
-
-    /// Days since 1970-01-01; the inverse.
-    fn to_days(&self) -> i64 {
-        let year = if self.month <= 2 { self.year - 1 } else { self.year };
-        let era = year.div_euclid(400);
-        let year_of_era = year.rem_euclid(400);
-        let march_month = (self.month as i64 + 9) % 12;
-        let of_year = (153 * march_month + 2) / 5 + self.day as i64 - 1;
-        let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-        era * 146_097 + of_era - 719_468
     }
 }
 

@@ -195,7 +195,7 @@ impl Timeline {
             }
             "exec" => {
                 self.flush(event);
-                self.story.entries.push(seen.entry("exec", exec_text(&seen)));
+                self.story.entries.push(seen.entry("exec", exec_text(event)));
             }
             "exit" => self.exit(&seen),
             "file_open" => self.open(&seen),
@@ -218,9 +218,7 @@ impl Timeline {
 
     fn exit(&mut self, seen: &Seen<'_>) {
         self.flush(seen.event);
-        let signal = seen.event.int("signal").filter(|signal| *signal != 0).map(text::signal);
-        let code = seen.event.int("exit_code").filter(|code| *code != 0).map(|code| format!("code {code}"));
-        if let Some(how) = signal.or(code) {
+        if let Some(how) = exit_text(seen.event) {
             self.story.entries.push(seen.entry("exit", how));
         }
     }
@@ -325,17 +323,48 @@ impl Timeline {
     }
 }
 
-fn exec_text(seen: &Seen<'_>) -> String {
-    let event = seen.event;
+/// One event by itself: a word, and what it was about, safe to print.
+pub(super) fn what_and_text(event: &Record<'_>) -> (&'static str, String) {
+    let kind = event.text("event_type").unwrap_or_default();
+    let safe = |key| event.bytes(key).map(text::safe).unwrap_or_default();
+    let number = |key| event.uint(key).unwrap_or(0);
+    match kind {
+        "run_start" => ("start", text::command(event.list("command").unwrap_or_default())),
+        "run_end" => ("end", format!("{} events, {} lost", number("events"), number("lost"))),
+        "fork" => ("fork", format!("pid {}", number("child_pid"))),
+        "gap" => ("LOST", format!("{} events ({})", text::grouped(number("lost")), safe("reason"))),
+        "policy_apply" => ("policy", format!("{} ({})", safe("policy_name"), safe("reason"))),
+        "exec" => ("exec", exec_text(event)),
+        "exit" => ("exit", exit_text(event).unwrap_or_else(|| "code 0".to_owned())),
+        _ => {
+            let what = match kind {
+                "file_open" if is_for_writing(event) => "write",
+                "file_open" => "read",
+                other => verb(other),
+            };
+            (what, format!("{}{}", object(event), result(event.int("ret").unwrap_or(0))))
+        }
+    }
+}
+
+/// How a process ended; nothing where it did well.
+fn exit_text(event: &Record<'_>) -> Option<String> {
+    let signal = event.int("signal").filter(|signal| *signal != 0).map(text::signal);
+    let code = event.int("exit_code").filter(|code| *code != 0).map(|code| format!("code {code}"));
+    signal.or(code)
+}
+
+fn exec_text(event: &Record<'_>) -> String {
+    let ret = event.int("ret").unwrap_or(0);
     let mut text = match event.list("argv") {
         // A program that could not be executed is known by its path; its first word may be anything.
-        Some(argv) if !argv.is_empty() && seen.ret >= 0 => text::command(argv),
+        Some(argv) if !argv.is_empty() && ret >= 0 => text::command(argv),
         _ => event.bytes("path").or(event.bytes("exe")).map(text::safe).unwrap_or_default(),
     };
     if event.flag("argv_truncated") == Some(true) {
         text.push_str(" …");
     }
-    text + &result(seen.ret)
+    text + &result(ret)
 }
 
 /// What an event was about: path or paths, or an address.

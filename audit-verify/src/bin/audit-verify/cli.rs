@@ -24,8 +24,8 @@ under sudo those of the invoking user, and root's own.
 
 Exit codes, the worst of all logs in the order 1, 3, 2, 0:
   0  intact and complete
-  1  tampered: edited, or not written by sandbox
-  2  intact as far as it goes, but incomplete
+  1  tampered: edited, or not written by sandbox; an index that differs
+  2  intact as far as it goes, but incomplete; no index, or an old one
   3  could not be checked: usage, I/O, not a log
 
 A run that lies in a store is held against the store's ledger too; of a store
@@ -77,6 +77,10 @@ pub struct Cli {
     /// most 8]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+
+    /// Compare index.sqlite beside the log with it, row by row
+    #[arg(long, conflicts_with = "chain_only")]
+    pub index: bool,
 
     /// One JSON object for each log
     #[arg(long)]

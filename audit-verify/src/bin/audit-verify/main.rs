@@ -7,6 +7,7 @@
 
 mod check_proof;
 mod cli;
+mod index;
 mod ledger;
 mod progress;
 mod prove;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use audit_verify::sign::PublicKey;
-use audit_verify::verify::Report;
+use audit_verify::verify::{Report, Verdict};
 use check_proof::CheckProof;
 use clap::Parser;
 use cli::{Cli, Output};
@@ -85,7 +86,7 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
     for log in logs {
         let finding = match log {
             Ok(log) => check(&log, cli, &mut ledgers),
-            Err((name, error)) => Finding { name, outcome: Err(error), against: None },
+            Err((name, error)) => Finding { name, outcome: Err(error), against: None, index: None },
         };
         tally.add(finding.code());
         printer.log(&finding)?;
@@ -204,7 +205,16 @@ fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
         let by_ledger = store.and_then(|(ledger, run)| ledger.against(&run, report));
         against = by_ledger.or_else(|| ledger::policy_contradiction(path.parent()?, report));
     }
-    Finding { name: log.name.clone(), outcome, against }
+    let index = match &outcome {
+        // What its log does not prove an index cannot be measured by.
+        Ok(report)
+            if cli.index && !matches!(report.verdict, Verdict::Tampered(_) | Verdict::Unchecked(_)) =>
+        {
+            Some(index::check(&log.source, &report.verdict))
+        }
+        _ => None,
+    };
+    Finding { name: log.name.clone(), outcome, against, index }
 }
 
 fn read(log: &Log, cli: &Cli, keys: Keys) -> io::Result<Report> {

@@ -7,6 +7,7 @@ use audit_verify::canonical::ObjectWriter;
 use audit_verify::verify::{Chain, Report, Signed, Verdict, Why};
 
 use crate::cli::Cli;
+use crate::index::IndexFinding;
 use crate::ledger::Contradiction;
 use crate::target::TargetError;
 
@@ -18,16 +19,17 @@ pub struct Finding {
     pub outcome: Result<Report, TargetError>,
     /// What speaks against it beside the log.
     pub against: Option<Contradiction>,
+    /// What was found of its index, where that was asked for.
+    pub index: Option<IndexFinding>,
 }
 
 impl Finding {
     /// The exit code.
     pub fn code(&self) -> u8 {
-        match (&self.outcome, &self.against) {
-            (Err(_), _) => 3,
-            (Ok(report), Some(against)) if report.verdict.code() != 1 => against.code,
-            (Ok(report), _) => report.verdict.code(),
-        }
+        let log = self.outcome.as_ref().map_or(3, |report| report.verdict.code());
+        let against = self.against.as_ref().map_or(0, |against| against.code);
+        let index = self.index.as_ref().map_or(0, |index| index.code);
+        [1, 3, 2].into_iter().find(|code| [log, against, index].contains(code)).unwrap_or(0)
     }
 
     /// What speaks against a log that holds by itself.
@@ -112,8 +114,13 @@ pub fn row(finding: &Finding, style: Style) -> String {
         _ => " ".repeat(16),
     };
     let mut text = format!("{}{pad} {events}  {}\n", style.verdict(finding), printable(&finding.name));
-    if finding.code() != 0 && finding.outcome.is_ok() {
+    if let Ok(report) = &finding.outcome
+        && report.verdict.code() != 0
+    {
         let _ = writeln!(text, "            {}", finding.message());
+    }
+    if let Some(index) = finding.index.as_ref().filter(|index| index.code != 0) {
+        let _ = writeln!(text, "            {}", index.message);
     }
     text
 }
@@ -162,6 +169,9 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
             line("signed", &signed(report, cli));
         }
         Verdict::Unchecked(why) => line("why", why),
+    }
+    if let Some(index) = &finding.index {
+        line("index", &index.message);
     }
     text
 }
@@ -242,6 +252,9 @@ pub fn json(finding: &Finding, cli: &Cli) -> String {
     }
     if let Some((_, _, head)) = counted {
         object.put("head", head.as_str());
+    }
+    if let Some(index) = &finding.index {
+        object.put("index", index.name).put("index_message", index.message.as_str());
     }
     if let Some(key) = report.ok().and_then(|report| report.signed.key()) {
         object.put("key_id", key.as_str());

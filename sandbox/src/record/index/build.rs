@@ -1,28 +1,30 @@
 //! Lines into rows.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ToSql};
+use audit_verify::index::lines::Lines;
+use audit_verify::index::{INDEXES, SCHEMA_VERSION, TABLES, columns};
+use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
-use super::row::{Row, STRINGS};
-use super::{FILE, INDEXES, IndexError, LineFault, SCHEMA_VERSION, TABLES};
-use crate::record::lines::Lines;
+use super::batch::{Batch, PlacedRow, ReadFault};
+use super::dictionary::{Dictionary, Strings};
+use super::{FILE, IndexError};
 use crate::record::recorder::LOG;
 use crate::record::store::open_regular;
 
-/// Rows in one transaction.
-const BATCH: usize = 20_000;
+/// Batches that wait for the thread that inserts. Reading is the quicker half.
+const QUEUE: usize = 2;
 
-/// How much text of strings is kept to find their numbers, in bytes. Beyond it SQLite is asked.
-const KEPT_MAX: usize = if cfg!(test) { 8 << 10 } else { 32 << 20 };
+/// Rows that are inserted by one statement.
+const AT_ONCE: usize = 16;
 
-const INSERT: &str = "INSERT INTO event (seq, wall_ns, mono_ns, pid, ppid, uid, dst_port, ret, offset, length, \
-    type, action, proc_id, exe, path, path2, dst_ip, policy_rule, layer) \
-    VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)";
+/// Bytes in a page of the file: larger ones make fewer steps of a walk over many rows.
+const PAGE: i64 = 8192;
 
 /// Who else looks at the file while it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +35,39 @@ pub(super) enum Audience {
     Nobody,
 }
 
+/// What [`Builder::advance`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advance {
+    /// It added lines.
+    Added,
+    /// There are no more lines yet.
+    UpToDate,
+    /// Somebody else holds the index; what was read is kept until it is free.
+    Held,
+}
+
 /// Builds an index from the lines of a log.
 #[derive(Debug)]
 pub(super) struct Builder {
-    connection: Connection,
-    path: PathBuf,
+    table: Table,
+    source: Source,
+    /// What was read and is not in the table yet.
+    batch: Batch,
+}
+
+/// The log, as far as it was read.
+#[derive(Debug)]
+struct Source {
     log: PathBuf,
     lines: Lines,
+    read: u64,
+}
+
+/// The index, as far as it was written.
+#[derive(Debug)]
+struct Table {
+    connection: Connection,
+    path: PathBuf,
     strings: Strings,
     rows: u64,
 }
@@ -47,229 +75,247 @@ pub(super) struct Builder {
 impl Builder {
     /// Begins in the empty file `path`.
     pub fn new(path: &Path, log: &Path, log_file: File, audience: Audience) -> Result<Self, IndexError> {
-        let open = || {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(2))?;
-            connection.pragma_update(None, "synchronous", "OFF")?;
-            connection.pragma_update(None, "temp_store", "MEMORY")?;
-            match audience {
-                Audience::Readers => connection.pragma_update(None, "journal_mode", "WAL")?,
-                Audience::Nobody => {
-                    connection.pragma_update(None, "journal_mode", "OFF")?;
-                    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-                    connection.pragma_update(None, "cache_size", -65536)?;
-                }
-            }
-            connection
-                .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?;
-            Ok(connection)
-        };
-        let connection = open().map_err(IndexError::sqlite("create", path))?;
+        let connection = begin(path, audience).map_err(IndexError::sqlite("create", path))?;
         Ok(Self {
-            connection,
-            path: path.to_owned(),
-            log: log.to_owned(),
-            lines: Lines::new(log_file, 0),
-            strings: Strings::default(),
-            rows: 0,
+            table: Table { connection, path: path.to_owned(), strings: Strings::default(), rows: 0 },
+            source: Source { log: log.to_owned(), lines: Lines::new(log_file, 0), read: 0 },
+            batch: Batch::default(),
         })
     }
 
-    /// Adds the lines that are there now, at most one transaction of them; says how many.
-    pub fn advance(&mut self) -> Result<usize, IndexError> {
-        let failed = |path: &Path| IndexError::sqlite("write", path);
-        let Self { connection, path, log, lines, strings, rows } = self;
-        let mut added = 0;
-        let transaction = connection.unchecked_transaction().map_err(failed(path))?;
-        {
-            let mut insert = transaction.prepare_cached(INSERT).map_err(failed(path))?;
-            let mut dictionary = Dictionary::new(&transaction, strings).map_err(failed(path))?;
-            while added < BATCH {
-                let Some(line) = lines.next_line().map_err(IndexError::io("read", log))? else { break };
-                let number = *rows + 1;
-                let fault = |fault| IndexError::Line { path: log.clone(), line: number, fault };
-                let row = Row::of(&line).map_err(fault)?;
-                if row.seq as u64 != number {
-                    return Err(fault(LineFault::Seq(row.seq as u64)));
-                }
-                insert_row(&mut insert, &mut dictionary, &row).map_err(failed(path))?;
-                *rows = number;
-                added += 1;
-            }
+    /// Adds the lines that are there now, at most one batch of them.
+    pub fn advance(&mut self) -> Result<Advance, IndexError> {
+        if self.batch.rows().is_empty() {
+            self.source.fill(&mut self.batch)?;
         }
-        transaction.commit().map_err(failed(path))?;
-        Ok(added)
+        if self.batch.rows().is_empty() {
+            return Ok(Advance::UpToDate);
+        }
+        match self.table.insert(&self.batch) {
+            Err(error) if error.is_held() => return Ok(Advance::Held),
+            inserted => inserted?,
+        }
+        self.batch.clear();
+        Ok(Advance::Added)
     }
 
     /// Adds everything that is left, makes the indexes, and leaves a single file.
-    pub fn finish(mut self) -> Result<u64, IndexError> {
-        while self.advance()? > 0 {}
-        let Self { connection, path, rows, .. } = self;
-        let failed = IndexError::sqlite("finish", &path);
+    pub fn finish(self) -> Result<u64, IndexError> {
+        let Self { mut table, source, batch } = self;
+        table.insert(&batch)?;
+        add_all(&mut table, source)?;
+        let Table { connection, path, rows, .. } = table;
         let finish = || {
             connection.execute_batch(INDEXES)?;
             connection.pragma_update(None, "journal_mode", "DELETE")?;
             connection.close().map_err(|(_, error)| error)
         };
-        finish().map_err(failed)?;
+        finish().map_err(IndexError::sqlite("finish", &path))?;
         Ok(rows)
     }
+}
+
+fn begin(path: &Path, audience: Audience) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "page_size", PAGE)?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    match audience {
+        Audience::Readers => connection.pragma_update(None, "journal_mode", "WAL")?,
+        Audience::Nobody => {
+            connection.pragma_update(None, "journal_mode", "OFF")?;
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            connection.pragma_update(None, "cache_size", -65536)?;
+            // Secondary indexes are sorted by a second thread, as lines were read by one.
+            connection.pragma_update(None, "threads", 1)?;
+        }
+    }
+    connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?;
+    Ok(connection)
+}
+
+/// Reads in a thread of its own what this one inserts.
+fn add_all(table: &mut Table, mut source: Source) -> Result<(), IndexError> {
+    let (full, filled) = sync_channel::<Result<Batch, IndexError>>(QUEUE);
+    let (used, empty) = channel();
+    std::thread::scope(|scope| {
+        let reader = move || read_all(&mut source, &empty, |batch| full.send(batch).is_ok());
+        std::thread::Builder::new()
+            .name("index-read".into())
+            .spawn_scoped(scope, reader)
+            .map_err(IndexError::io("start a thread for", &table.path))?;
+        insert_all(table, &filled, &used)
+    })
+}
+
+/// Reads until there is nothing more, a line is at fault, or nobody takes what was read.
+fn read_all(
+    source: &mut Source,
+    empty: &Receiver<Batch>,
+    mut hand_on: impl FnMut(Result<Batch, IndexError>) -> bool,
+) {
+    loop {
+        let mut batch = empty.try_recv().unwrap_or_default();
+        let read = source.fill(&mut batch).map(|()| batch);
+        let ends = read.as_ref().map_or(true, |batch| batch.rows().is_empty());
+        if !hand_on(read) || ends {
+            return;
+        }
+    }
+}
+
+fn insert_all(
+    table: &mut Table,
+    filled: &Receiver<Result<Batch, IndexError>>,
+    used: &Sender<Batch>,
+) -> Result<(), IndexError> {
+    for batch in filled {
+        let batch = batch?;
+        table.insert(&batch)?;
+        // At the end nobody wants it any more.
+        let _ = used.send(batch);
+    }
+    Ok(())
+}
+
+impl Source {
+    fn fill(&mut self, batch: &mut Batch) -> Result<(), IndexError> {
+        batch.fill(&mut self.lines, self.read).map_err(|fault| match fault {
+            ReadFault::Io(why) => IndexError::io("read", &self.log)(why),
+            ReadFault::Line { number, fault } => {
+                IndexError::Line { path: self.log.clone(), line: number, fault }
+            }
+        })?;
+        self.read += batch.rows().len() as u64;
+        Ok(())
+    }
+}
+
+impl Table {
+    /// Adds a batch in one transaction.
+    fn insert(&mut self, batch: &Batch) -> Result<(), IndexError> {
+        let Self { connection, path, strings, rows } = self;
+        if batch.rows().is_empty() {
+            return Ok(());
+        }
+        let mut insert = || {
+            // Whoever holds the table is met here, before any string has a number.
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            insert_rows(&transaction, strings, batch)?;
+            transaction.commit()
+        };
+        insert().map_err(IndexError::sqlite("write", path))?;
+        *rows += batch.rows().len() as u64;
+        Ok(())
+    }
+}
+
+fn insert_rows(connection: &Connection, strings: &mut Strings, batch: &Batch) -> rusqlite::Result<()> {
+    let mut dictionary = Dictionary::new(connection, strings, batch)?;
+    let mut many = connection.prepare_cached(&insert_statement(AT_ONCE))?;
+    let mut one = connection.prepare_cached(&insert_statement(1))?;
+    let mut chunks = batch.rows().chunks_exact(AT_ONCE);
+    for chunk in &mut chunks {
+        let mut next = 1;
+        for row in chunk {
+            next = bind(&mut many, next, &mut dictionary, row)?;
+        }
+        many.raw_execute()?;
+    }
+    for row in chunks.remainder() {
+        bind(&mut one, 1, &mut dictionary, row)?;
+        one.raw_execute()?;
+    }
+    Ok(())
+}
+
+/// The statement that inserts so many rows, columns in the order of [`columns`].
+fn insert_statement(rows: usize) -> String {
+    let columns = columns();
+    let row = format!("({}?)", "?,".repeat(columns.matches(',').count()));
+    format!("INSERT INTO event ({columns}) VALUES {}", vec![row; rows].join(","))
+}
+
+/// Binds a row to the parameters from `next` on; returns the number of the next one.
+fn bind(
+    insert: &mut Statement<'_>,
+    mut next: usize,
+    dictionary: &mut Dictionary<'_>,
+    row: &PlacedRow,
+) -> rusqlite::Result<usize> {
+    insert.raw_bind_parameter(next, row.seq)?;
+    for number in &row.numbers {
+        next += 1;
+        insert.raw_bind_parameter(next, number)?;
+    }
+    for (at, span) in row.strings.iter().enumerate() {
+        next += 1;
+        let id = span.map(|span| dictionary.id(at, span)).transpose()?;
+        insert.raw_bind_parameter(next, id)?;
+    }
+    Ok(next + 1)
 }
 
 /// Makes the index of a run again, from the log alone, and puts it in place of the old one at once.
 ///
 /// Returns the number of rows, which is the number of whole lines.
+///
+/// # Errors
+/// Somebody else makes it at this moment, the log cannot be read or has a line that is none of ours, or the
+/// index cannot be written. What was there stays.
 pub fn reindex(run_dir: &Path) -> Result<u64, IndexError> {
     let log = run_dir.join(LOG);
     let log_file = open_regular(&log).map_err(IndexError::io("open", &log))?;
-    let mode = log_file.metadata().map_err(IndexError::io("look at", &log))?.permissions().mode();
+    let about = log_file.metadata().map_err(IndexError::io("look at", &log))?;
+    let _only_one = lock(run_dir)?;
     let path = run_dir.join(FILE);
     let temporary = run_dir.join(format!(".{FILE}.new"));
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(IndexError::io("remove", &temporary)(error));
-        }
-        _ => {}
-    }
+    remove(&temporary)?;
     let file = File::options()
         .write(true)
         .create_new(true)
         .open(&temporary)
         .map_err(IndexError::io("create", &temporary))?;
+    // Root may make it for somebody else, who is to read it as the log.
+    let made = file.metadata().map_err(IndexError::io("look at", &temporary))?;
+    if (made.uid(), made.gid()) != (about.uid(), about.gid()) {
+        fchown(&file, Some(about.uid()), Some(about.gid()))
+            .map_err(IndexError::io("change the owner of", &temporary))?;
+    }
     // As readable as the log is, and not more.
-    file.set_permissions(PermissionsExt::from_mode(mode & 0o660))
+    file.set_permissions(PermissionsExt::from_mode(about.mode() & 0o660))
         .map_err(IndexError::io("change the mode of", &temporary))?;
     let built = Builder::new(&temporary, &log, log_file, Audience::Nobody).and_then(Builder::finish);
-    match built {
-        Ok(rows) => {
-            for suffix in ["-wal", "-shm", "-journal"] {
-                let beside = run_dir.join(format!("{FILE}{suffix}"));
-                match std::fs::remove_file(&beside) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(IndexError::io("remove", &beside)(error));
-                    }
-                    _ => {}
-                }
-            }
-            std::fs::rename(&temporary, &path).map_err(IndexError::io("put in place", &path))?;
-            Ok(rows)
+    let placed = built.and_then(|rows| {
+        for suffix in ["-wal", "-shm", "-journal"] {
+            remove(&run_dir.join(format!("{FILE}{suffix}")))?;
         }
-        Err(error) => {
-            // The error that is told is the first one; what is left is removed by the next attempt.
-            let _ = std::fs::remove_file(&temporary);
-            Err(error)
+        std::fs::rename(&temporary, &path).map_err(IndexError::io("put in place", &path))?;
+        Ok(rows)
+    });
+    if placed.is_err() {
+        // The error that is told is the first one; what is left is removed by the next attempt.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    placed
+}
+
+/// Keeps others from making the same index: with two of them one could put the other's unfinished file in place.
+fn lock(run_dir: &Path) -> Result<File, IndexError> {
+    let directory = File::open(run_dir).map_err(IndexError::io("open", run_dir))?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => Err(IndexError::Busy(run_dir.join(FILE))),
+        Err(error) => Err(IndexError::io("lock", run_dir)(error.into())),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), IndexError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(IndexError::io("remove", path)(error))
         }
-    }
-}
-
-fn insert_row(
-    insert: &mut CachedStatement<'_>,
-    dictionary: &mut Dictionary<'_>,
-    row: &Row<'_>,
-) -> rusqlite::Result<()> {
-    insert.raw_bind_parameter(1, row.seq)?;
-    for (at, number) in row.numbers.iter().enumerate() {
-        insert.raw_bind_parameter(at + 2, number)?;
-    }
-    for (at, text) in row.strings.iter().enumerate() {
-        let id = match text {
-            Some(text) => Some(dictionary.id(at, text)?),
-            None => None,
-        };
-        insert.raw_bind_parameter(at + 2 + row.numbers.len(), id)?;
-    }
-    insert.raw_execute()?;
-    Ok(())
-}
-
-/// A string as SQLite keeps it: TEXT where it is text, else BLOB.
-pub(super) struct SqlText<'t>(pub &'t [u8]);
-
-impl ToSql for SqlText<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(if is_text(self.0) {
-            ValueRef::Text(self.0)
-        } else {
-            ValueRef::Blob(self.0)
-        }))
-    }
-}
-
-/// Whether a string stands as TEXT.
-pub(super) fn is_text(bytes: &[u8]) -> bool {
-    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
-}
-
-/// Numbers of strings that were seen.
-#[derive(Debug, Default)]
-struct Strings {
-    known: HashMap<Box<[u8]>, i64>,
-    kept: usize,
-    /// Whether strings were forgotten, so that one that is not known may still stand in the table.
-    forgetful: bool,
-    /// The last string of each column: most rows repeat it.
-    last: [(Vec<u8>, Option<i64>); STRINGS.len()],
-}
-
-/// [`Strings`] with the statements that add to them.
-struct Dictionary<'c> {
-    strings: &'c mut Strings,
-    insert: CachedStatement<'c>,
-    select: CachedStatement<'c>,
-    connection: &'c Connection,
-}
-
-impl<'c> Dictionary<'c> {
-    fn new(connection: &'c Connection, strings: &'c mut Strings) -> rusqlite::Result<Self> {
-        Ok(Self {
-            strings,
-            insert: connection.prepare_cached("INSERT INTO strings (value) VALUES (?1)")?,
-            select: connection.prepare_cached("SELECT id FROM strings WHERE value = ?1")?,
-            connection,
-        })
-    }
-
-    /// The number of `text`, which stands in column `column`.
-    fn id(&mut self, column: usize, text: &[u8]) -> rusqlite::Result<i64> {
-        if let (last, Some(id)) = &self.strings.last[column]
-            && *last == text
-        {
-            return Ok(*id);
-        }
-        let id = match self.strings.known.get(text) {
-            Some(id) => *id,
-            None => {
-                let id = self.find_or_add(text)?;
-                self.strings.keep(text, id);
-                id
-            }
-        };
-        let (last, last_id) = &mut self.strings.last[column];
-        last.clear();
-        last.extend_from_slice(text);
-        *last_id = Some(id);
-        Ok(id)
-    }
-
-    fn find_or_add(&mut self, text: &[u8]) -> rusqlite::Result<i64> {
-        if self.strings.forgetful
-            && let Some(row) = self.select.query([SqlText(text)])?.next()?
-        {
-            return row.get(0);
-        }
-        self.insert.execute([SqlText(text)])?;
-        Ok(self.connection.last_insert_rowid())
-    }
-}
-
-impl Strings {
-    fn keep(&mut self, text: &[u8], id: i64) {
-        if self.kept > KEPT_MAX {
-            self.known = HashMap::new();
-            self.kept = 0;
-            self.forgetful = true;
-        }
-        self.kept += text.len() + 64;
-        self.known.insert(text.into(), id);
+        _ => Ok(()),
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use audit_verify::index::{NUMBERS, STRINGS};
+
 use super::*;
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
 use crate::record::log::{RunEnd, runner_event};
@@ -157,13 +159,13 @@ fn every_way_to_change_a_row_is_seen() {
     let differs = |column| move |verdict: &IndexVerdict| matches!(verdict, IndexVerdict::Differs { seq: 12, column: at, .. } if *at == column);
     type Check = Box<dyn Fn(&IndexVerdict) -> bool>;
     let mut cases: Vec<(String, Check)> = Vec::new();
-    for column in row::NUMBERS {
+    for column in NUMBERS {
         cases.push((
             format!("UPDATE event SET {column} = coalesce({column}, 0) + 1 WHERE seq = 12"),
             Box::new(differs(column)),
         ));
     }
-    for column in row::STRINGS {
+    for column in STRINGS {
         cases.push((
             format!("INSERT INTO strings (id, value) VALUES (9999, '/forged'); UPDATE event SET {column} = 9999 WHERE seq = 12"),
             Box::new(differs(column)),
@@ -181,7 +183,7 @@ fn every_way_to_change_a_row_is_seen() {
     ));
     cases.push((
         "DELETE FROM event WHERE seq = 42".into(),
-        Box::new(|verdict| *verdict == IndexVerdict::Missing { seq: 42 }),
+        Box::new(|verdict| *verdict == IndexVerdict::Behind { rows: 41 }),
     ));
     cases.push((
         "UPDATE event SET seq = 43 WHERE seq = 42".into(),
@@ -238,6 +240,95 @@ fn what_is_not_a_log_keeps_the_index_that_is_there() {
     }
     std::fs::write(directory.join(LOG), b"").unwrap();
     assert_eq!(reindex(&directory).unwrap(), 0);
+}
+
+/// The schema of version 1, as it was.
+const VERSION_1: &str = "
+CREATE TABLE strings (id INTEGER PRIMARY KEY, value UNIQUE NOT NULL);
+CREATE TABLE event (seq INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL,
+    type INTEGER NOT NULL, action INTEGER NOT NULL, pid INTEGER NOT NULL, proc_id INTEGER NOT NULL, ppid INTEGER,
+    uid INTEGER, exe INTEGER, path INTEGER, path2 INTEGER, dst_ip INTEGER, dst_port INTEGER, ret INTEGER,
+    policy_rule INTEGER, layer INTEGER, offset INTEGER NOT NULL, length INTEGER NOT NULL);
+CREATE VIEW events AS SELECT e.seq, t.value AS type FROM event e LEFT JOIN strings t ON t.id = e.type;
+CREATE INDEX event_type ON event (type);
+INSERT INTO strings VALUES (1, 'run_start'), (2, 'OBSERVED'), (3, '10-20');
+INSERT INTO event (seq, wall_ns, mono_ns, type, action, pid, proc_id, offset, length)
+    VALUES (1, 5, 1, 1, 2, 10, 3, 0, 700);
+PRAGMA user_version = 1;";
+
+#[test]
+fn an_index_of_version_1_is_made_again() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 40);
+    std::fs::remove_file(directory.join(FILE)).unwrap();
+    open(&directory).execute_batch(VERSION_1).unwrap();
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Version { found: 1 });
+    assert!(matches!(look(&directory), Standing::Older(1)));
+    assert_eq!(migrate(&directory).unwrap(), Migrated::Rebuilt { from: 1, rows: 42 });
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 42 });
+    assert_eq!(migrate(&directory).unwrap(), Migrated::Nothing);
+}
+
+/// Version 2 had the columns of version 3, and other secondary indexes.
+#[test]
+fn an_index_of_version_2_is_changed_where_it_stands() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 40);
+    let inode = || std::os::unix::fs::MetadataExt::ino(&directory.join(FILE).metadata().unwrap());
+    let before = inode();
+    let back = "DROP INDEX event_type; DROP INDEX event_exe; DROP INDEX event_failed; DROP INDEX event_port;
+        CREATE INDEX event_type ON event (type); PRAGMA user_version = 2";
+    open(&directory).execute_batch(back).unwrap();
+    assert!(matches!(look(&directory), Standing::Older(2)));
+    assert_eq!(migrate(&directory).unwrap(), Migrated::InPlace { from: 2 });
+    assert_eq!(inode(), before);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 42 });
+    assert!(matches!(look(&directory), Standing::Ready(index) if index.secondary == Secondary::Made));
+}
+
+#[test]
+fn an_index_of_a_newer_version_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 40);
+    open(&directory).execute_batch("PRAGMA user_version = 4").unwrap();
+    let before = std::fs::read(directory.join(FILE)).unwrap();
+    let error = migrate(&directory).unwrap_err().to_string();
+    assert!(error.contains("is of version 4 of the schema, and this program knows 3"), "{error}");
+    assert_eq!(std::fs::read(directory.join(FILE)).unwrap(), before);
+}
+
+#[test]
+fn only_one_makes_an_index_at_a_time() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 40);
+    let other = std::fs::File::open(&directory).unwrap();
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = reindex(&directory).unwrap_err().to_string();
+    assert!(error.contains("another process makes this index just now"), "{error}");
+    drop(other);
+    assert_eq!(reindex(&directory).unwrap(), 42);
+}
+
+/// Whoever holds the index holds up neither the log nor, for ever, the index.
+#[test]
+fn a_held_index_catches_up_with_the_log() {
+    let home = tempfile::tempdir().unwrap();
+    let recorder = begin(home.path(), RecordSettings::default());
+    let directory = recorder.dir().path().to_owned();
+    let holder = open(&directory);
+    holder.busy_timeout(Duration::from_secs(60)).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..20 {
+        recorder.append(events(1000)).unwrap();
+    }
+    assert_eq!(recorder.flush().unwrap(), 20_001, "the log does not wait");
+    let rows = || holder.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert!(rows() <= 1, "nothing is added while it is held");
+    holder.execute_batch("ROLLBACK").unwrap();
+    wait_until("the index has all lines", || rows() == 20_001);
+    drop(holder);
+    finish(recorder, 20_002);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 20_002 });
 }
 
 fn finish(mut recorder: Recorder, rows: u64) {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::build::{Audience, Builder};
+use super::build::{Advance, Audience, Builder};
 use super::{FILE, IndexError, reindex};
 use crate::record::recorder::LOG;
 use crate::record::store::RunDir;
@@ -64,12 +64,13 @@ fn follow(mut builder: Builder, stopped: &Receiver<Infallible>) -> Result<u64, I
     let followed = loop {
         let finished = match builder.advance() {
             Err(error) => break Err(error),
-            Ok(0) => match stopped.recv_timeout(LOOK) {
+            // Who holds the index holds up nothing but the index.
+            Ok(Advance::UpToDate | Advance::Held) => match stopped.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Disconnected) => true,
                 Err(RecvTimeoutError::Timeout) => false,
                 Ok(never) => match never {},
             },
-            Ok(_) => matches!(stopped.try_recv(), Err(TryRecvError::Disconnected)),
+            Ok(Advance::Added) => matches!(stopped.try_recv(), Err(TryRecvError::Disconnected)),
         };
         if finished {
             // Where it cannot be raised again the wait is longer.

@@ -4,10 +4,10 @@
 //! one that was torn by a crash. Nothing is judged here.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead};
 use std::os::unix::fs::FileExt;
 
-use audit_verify::canonical::LINE_MAX;
+use crate::canonical::LINE_MAX;
 
 const CHUNK: usize = 1 << 20;
 
@@ -44,7 +44,7 @@ impl Lines {
     /// A line that is longer than any log has is `InvalidData`.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
-            if let Some(length) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            if let Some(length) = to_newline(&self.buffer[self.searched..]) {
                 let (from, to) = (self.next, self.searched + length);
                 self.next = to + 1;
                 self.searched = self.next;
@@ -91,6 +91,14 @@ impl Lines {
         self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
         read.map(|read| read > 0)
     }
+}
+
+/// How many bytes stand before the first newline. The standard library's search for a byte, which looks at many
+/// at once, is reached through [`BufRead`] alone.
+fn to_newline(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let passed = rest.skip_until(b'\n').ok()?;
+    (passed > 0 && bytes[passed - 1] == b'\n').then(|| passed - 1)
 }
 
 #[cfg(test)]
