@@ -129,11 +129,13 @@ fn what_was_executed_is_known_by_its_hash() {
     std::fs::set_permissions(at("script"), std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let hashes = ["first", "deleted", "large"].map(|name| sha256sum(&at(name)));
     // One name, two files: the second takes the name of the first when that has ended.
-    // Until the record tells of the exec of $1, nothing happens to the file.
+    // Until the record has the hash of $1, nothing happens to the file.
     let told = format!(
-        "told() {{ until grep -qs '\"event_type\": \"exec\".*\"path\": \"{}/'$1'\"' {}/runs/*/events.jsonl; do :; done; }}",
-        scene.work().display(),
-        scene.store().display()
+        "told() {{ until grep -qs -e '\"event_type\": \"exec\".*\"exe_sha256\": .*\"path\": \"{work}/'$1'\"' \
+         -e '\"event_type\": \"file_hash\".*\"path\": \"{work}/'$1'\".*\"sha256\": ' {store}/runs/*/events.jsonl; \
+         do :; done; }}",
+        work = scene.work().display(),
+        store = scene.store().display()
     );
     std::fs::write(at("functions"), told).expect("functions");
     let script = ". ./functions; ./first; ./script; ./deleted -c '. ./functions; rm deleted; told deleted'; \

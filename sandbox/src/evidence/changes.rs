@@ -19,8 +19,11 @@ use crate::record::runner_event;
 /// Paths that are remembered, at most.
 const PATHS_MAX: usize = 200_000;
 
-/// How long one file may take: its file system may be one that never answers.
+/// How long one file may take beside the reading: its file system may be one that never answers.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes that any disk gives in a second, as a power of two.
+const SLOWEST: u32 = 24;
 
 /// The changes of one run.
 #[derive(Debug)]
@@ -101,9 +104,10 @@ impl Changes {
                 }
             }
         });
+        let patience = PATIENCE + Duration::from_secs(self.max >> SLOWEST);
         let mut known = BTreeMap::new();
         while looking.is_ok() && known.len() < paths.len() {
-            match receive.recv_timeout(PATIENCE) {
+            match receive.recv_timeout(patience) {
                 Ok((path, now)) => _ = known.insert(path, now),
                 Err(_) => break,
             }

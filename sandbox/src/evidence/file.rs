@@ -37,6 +37,8 @@ pub enum Missing {
     NotBelow,
     /// There was no such file before the run.
     New,
+    /// A symbolic link leads to it, which was not followed.
+    BehindLink,
 }
 
 impl Missing {
@@ -54,6 +56,7 @@ impl Missing {
             Missing::Follows => "follows",
             Missing::NotBelow => "not below the workspace",
             Missing::New => "did not exist",
+            Missing::BehindLink => "behind a symbolic link",
         }
     }
 

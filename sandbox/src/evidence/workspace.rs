@@ -2,7 +2,7 @@
 //!
 //! Symbolic links are not followed and other file systems are not entered; only regular files are opened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -56,6 +56,9 @@ pub struct Known {
 pub struct Before {
     root: PathBuf,
     files: HashMap<PathBuf, Known>,
+    directories: HashSet<PathBuf>,
+    /// What was not looked into, and why nothing is known of what lies below it.
+    skipped: HashMap<PathBuf, Missing>,
     bytes: u64,
 }
 
@@ -68,29 +71,43 @@ impl Before {
         let unreadable = |path: &Path, source| WorkspaceError::Unreadable { path: path.to_owned(), source };
         let root = fs::canonicalize(&contents.workspace).map_err(|e| unreadable(&contents.workspace, e))?;
         let device = fs::symlink_metadata(&root).map_err(|e| unreadable(&root, e))?.dev();
-        let mut before = Before { root: root.clone(), files: HashMap::new(), bytes: 0 };
-        let mut directories = vec![root.clone()];
+        fs::read_dir(&root).map_err(|e| unreadable(&root, e))?;
+        let mut before = Before {
+            root: root.clone(),
+            files: HashMap::new(),
+            directories: HashSet::new(),
+            skipped: HashMap::from([(record.to_owned(), Missing::NotBelow)]),
+            bytes: 0,
+        };
+        let mut directories = vec![root];
         while let Some(directory) = directories.pop() {
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                // One that went away, or that even root may not read: its files are told as not known.
-                Err(_) if directory != root => continue,
-                Err(error) => return Err(unreadable(&directory, error)),
+            let Ok(entries) = fs::read_dir(&directory) else {
+                before.skipped.insert(directory, Missing::Unreadable);
+                continue;
             };
-            for entry in entries.flatten() {
-                let path = entry.path();
-                let Ok(about) = entry.metadata() else { continue };
-                if about.is_dir() && about.dev() == device && path != record {
+            for entry in entries {
+                let Ok((path, about)) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))) else {
+                    // Which one it was cannot be told.
+                    before.skipped.insert(directory.clone(), Missing::Unreadable);
+                    continue;
+                };
+                if !about.is_dir() {
+                    before.add(path, &about, contents.max)?;
+                } else if about.dev() != device {
+                    before.skipped.insert(path, Missing::NotBelow);
+                } else if path != record {
                     directories.push(path);
-                } else if about.is_file() {
-                    before.add(path, contents.max)?;
                 }
             }
+            before.directories.insert(directory);
         }
         Ok(before)
     }
 
-    fn add(&mut self, path: PathBuf, max: u64) -> Result<(), WorkspaceError> {
+    fn add(&mut self, path: PathBuf, about: &fs::Metadata, max: u64) -> Result<(), WorkspaceError> {
+        if about.is_symlink() {
+            self.skipped.insert(path.clone(), Missing::BehindLink);
+        }
         let known = look(&path, max);
         self.bytes += known.sha256.ok().and(known.size).unwrap_or(0);
         self.files.insert(path, known);
@@ -112,12 +129,17 @@ impl Before {
 
     /// What is known of a file from before.
     pub fn of(&self, path: &Path) -> Known {
-        let missing = |why| Known { size: None, sha256: Err(why) };
-        match self.files.get(path) {
-            Some(known) => *known,
-            None if path.starts_with(&self.root) => missing(Missing::New),
-            None => missing(Missing::NotBelow),
+        if let Some(known) = self.files.get(path) {
+            return *known;
         }
+        let skipped = path.ancestors().find_map(|above| self.skipped.get(above)).copied();
+        let missing = match skipped {
+            Some(why) => why,
+            None if self.directories.contains(path) => Missing::NotRegular,
+            None if path.starts_with(&self.root) => Missing::New,
+            None => Missing::NotBelow,
+        };
+        Known { size: None, sha256: Err(missing) }
     }
 }
 
@@ -154,11 +176,17 @@ mod tests {
         std::os::unix::fs::symlink(&root, work.join("up")).unwrap();
         let contents = Contents { max: 4, workspace: work.clone() };
         let before = Before::look(&contents, &work.join("record")).unwrap();
-        assert_eq!(before.files.len(), 2, "{:?}", before.files);
+        assert_eq!(before.files.len(), 3, "two files and a link: {:?}", before.files);
         assert_eq!((before.of(&work.join("a")).size, before.bytes), (Some(3), 3));
         let large = before.of(&work.join("deep/b"));
         assert_eq!(large, Known { size: Some(9), sha256: Err(Missing::TooLarge) });
-        assert_eq!(before.of(&work.join("none")).sha256, Err(Missing::New));
+        let missing = |path: &str| before.of(&work.join(path)).sha256.unwrap_err();
+        assert_eq!(missing("none"), Missing::New);
+        assert_eq!(missing("deep/none"), Missing::New);
+        assert_eq!(missing("deep"), Missing::NotRegular);
+        assert_eq!(missing("up"), Missing::NotRegular);
+        assert_eq!(missing("up/outside"), Missing::BehindLink, "whether it existed is not known");
+        assert_eq!(missing("record/c"), Missing::NotBelow);
         assert_eq!(before.of(&root.join("outside")).sha256, Err(Missing::NotBelow));
         let contents = Contents { max: 4, workspace: root.join("none") };
         assert!(Before::look(&contents, &work).is_err());

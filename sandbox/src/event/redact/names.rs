@@ -147,7 +147,7 @@ const ACTS: &[&str] = &[
 
 /// What the name of a variable, field, header or setting says.
 pub fn secrecy(name: &[u8]) -> Secrecy {
-    if name.len() > NAME_MAX || matches!(name, b"PWD" | b"OLDPWD") {
+    if !may_tell(name) || matches!(name, b"PWD" | b"OLDPWD") {
         return Secrecy::None;
     }
     match name {
@@ -166,9 +166,27 @@ pub fn secrecy(name: &[u8]) -> Secrecy {
     }
 }
 
+/// Whether a name has the beginning of any word that tells of a secret: most names have none, and most words of most
+/// command lines are looked at.
+fn may_tell(name: &[u8]) -> bool {
+    const BEGINS: &[&[u8; 3]] =
+        &[b"tok", b"sec", b"pas", b"pwd", b"pat", b"jwt", b"bea", b"key", b"aut", b"cre", b"api"];
+    let begins = |three: &[u8]| {
+        let first = three[0] | 0x20;
+        matches!(first, b't' | b's' | b'p' | b'j' | b'b' | b'k' | b'a' | b'c')
+            && BEGINS.iter().any(|begin| three.eq_ignore_ascii_case(&begin[..]))
+    };
+    name.len() <= NAME_MAX && (name.windows(3).any(begins) || ends_in_pw(name))
+}
+
+fn ends_in_pw(name: &[u8]) -> bool {
+    let letters = name.len() - name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    name[..letters].last_chunk::<2>().is_some_and(|end| end.eq_ignore_ascii_case(b"pw"))
+}
+
 /// What the name of a flag, without its dashes, says about the word after it.
 pub fn flag(name: &[u8]) -> Secrecy {
-    if name.len() > NAME_MAX {
+    if !may_tell(name) || name.contains(&b'/') {
         return Secrecy::None;
     }
     // A flag says what it takes with its last word: `--token-limit`, `-fpass-plugin`.
@@ -378,6 +396,15 @@ mod tests {
         assert_eq!(flag(b"no-password"), Secrecy::None);
         assert_eq!(flag(b"access-token"), Secrecy::Secret);
         assert_eq!(flag(b"token-bucket"), Secrecy::None);
+    }
+
+    #[test]
+    fn every_word_that_tells_passes_the_first_look() {
+        for word in [SECRET, SECRET_LAST, SECRET_ENDS, &["key", "auth", "credential", "creds"]].concat() {
+            assert!(may_tell(word.as_bytes()), "{word}");
+            assert!(may_tell(format!("DB_{word}2").to_ascii_uppercase().as_bytes()), "{word}");
+            assert_ne!(secrecy(word.as_bytes()), Secrecy::None, "{word}");
+        }
     }
 
     #[test]
