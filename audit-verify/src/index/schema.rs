@@ -105,7 +105,7 @@ struct Object {
 
 fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
     let mut select = connection.prepare("SELECT type, name, sql FROM sqlite_schema")?;
-    select
-        .query_map([], |row| Ok(Object { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? }))?
-        .collect()
+    let object =
+        |row: &rusqlite::Row<'_>| Ok(Object { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? });
+    select.query_map([], object)?.collect()
 }

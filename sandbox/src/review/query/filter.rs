@@ -250,7 +250,7 @@ impl Filter {
 
     /// Whether nothing but text is asked for, so that the index cannot help.
     pub fn is_text_alone(&self) -> bool {
-        *self == Filter { contains: self.contains.clone(), ..Filter::default() }
+        !self.contains.is_empty() && *self == Filter { contains: self.contains.clone(), ..Filter::default() }
     }
 }
 

@@ -151,7 +151,7 @@ fn check(run: &Found, filter: &Filter) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     /// The index, an index without secondary indexes and the log alone give the same.
     #[test]
