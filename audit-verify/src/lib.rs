@@ -9,6 +9,7 @@
 pub mod canonical;
 pub mod chain;
 mod hash;
+mod lanes;
 pub mod lines;
 pub mod merkle;
 pub mod proof;
