@@ -8,10 +8,12 @@
 //! one. The table gives the median, the fastest and the slowest, and the median's ratio to bare. strace is
 //! slow and takes part in the first rounds only. Needs root, strace, gcc and make.
 //!
-//! `network` has what the network costs, and needs what the laboratory needs.
+//! `network` has what the network costs, and needs what the laboratory needs. `record` has what the record costs, written
+//! and checked, and needs neither root nor strace.
 
 mod measure;
 mod network;
+mod record;
 mod table;
 
 use std::process::ExitCode;
@@ -24,7 +26,7 @@ use sandbox_tests::scene::Scene;
 use measure::{Plan, Work, measure};
 
 const USAGE: &str = "usage: bench [--repetitions N] [--only WORK]
-works: open, spawn, compile, start, and of the network: connect, send, ask, transfer; network: all of these";
+works: open, spawn, compile, start, record, and of the network: connect, send, ask, transfer; network: all of these";
 
 struct Options {
     repetitions: usize,
@@ -54,14 +56,15 @@ fn main() -> ExitCode {
     let of_network = |work: &network::Work| only.is_none_or(|only| only == "network" || only == work.key);
     let has_network = network::WORKS.iter().any(of_network);
     let needs = [Need::Trace, Need::Program("strace"), Need::Program("gcc"), Need::Program("make")];
-    let has_others = only.is_none() || !has_network;
+    let has_record = only.is_none_or(|only| only == record::KEY);
+    let has_others = only.is_none() || !(has_network || has_record);
     if has_others && !met("the benchmark", &needs) {
         return ExitCode::FAILURE;
     }
     let scene = Scene::new();
     let works = works(&scene);
     let chosen: Vec<&Work> = works.iter().filter(|work| only.is_none_or(|only| work.key == only)).collect();
-    if chosen.is_empty() && !has_network {
+    if chosen.is_empty() && !has_network && !has_record {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
     for work in chosen {
         let plan = Plan { rounds: options.repetitions * work.more, strace_rounds: work.strace_rounds };
         table::print(work, &measure(&scene, work, plan));
+    }
+    if has_record && !record::run(options.repetitions) {
+        return ExitCode::FAILURE;
     }
     if has_network && !network::run(options.repetitions, of_network) {
         return ExitCode::FAILURE;

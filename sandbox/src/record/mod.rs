@@ -25,7 +25,7 @@ pub mod time;
 use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};
-pub use log::{Counts, RunEnd, Sealed, runner_event};
+pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink, runner_event};
 pub use recorder::{BATCH_MAX, Durability, LOG, OnLogError, RecordSettings, Recorder};
 pub use start::{LayerReport, Mode, RunStart, SelfTest};
 
