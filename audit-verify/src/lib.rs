@@ -11,6 +11,7 @@ pub mod chain;
 mod hash;
 #[cfg(feature = "index")]
 pub mod index;
+mod lanes;
 pub mod ledger;
 pub mod lines;
 pub mod merkle;

@@ -183,3 +183,35 @@ fn what_is_no_proof_is_an_error_and_help_is_none() {
         assert!(stdout(&help).lines().all(|line| line.len() <= 80), "{}", stdout(&help));
     }
 }
+
+/// The programs of docs/verify.md, which share nothing with this crate, agree with it.
+#[test]
+fn the_programs_in_the_documentation_do_what_it_says() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.md");
+    let page = fs::read_to_string(page).unwrap();
+    let programs: Vec<&str> =
+        page.split("```python\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [verifier, checker] = programs[..] else { panic!("{} programs", programs.len()) };
+    let directory = tempfile::tempdir().unwrap();
+    let run = |program: &str, text: &[u8]| {
+        let path = directory.path().join("input");
+        fs::write(&path, text).unwrap();
+        let output = Command::new("python3").args(["-I", "-c", program]).arg(&path).output();
+        let output = output.expect("these tests need python3");
+        output.status.success().then(|| stdout(&output).trim_end().to_owned())
+    };
+    let lines = sample(21);
+    let log = lines.concat();
+    let head = head(&lines[20]);
+    assert_eq!(run(verifier, &log), Some(head.clone()));
+    assert_eq!(run(verifier, &lines[..20].concat()), None);
+    let edited = String::from_utf8(log.clone()).unwrap().replacen("4242", "4243", 1);
+    assert_eq!(run(verifier, edited.as_bytes()), None);
+    for seq in [1, 2, 8, 17, 20] {
+        let proof = Proof::make(&log[..], seq).unwrap().unwrap();
+        assert_eq!(run(checker, &proof.to_json()), Some(head.clone()), "event {seq}");
+        let mut other = proof;
+        other.path.index ^= 1;
+        assert_eq!(run(checker, &other.to_json()), None, "event {seq}");
+    }
+}

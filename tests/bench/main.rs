@@ -8,13 +8,15 @@
 //! one. The table gives the median, the fastest and the slowest, and the median's ratio to bare. strace is
 //! slow and takes part in the first rounds only. Needs root, strace, gcc and make.
 //!
-//! `index` has what the index of a long log costs, and how quickly it answers.
+//! `index` has what the index of a long log costs, and how quickly it answers. `record` has what the record costs,
+//! written and checked. Both need neither root nor strace.
 //!
 //! `network` has what the network costs, and needs what the laboratory needs.
 
 mod index;
 mod measure;
 mod network;
+mod record;
 mod table;
 
 use std::process::ExitCode;
@@ -27,8 +29,8 @@ use sandbox_tests::scene::Scene;
 use measure::{Plan, Work, measure};
 
 const USAGE: &str = "usage: bench [--repetitions N] [--only WORK]
-works: open, spawn, compile, start, and of the network: connect, send, ask, transfer; network: all of these;
-of the record: index";
+works: open, spawn, compile, start; of the record: index, record;
+of the network: connect, send, ask, transfer; network: all of these";
 
 struct Options {
     repetitions: usize,
@@ -59,14 +61,15 @@ fn main() -> ExitCode {
     let has_network = network::WORKS.iter().any(of_network);
     let has_index = only.is_none_or(|only| only == index::KEY);
     let needs = [Need::Trace, Need::Program("strace"), Need::Program("gcc"), Need::Program("make")];
-    let has_others = only.is_none() || !(has_network || has_index);
+    let has_record = only.is_none_or(|only| only == record::KEY);
+    let has_others = only.is_none() || !(has_network || has_index || has_record);
     if has_others && !met("the benchmark", &needs) {
         return ExitCode::FAILURE;
     }
     let scene = Scene::new();
     let works = works(&scene);
     let chosen: Vec<&Work> = works.iter().filter(|work| only.is_none_or(|only| work.key == only)).collect();
-    if chosen.is_empty() && !has_network && !has_index {
+    if chosen.is_empty() && !has_network && !has_index && !has_record {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -74,6 +77,9 @@ fn main() -> ExitCode {
     for work in chosen {
         let plan = Plan { rounds: options.repetitions * work.more, strace_rounds: work.strace_rounds };
         table::print(work, &measure(&scene, work, plan));
+    }
+    if has_record && !record::run(options.repetitions) {
+        return ExitCode::FAILURE;
     }
     if has_index {
         index::run(options.repetitions);

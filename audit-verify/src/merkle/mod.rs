@@ -13,6 +13,7 @@ pub use path::{Path, PathBuilder, PathError};
 
 use crate::Hash;
 use crate::hash::sha256;
+use crate::lanes;
 
 /// The bytes of a leaf or a node.
 pub(crate) type Node = [u8; 32];
@@ -38,28 +39,34 @@ pub(crate) fn above(left: &Node, right: &Node) -> Node {
 /// tree.push(&Hash::of(&[b"a line"]));
 /// assert_eq!(tree.len(), 1);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tree(Span);
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    span: Span,
+    /// Entries behind the span. Many at once are hashed in less time than one by one.
+    waiting: Vec<Node>,
+}
+
+/// How many entries wait to be hashed at once.
+const WAITING: usize = 64;
 
 impl Tree {
     /// Adds the line whose `hash_self` this is.
     pub fn push(&mut self, hash: &Hash) {
-        self.push_entry(&hash.to_bytes());
-    }
-
-    /// Adds an entry of any kind.
-    pub fn push_entry(&mut self, entry: &[u8]) {
-        self.0.push(leaf(entry));
+        self.waiting.push(hash.to_bytes());
+        if self.waiting.len() == WAITING {
+            self.settle();
+        }
     }
 
     /// Adds the lines of `span`, which must be those that come next.
     pub(crate) fn extend(&mut self, span: &Span) {
-        self.0.extend(span);
+        self.settle();
+        self.span.extend(span);
     }
 
     /// How many lines it has.
     pub fn len(&self) -> u64 {
-        self.0.end
+        self.span.end + self.waiting.len() as u64
     }
 
     /// Whether it has no line.
@@ -69,7 +76,17 @@ impl Tree {
 
     /// The hash of all of it; that of nothing, SHA-256 of no bytes, for a tree without lines.
     pub fn root(&self) -> Hash {
-        Hash::from_bytes(&self.0.folded().unwrap_or_else(|| sha256(&[])))
+        let mut span = self.span.clone();
+        span.extend(&Span::of(span.end, &self.waiting));
+        Hash::from_bytes(&span.folded().unwrap_or_else(|| sha256(&[])))
+    }
+
+    /// Hashes what waits.
+    fn settle(&mut self) {
+        if !self.waiting.is_empty() {
+            self.span.extend(&Span::of(self.span.end, &self.waiting));
+            self.waiting.clear();
+        }
     }
 }
 
@@ -86,6 +103,47 @@ impl Span {
     /// No lines, and the next one is line `begin` of the log, from 0.
     pub fn at(begin: u64) -> Span {
         Span { end: begin, subtrees: Vec::new() }
+    }
+
+    /// The lines from `begin` on that have these entries.
+    pub fn of(begin: u64, entries: &[Node]) -> Span {
+        let mut nodes = Vec::with_capacity(entries.len());
+        lanes::all::<33, 1>(
+            entries.iter().map(|entry| {
+                let mut message = [0; 33];
+                message[1..].copy_from_slice(entry);
+                message
+            }),
+            &mut nodes,
+        );
+        let end = begin + entries.len() as u64;
+        // At each height what has its other half elsewhere stays, at the left or at the right end.
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        let (mut at, mut height) = (begin, 0);
+        while !nodes.is_empty() {
+            let mut pairs = &nodes[..];
+            if at & 1 == 1 {
+                left.push((height, pairs[0]));
+                pairs = &pairs[1..];
+            }
+            let (pairs, single) = pairs.as_chunks::<2>();
+            right.extend(single.iter().map(|node| (height, *node)));
+            let mut above = Vec::with_capacity(pairs.len());
+            lanes::all::<65, 2>(
+                pairs.iter().map(|[left, right]| {
+                    let mut message = [1; 65];
+                    message[1..33].copy_from_slice(left);
+                    message[33..].copy_from_slice(right);
+                    message
+                }),
+                &mut above,
+            );
+            nodes = above;
+            at = (at + 1) >> 1;
+            height += 1;
+        }
+        left.extend(right.into_iter().rev());
+        Span { end, subtrees: left }
     }
 
     /// Adds the leaf of the next line.

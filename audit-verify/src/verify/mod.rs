@@ -111,6 +111,12 @@ impl Verifier {
         self
     }
 
+    /// Judges lines that stand before those that [`Verifier::run`] will read, each whole and with its newline.
+    pub fn after(mut self, lines: &[u8]) -> Self {
+        self.join(lines, None);
+        self
+    }
+
     /// Reads and judges a whole log.
     ///
     /// A read that fails is an error only as long as nothing bad was found.

@@ -7,8 +7,8 @@
 use super::state::{State, is_statement};
 use crate::Hash;
 use crate::canonical::{QuickMember, key_word, quick_object};
-use crate::hash::sha256;
-use crate::merkle::{Span, leaf};
+use crate::lanes::{self, Message};
+use crate::merkle::{Node, Span};
 
 /// What lines are compared with.
 #[derive(Clone, Debug, Default)]
@@ -44,46 +44,44 @@ const SEQ_MAX: u64 = 1 << 62;
 impl Summary {
     /// Judges whole lines, each with its newline. `None` if one of them is not plain, or there is none.
     pub fn of(bytes: &[u8], terms: &Terms) -> Option<Summary> {
-        let (line, length) = PlainLine::of(bytes)?;
-        let (prev, first) = (Hash::from_digits(line.prev)?, line.seq);
-        if first > SEQ_MAX {
+        let (first, _) = PlainLine::of(bytes)?;
+        let (prev, first) = (Hash::from_digits(first.prev)?, first.seq);
+        if first == 0 || first > SEQ_MAX {
             return None;
         }
-        let span = Span::at(first.checked_sub(1)?);
-        let mut summary = Summary { prev, first, lines: 0, head: prev, lost: 0, anchored: None, span };
-        summary.add(&line, &bytes[..length], terms)?;
-        let mut rest = bytes.get(length + 1..)?;
+        let (mut head, mut lost, mut anchored) = (prev, 0u64, None);
+        let mut entries = Vec::with_capacity(bytes.len() / 512);
+        let mut messages = [Message::default(), Message::default()];
+        let mut rest = bytes;
         while !rest.is_empty() {
-            let (line, length) = PlainLine::of(rest)?;
-            summary.add(&line, &rest[..length], terms)?;
-            rest = &rest[length + 1..];
+            // Two at a time, because two are hashed in little more time than one.
+            let one = plain_line(&mut rest, &mut messages[0])?;
+            let two = if rest.is_empty() { None } else { Some(plain_line(&mut rest, &mut messages[1])?) };
+            let hashes = match two {
+                Some(_) => lanes::both([&messages[0], &messages[1]]),
+                None => [lanes::one(&messages[0]), Node::default()],
+            };
+            for (line, hash) in [Some(one), two].into_iter().flatten().zip(hashes) {
+                let seq = first + entries.len() as u64;
+                let follows = line.prev == head.digits() && line.seq == seq;
+                if !follows || line.run_id != terms.run_id.as_deref() || is_statement(line.event_type) {
+                    return None;
+                }
+                head = Hash::from_bytes(&hash);
+                if line.itself.0 != head.digits() {
+                    return None;
+                }
+                if line.event_type == b"gap" {
+                    lost = lost.saturating_add(line.lost.unwrap_or(0));
+                }
+                if terms.expected_head == Some(head) {
+                    anchored = anchored.or(Some(seq));
+                }
+                entries.push(hash);
+            }
         }
-        Some(summary)
-    }
-
-    /// Adds a line if it is plain and follows.
-    #[inline]
-    fn add(&mut self, line: &PlainLine<'_>, bytes: &[u8], terms: &Terms) -> Option<()> {
-        let follows = line.prev == self.head.digits() && line.seq == self.first + self.lines;
-        if !follows || line.run_id != terms.run_id.as_deref() || is_statement(line.event_type) {
-            return None;
-        }
-        let (itself, start, end) = line.itself;
-        // hash_prev stands before it, so a separator does too.
-        let hash = sha256(&[&bytes[..start - b", ".len()], &bytes[end..]]);
-        self.head = Hash::from_bytes(&hash);
-        if itself != self.head.digits() {
-            return None;
-        }
-        self.span.push(leaf(&hash));
-        if line.event_type == b"gap" {
-            self.lost = self.lost.saturating_add(line.lost.unwrap_or(0));
-        }
-        if terms.expected_head == Some(self.head) {
-            self.anchored.get_or_insert(line.seq);
-        }
-        self.lines += 1;
-        Some(())
+        let span = Span::of(first - 1, &entries);
+        Some(Summary { prev, first, lines: entries.len() as u64, head, lost, anchored, span })
     }
 
     /// Whether these lines come next.
@@ -101,6 +99,17 @@ impl Summary {
         state.anchored = state.anchored.or(self.anchored);
         state.tree.extend(&self.span);
     }
+}
+
+/// Takes a line off `text`, and makes what it hashes the message: itself without `hash_self`.
+#[inline]
+fn plain_line<'l>(text: &mut &'l [u8], message: &mut Message) -> Option<PlainLine<'l>> {
+    let (line, length) = PlainLine::of(text)?;
+    let (_, start, end) = line.itself;
+    // hash_prev stands before it, so a separator does too.
+    message.set(&[&text[..start - b", ".len()], &text[end..length]]);
+    *text = &text[length + 1..];
+    Some(line)
 }
 
 /// The members of a plain line that are judged, as they are written.

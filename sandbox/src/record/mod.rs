@@ -29,7 +29,7 @@ pub use audit_verify::index::lines;
 use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};
-pub use log::{Counts, RunEnd, Sealed, runner_event};
+pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink, runner_event};
 pub use recorder::{
     Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,
 };

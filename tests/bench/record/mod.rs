@@ -1,0 +1,131 @@
+//! What the record itself costs: writing a log beside the hashes that it needs, and checking one beside Python and
+//! openssl.
+//!
+//! The log has a million events of the real shape (`SANDBOX_BENCH_EVENTS` changes that), written by the log's own
+//! writer. Ratios are of medians of rounds in which all take turns, by the clock and by CPU time; where others use the
+//! machine, believe CPU time.
+
+mod clock;
+mod events;
+mod write;
+
+use std::path::Path;
+use std::process::Command;
+
+use sandbox_tests::binaries::binary;
+use sandbox_tests::requirement::{Need, met};
+
+use clock::{Cost, costs_of};
+
+/// Name for `--only`.
+pub const KEY: &str = "record";
+
+const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/record/reference.py");
+
+/// Measures and prints; `false` where something is missing.
+pub fn run(repetitions: usize) -> bool {
+    if !met("the benchmark of the record", &[Need::Program("python3"), Need::Program("openssl")]) {
+        return false;
+    }
+    let count = std::env::var("SANDBOX_BENCH_EVENTS").map_or(1_000_000, |count| {
+        count
+            .parse()
+            .ok()
+            .filter(|count| *count >= 1000)
+            .expect("SANDBOX_BENCH_EVENTS is a number from 1000 on")
+    });
+    let directory = tempfile::tempdir().expect("a directory for logs");
+    let log = directory.path().join("events.jsonl");
+    write::write_log(&log, count);
+    let size = std::fs::metadata(&log).expect("the log").len();
+    println!("\nthe record: {count} events, {} MiB, {} bytes a line", size >> 20, size / count);
+    verifying(&log, repetitions);
+    writing(directory.path(), count);
+    true
+}
+
+/// Who checks.
+const CHECKERS: [&str; 4] =
+    ["openssl dgst -sha256", "audit-verify --threads 1", "audit-verify --threads 2", "python"];
+
+fn verifying(log: &Path, repetitions: usize) {
+    let audit_verify = binary("audit-verify");
+    let mut rounds: [Vec<Cost>; 4] = Default::default();
+    // Python takes a while, so it takes part in the first rounds only.
+    for round in 0..repetitions {
+        for turn in 0..CHECKERS.len() {
+            let who = (round + turn) % CHECKERS.len();
+            let mut command = match who {
+                0 => Command::new("openssl"),
+                3 => Command::new("python3"),
+                _ => Command::new(&audit_verify),
+            };
+            match who {
+                0 => command.args(["dgst", "-sha256"]),
+                3 if round > 1 => continue,
+                3 => command.args(["-I", REFERENCE]),
+                threads => command.args(["--threads", &threads.to_string()]),
+            };
+            rounds[who].push(costs_of(command.arg(log)));
+        }
+    }
+    let medians = rounds.map(median);
+    println!("\nchecking                      wall       CPU   openssl ÷ it   Python ÷ it");
+    println!("                                               wall    CPU    wall    CPU");
+    for (name, cost) in CHECKERS.iter().zip(medians) {
+        let (openssl, python) = (ratio(medians[0], cost), ratio(medians[3], cost));
+        println!(
+            "  {name:<25}{:>8.3} s{:>8.3} s{:>7.2}{:>7.2}{:>8.1}{:>7.1}",
+            cost.wall.as_secs_f64(),
+            cost.cpu.as_secs_f64(),
+            openssl.0,
+            openssl.1,
+            python.0,
+            python.1
+        );
+    }
+}
+
+fn writing(directory: &Path, count: u64) {
+    let costs = write::measure(directory, count);
+    println!("\nwriting                       wall       CPU     floor ÷ it");
+    println!("                                               wall    CPU");
+    for (name, cost) in [
+        ("the hashes alone", costs.floor),
+        ("to /dev/null", costs.null),
+        ("to a file", costs.file),
+        ("to a file, synced", costs.durable),
+    ] {
+        let floor = ratio(costs.floor, cost);
+        println!(
+            "  {name:<25}{:>8.3} s{:>8.3} s{:>7.2}{:>7.2}",
+            cost.wall.as_secs_f64(),
+            cost.cpu.as_secs_f64(),
+            floor.0,
+            floor.1
+        );
+    }
+    let (wall, cpu) = ratio(costs.durable, costs.file);
+    println!(
+        "  fdatasync every 100 ms costs {:+.1} % (CPU {:+.1} %)",
+        100.0 * wall - 100.0,
+        100.0 * cpu - 100.0
+    );
+}
+
+/// How many times `other` goes into `cost`, by the clock and by CPU time.
+fn ratio(cost: Cost, other: Cost) -> (f64, f64) {
+    (cost.wall.as_secs_f64() / other.wall.as_secs_f64(), cost.cpu.as_secs_f64() / other.cpu.as_secs_f64())
+}
+
+/// The median of each time by itself.
+fn median(rounds: Vec<Cost>) -> Cost {
+    let middle = |mut times: Vec<_>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    Cost {
+        wall: middle(rounds.iter().map(|cost| cost.wall).collect()),
+        cpu: middle(rounds.iter().map(|cost| cost.cpu).collect()),
+    }
+}
