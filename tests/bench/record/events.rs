@@ -78,7 +78,7 @@ fn open(number: u64) -> Event {
     actor(&mut event, number);
     let path = format!("/usr/lib/python3.11/site-packages/package{}/module{number}.py", number % 613);
     event.details.extend([
-        (Key::Ret, if number % 5 == 0 { Value::Int(-2) } else { Value::Int(3) }),
+        (Key::Ret, if number.is_multiple_of(5) { Value::Int(-2) } else { Value::Int(3) }),
         (Key::Syscall, text("openat")),
         (Key::Path, text(&path)),
         (Key::Access, list(&["read"])),

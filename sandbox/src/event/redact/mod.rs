@@ -20,6 +20,8 @@ mod tests;
 mod tools;
 
 pub use cuts::REDACTED;
+use std::ops::Range;
+
 use cuts::{Cuts, Read};
 pub use names::{Secrecy, secrecy};
 use script::{Quotes, Token, Tokens};
@@ -235,17 +237,66 @@ impl Line {
         }
         let begin = || Line { aws: self.aws, ..Line::default() };
         let mut line = begin();
+        let mut echo = Echo::default();
         for token in Tokens::of(text) {
             match token {
-                Token::End => line = begin(),
+                Token::End => (line, echo) = (begin(), Echo::default()),
+                Token::Pipe => (line, echo) = (begin(), echo.piped()),
                 Token::Word(range, quotes) => {
                     let read = if quotes == Quotes::Single { Read::Plain } else { Read::Shell };
                     let word = &text[range.clone()];
                     cuts.within(range.start, read, |cuts| line.word(word, cuts, depth + 1));
+                    echo.word(word, (range, read));
+                    for (said, read) in echo.secrets(word) {
+                        cuts.within(0, read, |cuts| cuts.add_value(text, said));
+                    }
                 }
             }
         }
         Looked::Done
+    }
+}
+
+/// What a script says into a pipe: a secret, if the command behind the pipe reads one.
+#[derive(Debug, Default)]
+struct Echo {
+    /// The command that is being read, once it has a word, says its words.
+    says: Option<bool>,
+    /// The command is run by sudo.
+    sudo: bool,
+    /// What this command says.
+    words: Vec<(Range<usize>, Read)>,
+    /// What the command before the pipe said.
+    said: Vec<(Range<usize>, Read)>,
+}
+
+impl Echo {
+    fn piped(self) -> Echo {
+        Echo { said: self.words, ..Echo::default() }
+    }
+
+    fn word(&mut self, word: &[u8], place: (Range<usize>, Read)) {
+        let sign = word.first().is_none_or(|byte| matches!(byte, b'-' | b'>' | b'<')) || word.contains(&b'%');
+        match self.says {
+            None => {
+                self.says = Some(matches!(word, b"echo" | b"printf"));
+                self.sudo = word == b"sudo";
+            }
+            Some(true) if !sign => self.words.push(place),
+            Some(_) => {}
+        }
+    }
+
+    /// What was said, where this word is one of a command that reads a secret.
+    fn secrets(&mut self, word: &[u8]) -> Vec<(Range<usize>, Read)> {
+        let reads = match word {
+            b"--with-token" | b"chpasswd" | b"--passphrase-fd" => true,
+            b"-S" => self.sudo,
+            _ => {
+                word.starts_with(b"--") && word.ends_with(b"-stdin") && secrecy(&word[2..]) == Secrecy::Place
+            }
+        };
+        if reads { std::mem::take(&mut self.said) } else { Vec::new() }
     }
 }
 

@@ -9,7 +9,9 @@ use std::ops::Range;
 pub enum Token {
     /// A word without the quotes around all of it, and whether the shell puts nothing in the place of names in it.
     Word(Range<usize>, Quotes),
-    /// `;`, `|`, `&`, a parenthesis, the end of a line.
+    /// `|`: what this command says, the next one reads.
+    Pipe,
+    /// `;`, `&`, a parenthesis, the end of a line.
     End,
 }
 
@@ -80,7 +82,7 @@ impl Iterator for Tokens<'_> {
             match self.text[self.at] {
                 byte if is_end(byte) => {
                     self.at += 1;
-                    return Some(Token::End);
+                    return Some(if byte == b'|' { Token::Pipe } else { Token::End });
                 }
                 byte if byte.is_ascii_whitespace() => self.at += 1,
                 _ => return Some(self.word()),
@@ -101,9 +103,10 @@ i\ j 'k"#;
         let words: Vec<_> = Tokens::of(text)
             .map(|token| match token {
                 Token::Word(range, _) => String::from_utf8(text[range].to_vec()).unwrap(),
+                Token::Pipe => "|".to_owned(),
                 Token::End => ";".to_owned(),
             })
             .collect();
-        assert_eq!(words, ["a", "b c", ";", "d=\"e f\"", "g \\\" h", ";", "i\\ j", "k"]);
+        assert_eq!(words, ["a", "b c", "|", "d=\"e f\"", "g \\\" h", ";", "i\\ j", "k"]);
     }
 }
