@@ -23,9 +23,9 @@ impl AddAssign for Cost {
     }
 }
 
-/// Of work in this process.
+/// Of work in this thread.
 pub fn costs(work: impl FnOnce()) -> Cost {
-    of(UsageWho::RUSAGE_SELF, work)
+    of(UsageWho::RUSAGE_THREAD, work)
 }
 
 /// Of a command, whose output is thrown away.
