@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use audit_verify::canonical::{ObjectWriter, Record};
+use audit_verify::canonical::Record;
 use audit_verify::chain::ChainWriter;
-use audit_verify::sign::{CONTEXT, SignedLine};
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -120,39 +119,33 @@ fn copy_of(scene: &Scene, run: &Path) -> PathBuf {
     copy
 }
 
-/// Somebody who shares no code with this project checks a signature.
+/// Somebody who shares no code with this project checks a signature, as the documentation says.
 #[test]
 fn openssl_agrees_about_a_signature() {
-    if !met("signatures for openssl", &[Need::Trace, Need::Program("openssl")]) {
+    let needs = [Need::Trace, Need::Program("openssl"), Need::Program("python3")];
+    if !met("signatures for openssl", &needs) {
         return;
     }
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.md")).expect("a page");
+    let (_, keys) = page.split_once("## Keys").expect("a part about keys");
+    let program =
+        keys.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program");
     let scene = Scene::new();
     let key = key(&scene);
     scene.record(["true"]).expect(0);
-    let seal = lines(&scene.run()).pop().expect("a seal");
-    let signed = SignedLine::read(&seal).expect("canonical");
-    let hex = signed.signature.expect("a signature");
-    let digit = |byte: u8| char::from(byte).to_digit(16).expect("hexadecimal") as u8;
-    let signature: Vec<u8> = hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
-    // The message, made by other means than the product's.
-    let record = Record::parse(&seal).expect("canonical");
-    let mut unsigned = Vec::new();
-    let mut object = ObjectWriter::new(&mut unsigned);
-    for (key, value) in record.fields().iter().filter(|(key, _)| !["hash_self", "signature"].contains(key)) {
-        object.put(key, value);
-    }
-    object.finish().expect("ascending keys");
-    let message = |text: &[u8]| [CONTEXT, audit_verify::Hash::of(&[text]).digits()].concat();
-    let (file, signed_by) = (scene.path("message"), scene.path("signature"));
-    fs::write(&signed_by, signature).expect("a file");
+    // In the working directory, where the program looks.
+    write(&scene.work(), &lines(&scene.run()));
+    finish(scene.command("python3", ["-I", "-c", program])).expect(0);
     let openssl = || {
         let mut command = scene.command("openssl", ["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey"]);
-        command.arg(&key).arg("-sigfile").arg(&signed_by).arg("-in").arg(&file);
+        command.arg(&key).args(["-sigfile", "signature", "-in", "message"]);
         finish(command)
     };
-    fs::write(&file, message(&unsigned)).expect("a file");
-    openssl().expect(0);
-    fs::write(&file, message(b"{}")).expect("a file");
+    let done = openssl().expect(0);
+    assert!(done.stdout.contains("Signature Verified Successfully"), "{}", done.stdout);
+    let message = scene.work().join("message");
+    let other = fs::read_to_string(&message).expect("a message").replace(['0', '1'], "2");
+    fs::write(&message, other).expect("a file");
     openssl().expect(1);
 }
 

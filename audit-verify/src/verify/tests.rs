@@ -281,7 +281,7 @@ fn a_read_that_fails_hides_no_tampering() {
 /// Every other value of every byte. Only the lines from the changed one on are judged anew.
 #[test]
 fn every_change_of_a_byte_shows() {
-    let lines = plain(5);
+    let lines = plain(3);
     let mut before = Verifier::default();
     let mut changes = 0;
     for index in 0..lines.len() {

@@ -37,7 +37,8 @@ pub fn category(event_type: &str) -> (&'static str, &'static [&'static str]) {
         "file_create" | "file_link" | "file_symlink" | "dir_create" => ("file", &["creation"]),
         "file_delete" | "dir_delete" => ("file", &["deletion"]),
         "file_rename" | "file_truncate" | "file_mode" | "file_owner" | "file_times" | "file_xattr"
-        | "file_flags" => ("file", &["change"]),
+        | "file_flags" | "file_change" => ("file", &["change"]),
+        "file_hash" => ("file", &["info"]),
         "net_connect" | "net_accept" => ("network", &["connection", "start"]),
         "net_send" | "net_bind" | "net_listen" | "net_socket" => ("network", &["info"]),
         "net_close" => ("network", &["connection", "end"]),

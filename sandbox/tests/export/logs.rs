@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use audit_verify::canonical::{ObjectWriter, Record, Value as Read};
 use audit_verify::chain::{ChainWriter, EventWriter};
+use audit_verify::merkle::Tree;
 use sandbox::event::{Action, Event, EventType, Key, ProcId, Value};
 use sandbox::export::columns::{COLUMNS, Kind};
 
@@ -52,18 +53,22 @@ pub fn sealed(events: impl IntoIterator<Item = Event>) -> Vec<u8> {
     let mut chain = ChainWriter::default();
     let mut log = Vec::new();
     let every = || Key::ALL.iter().enumerate().map(|(at, key)| (*key, value(*key, at))).collect();
-    let mut put = |mut event: Event, last: bool| {
-        if last {
+    let mut tree = Tree::default();
+    let mut put = |mut event: Event| {
+        // What these say of the log is judged. The key of the signatures is one that nobody knows.
+        if matches!(event.event_type, EventType::Checkpoint | EventType::RunEnd) {
             event.set(Key::Events, Value::Uint(chain.position().seq + 1));
             event.set(Key::Head, Value::Bytes(chain.position().head.digits().to_vec()));
+            event.set(Key::KeyId, Value::Bytes(vec![b'a'; 32]));
+            event.set(Key::Signature, Value::Bytes(vec![b'5'; 128]));
+            event.set(Key::MerkleRoot, Value::Bytes(tree.root().digits().to_vec()));
         }
         log.extend_from_slice(chain.append(|line| fill(line, event)).unwrap());
+        tree.push(&chain.position().head);
     };
-    put(event(EventType::RunStart, Action::Observed, every()), false);
-    for event in events {
-        put(event, false);
-    }
-    put(event(EventType::RunEnd, Action::Observed, every()), true);
+    put(event(EventType::RunStart, Action::Observed, every()));
+    events.into_iter().for_each(&mut put);
+    put(event(EventType::RunEnd, Action::Observed, every()));
     log
 }
 
@@ -184,45 +189,41 @@ pub fn long_exec() -> Event {
 /// A log that verifies and that no recorder has written: keys that nobody knows, a type that nobody knows, and
 /// every known key with values of the wrong kinds.
 pub fn forged() -> Vec<u8> {
-    let mut chain = ChainWriter::default();
+    let (mut chain, mut tree) = (ChainWriter::default(), Tree::default());
     let mut log = Vec::new();
     let mut keys: Vec<&str> = COLUMNS.iter().map(|column| column.key).collect();
     keys.extend(["answered_by", "escaped", "more", "sandbox", "tool_call_id", "zz"]);
     keys.retain(|key| !matches!(*key, "seq" | "hash_prev" | "hash_self" | "event_type" | "run_id"));
     keys.extend(["event_type", "run_id"]);
     keys.sort_unstable();
-    let mut put = |event_type: &str, kind: usize, seal: Option<(u64, String)>| {
+    let mut put = |event_type: &str, kind: usize| {
         let fill = |event: &mut EventWriter<'_>| {
             for (at, key) in keys.iter().enumerate() {
-                match (*key, &seal) {
-                    ("event_type", _) => event.put(key, event_type),
-                    ("run_id", _) => event.put(key, "r"),
-                    ("events", Some((events, _))) => event.put(key, *events),
-                    ("head", Some((_, head))) => event.put(key, head.as_str()),
+                match *key {
+                    "event_type" => event.put(key, event_type),
+                    "run_id" => event.put(key, "r"),
                     _ => put_value(event, key, at + kind),
                 };
             }
         };
         log.extend_from_slice(chain.append(fill).unwrap());
+        tree.push(&chain.position().head);
     };
-    put("run_start", 0, None);
+    put("run_start", 0);
     for kind in 0..6 {
         for event_type in
             ["ask", "net_of_tomorrow", "file_x", "proc_y", "exec", "dns_answer", "fork", "a b\n|="]
         {
-            put(event_type, kind, None);
+            put(event_type, kind);
         }
     }
     let position = chain.position();
-    let seal = (position.seq + 1, position.head.to_string());
-    let mut put = |event_type: &str| {
-        let fill = |event: &mut EventWriter<'_>| {
-            event.put("event_type", event_type).put("events", seal.0).put("head", seal.1.as_str());
-            event.put("run_id", "r");
-        };
-        log.extend_from_slice(chain.append(fill).unwrap());
-    };
-    put("run_end");
+    let seal = chain.append(|event| {
+        event.put("event_type", "run_end").put("events", position.seq + 1);
+        event.put("head", position.head.as_str()).put("merkle_root", tree.root().as_str());
+        event.put("run_id", "r");
+    });
+    log.extend_from_slice(seal.unwrap());
     log
 }
 

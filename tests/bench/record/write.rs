@@ -39,7 +39,8 @@ pub fn write_log(path: &Path, count: u64) {
     for from in (1..count - 1).step_by(BATCH as usize) {
         append(&mut log, &mut events(from, BATCH.min(count - 1 - from)));
     }
-    log.seal(&RunEnd { exit_code: Some(0), reason: "exit".into(), ..RunEnd::default() }, None).expect("the seal");
+    log.seal(&RunEnd { exit_code: Some(0), reason: "exit".into(), ..RunEnd::default() }, None)
+        .expect("the seal");
 }
 
 /// Measures all variants batch by batch in turn, so that a machine which slows down slows them all.
