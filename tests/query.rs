@@ -197,6 +197,8 @@ fn a_crashed_run_is_indexed_to_its_last_whole_line() {
     let log = fs::read(run.join("events.jsonl")).expect("the log");
     // As a crash leaves it: no seal, a torn line, an index that is behind.
     fs::write(run.join("events.jsonl"), &log[..log.len() - 20]).expect("the log is cut");
+    // The ledger knows that this run did not crash.
+    fs::remove_file(scene.store().join("ledger.jsonl")).expect("the ledger goes");
     let meta = fs::read_to_string(run.join("meta.json")).expect("meta.json");
     let mut meta: Value = serde_json::from_str(&meta).expect("JSON");
     meta["end"] = Value::Null;

@@ -37,7 +37,7 @@ fn recorded_on(kind: &str, mount: &str) {
 #[test]
 fn a_store_on_tmpfs() {
     if met("a store on tmpfs", &[Need::Trace, Need::Program("unshare")]) {
-        recorded_on("tmpfs", "mount -t tmpfs tmpfs store");
+        recorded_on("tmpfs", "mount -t tmpfs -o mode=755 tmpfs store");
     }
 }
 

@@ -225,10 +225,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
-    /// How the record is written, signed and anchored
-    #[command(flatten)]
-    pub record: RecordArgs,
-
     /// Say nothing unless something is wrong
     #[arg(long, short)]
     pub quiet: bool,
@@ -236,4 +232,8 @@ pub struct RunArgs {
     /// The command and its arguments
     #[arg(value_name = "CMD", required = true, num_args = 1.., trailing_var_arg = true)]
     pub command: Vec<OsString>,
+
+    /// How the record is written, signed and anchored; last, as its heading would be that of others
+    #[command(flatten)]
+    pub record: RecordArgs,
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 /// Options of `sandbox run` about its record.
 #[derive(Debug, Args)]
@@ -94,7 +94,7 @@ ledger keeps what it was: number of events, head, and why it was removed.";
 /// `sandbox gc`.
 #[derive(Debug, Args)]
 #[command(after_help = GC_EXAMPLES)]
-#[group(id = "limits", required = true, multiple = true, args = ["keep", "older_than", "max_size"])]
+#[command(group = ArgGroup::new("limits").args(["keep", "older_than", "max_size"]).required(true).multiple(true))]
 pub struct GcArgs {
     /// Keep the N latest runs
     #[arg(long, value_name = "N")]

@@ -24,6 +24,7 @@ mod recorder;
 mod start;
 pub mod store;
 pub mod time;
+mod writer;
 
 pub use audit_verify::index::lines;
 use sha2::{Digest, Sha256};

@@ -115,7 +115,7 @@ pub fn row(finding: &Finding, style: Style) -> String {
     };
     let mut text = format!("{}{pad} {events}  {}\n", style.verdict(finding), printable(&finding.name));
     if let Ok(report) = &finding.outcome
-        && report.verdict.code() != 0
+        && (report.verdict.code() != 0 || finding.contradiction().is_some())
     {
         let _ = writeln!(text, "            {}", finding.message());
     }
@@ -162,7 +162,7 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
             }
         }
         Verdict::Incomplete { events, lost, head, why } => {
-            line("why", why);
+            line(if finding.contradiction().is_some() { "log" } else { "why" }, why);
             line("events", &format_args!("{events} hold, {}", losses(*lost)));
             line("head", head);
             line("anchored", &anchored);
