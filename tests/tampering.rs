@@ -19,7 +19,7 @@ const LINES: usize = 300;
 /// Records a command; returns its log.
 fn recorded() -> Vec<u8> {
     let scene = Scene::new();
-    scene.record(["sh", "-c", "for i in $(seq 45); do cat /etc/hostname; done"]).expect(0);
+    scene.record(["sh", "-c", "for i in $(seq 10); do cat /etc/hostname; done"]).expect(0);
     std::fs::read(scene.run().join("events.jsonl")).expect("the log")
 }
 
