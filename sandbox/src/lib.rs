@@ -18,6 +18,7 @@ pub mod layers;
 pub mod names;
 pub mod observe;
 pub mod pipeline;
+pub mod quantity;
 pub mod record;
 pub mod review;
 pub mod sensor;

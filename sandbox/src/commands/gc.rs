@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::GcArgs;
 use crate::error::{Refusal, say};
 use crate::exit::Exit;
+use crate::quantity::{duration, size};
 use crate::record::crashed;
 use crate::record::keys;
 use crate::record::ledger::LedgerFile;
@@ -20,7 +21,6 @@ use crate::record::store::{Found, FoundStores, StoreDir};
 use crate::record::time;
 use crate::review::list::{Status, status};
 use crate::review::place;
-use crate::settings::record::{duration, size};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,6 +2,8 @@
 
 use audit_verify::index::parse_timestamp;
 
+use crate::quantity::duration;
+
 /// A moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -16,7 +18,7 @@ pub enum When {
 /// A word that is no moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0}: is no moment; write 2026-11-26T14:00:00Z, or 5m for five minutes before the run's end, or +30s from its start (units ms, s, m, h, d)"
+    "{0}: is no moment; write 2026-11-26T14:00:00Z, or 5m for five minutes before the run's end, or +30s from its start (units ms, s, m, h, d, w)"
 )]
 pub struct WhenError(String);
 
@@ -25,8 +27,8 @@ impl std::str::FromStr for When {
 
     fn from_str(word: &str) -> Result<Self, WhenError> {
         let read = match word.strip_prefix('+') {
-            Some(rest) => duration(rest).map(When::FromStart),
-            None => duration(word).map(When::BeforeEnd).or_else(|| rfc3339(word).map(When::At)),
+            Some(rest) => nanoseconds(rest).map(When::FromStart),
+            None => nanoseconds(word).map(When::BeforeEnd).or_else(|| rfc3339(word).map(When::At)),
         };
         read.ok_or_else(|| WhenError(word.to_owned()))
     }
@@ -43,26 +45,9 @@ impl When {
     }
 }
 
-/// Nanoseconds of `1h30m`, `250ms`.
-fn duration(text: &str) -> Option<i64> {
-    let mut rest = text;
-    let mut sum = 0i64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: i64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let unit = match &rest[digits..unit_end] {
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "d" => 86_400_000_000_000,
-            _ => return None,
-        };
-        sum = sum.checked_add(number.checked_mul(unit)?)?;
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(sum)
+/// Nanoseconds of a duration.
+fn nanoseconds(text: &str) -> Option<i64> {
+    i64::try_from(duration(text)?.as_nanos()).ok()
 }
 
 /// RFC 3339, section 5.6, without leap seconds.
