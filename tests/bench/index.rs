@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use audit_verify::chain::{ChainWriter, EventWriter};
+use audit_verify::merkle::Tree;
 use sandbox_tests::scene::Scene;
 
 use crate::table::{median, show};
@@ -19,6 +20,9 @@ pub const KEY: &str = "index";
 
 /// Events in the log.
 const EVENTS: u64 = 1_000_000;
+
+/// Its name.
+const RUN_ID: &str = "20261126-141712-make";
 
 /// One process of the made-up compile has so many events.
 const OF_ONE_PROCESS: u64 = 400;
@@ -99,11 +103,23 @@ fn print(what: &str, times: &[Duration], rate: Rate) {
 /// Writes a log of the real shape, without a seal.
 fn write_log(path: &Path) -> std::io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(path)?);
-    let mut chain = ChainWriter::default();
-    for number in 0..EVENTS {
+    let (mut chain, mut tree) = (ChainWriter::default(), Tree::default());
+    for number in 0..EVENTS - 1 {
         let line = chain.append(|line| event(line, number)).expect("keys ascend");
         out.write_all(line)?;
+        tree.push(&chain.position().head);
     }
+    let position = chain.position();
+    let seal = chain.append(|line| {
+        line.put("action", "OBSERVED").put("agent_id", "make").put("event_type", "run_end");
+        line.put("events", EVENTS).put("head", position.head.as_str()).put("kseq", 0u64);
+        line.put("merkle_root", tree.root().as_str()).put("mono_ns", 1u64).put("pid", 1000u64);
+        line.put("proc_id", "1000-1")
+            .put("run_id", RUN_ID)
+            .put("timestamp", "2026-11-26T14:00:00.000000000Z");
+        line.put("v", 1u64);
+    });
+    out.write_all(seal.expect("keys ascend"))?;
     out.flush()
 }
 
@@ -111,6 +127,7 @@ fn write_log(path: &Path) -> std::io::Result<()> {
 fn event(line: &mut EventWriter<'_>, number: u64) {
     let process = number / OF_ONE_PROCESS;
     let kind = match number % OF_ONE_PROCESS {
+        _ if number == 0 => "run_start",
         0 => "fork",
         1 => "exec",
         399 => "exit",
@@ -165,7 +182,7 @@ fn event(line: &mut EventWriter<'_>, number: u64) {
         line.put("policy_rule", if number.is_multiple_of(3) { "agent/no-keys" } else { "agent/no-net" });
     }
     line.put("ppid", 999u64).put("proc_id", format!("{pid}-{}", 123_456_789_000 + process).as_str());
-    line.put("ret", if failed { -2i64 } else { 3 }).put("run_id", "20261126-141712-make");
+    line.put("ret", if failed { -2i64 } else { 3 }).put("run_id", RUN_ID);
     let (second, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
     line.put("timestamp", format!("2026-11-26T14:17:{second:02}.{rest:09}Z").as_str());
     line.put("uid", 1000u64).put("v", 1u64);
