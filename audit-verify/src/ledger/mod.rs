@@ -5,7 +5,7 @@
 //! goes on. A run's first line names the ledger's last hash before it (`ledger_prev`), so runs and ledger are one
 //! structure: a run that was taken out or replaced shows.
 //!
-//! [`Entry`] is one line's content, [`line`] writes it, [`read`] judges a whole ledger. Whether the runs are what the
+//! [`Entry`] is one line's content, [`line()`] writes it, [`read()`] judges a whole ledger. Whether the runs are what the
 //! ledger says is judged by who has both: the binary `audit-verify`. Nothing here does file I/O.
 
 mod read;
