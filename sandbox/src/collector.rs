@@ -4,9 +4,10 @@
 //! It decides when a run is over and whether its log may be sealed: only after an end that was seen whole.
 //! What flows through the pipeline is no concern of its.
 
+mod begin;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,19 +30,14 @@ use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
-use crate::launch::plan::{Mode, RecordPlan, RunPlan};
+use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background};
 use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
-use crate::record::keys::{self, KeysError};
-use crate::record::ledger::LedgerFile;
-use crate::record::meta::MetaPolicy;
-use crate::record::{
-    self, Attestation, KeyReach, OnLogError, RecordError, RecordSettings, Recorder, RunEnd, RunStart,
-    anchor::AnchorReport,
-};
+use crate::record::keys::KeysError;
+use crate::record::{RecordError, Recorder, RunEnd, anchor::AnchorReport};
 use crate::sensor::{self, Judging, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
@@ -190,9 +186,15 @@ fn start(
         .run_dir
         .try_clone()
         .map_err(|source| StartError::System { step: "hold the run directory", source })?;
-    let policy = store_policy(plan)?;
-    let start = run_start(plan, process, policy, &sensor);
-    let recorder = Recorder::begin(dir, &plan.agent_id, &start, record_settings(plan), attestation(plan)?)?;
+    let policy = begin::store_policy(plan)?;
+    let start = begin::run_start(plan, process, policy, &sensor);
+    let recorder = Recorder::begin(
+        dir,
+        &plan.agent_id,
+        &start,
+        begin::record_settings(plan),
+        begin::attestation(plan)?,
+    )?;
     let guardian = Arc::new(guardian);
     guardian
         .send_with(&ToGuardian::Watch, &sensor.lease_fds()?)
@@ -268,36 +270,6 @@ fn judging(plan: &RunPlan) -> Judging<'_> {
     }
 }
 
-/// An enforced run ends with its record; one that only audits changes nothing about the command, so it goes on
-/// and the record tells of the hole.
-fn record_settings(plan: &RunPlan) -> RecordSettings {
-    let on_log_error = plan.record.on_log_error.unwrap_or(match plan.on_failure() {
-        OnFailure::EndTree => OnLogError::Stop,
-        OnFailure::LetGo => OnLogError::Continue,
-    });
-    let RecordPlan { durability, checkpoints, .. } = plan.record;
-    RecordSettings { durability, on_log_error, checkpoints }
-}
-
-/// The ledger, the key and the anchors of the run.
-fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
-    let ledger = plan.store.as_ref().filter(|_| plan.record.entered);
-    let ledger = ledger.map(LedgerFile::open).transpose().map_err(RecordError::from)?;
-    let signer = plan.store.as_ref().map(keys::signer).transpose()?.flatten();
-    let reach = match plan.on_failure() {
-        // A rule of the runner's own keeps it also from root.
-        OnFailure::EndTree => KeyReach::Kept,
-        OnFailure::LetGo
-            if plan.target.uid != nix::unistd::Uid::effective().as_raw() && plan.target.uid != 0 =>
-        {
-            KeyReach::Kept
-        }
-        OnFailure::LetGo => KeyReach::WithinReach,
-    };
-    let signer = signer.map(|key| (key, reach));
-    Ok(Attestation { ledger, signer, anchors: plan.record.anchors.clone() })
-}
-
 /// Makes the child a member of the run, by the program that it runs for that; gives what the run asks its runner by,
 /// where it is enforced and there could be one.
 fn arm_child(
@@ -325,38 +297,6 @@ fn beat(guardian: &Arc<Channel<ToGuardian, FromGuardian>>) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// Puts the policies as they hold, without variables, beside the log.
-fn store_policy(plan: &RunPlan) -> Result<Option<MetaPolicy>, StartError> {
-    let Some(policies) = plan.mode.policies() else { return Ok(None) };
-    let text = policies.effective_yaml();
-    plan.run_dir
-        .replace_file(record::EFFECTIVE_POLICY, text.as_bytes())
-        .map_err(|source| StartError::System { step: "write policy.effective.yaml", source })?;
-    Ok(Some(MetaPolicy { name: policies.names(), sha256: record::sha256_hex(text.as_bytes()) }))
-}
-
-fn run_start(plan: &RunPlan, process: ProcId, policy: Option<MetaPolicy>, sensor: &Sensor) -> RunStart {
-    let mode = match plan.mode {
-        Mode::Observe | Mode::Audit(_) => record::Mode::AuditOnly,
-        Mode::Enforce(..) => record::Mode::Enforce,
-    };
-    RunStart {
-        command: plan.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
-        cwd: plan.cwd.as_os_str().as_bytes().to_vec(),
-        uid: plan.target.uid,
-        user: plan.target.name.clone(),
-        home: plan.target.home.as_os_str().as_bytes().to_vec(),
-        environment: plan.target.environment().variables(),
-        mode,
-        layers: sensor.reports().to_vec(),
-        policy,
-        unheld: sensor.unheld().to_vec(),
-        process,
-        wall_ns: record::time::wall_now_ns(),
-        mono_ns: record::time::mono_now_ns(),
-    }
 }
 
 impl Collector {

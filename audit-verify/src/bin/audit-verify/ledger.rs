@@ -11,6 +11,7 @@ use audit_verify::verify::{Report, Verdict};
 
 use crate::render::Style;
 use crate::store::run_name;
+use crate::target::open_regular;
 
 /// The longest file of a key that is read, in bytes.
 const KEY_MAX: u64 = 16 << 10;
@@ -45,7 +46,7 @@ pub struct Keys {
 impl StoreLedger {
     /// Reads the ledger of a store.
     pub fn of(store: &Path, demanded: &[PublicKey]) -> StoreLedger {
-        let ledger = match open(&store.join(FILE)) {
+        let ledger = match open_regular(&store.join(FILE)) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             other => Some(other.and_then(|file| read(file, demanded))),
         };
@@ -234,11 +235,12 @@ pub fn policy_contradiction(run: &Path, report: &Report) -> Option<Contradiction
     const SIZE_MAX: u64 = 64 << 20;
     let expected = report.genesis.as_ref()?.policy_sha256?;
     let mut bytes = Vec::new();
-    let message = match open(&run.join(POLICY)).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes)) {
-        Ok(_) if audit_verify::Hash::of(&[&bytes]) == expected => return None,
-        Ok(_) => format!("{POLICY} is not the one that the run began with"),
-        Err(error) => format!("{POLICY}, which the run began with, cannot be read: {error}"),
-    };
+    let message =
+        match open_regular(&run.join(POLICY)).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes)) {
+            Ok(_) if audit_verify::Hash::of(&[&bytes]) == expected => return None,
+            Ok(_) => format!("{POLICY} is not the one that the run began with"),
+            Err(error) => format!("{POLICY}, which the run began with, cannot be read: {error}"),
+        };
     Some(Contradiction { code: 1, message })
 }
 
@@ -258,12 +260,4 @@ fn stored_keys(store: &Path) -> Vec<PublicKey> {
     let public =
         entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(".pub.pem"));
     public.filter(|path| path.is_file()).filter_map(|path| public_key(&path).ok()).collect()
-}
-
-/// Opens a regular file: reading a pipe that someone put there would never end.
-fn open(path: &Path) -> io::Result<File> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
-    }
-    File::open(path)
 }

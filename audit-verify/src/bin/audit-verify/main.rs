@@ -16,7 +16,7 @@ mod store;
 mod target;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ use ledger::{Keys, StoreFinding, StoreLedger};
 use progress::Progress;
 use prove::Prove;
 use render::Finding;
-use target::{Log, Resolved, Source, TargetError};
+use target::{Log, Resolved, Source, TargetError, open_regular};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -219,14 +219,11 @@ fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
 
 fn read(log: &Log, cli: &Cli, keys: Keys) -> io::Result<Report> {
     let verifier = cli.verifier().demand_keys(keys.demanded).know_keys(keys.known);
-    let path = match &log.source {
+    let file = match &log.source {
         Source::Stdin => return verifier.run(io::stdin().lock()),
-        Source::Run(path) if !fs::metadata(path)?.is_file() => {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Source::File(path) | Source::Run(path) => path,
+        Source::File(path) => File::open(path)?,
+        Source::Run(path) => open_regular(path)?,
     };
-    let file = File::open(path)?;
     let size = file.metadata()?.len();
     verifier.run(Progress::new(file, size))
 }

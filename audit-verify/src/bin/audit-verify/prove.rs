@@ -10,7 +10,7 @@ use audit_verify::verify::{Verdict, Verifier};
 use clap::Parser;
 
 use crate::progress::Progress;
-use crate::target::{self, Source, TargetError};
+use crate::target::{self, Source, TargetError, open_regular};
 
 const HELP: &str = "\
 The proof is one JSON object: the event, the seal of its log, and the hashes
@@ -127,10 +127,7 @@ fn verified(path: &Path) -> Result<Verdict, TargetError> {
 }
 
 fn open(path: &Path) -> io::Result<Progress<File>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     let size = file.metadata()?.len();
     Ok(Progress::new(file, size))
 }

@@ -166,3 +166,11 @@ fn run_log(run: &Path) -> Log {
     let name = run.canonicalize().map_or_else(|_| run_name(run), |run| run_name(&run));
     Log { name, source: Source::Run(run.join(EVENTS)) }
 }
+
+/// Opens a file of a store if it is a regular one: reading a pipe that someone put there would never end.
+pub fn open_regular(path: &Path) -> io::Result<fs::File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    fs::File::open(path)
+}

@@ -1,0 +1,79 @@
+//! What the record of a run is begun with: its first line, its policies, who signs it, and what a failure means.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::StartError;
+use crate::event::ProcId;
+use crate::launch::guardian::OnFailure;
+use crate::launch::plan::{Mode, RecordPlan, RunPlan};
+use crate::record::ledger::LedgerFile;
+use crate::record::meta::MetaPolicy;
+use crate::record::{self, Attestation, KeyReach, OnLogError, RecordError, RecordSettings, RunStart, keys};
+use crate::sensor::Sensor;
+
+/// An enforced run ends with its record; one that only audits changes nothing about the command, so it goes on
+/// and the record tells of the hole.
+pub(super) fn record_settings(plan: &RunPlan) -> RecordSettings {
+    let on_log_error = plan.record.on_log_error.unwrap_or(match plan.on_failure() {
+        OnFailure::EndTree => OnLogError::Stop,
+        OnFailure::LetGo => OnLogError::Continue,
+    });
+    let RecordPlan { durability, checkpoints, .. } = plan.record;
+    RecordSettings { durability, on_log_error, checkpoints }
+}
+
+/// The ledger, the key and the anchors of the run.
+pub(super) fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
+    let ledger = plan.store.as_ref().filter(|_| plan.record.entered);
+    let ledger = ledger.map(LedgerFile::open).transpose().map_err(RecordError::from)?;
+    let signer = plan.store.as_ref().map(keys::signer).transpose()?.flatten();
+    let reach = match plan.on_failure() {
+        // A rule of the runner's own keeps it also from root.
+        OnFailure::EndTree => KeyReach::Kept,
+        OnFailure::LetGo
+            if plan.target.uid != nix::unistd::Uid::effective().as_raw() && plan.target.uid != 0 =>
+        {
+            KeyReach::Kept
+        }
+        OnFailure::LetGo => KeyReach::WithinReach,
+    };
+    let signer = signer.map(|key| (key, reach));
+    Ok(Attestation { ledger, signer, anchors: plan.record.anchors.clone() })
+}
+
+/// Puts the policies as they hold, without variables, beside the log.
+pub(super) fn store_policy(plan: &RunPlan) -> Result<Option<MetaPolicy>, StartError> {
+    let Some(policies) = plan.mode.policies() else { return Ok(None) };
+    let text = policies.effective_yaml();
+    plan.run_dir
+        .replace_file(record::EFFECTIVE_POLICY, text.as_bytes())
+        .map_err(|source| StartError::System { step: "write policy.effective.yaml", source })?;
+    Ok(Some(MetaPolicy { name: policies.names(), sha256: record::sha256_hex(text.as_bytes()) }))
+}
+
+pub(super) fn run_start(
+    plan: &RunPlan,
+    process: ProcId,
+    policy: Option<MetaPolicy>,
+    sensor: &Sensor,
+) -> RunStart {
+    let mode = match plan.mode {
+        Mode::Observe | Mode::Audit(_) => record::Mode::AuditOnly,
+        Mode::Enforce(..) => record::Mode::Enforce,
+    };
+    RunStart {
+        command: plan.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
+        cwd: plan.cwd.as_os_str().as_bytes().to_vec(),
+        uid: plan.target.uid,
+        user: plan.target.name.clone(),
+        home: plan.target.home.as_os_str().as_bytes().to_vec(),
+        environment: plan.target.environment().variables(),
+        mode,
+        layers: sensor.reports().to_vec(),
+        policy,
+        unheld: sensor.unheld().to_vec(),
+        process,
+        wall_ns: record::time::wall_now_ns(),
+        mono_ns: record::time::mono_now_ns(),
+    }
+}
