@@ -6,11 +6,17 @@
 
 use sha2::block_api::compress256;
 
+/// What was hashed so far comes to.
+pub(crate) type State = [u32; 8];
+
 /// FIPS 180-4, section 5.3.3.
-const INITIAL: [u32; 8] =
+pub(crate) const INITIAL: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-type Block = [u8; 64];
+/// Bytes in a block.
+pub(crate) const BLOCK: usize = 64;
+
+type Block = [u8; BLOCK];
 
 /// A message with its padding, in memory that is used again.
 #[derive(Clone, Debug, Default)]
@@ -23,11 +29,7 @@ impl Message {
         for part in parts {
             self.0.extend_from_slice(part);
         }
-        let bits = self.0.len() as u64 * 8;
-        self.0.push(0x80);
-        let length = (self.0.len() + 8).next_multiple_of(64);
-        self.0.resize(length - 8, 0);
-        self.0.extend_from_slice(&bits.to_be_bytes());
+        pad(&mut self.0);
     }
 
     fn blocks(&self) -> &[Block] {
@@ -35,9 +37,40 @@ impl Message {
     }
 }
 
+/// Makes a message whole blocks.
+pub(crate) fn pad(message: &mut Vec<u8>) {
+    let bits = message.len() as u64 * 8;
+    message.push(0x80);
+    let length = (message.len() + 8).next_multiple_of(BLOCK);
+    message.resize(length - 8, 0);
+    message.extend_from_slice(&bits.to_be_bytes());
+}
+
+/// What the whole blocks at the beginning of a message come to.
+pub(crate) fn ahead(message: &[u8]) -> State {
+    let mut state = INITIAL;
+    compress256(&mut state, message.as_chunks().0);
+    state
+}
+
+/// [`ahead`] of two messages.
+pub(crate) fn both_ahead(messages: [&[u8]; 2]) -> [State; 2] {
+    in_turn(messages.map(|message| message.as_chunks().0))
+}
+
+/// The hash of a message with its padding, of which so many blocks are hashed already.
+pub(crate) fn go_on(mut state: State, blocks: usize, message: &[u8]) -> [u8; 32] {
+    compress256(&mut state, &message.as_chunks().0[blocks..]);
+    digest(state)
+}
+
 /// The hashes of two messages.
 pub(crate) fn both(messages: [&Message; 2]) -> [[u8; 32]; 2] {
-    let [one, two] = messages.map(Message::blocks);
+    in_turn(messages.map(Message::blocks)).map(digest)
+}
+
+/// Hashes blocks of two messages in turn.
+fn in_turn([one, two]: [&[Block]; 2]) -> [State; 2] {
     let shared = one.len().min(two.len());
     let mut states = [INITIAL; 2];
     for (one, two) in one.iter().zip(two) {
@@ -46,7 +79,7 @@ pub(crate) fn both(messages: [&Message; 2]) -> [[u8; 32]; 2] {
     }
     compress256(&mut states[0], &one[shared..]);
     compress256(&mut states[1], &two[shared..]);
-    states.map(digest)
+    states
 }
 
 /// The hash of one message.
@@ -89,7 +122,7 @@ pub(crate) fn all<const N: usize, const B: usize>(
     }
 }
 
-fn digest(state: [u32; 8]) -> [u8; 32] {
+fn digest(state: State) -> [u8; 32] {
     let mut digest = [0; 32];
     for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();

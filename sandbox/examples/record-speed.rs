@@ -109,7 +109,7 @@ fn record(
         }
         let begun = Instant::now();
         for batch in batches.drain(..) {
-            recorder.append(batch)?;
+            recorder.append(&batch)?;
         }
         recorder.flush()?;
         elapsed += begun.elapsed();

@@ -183,7 +183,7 @@ impl Pipeline {
             (Key::TargetPid, Value::Uint(change.peer.pid.into())),
             (Key::Uid, Value::Uint(change.peer.uid.into())),
         ];
-        recorder.append(vec![event])?;
+        recorder.append(&[event])?;
         recorder.flush()?;
         Ok(())
     }
@@ -272,9 +272,9 @@ impl Pipeline {
 
     /// Tells what the executables held that were not known at once, and what the run changed.
     fn tell_contents(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
-        recorder.append(self.hashes.finish(HASHES_END))?;
+        recorder.append(&self.hashes.finish(HASHES_END))?;
         let Some(mut changes) = self.changes.take() else { return Ok(()) };
-        recorder.append(changes.tell(self.process))?;
+        recorder.append(&changes.tell(self.process))?;
         self.gaps(recorder, &[(changes.forgotten(), "more files were changed than can be looked at")])
     }
 
@@ -304,7 +304,7 @@ impl Pipeline {
             events.push(decoded.event);
         }
         events.extend(self.hashes.take());
-        Ok(recorder.append(events)?)
+        Ok(recorder.append(&events)?)
     }
 
     fn gaps(&self, recorder: &Recorder, losses: &[(u64, &str)]) -> Result<(), PipelineError> {
@@ -321,7 +321,7 @@ impl Pipeline {
                 (Key::Reason, Value::Bytes(reason.as_bytes().to_vec())),
             ],
         });
-        Ok(recorder.append(events.collect())?)
+        Ok(recorder.append(&events.collect::<Vec<_>>())?)
     }
 }
 

@@ -132,7 +132,7 @@ fn child_writes_until_it_is_killed() {
     let mut out = std::io::stdout();
     out.write_all(b"\x00acks\x00").unwrap();
     for size in (1..).map(|number: usize| number * 37 % 500 + 1) {
-        recorder.append(batch(size)).unwrap();
+        recorder.append(&batch(size)).unwrap();
         let seq = recorder.written_seq();
         if seq > 1 {
             out.write_all(&seq.to_le_bytes()).unwrap();
@@ -186,12 +186,12 @@ fn a_log_that_is_removed_is_never_sealed() {
         let home = tempfile::tempdir().unwrap();
         let mut recorder =
             begin(home.path(), RecordSettings { on_log_error, ..RecordSettings::default() }).unwrap();
-        recorder.append(batch(10)).unwrap();
+        recorder.append(&batch(10)).unwrap();
         recorder.flush().unwrap();
         std::fs::remove_dir_all(home.path()).unwrap();
         // An event, or the end of the run: whichever is first finds out.
         if on_log_error == OnLogError::Stop {
-            recorder.append(batch(1)).unwrap();
+            recorder.append(&batch(1)).unwrap();
             let error = recorder.flush().unwrap_err();
             assert_eq!((error.act, error.errno), (LogAct::Keep, libc::ENOENT));
             assert_eq!(recorder.check(), Err(error));
@@ -230,7 +230,7 @@ fn child_finds_the_disk_failing() {
     let mut recorder = begin(&home, RecordSettings::default()).unwrap();
     let log = recorder.dir().path().join(LOG);
     let error = loop {
-        if let Err(error) = recorder.append(batch(1000)) {
+        if let Err(error) = recorder.append(&batch(1000)) {
             break error;
         }
     };
@@ -258,7 +258,7 @@ fn child_stops_on_a_full_disk() {
         let mut recorder = begin(&home, settings).unwrap();
         let directory = recorder.dir().path().to_owned();
         let error = loop {
-            if let Err(error) = recorder.append(batch(100)) {
+            if let Err(error) = recorder.append(&batch(100)) {
                 break error;
             }
         };
@@ -286,17 +286,17 @@ fn child_goes_on_after_a_full_disk() {
     let directory = recorder.dir().path().to_owned();
     let mut attempts = 0;
     while recorder.fault().is_none() {
-        recorder.append(batch(50)).unwrap();
+        recorder.append(&batch(50)).unwrap();
         attempts += 50;
     }
     let fault = recorder.fault().unwrap().clone();
     assert!(fault.is_no_space(), "{fault}");
-    recorder.append(batch(33)).unwrap();
+    recorder.append(&batch(33)).unwrap();
     attempts += 33;
     assert!(recorder.flush().is_err(), "nothing is acknowledged while the disk is full");
 
     std::fs::remove_file(&ballast).unwrap();
-    recorder.append(batch(7)).unwrap();
+    recorder.append(&batch(7)).unwrap();
     attempts += 7;
     recorder.flush().unwrap();
     let sealed = recorder.seal(&RunEnd::default()).unwrap();

@@ -1,7 +1,8 @@
 //! Writing a canonical line into a buffer that is used again.
 
-use super::plain_prefix;
+use super::name::{Name, Word};
 use super::read::Value;
+use super::{is_plain, plain_prefix, special_bytes};
 
 /// A value to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +91,10 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct ObjectWriter<'b> {
     out: &'b mut Vec<u8>,
-    /// Where the last key stands in `out`, without its quotes.
-    last_key: Option<(usize, usize)>,
+    /// The last key's beginning.
+    last: Word,
+    /// Where it stands in `out`, if that is not all of it.
+    last_long: (usize, usize),
     error: Option<WriteError>,
 }
 
@@ -99,20 +102,29 @@ impl<'b> ObjectWriter<'b> {
     /// Begins an object at the end of `out`.
     pub fn new(out: &'b mut Vec<u8>) -> Self {
         out.push(b'{');
-        ObjectWriter { out, last_key: None, error: None }
+        ObjectWriter { out, last: Word::NONE, last_long: (0, 0), error: None }
     }
 
     /// Writes a key and its value.
     pub fn put<'v>(&mut self, key: &str, value: impl Into<Field<'v>>) -> &mut Self {
         self.key(key);
-        match value.into() {
-            Field::Int(value) => write_int(self.out, value),
-            Field::Uint(value) => write_uint(self.out, value),
-            Field::Flag(true) => self.out.extend_from_slice(b"true"),
-            Field::Flag(false) => self.out.extend_from_slice(b"false"),
-            Field::Bytes(value) => write_string(self.out, value),
-            Field::List(items) => write_list(self.out, items),
-        }
+        write_field(self.out, value.into());
+        self
+    }
+
+    /// Writes a key that was proven before, and its value.
+    #[inline]
+    pub fn put_named<'v>(&mut self, name: &Name, value: impl Into<Field<'v>>) -> &mut Self {
+        self.name(name);
+        write_field(self.out, value.into());
+        self
+    }
+
+    /// Writes a member that was written before.
+    #[inline]
+    pub fn put_ready(&mut self, member: &ReadyMember) -> &mut Self {
+        self.name(&member.name);
+        self.out.extend_from_slice(&member.value);
         self
     }
 
@@ -138,33 +150,98 @@ impl<'b> ObjectWriter<'b> {
         self.out.len()
     }
 
-    /// Writes a member that the caller formatted, separator included, and counts `key` as its key.
-    pub(crate) fn reserve(&mut self, key: &str, member: &[u8]) {
-        self.prove_key(key);
-        let from = self.out.len() + b", \"".len();
-        self.out.extend_from_slice(member);
-        self.last_key = Some((from, from + key.len()));
+    /// Counts `name` as the last key, without writing anything: its member comes from elsewhere, later.
+    pub(crate) fn leave_out(&mut self, name: &Name) {
+        self.prove_order(name.word(), name.key());
+        self.last = name.word();
+    }
+
+    /// Writes a key whose value comes from elsewhere.
+    #[inline]
+    pub(crate) fn name(&mut self, name: &Name) {
+        self.prove_order(name.word(), name.key());
+        let (fragment, len) = name.fragment();
+        if self.last == Word::NONE {
+            self.out.extend_from_slice(&fragment[b", ".len()..len]);
+        } else {
+            // All of it is a copy of a fixed length, which takes two instructions.
+            let end = self.out.len() + len;
+            self.out.extend_from_slice(fragment);
+            self.out.truncate(end);
+        }
+        self.last = name.word();
+        if !name.word().is_whole() {
+            let from = self.out.len() - b"\": ".len() - name.key().len();
+            self.last_long = (from, from + name.key().len());
+        }
     }
 
     fn key(&mut self, key: &str) {
-        self.prove_key(key);
-        self.out.extend_from_slice(if self.last_key.is_some() { b", \"" } else { b"\"" });
+        let word = Word::of(key.as_bytes());
+        if self.error.is_none() && (key.is_empty() || plain_prefix(key.as_bytes()) != key.len()) {
+            self.error = Some(WriteError::Key { key: key.to_owned() });
+        }
+        self.prove_order(word, key);
+        self.out.extend_from_slice(if self.last == Word::NONE { b"\"" } else { b", \"" });
         let from = self.out.len();
         self.out.extend_from_slice(key.as_bytes());
-        self.last_key = Some((from, self.out.len()));
+        (self.last, self.last_long) = (word, (from, self.out.len()));
         self.out.extend_from_slice(b"\": ");
     }
 
-    /// Keeps the first mistake in the keys.
-    fn prove_key(&mut self, key: &str) {
-        let last = self.last_key.map_or(&[][..], |(from, to)| &self.out[from..to]);
-        if self.error.is_some() {
-        } else if key.is_empty() || plain_prefix(key.as_bytes()) != key.len() {
-            self.error = Some(WriteError::Key { key: key.to_owned() });
-        } else if key.as_bytes() <= last {
-            let after = String::from_utf8_lossy(last).into_owned();
+    /// Keeps the first mistake in the order of keys.
+    #[inline]
+    fn prove_order(&mut self, word: Word, key: &str) {
+        if word <= self.last {
+            self.prove_order_closely(word, key);
+        }
+    }
+
+    #[cold]
+    fn prove_order_closely(&mut self, word: Word, key: &str) {
+        let (from, to) = self.last_long;
+        let last = match self.last.whole() {
+            Some(text) => text,
+            None => self.out[from..to].to_vec(),
+        };
+        // Words of long keys may be equal where the keys are not.
+        if self.error.is_none() && (word < self.last || key.as_bytes() <= &last[..]) {
+            let after = String::from_utf8_lossy(&last).into_owned();
             self.error = Some(WriteError::Order { key: key.to_owned(), after });
         }
+    }
+}
+
+/// A member that stands on many lines, written once.
+#[derive(Clone, Debug)]
+pub struct ReadyMember {
+    name: Name,
+    value: Vec<u8>,
+}
+
+impl ReadyMember {
+    /// The member of a key and a value.
+    pub fn new<'v>(name: Name, value: impl Into<Field<'v>>) -> Self {
+        let mut bytes = Vec::new();
+        write_field(&mut bytes, value.into());
+        ReadyMember { name, value: bytes }
+    }
+
+    /// Its key.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+#[inline]
+fn write_field(out: &mut Vec<u8>, field: Field<'_>) {
+    match field {
+        Field::Int(value) => write_int(out, value),
+        Field::Uint(value) => write_uint(out, value),
+        Field::Flag(true) => out.extend_from_slice(b"true"),
+        Field::Flag(false) => out.extend_from_slice(b"false"),
+        Field::Bytes(value) => write_string(out, value),
+        Field::List(items) => write_list(out, items),
     }
 }
 
@@ -190,29 +267,80 @@ fn write_int(out: &mut Vec<u8>, value: i64) {
     write_uint(out, value.unsigned_abs());
 }
 
-fn write_uint(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+/// Writes a number that is not negative.
+#[inline]
+pub(crate) fn write_uint(out: &mut Vec<u8>, value: u64) {
+    const EIGHT: u64 = 100_000_000;
+    if value < EIGHT {
+        let digits = eight_digits(value);
+        // Zeros in front are left away, but for the last digit.
+        let zeros = (digits.trailing_zeros() / 8).min(7);
+        let end = out.len() + 8 - zeros as usize;
+        // A copy of a fixed length takes one instruction.
+        out.extend_from_slice(&((digits | ASCII_ZEROS) >> (8 * zeros)).to_le_bytes());
+        out.truncate(end);
+    } else {
+        write_uint_long(out, value / EIGHT);
+        out.extend_from_slice(&(eight_digits(value % EIGHT) | ASCII_ZEROS).to_le_bytes());
     }
-    out.extend_from_slice(&digits[at..]);
+}
+
+fn write_uint_long(out: &mut Vec<u8>, value: u64) {
+    write_uint(out, value);
+}
+
+/// `0` in each byte.
+const ASCII_ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// The eight decimal digits of a number below 10^8, the first one in the lowest byte: all are divided at once, first
+/// into halves of four, then of two, then of one.
+#[inline(always)]
+const fn eight_digits(number: u64) -> u64 {
+    let halves = number / 10_000 + ((number % 10_000) << 32);
+    // A number below 10,000 times 10,486 is, without its lowest 20 bits, that number divided by 100.
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
+    let quarters = hundreds + ((halves - 100 * hundreds) << 16);
+    // And a number below 100 times 103 is, without its lowest 10 bits, that number divided by 10.
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens + ((quarters - 10 * tens) << 8)
 }
 
 /// Writes a byte string with its quotes.
+#[inline]
 pub(super) fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let plain = plain_prefix(bytes);
-    out.extend_from_slice(&bytes[..plain]);
-    if plain < bytes.len() {
-        write_escaped(out, &bytes[plain..]);
+    if all_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(out, bytes);
     }
     out.push(b'"');
+}
+
+/// Whether every byte stands for itself.
+#[inline]
+fn all_plain(bytes: &[u8]) -> bool {
+    // Without a way out of the block the compiler makes vector instructions of it.
+    let all = |block: &[u8; 16]| block.iter().fold(true, |all, byte| all & is_plain(*byte));
+    if let Some(last) = bytes.last_chunk() {
+        return bytes.as_chunks().0.iter().all(all) && all(last);
+    }
+    // Shorter ones as two halves that may overlap.
+    let word = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let [first, last] = [first, last].map(|half| u64::from_le_bytes(*half));
+            return special_bytes(first) == 0 && special_bytes(last) == 0;
+        }
+        _ => match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => {
+                let [first, last] = [first, last].map(|half| u32::from_le_bytes(*half));
+                u64::from(first) | u64::from(last) << 32
+            }
+            _ => return bytes.iter().all(|byte| is_plain(*byte)),
+        },
+    };
+    special_bytes(word) == 0
 }
 
 /// Writes what is not all plain: UTF-8 as text, every other byte as a lone surrogate.
@@ -302,6 +430,34 @@ mod tests {
             )
         );
         assert_eq!(written(|_| ()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn numbers_of_every_length_as_the_library_prints_them() {
+        let mut out = Vec::new();
+        let powers = (0..20).map(|power| 10u64.pow(power));
+        let near = powers.flat_map(|power| (0..30).flat_map(move |by| [power.wrapping_sub(by), power + by]));
+        let spread = (0..40_000u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (number % 64));
+        for number in (0..20_000).chain(near).chain(spread) {
+            out.clear();
+            write_uint(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn any_byte_in_any_place_is_plain_or_not() {
+        for len in 0..50 {
+            let mut text = vec![b'a'; len];
+            assert!(all_plain(&text));
+            for at in 0..len {
+                for byte in 0..=255 {
+                    text[at] = byte;
+                    assert_eq!(all_plain(&text), is_plain(byte), "{text:?}");
+                }
+                text[at] = b'a';
+            }
+        }
     }
 
     #[test]

@@ -52,7 +52,13 @@ const WAITING: usize = 64;
 impl Tree {
     /// Adds the line whose `hash_self` this is.
     pub fn push(&mut self, hash: &Hash) {
-        self.waiting.push(hash.to_bytes());
+        self.push_bytes(&hash.to_bytes());
+    }
+
+    /// The same with the hash as its 32 bytes.
+    #[inline]
+    pub fn push_bytes(&mut self, hash: &[u8; 32]) {
+        self.waiting.push(*hash);
         if self.waiting.len() == WAITING {
             self.settle();
         }

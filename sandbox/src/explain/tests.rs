@@ -281,8 +281,7 @@ fn lines_come_back_as_they_were() {
 fn a_log_gives_the_same_groups_as_the_run() {
     let live = busy();
     let mut from_log = Denials::new(LIVE);
-    let (mut log, mut writer) = (Vec::new(), crate::record::LineWriter::new("20260101-000000-x", "agent"));
-    busy_events().iter_mut().for_each(|event| writer.write(event, &mut log).unwrap());
+    let log = crate::record::log_of("20260101-000000-x", "agent", &busy_events());
     for line in log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         from_log.read(&Record::parse(line).unwrap());
     }

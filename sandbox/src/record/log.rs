@@ -6,14 +6,16 @@
 
 use std::io;
 
-use audit_verify::chain::Position;
+use audit_verify::Hash;
+use audit_verify::chain::{ChainError, ChainWriter, Drafts, Position};
+use audit_verify::merkle::Tree;
 use audit_verify::sign::SigningKey;
 
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
-use crate::record::line::LineWriter;
+use crate::record::line::{Line, LineBatch, LineWriter, Weight};
 use crate::record::time;
 
-/// How much is formatted before it is written, in bytes. A batch with more is written in several calls.
+/// How much is chained before it is written, in bytes. A batch with more is written in several calls.
 const WRITE_SIZE: usize = 512 << 10;
 
 /// Where the lines go: one write(2) a call, which may take less than it is given.
@@ -73,9 +75,13 @@ pub struct Sealed {
 #[derive(Debug)]
 pub struct LogWriter<S> {
     sink: S,
-    lines: LineWriter,
+    chain: ChainWriter,
+    tree: Tree,
+    /// For the events of its own.
+    own: LineWriter,
+    own_batch: LineBatch,
     counts: Counts,
-    /// Formatted lines; those before `taken` are in the sink.
+    /// Chained lines; those before `taken` are in the sink.
     buffer: Vec<u8>,
     taken: usize,
     /// `seq` of the last line that is whole in the sink.
@@ -90,7 +96,10 @@ impl<S: Sink> LogWriter<S> {
     pub fn new(sink: S, run_id: &str, agent_id: &str) -> Self {
         Self {
             sink,
-            lines: LineWriter::new(run_id, agent_id),
+            chain: ChainWriter::default(),
+            tree: Tree::default(),
+            own: LineWriter::new(run_id, agent_id),
+            own_batch: LineBatch::default(),
             counts: Counts::default(),
             buffer: Vec::with_capacity(WRITE_SIZE + (64 << 10)),
             taken: 0,
@@ -110,31 +119,35 @@ impl<S: Sink> LogWriter<S> {
         self.written_seq
     }
 
-    /// Whether everything formatted so far is in the sink, and nothing was dropped since the last gap.
+    /// Whether everything chained so far is in the sink, and nothing was dropped since the last gap.
     pub fn is_whole(&self) -> bool {
         self.taken == self.buffer.len() && self.dropped == 0
     }
 
-    /// Chains `events` and writes them, leaving the vector empty.
+    /// Chains the lines of a batch and writes them.
     ///
-    /// On an error the unwritten rest is kept, the events behind it are counted as lost, and the next call
+    /// On an error the unwritten rest is kept, the lines behind it are counted as lost, and the next call
     /// tries the rest first. When it goes through, a `gap` takes the place of what was lost.
-    pub fn append(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+    pub fn append(&mut self, batch: &mut LineBatch) -> io::Result<()> {
+        batch.hash_ahead();
+        self.append_lines(batch.lines())
+    }
+
+    /// The same for some lines of a batch, of which what can be hashed ahead may be.
+    pub(super) fn append_lines<'b>(&mut self, mut lines: impl Iterator<Item = Line<'b>>) -> io::Result<()> {
         if let Err(error) = self.recover() {
-            self.drop_all(events.drain(..), &error);
+            self.drop_all(lines, &error);
             return Err(error);
         }
-        let mut rest = events.drain(..);
-        while let Some(mut event) = rest.next() {
-            self.format(&mut event);
+        while let Some(line) = lines.next() {
+            self.chain(line);
             if self.buffer.len() >= WRITE_SIZE
                 && let Err(error) = self.write_out()
             {
-                self.drop_all(rest, &error);
+                self.drop_all(lines, &error);
                 return Err(error);
             }
         }
-        drop(rest);
         self.write_out()
     }
 
@@ -145,7 +158,7 @@ impl<S: Sink> LogWriter<S> {
             let mut gap = runner_event(EventType::Gap, ProcId::default());
             gap.set(Key::Lost, Value::Uint(std::mem::take(&mut self.dropped)));
             gap.set(Key::Reason, Value::Bytes(self.dropped_reason.as_bytes().to_vec()));
-            self.format(&mut gap);
+            self.chain_own(&gap);
             self.write_out()?;
         }
         Ok(())
@@ -153,7 +166,7 @@ impl<S: Sink> LogWriter<S> {
 
     /// Where the chain stands: what an anchor keeps of it.
     pub fn position(&self) -> Position {
-        self.lines.position()
+        self.chain.position()
     }
 
     /// Writes what the log is up to here, signed where there is a key.
@@ -161,10 +174,10 @@ impl<S: Sink> LogWriter<S> {
         self.recover()?;
         let mut event = runner_event(EventType::Checkpoint, ProcId::default());
         event.set(Key::Events, Value::Uint(self.counts.events + 1));
-        event.set(Key::Head, Value::Bytes(self.lines.position().head.digits().to_vec()));
-        self.format_signed(&mut event, signer);
+        event.set(Key::Head, Value::Bytes(self.chain.position().head.digits().to_vec()));
+        self.chain_signed(event, signer);
         self.write_out()?;
-        Ok(self.lines.position())
+        Ok(self.chain.position())
     }
 
     /// Writes the seal, signed where there is a key. The log is finished only if this succeeds.
@@ -175,8 +188,8 @@ impl<S: Sink> LogWriter<S> {
         event.set(Key::Folded, Value::Uint(self.counts.folded));
         event.set(Key::Lost, Value::Uint(self.counts.lost));
         event.set(Key::Blocked, Value::Uint(self.counts.blocked));
-        event.set(Key::Head, Value::Bytes(self.lines.position().head.digits().to_vec()));
-        event.set(Key::MerkleRoot, Value::Bytes(self.lines.merkle_root().digits().to_vec()));
+        event.set(Key::Head, Value::Bytes(self.chain.position().head.digits().to_vec()));
+        event.set(Key::MerkleRoot, Value::Bytes(self.tree.root().digits().to_vec()));
         event.set(Key::LeftRunning, Value::Uint(end.left_running));
         event.set(Key::DurationNs, Value::Uint(end.duration_ns));
         event.set(Key::Reason, Value::Bytes(end.reason.as_bytes().to_vec()));
@@ -186,49 +199,63 @@ impl<S: Sink> LogWriter<S> {
         if let Some(signal) = end.signal {
             event.set(Key::Signal, Value::Int(signal.into()));
         }
-        self.format_signed(&mut event, signer);
+        self.chain_signed(event, signer);
         self.write_out()?;
-        Ok(Sealed { head: self.lines.position().head.to_string(), counts: self.counts })
+        Ok(Sealed { head: self.chain.position().head.to_string(), counts: self.counts })
     }
 
-    /// Formats an event; one that fits no line becomes a gap, so that nothing is dropped in silence.
-    fn format(&mut self, event: &mut Event) {
-        if let Err(error) = self.lines.write(event, &mut self.buffer) {
-            let mut gap = runner_event(EventType::Gap, event.process);
-            gap.set(Key::Lost, Value::Uint(attempts(event)));
-            gap.set(Key::Reason, Value::Bytes(format!("{}: {error}", event.event_type.name()).into_bytes()));
-            gap.kseq = event.kseq;
-            *event = gap;
-            // A gap has three short details, each once: it always fits.
-            let _ = self.lines.write(event, &mut self.buffer);
-        }
-        self.count(event);
+    /// Chains a line.
+    #[inline]
+    fn chain(&mut self, Line { draft, weight }: Line<'_>) {
+        let hash = self.chain.link(draft, &mut self.buffer);
+        self.tree.push_bytes(&hash);
+        self.count(weight);
     }
 
-    /// [`LogWriter::format`] for the runner's own short events, which always fit.
-    fn format_signed(&mut self, event: &mut Event, signer: Option<&SigningKey>) {
-        match signer.map(|signer| self.lines.write_signed(event, signer, &mut self.buffer)) {
-            Some(Ok(())) => self.count(event),
+    /// Chains an event of the runner's own.
+    fn chain_own(&mut self, event: &Event) {
+        let mut batch = std::mem::take(&mut self.own_batch);
+        batch.clear();
+        self.own.add(event, &mut batch);
+        batch.lines().for_each(|line| self.chain(line));
+        self.own_batch = batch;
+    }
+
+    /// [`LogWriter::chain_own`] with a signature over the line.
+    fn chain_signed(&mut self, mut event: Event, signer: Option<&SigningKey>) {
+        if let Some(signer) = signer {
+            event.set(Key::KeyId, Value::Bytes(signer.id().to_string().into_bytes()));
             // Without its signature it is worth less, and no less true.
-            Some(Err(_)) | None => self.format(event),
+            if let Ok(unsigned) = self.next_hash(&event) {
+                event.set(Key::Signature, Value::Bytes(signer.sign(&unsigned).into_bytes()));
+            }
         }
+        self.chain_own(&event);
     }
 
-    fn count(&mut self, event: &Event) {
-        let attempts = attempts(event);
+    /// The hash that an event's line would have.
+    fn next_hash(&mut self, event: &Event) -> Result<Hash, ChainError> {
+        let mut drafts = Drafts::default();
+        self.own.add_draft(event, &mut drafts)?;
+        let mut ahead = ChainWriter::at(self.chain.position());
+        drafts.iter().for_each(|draft| _ = ahead.link(draft, &mut Vec::new()));
+        Ok(ahead.position().head)
+    }
+
+    #[inline]
+    fn count(&mut self, weight: Weight) {
+        let Weight { attempts, action, gap } = weight;
         self.counts.events += 1;
         self.counts.folded += attempts - 1;
-        match event.action {
+        match action {
             Action::Blocked => self.counts.blocked += attempts,
             Action::WouldBlock => self.counts.would_block += attempts,
             Action::Observed | Action::Allowed => {}
         }
-        if event.event_type == EventType::Gap {
-            self.counts.lost += uint(event.get(Key::Lost)).unwrap_or(0);
-        }
+        self.counts.lost += gap.unwrap_or(0);
     }
 
-    /// Writes all that is formatted.
+    /// Writes all that is chained.
     fn write_out(&mut self) -> io::Result<()> {
         while self.taken < self.buffer.len() {
             match self.sink.write(&self.buffer[self.taken..]) {
@@ -240,46 +267,25 @@ impl<S: Sink> LogWriter<S> {
         }
         self.buffer.clear();
         self.taken = 0;
-        self.written_seq = self.lines.position().seq;
+        self.written_seq = self.chain.position().seq;
         Ok(())
     }
 
     /// Works out which line is the last whole one.
     fn stopped_at(&mut self, error: io::Error) -> io::Error {
         let unwritten = self.buffer[self.taken..].iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.written_seq = self.lines.position().seq - unwritten;
+        self.written_seq = self.chain.position().seq - unwritten;
         error
     }
 
-    fn drop_all(&mut self, events: impl Iterator<Item = Event>, error: &io::Error) {
-        self.dropped += events.map(|event| lost_with(&event)).sum::<u64>();
+    fn drop_all<'b>(&mut self, lines: impl Iterator<Item = Line<'b>>, error: &io::Error) {
+        self.dropped += lines.map(|line| line.weight.lost_with()).sum::<u64>();
         self.dropped_reason = match error.raw_os_error() {
             Some(libc::ENOSPC) => "log: no space left",
             Some(libc::EDQUOT) => "log: quota exceeded",
             Some(libc::EIO) => "log: input/output error",
             _ => "log: write error",
         };
-    }
-}
-
-/// How many attempts an event stands for.
-fn attempts(event: &Event) -> u64 {
-    uint(event.get(Key::Count)).unwrap_or(1).max(1)
-}
-
-/// How many attempts are lost when an event is: a gap takes what it counted with it.
-fn lost_with(event: &Event) -> u64 {
-    match event.event_type {
-        EventType::Gap => uint(event.get(Key::Lost)).unwrap_or(0),
-        _ => attempts(event),
-    }
-}
-
-fn uint(value: Option<&Value>) -> Option<u64> {
-    match value {
-        Some(Value::Uint(number)) => Some(*number),
-        Some(Value::Int(number)) => u64::try_from(*number).ok(),
-        _ => None,
     }
 }
 

@@ -37,8 +37,16 @@ fn event(action: Action) -> Event {
     event
 }
 
-fn batch(count: usize) -> Vec<Event> {
-    vec![event(Action::Observed); count]
+/// The lines of some events.
+fn lines(events: &[Event]) -> LineBatch {
+    let mut batch = LineBatch::default();
+    let mut writer = LineWriter::new("20260101-000000-test", "test");
+    events.iter().for_each(|event| writer.add(event, &mut batch));
+    batch
+}
+
+fn batch(count: usize) -> LineBatch {
+    lines(&vec![event(Action::Observed); count])
 }
 
 /// The whole lines of a log, each proven canonical and linked to the one before it.
@@ -63,7 +71,7 @@ fn the_seal_counts_what_stands_in_the_log() {
     folded.set(Key::Count, Value::Uint(10));
     let mut gap = runner_event(EventType::Gap, ProcId::default());
     gap.set(Key::Lost, Value::Uint(4));
-    log.append(&mut vec![folded, event(Action::Blocked), event(Action::WouldBlock), gap]).unwrap();
+    log.append(&mut lines(&[folded, event(Action::Blocked), event(Action::WouldBlock), gap])).unwrap();
     let end = RunEnd {
         exit_code: Some(3),
         reason: "exit".into(),
@@ -86,7 +94,7 @@ fn the_seal_counts_what_stands_in_the_log() {
         assert_eq!(seal.uint(key), Some(value), "{key}");
     }
     assert_eq!(seal.get("signal"), None);
-    let mut tree = audit_verify::merkle::Tree::default();
+    let mut tree = Tree::default();
     records[..7].iter().for_each(|record| tree.push(&record.text("hash_self").unwrap().parse().unwrap()));
     assert_eq!(
         seal.text("merkle_root"),
@@ -146,10 +154,8 @@ fn a_batch_that_fails_half_way_counts_the_rest() {
     let mut log = writer(&[Err(libc::ENOSPC)]);
     let mut large = event(Action::Observed);
     large.set(Key::Argv, Value::Bytes(vec![b'x'; WRITE_SIZE]));
-    let mut events = vec![large.clone(), large.clone(), large];
-    log.append(&mut events).unwrap_err();
-    assert!(events.is_empty());
-    log.append(&mut Vec::new()).unwrap();
+    log.append(&mut lines(&[large.clone(), large.clone(), large])).unwrap_err();
+    log.append(&mut batch(0)).unwrap();
     let records = chained(&log.sink.taken);
     assert_eq!(records.len(), 2);
     assert_eq!(records[1].uint("lost"), Some(2));
@@ -174,7 +180,7 @@ fn an_event_that_fits_no_line_becomes_a_gap() {
     twice.details.push((Key::Path, Value::Bytes(b"/other".to_vec())));
     let mut long = event(Action::Observed);
     long.set(Key::Argv, Value::Bytes(vec![b'x'; audit_verify::canonical::LINE_MAX]));
-    log.append(&mut vec![twice, long, event(Action::Observed)]).unwrap();
+    log.append(&mut lines(&[twice, long, event(Action::Observed)])).unwrap();
     let records = chained(&log.sink.taken);
     let types: Vec<_> = records.iter().map(|record| record.text("event_type").unwrap()).collect();
     assert_eq!(types, ["gap", "gap", "file_open"]);
@@ -190,7 +196,7 @@ fn a_gap_that_is_dropped_takes_its_number_along() {
     gap.set(Key::Lost, Value::Uint(100));
     let mut folded = event(Action::Observed);
     folded.set(Key::Count, Value::Uint(20));
-    log.append(&mut vec![gap, folded]).unwrap_err();
-    log.append(&mut Vec::new()).unwrap();
+    log.append(&mut lines(&[gap, folded])).unwrap_err();
+    log.append(&mut batch(0)).unwrap();
     assert_eq!(chained(&log.sink.taken)[1].uint("lost"), Some(120));
 }

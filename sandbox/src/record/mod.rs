@@ -6,7 +6,7 @@
 //! ```text
 //! let dir = RunDir::create(&place, &RunName::new(wall_ns, b"cargo"))?;
 //! let mut recorder = Recorder::begin(dir, agent_id, &start, RecordSettings::default(), Attestation::default())?;
-//! recorder.append(batch)?;                   // as often as it takes
+//! recorder.append(&events)?;                  // as often as it takes
 //! let sealed = recorder.seal(&end)?;         // the log is finished: print sealed.head
 //! recorder.finish_index()?;                  // may take a moment after a long run
 //! ```
@@ -30,6 +30,7 @@ pub use audit_verify::index::lines;
 use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};
+pub use line::{LineBatch, LineWriter};
 pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink, runner_event};
 pub use recorder::{
     Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,
@@ -49,8 +50,6 @@ pub fn effective_policy(number: u32) -> String {
     format!("policy.effective.{number}.yaml")
 }
 
-#[cfg(test)]
-pub(crate) use line::LineWriter;
 /// Made-up runs for the tests of other stages.
 #[cfg(test)]
-pub(crate) use recorder::tests as made_up;
+pub(crate) use {line::log_of, recorder::tests as made_up};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! append ──▶ bounded queue of batches ──▶ writer thread ──▶ events.jsonl ──▶ index thread ──▶ index.sqlite
-//!                                                              ▲
+//!   events to lines                          chain             ▲
 //!                                          sync thread, fdatasync every 100 ms
 //! ```
 //!
@@ -10,10 +10,11 @@
 //! memory stays bounded, and what does not fit the ring is counted there as lost. The index only reads the
 //! log, so it can fall behind without holding anything up.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use super::anchor::{self, Anchor, AnchorReport};
 use super::error::{LogAct, LogError, RecordError};
 use super::index::{IndexError, Indexer};
 use super::ledger::{LedgerError, LedgerFile};
+use super::line::{LineBatch, LineWriter};
 use super::log::{Counts, LogWriter, RunEnd, Sealed};
 use super::meta::Meta;
 use super::start::{Bound, KeyReach, RunStart};
@@ -36,11 +38,11 @@ use crate::event::Event;
 /// The log's name in the run's directory.
 pub const LOG: &str = "events.jsonl";
 
-/// Batches that wait for the writer. With [`BATCH_MAX`] events of about 1 KiB this bounds the queue's memory
+/// Batches that wait for the writer. With [`BATCH_MAX`] lines of about 1 KiB this bounds the queue's memory
 /// to some 16 MiB.
 const QUEUE: usize = 16;
 
-/// The most events that one call of [`Recorder::append`] queues at once; more are split.
+/// The most lines of a batch; more events are split.
 pub const BATCH_MAX: usize = 1024;
 
 /// When the log is made durable with fdatasync(2). It is at the start and at the seal in any case but `None`.
@@ -117,7 +119,10 @@ pub struct Recorder {
     meta: Meta,
     on_log_error: OnLogError,
     shared: Arc<Shared>,
+    lines: RefCell<LineWriter>,
     queue: Option<SyncSender<Request>>,
+    /// Batches that were written, to be filled again.
+    spent: Receiver<LineBatch>,
     writer: Option<JoinHandle<()>>,
     index: Option<Indexer>,
     ledger: Option<LedgerFile>,
@@ -153,7 +158,10 @@ impl Recorder {
         };
         let signer = signer.map(|(key, _)| key);
         let first = start.event(&bound).map_err(RecordError::file("read", Path::new("/dev/urandom")))?;
-        log.append(&mut vec![first]).map_err(|e| LogError::new(LogAct::Write, &path, &e, 0))?;
+        let mut lines = LineWriter::new(dir.id(), agent_id);
+        let mut batch = LineBatch::default();
+        lines.add(&first, &mut batch);
+        log.append(&mut batch).map_err(|e| LogError::new(LogAct::Write, &path, &e, 0))?;
         if settings.durability != Durability::None {
             sync_file.sync_data().map_err(|e| LogError::new(LogAct::Sync, &path, &e, 1))?;
         }
@@ -172,9 +180,10 @@ impl Recorder {
         let shared = Arc::new(Shared::of(&path, &log));
         let spawned = RecordError::file("start a thread for", &path);
         let (queue, requests) = sync_channel(QUEUE);
+        let (give, spent) = channel();
         let anchored = Arc::new(OnceLock::new());
         let attested = Attested { signer: signer.clone(), anchor, anchored: Arc::clone(&anchored) };
-        let writer = WriterThread::new(log, sync_file, settings, Arc::clone(&shared), attested);
+        let writer = WriterThread::new(log, sync_file, settings, Arc::clone(&shared), attested, give);
         let writer = thread::Builder::new()
             .name("record-log".into())
             .spawn(move || writer.run(&requests))
@@ -185,7 +194,9 @@ impl Recorder {
             meta,
             on_log_error: settings.on_log_error,
             shared,
+            lines: RefCell::new(lines),
             queue: Some(queue),
+            spent,
             writer: Some(writer),
             index,
             ledger,
@@ -194,18 +205,22 @@ impl Recorder {
         })
     }
 
-    /// Hands a batch to the writer, in order. Waits while the queue is full.
+    /// Makes lines of events and hands them to the writer, in order. Waits while the queue is full.
     ///
     /// An error means that the record ended (with [`OnLogError::Stop`], or when the writer itself died); it
     /// may be that of an earlier batch. What was handed over counts as stored once
     /// [`Recorder::written_seq`] has reached it.
-    pub fn append(&self, mut batch: Vec<Event>) -> Result<(), LogError> {
+    pub fn append(&self, events: &[Event]) -> Result<(), LogError> {
         self.check()?;
-        while batch.len() > BATCH_MAX {
-            let rest = batch.split_off(BATCH_MAX);
-            self.send(Request::Append(std::mem::replace(&mut batch, rest)))?;
+        for events in events.chunks(BATCH_MAX) {
+            let mut batch = self.spent.try_recv().unwrap_or_default();
+            let mut lines = self.lines.borrow_mut();
+            for event in events {
+                lines.add(event, &mut batch);
+            }
+            self.send(Request::Append(batch))?;
         }
-        if batch.is_empty() { Ok(()) } else { self.send(Request::Append(batch)) }
+        Ok(())
     }
 
     /// Waits until everything handed over so far is written; returns `seq` of the last event in the log.

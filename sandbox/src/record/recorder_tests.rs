@@ -92,7 +92,7 @@ fn a_run_of_every_type_is_chained_indexed_and_described() {
 
     let events = every_kind();
     let total = events.len() as u64 + 2;
-    recorder.append(events).unwrap();
+    recorder.append(&events).unwrap();
     assert_eq!(recorder.flush().unwrap(), total - 1);
     let end = RunEnd { exit_code: Some(0), reason: "exit".into(), ..RunEnd::default() };
     let sealed = recorder.seal(&end).unwrap();
@@ -173,7 +173,7 @@ fn dropped_without_a_seal_the_log_is_intact_and_incomplete() {
         let settings = RecordSettings { durability, ..RecordSettings::default() };
         let recorder = begin(home.path(), settings);
         let directory = recorder.dir().path().to_owned();
-        recorder.append(every_kind()).unwrap();
+        recorder.append(&every_kind()).unwrap();
         let seq = recorder.flush().unwrap();
         drop(recorder);
         let python = Command::new("python3").args(["-c", PYTHON]).arg(directory.join(LOG)).output().unwrap();
@@ -194,7 +194,7 @@ fn more_than_a_batch_at_once_keeps_its_order() {
             event
         })
         .collect();
-    recorder.append(events).unwrap();
+    recorder.append(&events).unwrap();
     recorder.flush().unwrap();
     let log = std::fs::read(recorder.dir().path().join(LOG)).unwrap();
     for (at, line) in log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {

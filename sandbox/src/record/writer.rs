@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use audit_verify::sign::SigningKey;
 
 use super::anchor::{Anchor, AnchorReport};
 use super::error::{LogAct, LogError};
+use super::line::{Line, LineBatch};
 use super::log::{Counts, LogWriter, RunEnd, Sealed};
 use super::recorder::{Checkpoints, Durability, OnLogError, RecordSettings};
-use crate::event::Event;
 
 /// How often a log that could not be written is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// What the recorder asks its writer for.
 pub(super) enum Request {
-    Append(Vec<Event>),
+    Append(LineBatch),
     Flush(SyncSender<Result<u64, LogError>>),
     Seal(RunEnd, SyncSender<Result<Sealed, LogError>>),
 }
@@ -132,20 +132,26 @@ pub(super) struct WriterThread {
     signer: Option<SigningKey>,
     anchor: Option<Anchor>,
     anchored: Arc<OnceLock<AnchorReport>>,
+    /// Where batches go that are written, to be filled again.
+    spent: Sender<LineBatch>,
 }
 
+/// Memory of a batch that is worth keeping, in bytes. One with a huge line is not.
+const KEPT: usize = 4 << 20;
+
 impl WriterThread {
-    /// Writes `log` into `file`.
+    /// Writes `log` into `file`, and gives batches back to `spent`.
     pub fn new(
         log: LogWriter<File>,
         file: File,
         settings: RecordSettings,
         shared: Arc<Shared>,
         attested: Attested,
+        spent: Sender<LineBatch>,
     ) -> Self {
         let Attested { signer, anchor, anchored } = attested;
         let checkpoint = Due::new(settings.checkpoints, signer.is_some() || anchor.is_some());
-        Self { log, file, settings, shared, checkpoint, signer, anchor, anchored }
+        Self { log, file, settings, shared, checkpoint, signer, anchor, anchored, spent }
     }
 
     /// Works off what is asked for, until the seal or until nobody asks any more.
@@ -169,9 +175,16 @@ impl WriterThread {
                 }
             };
             match request {
-                Ok(Request::Append(mut batch)) => _ = self.append(&mut batch),
+                Ok(Request::Append(mut batch)) => {
+                    let _ = self.append(&mut batch);
+                    if batch.bytes() <= KEPT {
+                        batch.clear();
+                        // Where nobody wants it any more it is of no use.
+                        let _ = self.spent.send(batch);
+                    }
+                }
                 Ok(Request::Flush(answer)) => {
-                    let flushed = self.append(&mut Vec::new()).map(|()| self.log.written_seq());
+                    let flushed = self.append_part(std::iter::empty()).map(|()| self.log.written_seq());
                     let _ = answer.send(flushed);
                 }
                 Ok(Request::Seal(end, answer)) => {
@@ -179,7 +192,7 @@ impl WriterThread {
                     let _ = answer.send(sealed);
                     break;
                 }
-                Err(RecvTimeoutError::Timeout) => _ = self.append(&mut Vec::new()),
+                Err(RecvTimeoutError::Timeout) => _ = self.append_part(std::iter::empty()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -223,28 +236,28 @@ impl WriterThread {
     }
 
     /// Writes a batch, in parts where a checkpoint is due within it.
-    fn append(&mut self, batch: &mut Vec<Event>) -> Result<(), LogError> {
+    fn append(&mut self, batch: &mut LineBatch) -> Result<(), LogError> {
+        batch.hash_ahead();
         let mut outcome = Ok(());
+        let mut lines = batch.lines();
         loop {
-            let room = self.checkpoint.room(self.log.position().seq).min(batch.len());
-            let mut rest = batch.split_off(room);
+            let room = self.checkpoint.room(self.log.position().seq);
             // What comes behind a failure is counted as lost there.
-            outcome = outcome.and(self.append_part(batch));
-            if rest.is_empty() {
+            outcome = outcome.and(self.append_part(lines.by_ref().take(room)));
+            if lines.len() == 0 {
                 return outcome;
             }
             if self.checkpoint.within(self.log.position().seq) == Some(Duration::ZERO) {
                 self.checkpoint();
             }
-            std::mem::swap(batch, &mut rest);
         }
     }
 
-    fn append_part(&mut self, batch: &mut Vec<Event>) -> Result<(), LogError> {
+    fn append_part<'b>(&mut self, lines: impl Iterator<Item = Line<'b>>) -> Result<(), LogError> {
         if let Some(fault) = self.shared.fault.get().filter(|_| self.has_stopped()) {
             return Err(fault.clone());
         }
-        let mut written = self.log.append(batch).map_err(|e| (LogAct::Write, e));
+        let mut written = self.log.append_lines(lines).map_err(|e| (LogAct::Write, e));
         if written.is_ok() {
             written = self.look_for_name().map_err(|e| (LogAct::Keep, e));
         }

@@ -67,7 +67,7 @@ fn story() -> Vec<Event> {
 
 fn run(home: &Path, events: Vec<Event>) -> Found {
     let mut recorder = begin(home, RecordSettings::default());
-    recorder.append(events).unwrap();
+    recorder.append(&events).unwrap();
     let end =
         RunEnd { exit_code: Some(1), reason: "exit".into(), duration_ns: 12_000_000, ..RunEnd::default() };
     recorder.seal(&end).unwrap();

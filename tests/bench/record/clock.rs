@@ -1,14 +1,14 @@
 //! Wall and CPU time of a piece of work.
 
-use std::ops::AddAssign;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use nix::time::{ClockId, clock_gettime};
 
 /// What something took.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// On the wall.
     pub wall: Duration,
@@ -16,32 +16,26 @@ pub struct Cost {
     pub cpu: Duration,
 }
 
-impl AddAssign for Cost {
-    fn add_assign(&mut self, other: Cost) {
-        self.wall += other.wall;
-        self.cpu += other.cpu;
-    }
-}
-
-/// Of work in this thread.
+/// Of work in this process.
 pub fn costs(work: impl FnOnce()) -> Cost {
-    of(UsageWho::RUSAGE_THREAD, work)
+    // getrusage(2) counts what goes on only at the next tick, which is too coarse for a batch.
+    of(|| clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("clock_gettime").into(), work)
 }
 
 /// Of a command, whose output is thrown away.
 pub fn costs_of(command: &mut Command) -> Cost {
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    of(UsageWho::RUSAGE_CHILDREN, || {
+    let used = || {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage");
+        duration(usage.user_time()) + duration(usage.system_time())
+    };
+    of(used, || {
         let status = command.status().expect("the command must start");
         assert!(status.success(), "{command:?}: {status}");
     })
 }
 
-fn of(who: UsageWho, work: impl FnOnce()) -> Cost {
-    let used = || {
-        let usage = getrusage(who).expect("getrusage");
-        duration(usage.user_time()) + duration(usage.system_time())
-    };
+fn of(used: impl Fn() -> Duration, work: impl FnOnce()) -> Cost {
     let (before, start) = (used(), Instant::now());
     work();
     Cost { wall: start.elapsed(), cpu: used() - before }

@@ -40,7 +40,7 @@ pub fn run(repetitions: usize) -> bool {
     let size = std::fs::metadata(&log).expect("the log").len();
     println!("\nthe record: {count} events, {} MiB, {} bytes a line", size >> 20, size / count);
     verifying(&log, repetitions);
-    writing(directory.path(), count);
+    writing(directory.path(), count, repetitions);
     true
 }
 
@@ -86,17 +86,18 @@ fn verifying(log: &Path, repetitions: usize) {
     }
 }
 
-fn writing(directory: &Path, count: u64) {
-    let costs = write::measure(directory, count);
+fn writing(directory: &Path, count: u64, repetitions: usize) {
+    let write::Costs { floor, null, file, durable } = write::measure(directory, count, repetitions);
+    let [floor, null, file, durable] = [floor, null, file, durable].map(median);
     println!("\nwriting                       wall       CPU     floor ÷ it");
     println!("                                               wall    CPU");
     for (name, cost) in [
-        ("the hashes alone", costs.floor),
-        ("to /dev/null", costs.null),
-        ("to a file", costs.file),
-        ("to a file, synced", costs.durable),
+        ("the hashes alone", floor),
+        ("to /dev/null", null),
+        ("to a file", file),
+        ("to a file, synced", durable),
     ] {
-        let floor = ratio(costs.floor, cost);
+        let floor = ratio(floor, cost);
         println!(
             "  {name:<25}{:>8.3} s{:>8.3} s{:>7.2}{:>7.2}",
             cost.wall.as_secs_f64(),
@@ -105,7 +106,7 @@ fn writing(directory: &Path, count: u64) {
             floor.1
         );
     }
-    let (wall, cpu) = ratio(costs.durable, costs.file);
+    let (wall, cpu) = ratio(durable, file);
     println!(
         "  fdatasync every 100 ms costs {:+.1} % (CPU {:+.1} %)",
         100.0 * wall - 100.0,

@@ -1,100 +1,145 @@
 //! What writing a log costs beyond its hashes: the log's own writer against SHA-256 of the same messages.
+//!
+//! As in a run, one thread makes lines of events and another one chains and writes them. The events are a few thousand
+//! that come again and again, so that they are in the processor's cache as those are that were just decoded.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use sandbox::event::Event;
-use sandbox::record::{LogWriter, RunEnd};
+use sandbox::record::{LineBatch, LineWriter, LogWriter, RunEnd};
 use sha2::{Digest, Sha256};
 
 use super::clock::{Cost, costs};
 use super::events::{AGENT, RUN, events, start};
 
-/// Events that the writer gets at once, as the collector hands them over. They are made just before, outside of what is
-/// measured, so that they are in the processor's cache as they are in a run.
+/// Events of a batch.
 const BATCH: u64 = 256;
+
+/// Batches of events that come again and again.
+const BATCHES: u64 = 16;
+
+/// Batches that wait for the thread that writes, as in a run.
+const QUEUE: usize = 16;
 
 /// How often the log is made durable, as in a run.
 const SYNC: Duration = Duration::from_millis(100);
 
-/// Costs of the same events.
+/// Costs of the same number of events, by round.
 #[derive(Default)]
 pub struct Costs {
     /// SHA-256 of the messages that lines hash, one after the other and nothing else.
-    pub floor: Cost,
+    pub floor: Vec<Cost>,
     /// The writer, to /dev/null.
-    pub null: Cost,
+    pub null: Vec<Cost>,
     /// The writer, to a file.
-    pub file: Cost,
+    pub file: Vec<Cost>,
     /// The writer, to a file that is made durable every 100 ms.
-    pub durable: Cost,
+    pub durable: Vec<Cost>,
 }
 
 /// Writes a log of `count` events to `path`.
 pub fn write_log(path: &Path, count: u64) {
     let mut log = writer(path);
     for from in (1..count - 1).step_by(BATCH as usize) {
-        append(&mut log, &mut events(from, BATCH.min(count - 1 - from)));
+        log.append(&mut lines(&events(from, BATCH.min(count - 1 - from)))).expect("write to the log");
     }
     log.seal(&RunEnd { exit_code: Some(0), reason: "exit".into(), ..RunEnd::default() }, None)
         .expect("the seal");
 }
 
-/// Measures all variants batch by batch in turn, so that a machine which slows down slows them all.
-pub fn measure(directory: &Path, count: u64) -> Costs {
-    let paths = ["file", "durable"].map(|name| directory.join(name));
-    let mut null = writer(Path::new("/dev/null"));
-    let [mut file, mut durable] = paths.each_ref().map(|path| writer(path));
-    let synced = File::open(&paths[1]).expect("the log to sync");
-    let over = AtomicBool::new(false);
+/// Measures all variants in turn with about `count` events each, in so many rounds.
+pub fn measure(directory: &Path, count: u64, rounds: usize) -> Costs {
+    let batches: Vec<_> = (0..BATCHES).map(|number| events(1 + number * BATCH, BATCH)).collect();
+    let messages = messages(directory, &batches.concat());
+    let times = (count / (BATCH * BATCHES)).max(1);
+    let path = directory.join("written");
     let mut all = Costs::default();
-    thread::scope(|scope| {
-        let syncer = scope.spawn(|| {
-            while !over.load(Ordering::Acquire) {
-                thread::park_timeout(SYNC);
-                synced.sync_data().expect("fdatasync");
+    // The first round warms up.
+    for round in 0..=rounds {
+        let floor = costs(|| {
+            for message in (0..times).flat_map(|_| &messages) {
+                std::hint::black_box(Sha256::digest(message));
             }
         });
-        for from in (1..=count).step_by(BATCH as usize) {
-            let batch = || events(from, BATCH.min(count + 1 - from));
-            let messages = messages(directory, &mut batch());
-            all.floor += costs(|| {
-                for message in &messages {
-                    std::hint::black_box(Sha256::digest(message));
-                }
-            });
-            for (log, cost) in
-                [(&mut null, &mut all.null), (&mut file, &mut all.file), (&mut durable, &mut all.durable)]
-            {
-                let mut made = batch();
-                *cost += costs(|| append(log, &mut made));
-            }
+        let null = costs(|| write(Path::new("/dev/null"), &batches, times, None));
+        let to_file = |sync| {
+            let cost = costs(|| write(&path, &batches, times, sync));
+            fs::remove_file(&path).expect("remove the log");
+            cost
+        };
+        let (file, durable) = (to_file(None), to_file(Some(SYNC)));
+        if round > 0 {
+            all.floor.push(floor);
+            all.null.push(null);
+            all.file.push(file);
+            all.durable.push(durable);
         }
-        over.store(true, Ordering::Release);
-        syncer.thread().unpark();
-    });
+    }
     all
+}
+
+/// Writes a log of the events of `batches`, so many times over.
+fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Option<Duration>) {
+    let mut log = writer(path);
+    let over = AtomicBool::new(false);
+    let (queue, requests) = sync_channel::<LineBatch>(QUEUE);
+    let (give, spent) = channel::<LineBatch>();
+    thread::scope(|scope| {
+        let syncer = sync.map(|every| {
+            let file = File::open(path).expect("the log to sync");
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Acquire) {
+                    thread::park_timeout(every);
+                    file.sync_data().expect("fdatasync");
+                }
+            })
+        });
+        let writing = scope.spawn(move || {
+            for mut batch in requests {
+                log.append(&mut batch).expect("write to the log");
+                batch.clear();
+                let _ = give.send(batch);
+            }
+        });
+        let mut lines = LineWriter::new(RUN, AGENT);
+        for events in (0..times).flat_map(|_| batches) {
+            let mut batch = spent.try_recv().unwrap_or_default();
+            events.iter().for_each(|event| lines.add(event, &mut batch));
+            queue.send(batch).expect("the thread that writes");
+        }
+        drop(queue);
+        writing.join().expect("the thread that writes");
+        over.store(true, Ordering::Release);
+        if let Some(syncer) = syncer {
+            syncer.thread().unpark();
+        }
+    });
 }
 
 /// A log that has its first line.
 fn writer(path: &Path) -> LogWriter<File> {
     let file = File::create(path).expect("a file for the log");
     let mut log = LogWriter::new(file, RUN, AGENT);
-    log.append(&mut vec![start()]).expect("write to the log");
+    log.append(&mut lines(&[start()])).expect("write to the log");
     log
 }
 
-fn append(log: &mut LogWriter<File>, made: &mut Vec<Event>) {
-    log.append(made).expect("write to the log");
+fn lines(events: &[Event]) -> LineBatch {
+    let (mut writer, mut batch) = (LineWriter::new(RUN, AGENT), LineBatch::default());
+    events.iter().for_each(|event| writer.add(event, &mut batch));
+    batch
 }
 
 /// What the lines of these events hash: themselves without `hash_self`.
-fn messages(directory: &Path, made: &mut Vec<Event>) -> Vec<Vec<u8>> {
+fn messages(directory: &Path, made: &[Event]) -> Vec<Vec<u8>> {
     let path = directory.join("messages");
-    append(&mut writer(&path), made);
+    writer(&path).append(&mut lines(made)).expect("write to the log");
     let text = fs::read(&path).expect("the log");
     let without_itself = |line: &[u8]| {
         const MEMBER: &[u8] = b", \"hash_self\": \"";

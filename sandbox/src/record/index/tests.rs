@@ -46,7 +46,7 @@ fn events(count: u64) -> Vec<Event> {
 /// A finished run.
 fn run(home: &Path, count: u64) -> PathBuf {
     let mut recorder = begin(home, RecordSettings::default());
-    recorder.append(events(count)).unwrap();
+    recorder.append(&events(count)).unwrap();
     recorder.seal(&RunEnd::default()).unwrap();
     let directory = recorder.dir().path().to_owned();
     assert_eq!(recorder.finish_index().unwrap(), count + 2);
@@ -120,12 +120,12 @@ fn a_run_that_goes_on_can_be_asked() {
     let home = tempfile::tempdir().unwrap();
     let recorder = begin(home.path(), RecordSettings::default());
     let directory = recorder.dir().path().to_owned();
-    recorder.append(events(5000)).unwrap();
+    recorder.append(&events(5000)).unwrap();
     assert_eq!(recorder.flush().unwrap(), 5001);
     let reader = open(&directory);
     let rows = || reader.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0)).unwrap();
     wait_until("the index has all lines while the run goes on", || rows() == 5001);
-    recorder.append(events(10)).unwrap();
+    recorder.append(&events(10)).unwrap();
     wait_until("more lines are followed", || rows() == 5011);
     drop(reader);
     finish(recorder, 5012);
@@ -138,7 +138,7 @@ fn a_reader_that_does_not_let_go_does_not_spoil_the_index() {
     let home = tempfile::tempdir().unwrap();
     let recorder = begin(home.path(), RecordSettings::default());
     let directory = recorder.dir().path().to_owned();
-    recorder.append(events(100)).unwrap();
+    recorder.append(&events(100)).unwrap();
     recorder.flush().unwrap();
     let reader = open(&directory);
     wait_until("there are rows", || {
@@ -319,7 +319,7 @@ fn a_held_index_catches_up_with_the_log() {
     holder.busy_timeout(Duration::from_secs(60)).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     for _ in 0..20 {
-        recorder.append(events(1000)).unwrap();
+        recorder.append(&events(1000)).unwrap();
     }
     assert_eq!(recorder.flush().unwrap(), 20_001, "the log does not wait");
     let rows = || holder.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0)).unwrap();

@@ -108,7 +108,7 @@ fn found(recorder: &Recorder) -> Found {
 /// A finished run of these events.
 fn run(home: &Path, events: Vec<Event>) -> Found {
     let mut recorder = begin(home, settings());
-    recorder.append(events).unwrap();
+    recorder.append(&events).unwrap();
     recorder.seal(&RunEnd::default()).unwrap();
     let run = found(&recorder);
     recorder.finish_index().unwrap();
@@ -271,7 +271,7 @@ fn a_run_that_goes_on_is_answered_to_its_last_line() {
         std::thread::sleep(Duration::from_millis(5));
     }
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    recorder.append(some_events(5000)).unwrap();
+    recorder.append(&some_events(5000)).unwrap();
     assert_eq!(recorder.flush().unwrap(), 5001, "the log does not wait for its index");
     let (lines, told) = ask(&run, &below_tmp(), Form::Json, None);
     assert_eq!(lines.len(), 5000);

@@ -10,7 +10,7 @@ use super::*;
 use crate::event::decode::{Decoded, Facts};
 use crate::event::judge::{Judge, Judging};
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
-use crate::record::line::LineWriter;
+use crate::record::log_of;
 
 fn parse(text: &str) -> Policy {
     Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|errors| panic!("{errors}"))
@@ -49,8 +49,7 @@ fn compared(policy: &Policy, decoded: Decoded) -> (String, String) {
     };
     let live = format!("{} {rule}", judged.event.action.name());
 
-    let (mut line, mut event) = (Vec::new(), decoded.event);
-    LineWriter::new("r", "a").write(&mut event, &mut line).unwrap();
+    let line = log_of("r", "a", [&decoded.event]);
     let record = Record::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
     let who = Lineage::default().actor(&record);
     let replayed = match attempt::read(&record, |_| false) {
@@ -166,10 +165,8 @@ proptest! {
 /// A run's directory with these lines, chained as the product writes them.
 fn run(lines: &[Event]) -> (tempfile::TempDir, Found) {
     let place = tempfile::tempdir().unwrap();
-    let (mut writer, mut text) = (LineWriter::new("20260101-000000-x", "x"), Vec::new());
     let start = line(EventType::RunStart, 1, &[(Key::Nonce, "0")], 0);
-    let all = std::iter::once(&start).chain(lines);
-    all.for_each(|event| writer.write(&mut event.clone(), &mut text).unwrap());
+    let text = log_of("20260101-000000-x", "x", std::iter::once(&start).chain(lines));
     File::create(place.path().join(LOG)).unwrap().write_all(&text).unwrap();
     let found = Found { id: "20260101-000000-x".to_owned(), path: place.path().to_owned() };
     (place, found)

@@ -1,12 +1,18 @@
 //! Making the chain: each line carries the hash of the line before it and its own.
 //!
 //! `hash_self` is the SHA-256 of the line's canonical bytes without the member `hash_self`; `hash_prev` is the
-//! `hash_self` of the line before, 64 zeros in the first; `seq` starts at 1 and rises by 1. [`ChainWriter`]
-//! formats a line once, hashes it around the place of `hash_self` and puts the digits there. It writes to
-//! no file.
+//! `hash_self` of the line before, 64 zeros in the first; `seq` starts at 1 and rises by 1. Two steps make a line. All
+//! that an event says is written into [`Drafts`], which may go on another thread; [`ChainWriter::link`] puts the three
+//! members of the chain in their places and hashes the line. [`ChainWriter::append`] does both. Nothing here writes to
+//! a file.
+
+mod draft;
+
+pub use draft::{Draft, Drafts, EventWriter};
 
 use crate::Hash;
-use crate::canonical::{Field, LINE_MAX, ObjectWriter, WriteError, scan};
+use crate::canonical::{LINE_MAX, WriteError, scan, write_uint};
+use crate::lanes;
 
 /// Where a chain stands: what the next line will be linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +28,23 @@ impl Position {
     pub const GENESIS: Position = Position { seq: 0, head: Hash::ZERO };
 }
 
+impl Default for Position {
+    /// [`Position::GENESIS`].
+    fn default() -> Self {
+        Position::GENESIS
+    }
+}
+
 /// Why a line could not be made. The chain then stands where it stood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// The keys are at fault.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The line is longer than a verifier accepts.
+    /// The line could be longer than a verifier accepts.
     #[error("a line of {len} bytes is longer than the {LINE_MAX} bytes that a line may have")]
     TooLong {
-        /// Length of the line in bytes, without its newline.
+        /// Length of the line in bytes, without its newline and with a `seq` of all its digits.
         len: usize,
     },
 }
@@ -49,22 +62,18 @@ pub enum ChainError {
 /// assert!(line.ends_with(b"\"seq\": 1, \"v\": 1}\n"));
 /// # Ok::<(), audit_verify::chain::ChainError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ChainWriter {
     at: Position,
+    drafts: Drafts,
     line: Vec<u8>,
-}
-
-impl Default for ChainWriter {
-    fn default() -> Self {
-        ChainWriter::at(Position::GENESIS)
-    }
+    message: Vec<u8>,
 }
 
 impl ChainWriter {
     /// A chain that goes on behind `position`, for example after a line that could not be stored.
     pub fn at(position: Position) -> Self {
-        ChainWriter { at: position, line: Vec::with_capacity(4096) }
+        ChainWriter { at: position, ..ChainWriter::default() }
     }
 
     /// Where the chain stands. Its `head` is what an anchor holds and `--expect-head` compares.
@@ -78,7 +87,7 @@ impl ChainWriter {
     /// # Errors
     /// As [`ChainWriter::append`].
     pub fn next_hash(&self, fill: impl FnOnce(&mut EventWriter<'_>)) -> Result<Hash, ChainError> {
-        let mut ahead = self.clone();
+        let mut ahead = ChainWriter::at(self.at);
         ahead.append(fill)?;
         Ok(ahead.at.head)
     }
@@ -88,29 +97,46 @@ impl ChainWriter {
     /// `fill` pushes the event's keys, ascending. `hash_prev`, `hash_self` and `seq` are put among them
     /// here; `fill` must not push them. On an error the chain stands where it stood.
     pub fn append(&mut self, fill: impl FnOnce(&mut EventWriter<'_>)) -> Result<&[u8], ChainError> {
-        let seq = self.at.seq + 1;
-        self.line.clear();
-        let mut event = EventWriter {
-            object: ObjectWriter::new(&mut self.line),
-            prev: &self.at.head,
-            seq,
-            next: Link::Prev,
-            slot: 0,
-        };
-        fill(&mut event);
-        let slot = event.finish()?;
-
-        if self.line.len() > LINE_MAX {
-            return Err(ChainError::TooLong { len: self.line.len() });
-        }
-        let head = Hash::of(&[&self.line[..slot], &self.line[slot + SLOT.len()..]]);
-        let digits = slot + SLOT.len() - Hash::DIGITS - 1;
-        self.line[digits..digits + Hash::DIGITS].copy_from_slice(head.digits());
-        self.line.push(b'\n');
-        self.at = Position { seq, head };
+        let (mut drafts, mut line) = (std::mem::take(&mut self.drafts), std::mem::take(&mut self.line));
+        drafts.clear();
+        line.clear();
+        let added = drafts.add(fill);
+        drafts.iter().for_each(|draft| _ = self.link(draft, &mut line));
+        (self.drafts, self.line) = (drafts, line);
+        added?;
         Ok(&self.line)
     }
+
+    /// Makes a draft the next line: appends it to `out`, newline included. Returns the 32 bytes of its `hash_self`.
+    #[inline]
+    pub fn link(&mut self, draft: Draft<'_>, out: &mut Vec<u8>) -> [u8; 32] {
+        let seq = self.at.seq + 1;
+        // What is hashed: the line without hash_self.
+        let message = &mut self.message;
+        message.clear();
+        let (before, behind) = draft.bytes.split_at(draft.seq);
+        message.extend_from_slice(before);
+        write_uint(message, seq);
+        message.extend_from_slice(behind);
+        message[draft.prev..][..Hash::DIGITS].copy_from_slice(self.at.head.digits());
+        let len = message.len();
+        lanes::pad(message);
+        let bytes = lanes::go_on(draft.ahead.state, draft.ahead.blocks, message);
+        let head = Hash::from_bytes(&bytes);
+        out.reserve(len + LINK_MAX);
+        out.extend_from_slice(&message[..draft.itself]);
+        out.extend_from_slice(b", \"hash_self\": \"");
+        out.extend_from_slice(head.digits());
+        out.push(b'"');
+        out.extend_from_slice(&message[draft.itself..len]);
+        out.push(b'\n');
+        self.at = Position { seq, head };
+        bytes
+    }
 }
+
+/// As many bytes as linking adds to a draft at most: a member `hash_self`, the digits of `seq` and a newline.
+const LINK_MAX: usize = b", \"hash_self\": \"\"".len() + Hash::DIGITS + 20 + 1;
 
 /// What the `hash_self` of a line must be, its newline left out; `None` if the line is not canonical or has none.
 pub fn own_hash(line: &[u8]) -> Option<Hash> {
@@ -126,98 +152,10 @@ pub fn own_hash(line: &[u8]) -> Option<Hash> {
     Some(Hash::of(&[line.get(..start.checked_sub(b", ".len())?)?, &line[end..]]))
 }
 
-/// The member `hash_self`, its digits still unknown, with the separator before it.
-const SLOT: &[u8] = b", \"hash_self\": \"0000000000000000000000000000000000000000000000000000000000000000\"";
-
-/// The chain's own keys in the order in which they stand in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Prev,
-    Itself,
-    Seq,
-    None,
-}
-
-impl Link {
-    fn key(self) -> Option<&'static str> {
-        match self {
-            Link::Prev => Some("hash_prev"),
-            Link::Itself => Some("hash_self"),
-            Link::Seq => Some("seq"),
-            Link::None => None,
-        }
-    }
-}
-
-/// Takes the keys of one event, ascending.
-#[derive(Debug)]
-pub struct EventWriter<'b> {
-    object: ObjectWriter<'b>,
-    prev: &'b Hash,
-    seq: u64,
-    next: Link,
-    /// Where `hash_self` stands in the buffer.
-    slot: usize,
-}
-
-impl EventWriter<'_> {
-    /// Writes a key and its value.
-    pub fn put<'v>(&mut self, key: &str, value: impl Into<Field<'v>>) -> &mut Self {
-        self.link_up_to(key);
-        self.object.put(key, value);
-        self
-    }
-
-    /// Writes a key and a list of byte strings.
-    pub fn list<I>(&mut self, key: &str, items: I) -> &mut Self
-    where
-        I: IntoIterator,
-        I::Item: AsRef<[u8]>,
-    {
-        self.link_up_to(key);
-        self.object.list(key, items);
-        self
-    }
-
-    /// Writes those of the chain's own keys that stand before `key`, and the one that it equals: pushing that
-    /// again is then the error of a key that stands twice.
-    fn link_up_to(&mut self, key: &str) {
-        while self.next.key().is_some_and(|own| own <= key) {
-            self.link();
-        }
-    }
-
-    fn link(&mut self) {
-        self.next = match self.next {
-            Link::Prev => {
-                self.object.put("hash_prev", &self.prev.digits()[..]);
-                Link::Itself
-            }
-            Link::Itself => {
-                self.slot = self.object.len();
-                self.object.reserve("hash_self", SLOT);
-                Link::Seq
-            }
-            Link::Seq | Link::None => {
-                self.object.put("seq", self.seq);
-                Link::None
-            }
-        };
-    }
-
-    fn finish(mut self) -> Result<usize, WriteError> {
-        while self.next != Link::None {
-            self.link();
-        }
-        self.object.finish()?;
-        Ok(self.slot)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canonical::Record;
+    use crate::canonical::{ObjectWriter, Record};
 
     fn hash_without_self(line: &[u8]) -> Hash {
         let record = Record::parse(line).unwrap();
