@@ -181,8 +181,15 @@ impl Timeline {
             _ => {}
         }
         match kind {
-            // Contents are for programs: the names of what was changed are told where it was.
-            "run_start" | "run_end" | "fork" | "file_hash" | "file_change" => {}
+            // The hash of a program is for programs: what was executed is told where it was.
+            "run_start" | "run_end" | "fork" | "file_hash" => {}
+            "file_change" => {
+                let unchanged =
+                    event.text("sha256_before").is_some_and(|hash| event.text("sha256_after") == Some(hash));
+                if !unchanged || self.detail == Detail::EveryFile {
+                    self.change(&seen, "contents", contents(event));
+                }
+            }
             "gap" => {
                 let reason = event.bytes("reason").map(text::safe).unwrap_or_default();
                 let lost = text::grouped(event.uint("lost").unwrap_or(0));
@@ -336,6 +343,10 @@ pub(super) fn what_and_text(event: &Record<'_>) -> (&'static str, String) {
         "policy_apply" => ("policy", format!("{} ({})", safe("policy_name"), safe("reason"))),
         "exec" => ("exec", exec_text(event)),
         "exit" => ("exit", exit_text(event).unwrap_or_else(|| "code 0".to_owned())),
+        "file_change" => ("contents", contents(event)),
+        "file_hash" => {
+            ("hash", format!("{}: {}", safe("path"), side(event, "size", "sha256", "sha256_missing")))
+        }
         _ => {
             let what = match kind {
                 "file_open" if is_for_writing(event) => "write",
@@ -365,6 +376,32 @@ fn exec_text(event: &Record<'_>) -> String {
         text.push_str(" …");
     }
     text + &result(ret)
+}
+
+/// What a file held before the run and after it.
+fn contents(event: &Record<'_>) -> String {
+    let path = event.bytes("path").map(text::safe).unwrap_or_default();
+    let before = side(event, "size_before", "sha256_before", "before_missing");
+    let after = side(event, "size_after", "sha256_after", "after_missing");
+    if event.text("sha256_before").is_some_and(|hash| event.text("sha256_after") == Some(hash)) {
+        return format!("{path}: as before, {after}");
+    }
+    match (event.text("before_missing"), event.text("after_missing")) {
+        (Some("did not exist"), Some("gone")) => format!("{path}: new, and gone"),
+        (Some("did not exist"), _) => format!("{path}: new, {after}"),
+        (_, Some("gone")) => format!("{path}: gone, was {before}"),
+        _ => format!("{path}: {before} → {after}"),
+    }
+}
+
+/// Size and the beginning of the hash, as far as they are known, or why they are not.
+fn side(event: &Record<'_>, size: &str, sha256: &str, missing: &str) -> String {
+    /// Digits that tell files apart for a reader; the log has them all.
+    const DIGITS: usize = 12;
+    let size = event.uint(size).map(|size| format!("{} bytes", text::grouped(size)));
+    let hash = event.bytes(sha256).map(|hash| text::safe(&hash[..hash.len().min(DIGITS)]));
+    let missing = event.bytes(missing).map(|why| format!("({})", text::safe(why)));
+    [size, hash, missing].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// What an event was about: path or paths, or an address.

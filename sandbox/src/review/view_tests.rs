@@ -126,6 +126,45 @@ Would be blocked
 }
 
 #[test]
+fn what_changed_files_held_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let change = |path: &[u8], details: &[(Key, &[u8])], sizes: &[(Key, u64)]| {
+        let mut event = event(EventType::FileChange, 7, 1, details);
+        event.set(Key::Path, Value::Bytes(path.into()));
+        sizes.iter().for_each(|(key, bytes)| event.set(*key, Value::Uint(*bytes)));
+        event
+    };
+    let before = (Key::Sha256Before, &b"0123456789abcdef"[..]);
+    let after = (Key::Sha256After, &b"fedcba9876543210"[..]);
+    let new = (Key::BeforeMissing, &b"did not exist"[..]);
+    let gone = (Key::AfterMissing, &b"gone"[..]);
+    let changes = vec![
+        change(b"/w/edited", &[before, after], &[(Key::SizeBefore, 12), (Key::SizeAfter, 4096)]),
+        change(b"/w/new", &[new, after], &[(Key::SizeAfter, 5)]),
+        change(b"/w/gone", &[before, gone], &[(Key::SizeBefore, 6)]),
+        change(b"/w/touched", &[before, (Key::Sha256After, before.1)], &[(Key::SizeAfter, 7)]),
+        change(b"/w/\x1bbig", &[new, (Key::AfterMissing, b"too large")], &[(Key::SizeAfter, 8_000_000)]),
+    ];
+    let run = run(home.path(), changes);
+    let told = |detail| {
+        let mut out = Vec::new();
+        text(&run, ALL, detail, &mut out).unwrap();
+        let page = String::from_utf8(out).unwrap();
+        let lines = page.lines().filter_map(|line| line.split_once("contents "));
+        lines.map(|(_, text)| text.to_owned()).collect::<Vec<_>>()
+    };
+    let mut expected = vec![
+        "/w/edited: 12 bytes 0123456789ab → 4,096 bytes fedcba987654",
+        "/w/new: new, 5 bytes fedcba987654",
+        "/w/gone: gone, was 6 bytes 0123456789ab",
+        r"/w/\x1bbig: new, 8,000,000 bytes (too large)",
+    ];
+    assert_eq!(told(Detail::Counted), expected);
+    expected.insert(3, "/w/touched: as before, 7 bytes 0123456789ab");
+    assert_eq!(told(Detail::EveryFile), expected);
+}
+
+#[test]
 fn what_went_over_the_network_is_told_in_80_columns() {
     let home = tempfile::tempdir().unwrap();
     let host: &[u8] = b"registry.example.com";
