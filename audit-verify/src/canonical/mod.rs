@@ -11,17 +11,14 @@
 //! value has exactly one form that is accepted, so equal content means equal bytes. JSON that is not in this
 //! form is the business of [`crate::python`].
 
-mod name;
 mod quick;
 mod read;
 mod write;
 
-pub use name::Name;
-pub(crate) use name::Word;
 pub(crate) use quick::{QuickMember, key_word, object as quick_object};
 pub use read::{Deviation, Member, Raw, Record, Value, scan};
-pub use write::{Field, ObjectWriter, ReadyMember, WriteError};
-pub(crate) use write::{write_char, write_uint, write_unit};
+pub use write::{Field, ObjectWriter, WriteError};
+pub(crate) use write::{write_char, write_field, write_uint, write_unit};
 
 /// The longest line, in bytes without its newline, that is a line of a log: 16 MiB.
 ///

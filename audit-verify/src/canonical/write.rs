@@ -1,6 +1,5 @@
 //! Writing a canonical line into a buffer that is used again.
 
-use super::name::{Name, Word};
 use super::read::Value;
 use super::{is_plain, plain_prefix, special_bytes};
 
@@ -91,10 +90,8 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct ObjectWriter<'b> {
     out: &'b mut Vec<u8>,
-    /// The last key's beginning.
-    last: Word,
-    /// Where it stands in `out`, if that is not all of it.
-    last_long: (usize, usize),
+    /// Where the last key stands in `out`, without its quotes.
+    last_key: Option<(usize, usize)>,
     error: Option<WriteError>,
 }
 
@@ -102,29 +99,13 @@ impl<'b> ObjectWriter<'b> {
     /// Begins an object at the end of `out`.
     pub fn new(out: &'b mut Vec<u8>) -> Self {
         out.push(b'{');
-        ObjectWriter { out, last: Word::NONE, last_long: (0, 0), error: None }
+        ObjectWriter { out, last_key: None, error: None }
     }
 
     /// Writes a key and its value.
     pub fn put<'v>(&mut self, key: &str, value: impl Into<Field<'v>>) -> &mut Self {
         self.key(key);
         write_field(self.out, value.into());
-        self
-    }
-
-    /// Writes a key that was proven before, and its value.
-    #[inline]
-    pub fn put_named<'v>(&mut self, name: &Name, value: impl Into<Field<'v>>) -> &mut Self {
-        self.name(name);
-        write_field(self.out, value.into());
-        self
-    }
-
-    /// Writes a member that was written before.
-    #[inline]
-    pub fn put_ready(&mut self, member: &ReadyMember) -> &mut Self {
-        self.name(&member.name);
-        self.out.extend_from_slice(&member.value);
         self
     }
 
@@ -150,91 +131,40 @@ impl<'b> ObjectWriter<'b> {
         self.out.len()
     }
 
-    /// Counts `name` as the last key, without writing anything: its member comes from elsewhere, later.
-    pub(crate) fn leave_out(&mut self, name: &Name) {
-        self.prove_order(name.word(), name.key());
-        self.last = name.word();
+    /// Writes a member, or its beginning, that the caller formatted, separator included, and counts `key` as its key.
+    pub(crate) fn reserve(&mut self, key: &str, member: &[u8]) {
+        self.prove_key(key);
+        let from = self.out.len() + b", \"".len();
+        self.out.extend_from_slice(member);
+        self.last_key = Some((from, from + key.len()));
     }
 
-    /// Writes a key whose value comes from elsewhere.
-    #[inline]
-    pub(crate) fn name(&mut self, name: &Name) {
-        self.prove_order(name.word(), name.key());
-        let (fragment, len) = name.fragment();
-        if self.last == Word::NONE {
-            self.out.extend_from_slice(&fragment[b", ".len()..len]);
-        } else {
-            // All of it is a copy of a fixed length, which takes two instructions.
-            let end = self.out.len() + len;
-            self.out.extend_from_slice(fragment);
-            self.out.truncate(end);
-        }
-        self.last = name.word();
-        if !name.word().is_whole() {
-            let from = self.out.len() - b"\": ".len() - name.key().len();
-            self.last_long = (from, from + name.key().len());
-        }
-    }
-
-    fn key(&mut self, key: &str) {
-        let word = Word::of(key.as_bytes());
-        if self.error.is_none() && (key.is_empty() || plain_prefix(key.as_bytes()) != key.len()) {
-            self.error = Some(WriteError::Key { key: key.to_owned() });
-        }
-        self.prove_order(word, key);
-        self.out.extend_from_slice(if self.last == Word::NONE { b"\"" } else { b", \"" });
+    /// Writes a key whose value the caller writes.
+    pub(crate) fn key(&mut self, key: &str) {
+        self.prove_key(key);
+        self.out.extend_from_slice(if self.last_key.is_some() { b", \"" } else { b"\"" });
         let from = self.out.len();
         self.out.extend_from_slice(key.as_bytes());
-        (self.last, self.last_long) = (word, (from, self.out.len()));
+        self.last_key = Some((from, self.out.len()));
         self.out.extend_from_slice(b"\": ");
     }
 
-    /// Keeps the first mistake in the order of keys.
-    #[inline]
-    fn prove_order(&mut self, word: Word, key: &str) {
-        if word <= self.last {
-            self.prove_order_closely(word, key);
-        }
-    }
-
-    #[cold]
-    fn prove_order_closely(&mut self, word: Word, key: &str) {
-        let (from, to) = self.last_long;
-        let last = match self.last.whole() {
-            Some(text) => text,
-            None => self.out[from..to].to_vec(),
-        };
-        // Words of long keys may be equal where the keys are not.
-        if self.error.is_none() && (word < self.last || key.as_bytes() <= &last[..]) {
-            let after = String::from_utf8_lossy(&last).into_owned();
+    /// Keeps the first mistake in the keys.
+    fn prove_key(&mut self, key: &str) {
+        let last = self.last_key.map_or(&[][..], |(from, to)| &self.out[from..to]);
+        if self.error.is_some() {
+        } else if key.is_empty() || plain_prefix(key.as_bytes()) != key.len() {
+            self.error = Some(WriteError::Key { key: key.to_owned() });
+        } else if key.as_bytes() <= last {
+            let after = String::from_utf8_lossy(last).into_owned();
             self.error = Some(WriteError::Order { key: key.to_owned(), after });
         }
     }
 }
 
-/// A member that stands on many lines, written once.
-#[derive(Clone, Debug)]
-pub struct ReadyMember {
-    name: Name,
-    value: Vec<u8>,
-}
-
-impl ReadyMember {
-    /// The member of a key and a value.
-    pub fn new<'v>(name: Name, value: impl Into<Field<'v>>) -> Self {
-        let mut bytes = Vec::new();
-        write_field(&mut bytes, value.into());
-        ReadyMember { name, value: bytes }
-    }
-
-    /// Its key.
-    pub fn name(&self) -> &Name {
-        &self.name
-    }
-}
-
+/// Writes a value.
 #[inline]
-fn write_field(out: &mut Vec<u8>, field: Field<'_>) {
+pub(crate) fn write_field(out: &mut Vec<u8>, field: Field<'_>) {
     match field {
         Field::Int(value) => write_int(out, value),
         Field::Uint(value) => write_uint(out, value),

@@ -1,13 +1,16 @@
 //! Lines as far as they are known before the line in front of them is.
 
-use super::{ChainError, LINK_MAX};
+use super::{ChainError, LINK_MAX, Template};
 use crate::Hash;
-use crate::canonical::{Field, LINE_MAX, Name, ObjectWriter, ReadyMember, Word, WriteError};
+use crate::canonical::{Field, LINE_MAX, ObjectWriter, WriteError, write_field};
 use crate::lanes::{self, State};
 
-const HASH_PREV: Name = Name::new("hash_prev");
-const HASH_SELF: Name = Name::new("hash_self");
-const SEQ: Name = Name::new("seq");
+/// The member `hash_self`, its digits still unknown, with the separator before it.
+pub(super) const SLOT: &[u8] =
+    b", \"hash_self\": \"0000000000000000000000000000000000000000000000000000000000000000\"";
+
+/// The key `seq`, with the separators around it.
+const SEQ: &[u8] = b", \"seq\": ";
 
 /// Lines that wait for their links, in memory that is used again.
 #[derive(Clone, Debug, Default)]
@@ -36,28 +39,23 @@ impl Ahead {
     const NOTHING: Ahead = Ahead { state: lanes::INITIAL, blocks: 0 };
 }
 
-/// Where the chain's own members belong, from the beginning of a line.
+/// Where the chain's own members stand, from the beginning of a line.
 #[derive(Clone, Copy, Debug, Default)]
-struct Links {
+pub(super) struct Links {
     /// The digits of `hash_prev`, which are zeros.
-    prev: usize,
-    /// The member `hash_self`, which is missing.
-    itself: usize,
+    pub prev: usize,
+    /// [`SLOT`].
+    pub itself: usize,
     /// The digits of `seq`, which are missing.
-    seq: usize,
+    pub seq: usize,
 }
 
 /// One of [`Drafts`].
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'d> {
-    /// The line without `hash_self` and without the digits of `seq`.
+    /// The line without the digits of `seq`, those of hashes zeros.
     pub(super) bytes: &'d [u8],
-    /// Where the digits of `hash_prev` stand.
-    pub(super) prev: usize,
-    /// Where `hash_self` belongs.
-    pub(super) itself: usize,
-    /// Where the digits of `seq` belong.
-    pub(super) seq: usize,
+    pub(super) links: Links,
     /// What is hashed already.
     pub(super) ahead: Ahead,
 }
@@ -68,32 +66,42 @@ impl Drafts {
     /// # Errors
     /// A mistake in the keys, or a line that may be longer than [`LINE_MAX`]: then nothing is added.
     pub fn add(&mut self, fill: impl FnOnce(&mut EventWriter<'_>)) -> Result<(), ChainError> {
+        self.add_written(|bytes| write(bytes, fill))
+    }
+
+    /// Writes one more by a template: `value` writes each value in the place that it is given, of which it gets the
+    /// number, in order.
+    ///
+    /// # Errors
+    /// A line that may be longer than [`LINE_MAX`]: then nothing is added.
+    #[inline]
+    pub fn add_like(
+        &mut self,
+        template: &Template,
+        value: impl FnMut(usize, &mut ValueWriter<'_>),
+    ) -> Result<(), ChainError> {
+        self.add_written(|bytes| Ok(template.write(bytes, value)))
+    }
+
+    #[inline]
+    fn add_written(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Links, WriteError>,
+    ) -> Result<(), ChainError> {
         let begin = self.bytes.len();
-        let written = self.write(begin, fill);
+        let written = write(&mut self.bytes);
+        let end = self.bytes.len();
+        let len = end - begin + LINK_MAX;
         match written {
-            Ok(links) => {
-                let end = self.bytes.len();
+            Ok(links) if len <= LINE_MAX => {
                 self.places.push(Place { begin, end, links, ahead: Ahead::NOTHING });
                 Ok(())
             }
-            Err(error) => {
+            written => {
                 self.bytes.truncate(begin);
-                Err(error)
+                Err(written.map_or_else(ChainError::from, |_| ChainError::TooLong { len }))
             }
         }
-    }
-
-    fn write(&mut self, begin: usize, fill: impl FnOnce(&mut EventWriter<'_>)) -> Result<Links, ChainError> {
-        let mut event = EventWriter {
-            object: ObjectWriter::new(&mut self.bytes),
-            begin,
-            next: HASH_PREV.word(),
-            links: Links::default(),
-        };
-        fill(&mut event);
-        let links = event.finish()?;
-        let len = self.bytes.len() - begin + LINK_MAX - 1;
-        if len > LINE_MAX { Err(ChainError::TooLong { len }) } else { Ok(links) }
     }
 
     /// Hashes of each draft what stands before its links, so that less is left to do for whoever links them.
@@ -137,11 +145,48 @@ impl Drafts {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Draft<'_>> {
         self.places.iter().map(|Place { begin, end, links, ahead }| Draft {
             bytes: &self.bytes[*begin..*end],
-            prev: links.prev,
-            itself: links.itself,
-            seq: links.seq,
+            links: *links,
             ahead: *ahead,
         })
+    }
+}
+
+/// Writes a line of the keys that `fill` pushes.
+fn write(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut EventWriter<'_>)) -> Result<Links, WriteError> {
+    let mut event = EventWriter::new(bytes);
+    fill(&mut event);
+    event.finish().map(|(links, _)| links)
+}
+
+/// Writes a value where a [`Template`] has a place for one.
+#[derive(Debug)]
+pub struct ValueWriter<'b>(pub(super) &'b mut Vec<u8>);
+
+impl ValueWriter<'_> {
+    /// Writes it.
+    #[inline]
+    pub fn put<'v>(&mut self, value: impl Into<Field<'v>>) {
+        write_field(self.0, value.into());
+    }
+}
+
+/// The chain's own keys in the order in which they stand in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Prev,
+    Itself,
+    Seq,
+    None,
+}
+
+impl Link {
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Link::Prev => Some("hash_prev"),
+            Link::Itself => Some("hash_self"),
+            Link::Seq => Some("seq"),
+            Link::None => None,
+        }
     }
 }
 
@@ -151,35 +196,29 @@ pub struct EventWriter<'b> {
     object: ObjectWriter<'b>,
     /// Where the line begins in the buffer.
     begin: usize,
-    /// The first of the chain's own keys that is not in its place yet, or [`BEHIND_ALL`].
-    next: Word,
+    next: Link,
     links: Links,
+    /// Where values belong that are missing.
+    values: Vec<usize>,
 }
 
-/// Behind every key.
-const BEHIND_ALL: Word = Word::MAX;
+impl<'b> EventWriter<'b> {
+    /// Begins a line at the end of `bytes`.
+    pub(super) fn new(bytes: &'b mut Vec<u8>) -> Self {
+        let begin = bytes.len();
+        EventWriter {
+            object: ObjectWriter::new(bytes),
+            begin,
+            next: Link::Prev,
+            links: Links::default(),
+            values: Vec::new(),
+        }
+    }
 
-impl EventWriter<'_> {
     /// Writes a key and its value.
     pub fn put<'v>(&mut self, key: &str, value: impl Into<Field<'v>>) -> &mut Self {
-        self.link_up_to(Word::of(key.as_bytes()));
+        self.link_up_to(key);
         self.object.put(key, value);
-        self
-    }
-
-    /// Writes a key that was proven before, and its value.
-    #[inline]
-    pub fn put_named<'v>(&mut self, name: &Name, value: impl Into<Field<'v>>) -> &mut Self {
-        self.link_up_to(name.word());
-        self.object.put_named(name, value);
-        self
-    }
-
-    /// Writes a member that was written before.
-    #[inline]
-    pub fn put_ready(&mut self, member: &ReadyMember) -> &mut Self {
-        self.link_up_to(member.name().word());
-        self.object.put_ready(member);
         self
     }
 
@@ -189,47 +228,52 @@ impl EventWriter<'_> {
         I: IntoIterator,
         I::Item: AsRef<[u8]>,
     {
-        self.link_up_to(Word::of(key.as_bytes()));
+        self.link_up_to(key);
         self.object.list(key, items);
         self
     }
 
-    /// Makes room for those of the chain's own keys that stand before a key, and the one that it equals: pushing that
+    /// Writes a key and leaves a place for its value.
+    pub(super) fn leave(&mut self, key: &str) {
+        self.link_up_to(key);
+        self.object.key(key);
+        self.values.push(self.object.len() - self.begin);
+    }
+
+    /// Writes those of the chain's own keys that stand before `key`, and the one that it equals: pushing that
     /// again is then the error of a key that stands twice.
-    #[inline]
-    fn link_up_to(&mut self, word: Word) {
-        while self.next <= word && self.next != BEHIND_ALL {
+    fn link_up_to(&mut self, key: &str) {
+        while self.next.key().is_some_and(|own| own <= key) {
             self.link();
         }
     }
 
     fn link(&mut self) {
-        const PREV: Word = HASH_PREV.word();
-        const ITSELF: Word = HASH_SELF.word();
-        match self.next {
-            PREV => {
-                self.object.put_named(&HASH_PREV, &Hash::ZERO.digits()[..]);
+        self.next = match self.next {
+            Link::Prev => {
+                self.object.put("hash_prev", &Hash::ZERO.digits()[..]);
                 self.links.prev = self.object.len() - self.begin - Hash::DIGITS - 1;
-                self.next = ITSELF;
+                Link::Itself
             }
-            ITSELF => {
+            Link::Itself => {
                 self.links.itself = self.object.len() - self.begin;
-                self.object.leave_out(&HASH_SELF);
-                self.next = SEQ.word();
+                self.object.reserve("hash_self", SLOT);
+                Link::Seq
             }
-            _ => {
-                self.object.name(&SEQ);
+            Link::Seq | Link::None => {
+                self.object.reserve("seq", SEQ);
                 self.links.seq = self.object.len() - self.begin;
-                self.next = BEHIND_ALL;
+                Link::None
             }
-        }
+        };
     }
 
-    fn finish(mut self) -> Result<Links, WriteError> {
-        while self.next != BEHIND_ALL {
+    /// Where the links are, and the places for values.
+    pub(super) fn finish(mut self) -> Result<(Links, Vec<usize>), WriteError> {
+        while self.next != Link::None {
             self.link();
         }
         self.object.finish()?;
-        Ok(self.links)
+        Ok((self.links, self.values))
     }
 }

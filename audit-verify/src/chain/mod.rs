@@ -7,8 +7,11 @@
 //! a file.
 
 mod draft;
+mod template;
 
-pub use draft::{Draft, Drafts, EventWriter};
+pub use draft::{Draft, Drafts, EventWriter, ValueWriter};
+use draft::{Links, SLOT};
+pub use template::{Template, TemplateWriter};
 
 use crate::Hash;
 use crate::canonical::{LINE_MAX, WriteError, scan, write_uint};
@@ -111,32 +114,34 @@ impl ChainWriter {
     #[inline]
     pub fn link(&mut self, draft: Draft<'_>, out: &mut Vec<u8>) -> [u8; 32] {
         let seq = self.at.seq + 1;
+        let Links { prev, itself, seq: seq_at } = draft.links;
+        let (before, behind) = draft.bytes.split_at(seq_at);
         // What is hashed: the line without hash_self.
         let message = &mut self.message;
         message.clear();
-        let (before, behind) = draft.bytes.split_at(draft.seq);
-        message.extend_from_slice(before);
+        message.extend_from_slice(&before[..itself]);
+        message.extend_from_slice(&before[itself + SLOT.len()..]);
         write_uint(message, seq);
         message.extend_from_slice(behind);
-        message[draft.prev..][..Hash::DIGITS].copy_from_slice(self.at.head.digits());
+        message[prev..][..Hash::DIGITS].copy_from_slice(self.at.head.digits());
         let len = message.len();
         lanes::pad(message);
         let bytes = lanes::go_on(draft.ahead.state, draft.ahead.blocks, message);
         let head = Hash::from_bytes(&bytes);
-        out.reserve(len + LINK_MAX);
-        out.extend_from_slice(&message[..draft.itself]);
-        out.extend_from_slice(b", \"hash_self\": \"");
+        out.reserve(len + SLOT.len() + 1);
+        out.extend_from_slice(&message[..itself]);
+        out.extend_from_slice(&SLOT[..SLOT.len() - Hash::DIGITS - 1]);
         out.extend_from_slice(head.digits());
         out.push(b'"');
-        out.extend_from_slice(&message[draft.itself..len]);
+        out.extend_from_slice(&message[itself..len]);
         out.push(b'\n');
         self.at = Position { seq, head };
         bytes
     }
 }
 
-/// As many bytes as linking adds to a draft at most: a member `hash_self`, the digits of `seq` and a newline.
-const LINK_MAX: usize = b", \"hash_self\": \"\"".len() + Hash::DIGITS + 20 + 1;
+/// As many bytes as linking adds to a draft at most, a newline aside: the digits of `seq`.
+const LINK_MAX: usize = 20;
 
 /// What the `hash_self` of a line must be, its newline left out; `None` if the line is not canonical or has none.
 pub fn own_hash(line: &[u8]) -> Option<Hash> {

@@ -1,7 +1,5 @@
 //! Keys of an event's details.
 
-use audit_verify::canonical::Name;
-
 /// A key. Variants stand in the order of their names, so that sorting keys sorts the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -285,14 +283,8 @@ impl Key {
         Key::Version,
     ];
 
-    /// The name in the log, ready to be written.
-    #[inline]
-    pub fn ready(self) -> &'static Name {
-        &READY[self as usize]
-    }
-
     /// The name in the log.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Key::Access => "access",
             Key::AfterMissing => "after_missing",
@@ -389,17 +381,6 @@ impl Key {
     }
 }
 
-/// [`Key::ready`] of each key, by its number.
-static READY: [Name; Key::ALL.len()] = {
-    let mut names = [Name::new("none"); Key::ALL.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = Name::new(Key::ALL[at].name());
-        at += 1;
-    }
-    names
-};
-
 #[cfg(test)]
 mod tests {
     use super::Key;
@@ -407,13 +388,5 @@ mod tests {
     #[test]
     fn keys_ascend_by_name() {
         assert!(Key::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1]));
-    }
-
-    #[test]
-    fn each_key_is_ready_under_its_name() {
-        for (number, key) in Key::ALL.iter().enumerate() {
-            assert_eq!(*key as usize, number);
-            assert_eq!(key.ready().key(), key.name());
-        }
     }
 }

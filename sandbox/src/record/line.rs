@@ -1,11 +1,13 @@
-//! Events to lines: an event's details and the keys that every line has, merged in order.
+//! Events to lines: an event's details and the keys that every line has, in order.
+//!
+//! Events of one kind come by the thousand, so what their lines have in common is put in order and proven once, for
+//! each [`Shape`].
 //!
 //! A [`LineBatch`] is made where events come from, on the thread that has them at hand, and lacks the chain; that is
 //! put in by [`super::log`], on the thread that writes. The bytes, the hash and the links are [`audit_verify::chain`]'s.
 //! This module does no I/O.
 
-use audit_verify::canonical::{Name, ReadyMember};
-use audit_verify::chain::{ChainError, Draft, Drafts, EventWriter};
+use audit_verify::chain::{ChainError, Draft, Drafts, Template, ValueWriter};
 
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
 use crate::record::log::runner_event;
@@ -89,26 +91,100 @@ impl LineBatch {
 /// Makes the lines of one run.
 #[derive(Debug)]
 pub struct LineWriter {
-    agent_id: ReadyMember,
-    run_id: ReadyMember,
-    version: ReadyMember,
+    agent_id: String,
+    run_id: String,
+    /// Those met last, by the number of their type.
+    shapes: Vec<Vec<Shape>>,
     timestamps: Timestamps,
     /// The process of the last event, and its text: many events share it with their neighbour.
     process: ProcId,
     proc_id: String,
 }
 
+/// What lines have in common whose events have the same details in the same order.
+#[derive(Debug)]
+struct Shape {
+    action: Action,
+    keys: Vec<Key>,
+    template: Template,
+    /// What belongs in each place of the template.
+    values: Vec<Part>,
+}
+
+/// A part of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// By its number.
+    Detail(usize),
+    Kseq,
+    MonoNs,
+    Pid,
+    ProcId,
+    Timestamp,
+}
+
+/// Shapes that are kept of one type. An event has few: with a result or without, folded or not.
+const SHAPES: usize = 16;
+
+impl Shape {
+    #[inline]
+    fn fits(&self, event: &Event) -> bool {
+        self.action == event.action
+            && self.keys.len() == event.details.len()
+            && self.keys.iter().zip(&event.details).all(|(key, (other, _))| key == other)
+    }
+}
+
 impl LineWriter {
     /// Of a run.
     pub fn new(run_id: &str, agent_id: &str) -> Self {
         Self {
-            agent_id: ReadyMember::new(*Common::AgentId.name(), agent_id),
-            run_id: ReadyMember::new(*Common::RunId.name(), run_id),
-            version: ReadyMember::new(*Common::Version.name(), FORMAT_VERSION),
+            agent_id: agent_id.to_owned(),
+            run_id: run_id.to_owned(),
+            shapes: EventType::ALL.iter().map(|_| Vec::new()).collect(),
             timestamps: Timestamps::default(),
             process: ProcId::default(),
             proc_id: ProcId::default().to_string(),
         }
+    }
+
+    /// The template of lines like this one.
+    fn shape(&self, event: &Event) -> Result<Shape, ChainError> {
+        enum Content<'l> {
+            Same(&'l str),
+            Version,
+            Part(Part),
+        }
+        let common = [
+            ("action", Content::Same(event.action.name())),
+            ("agent_id", Content::Same(&self.agent_id)),
+            ("event_type", Content::Same(event.event_type.name())),
+            ("kseq", Content::Part(Part::Kseq)),
+            ("mono_ns", Content::Part(Part::MonoNs)),
+            ("pid", Content::Part(Part::Pid)),
+            ("proc_id", Content::Part(Part::ProcId)),
+            ("run_id", Content::Same(&self.run_id)),
+            ("timestamp", Content::Part(Part::Timestamp)),
+            ("v", Content::Version),
+        ];
+        let keys: Vec<Key> = event.details.iter().map(|(key, _)| *key).collect();
+        let details = keys.iter().enumerate().map(|(at, key)| (key.name(), Content::Part(Part::Detail(at))));
+        let mut members: Vec<_> = common.into_iter().chain(details).collect();
+        members.sort_by_key(|(key, _)| *key);
+        let mut values = Vec::new();
+        let template = Template::new(|line| {
+            for (key, content) in members {
+                match content {
+                    Content::Same(text) => line.put(key, text),
+                    Content::Version => line.put(key, FORMAT_VERSION),
+                    Content::Part(part) => {
+                        line.leave(key);
+                        values.push(part);
+                    }
+                }
+            }
+        })?;
+        Ok(Shape { action: event.action, keys, template, values })
     }
 
     /// Adds the line of an event to a batch. Of one that fits no line a gap is added, so that nothing is dropped in
@@ -132,52 +208,45 @@ impl LineWriter {
     /// # Errors
     /// A key that stands twice, or a line beyond what a verifier reads: nothing is added.
     pub fn add_draft(&mut self, event: &Event, drafts: &mut Drafts) -> Result<(), ChainError> {
+        let number = event.event_type as usize;
+        let at = match self.shapes[number].iter().position(|shape| shape.fits(event)) {
+            Some(at) => at,
+            None => {
+                let shape = self.shape(event)?;
+                let shapes = &mut self.shapes[number];
+                if shapes.len() == SHAPES {
+                    shapes.remove(0);
+                }
+                shapes.push(shape);
+                shapes.len() - 1
+            }
+        };
         if event.process != self.process {
             self.process = event.process;
             self.proc_id = event.process.to_string();
         }
         let timestamp = &self.timestamps.format(event.wall_ns)[..];
-        let order = match Order::of(&event.details) {
-            Ok(order) => order,
-            // The chain has the words for it.
-            Err(key) => return drafts.add(|line| twice(line, key)),
-        };
-        drafts.add(|line| {
-            order.each(|place, at| match place {
-                Place::Detail(key) => put(line, key.ready(), &event.details[at].1),
-                Place::Common(common) => {
-                    let name = common.name();
-                    match common {
-                        Common::Action => line.put_named(name, event.action.name()),
-                        Common::AgentId => line.put_ready(&self.agent_id),
-                        Common::EventType => line.put_named(name, event.event_type.name()),
-                        Common::Kseq => line.put_named(name, event.kseq),
-                        Common::MonoNs => line.put_named(name, event.mono_ns),
-                        Common::Pid => line.put_named(name, event.process.pid),
-                        Common::ProcId => line.put_named(name, &*self.proc_id),
-                        Common::RunId => line.put_ready(&self.run_id),
-                        Common::Timestamp => line.put_named(name, timestamp),
-                        Common::Version => line.put_ready(&self.version),
-                    };
-                }
-            });
+        let Shape { template, values, .. } = &self.shapes[number][at];
+        drafts.add_like(template, |number, out| match values[number] {
+            Part::Detail(at) => put(out, &event.details[at].1),
+            Part::Kseq => out.put(event.kseq),
+            Part::MonoNs => out.put(event.mono_ns),
+            Part::Pid => out.put(event.process.pid),
+            Part::ProcId => out.put(&*self.proc_id),
+            Part::Timestamp => out.put(timestamp),
         })
     }
 }
 
-fn twice(line: &mut EventWriter<'_>, key: Key) {
-    line.put_named(key.ready(), 0).put_named(key.ready(), 0);
-}
-
 #[inline]
-fn put(line: &mut EventWriter<'_>, name: &Name, value: &Value) {
+fn put(out: &mut ValueWriter<'_>, value: &Value) {
     match value {
-        Value::Int(value) => line.put_named(name, *value),
-        Value::Uint(value) => line.put_named(name, *value),
-        Value::Flag(value) => line.put_named(name, *value),
-        Value::Bytes(value) => line.put_named(name, &value[..]),
-        Value::List(value) => line.put_named(name, &value[..]),
-    };
+        Value::Int(value) => out.put(*value),
+        Value::Uint(value) => out.put(*value),
+        Value::Flag(value) => out.put(*value),
+        Value::Bytes(value) => out.put(&value[..]),
+        Value::List(value) => out.put(&value[..]),
+    }
 }
 
 fn uint(value: Option<&Value>) -> Option<u64> {
@@ -185,154 +254,6 @@ fn uint(value: Option<&Value>) -> Option<u64> {
         Some(Value::Uint(number)) => Some(*number),
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         _ => None,
-    }
-}
-
-/// The keys that every line has, beside those of the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Common {
-    Action,
-    AgentId,
-    EventType,
-    Kseq,
-    MonoNs,
-    Pid,
-    ProcId,
-    RunId,
-    Timestamp,
-    Version,
-}
-
-impl Common {
-    /// All, ascending by name.
-    const ALL: [Common; 10] = [
-        Common::Action,
-        Common::AgentId,
-        Common::EventType,
-        Common::Kseq,
-        Common::MonoNs,
-        Common::Pid,
-        Common::ProcId,
-        Common::RunId,
-        Common::Timestamp,
-        Common::Version,
-    ];
-
-    const NAMES: [Name; Common::ALL.len()] = [
-        Name::new("action"),
-        Name::new("agent_id"),
-        Name::new("event_type"),
-        Name::new("kseq"),
-        Name::new("mono_ns"),
-        Name::new("pid"),
-        Name::new("proc_id"),
-        Name::new("run_id"),
-        Name::new("timestamp"),
-        Name::new("v"),
-    ];
-
-    fn name(self) -> &'static Name {
-        static NAMES: [Name; Common::ALL.len()] = Common::NAMES;
-        &NAMES[self as usize]
-    }
-}
-
-/// What may stand somewhere in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Detail(Key),
-    Common(Common),
-}
-
-/// How many places there are: a bit of a number for each.
-const PLACES: usize = Key::ALL.len() + Common::ALL.len();
-const _: () = assert!(PLACES <= u128::BITS as usize);
-
-/// All places, ascending by name.
-static PLACE: [Place; PLACES] = {
-    let mut places = [Place::Common(Common::Action); PLACES];
-    let (mut key, mut common) = (0, 0);
-    while key + common < PLACES {
-        let detail = common == Common::ALL.len()
-            || (key < Key::ALL.len() && is_before(Key::ALL[key].name(), Common::NAMES[common].key()));
-        places[key + common] =
-            if detail { Place::Detail(Key::ALL[key]) } else { Place::Common(Common::ALL[common]) };
-        (key, common) = if detail { (key + 1, common) } else { (key, common + 1) };
-    }
-    places
-};
-
-/// The place of each key, by its number.
-static PLACE_OF: [u8; Key::ALL.len()] = {
-    let mut place_of = [0; Key::ALL.len()];
-    let mut place = 0;
-    while place < PLACES {
-        if let Place::Detail(key) = PLACE[place] {
-            place_of[key as usize] = place as u8;
-        }
-        place += 1;
-    }
-    place_of
-};
-
-/// The places that every line has.
-const ALWAYS: u128 = {
-    let mut always = 0;
-    let mut place = 0;
-    while place < PLACES {
-        if let Place::Common(_) = PLACE[place] {
-            always |= 1 << place;
-        }
-        place += 1;
-    }
-    always
-};
-
-const fn is_before(one: &str, two: &str) -> bool {
-    let (one, two) = (one.as_bytes(), two.as_bytes());
-    let mut at = 0;
-    while at < one.len() && at < two.len() {
-        if one[at] != two[at] {
-            return one[at] < two[at];
-        }
-        at += 1;
-    }
-    one.len() < two.len()
-}
-
-/// The members of a line in order, found without comparing any two of them.
-struct Order {
-    places: u128,
-    /// Which detail is in each place that one is in.
-    details: [u8; PLACES],
-}
-
-impl Order {
-    /// Of a line with these details; a key that stands twice is an error.
-    #[inline]
-    fn of(details: &[(Key, Value)]) -> Result<Order, Key> {
-        let mut order = Order { places: ALWAYS, details: [0; PLACES] };
-        for (at, (key, _)) in details.iter().enumerate() {
-            let place = PLACE_OF[*key as usize];
-            if order.places >> place & 1 == 1 {
-                return Err(*key);
-            }
-            order.places |= 1 << place;
-            // Where no key stands twice there are not as many as a byte can count.
-            order.details[usize::from(place)] = at as u8;
-        }
-        Ok(order)
-    }
-
-    /// Hands out each place that is taken, and the number of the detail that is in it.
-    #[inline]
-    fn each(&self, mut act: impl FnMut(Place, usize)) {
-        let mut left = self.places;
-        while left != 0 {
-            let place = left.trailing_zeros() as usize;
-            left &= left - 1;
-            act(PLACE[place], usize::from(self.details[place]));
-        }
     }
 }
 
@@ -352,7 +273,45 @@ pub(crate) fn log_of<'e>(
 
 #[cfg(test)]
 mod tests {
+    use audit_verify::canonical::Record;
+
     use super::*;
+    #[test]
+    fn types_are_numbered_as_they_are_listed() {
+        assert!(EventType::ALL.iter().enumerate().all(|(number, event_type)| *event_type as usize == number));
+    }
+
+    #[test]
+    fn more_shapes_than_are_kept_are_written_all_the_same() {
+        let keys = &Key::ALL[..8];
+        let events: Vec<Event> = (0..3usize << keys.len())
+            .map(|number| {
+                let mut event =
+                    runner_event(EventType::FileOpen, ProcId { pid: number as u32 / 5, start_ns: 7 });
+                let chosen = keys.iter().enumerate().filter(|(bit, _)| number >> bit & 1 == 1);
+                event.details = chosen.map(|(bit, key)| (*key, value(bit + number))).collect();
+                if number % 3 == 0 {
+                    event.details.reverse();
+                }
+                event
+            })
+            .collect();
+        let log = log_of("r", "a", &events);
+        let lines: Vec<_> = log.split_inclusive(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.len(), events.len());
+        for (line, event) in lines.iter().zip(&events) {
+            let record = Record::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
+            assert_eq!(record.text("proc_id"), Some(&*event.process.to_string()));
+            assert_eq!(record.fields().len(), event.details.len() + 13);
+            // By itself, as the first of its shape.
+            let alone = log_of("r", "a", [event]);
+            let alone = Record::parse(alone.strip_suffix(b"\n").unwrap()).unwrap();
+            for (key, _) in &event.details {
+                assert_eq!(record.get(key.name()), alone.get(key.name()));
+            }
+        }
+    }
+
     /// No key of the event model may be one that the line has anyway.
     #[test]
     fn every_type_every_key_and_every_shape_of_value_fits_a_line() {
