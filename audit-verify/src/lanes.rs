@@ -6,6 +6,8 @@
 
 use sha2::block_api::compress256;
 
+use crate::hash::sha256;
+
 /// What was hashed so far comes to.
 pub(crate) type State = [u32; 8];
 
@@ -13,27 +15,61 @@ pub(crate) type State = [u32; 8];
 pub(crate) const INITIAL: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// Bytes in a block.
+/// The length of a block, bytes.
 pub(crate) const BLOCK: usize = 64;
 
 type Block = [u8; BLOCK];
 
-/// A message with its padding, in memory that is used again.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Message(Vec<u8>);
+/// What follows a message, up to its length.
+const PADDING: Block = {
+    let mut block = [0; BLOCK];
+    block[0] = 0x80;
+    block
+};
 
-impl Message {
-    /// Takes a message made of `parts`.
-    pub fn set(&mut self, parts: &[&[u8]]) {
-        self.0.clear();
-        for part in parts {
-            self.0.extend_from_slice(part);
-        }
-        pad(&mut self.0);
+/// A message of two parts, as blocks. Those that lie in one part are read where they are.
+struct Message<'t> {
+    /// Blocks of the first part.
+    first: &'t [Block],
+    /// The end of the first part and the beginning of the second, with one block between them from `joint_at` on.
+    joint: [Block; 2],
+    joint_at: usize,
+    /// Blocks of the second part.
+    second: &'t [Block],
+    /// The end of the second part and the padding, with blocks from `end_at` on.
+    end: [Block; 3],
+    end_at: usize,
+    /// How many blocks there are.
+    len: usize,
+}
+
+impl<'t> Message<'t> {
+    /// `None` where a part is shorter than a block. Nothing of a varying length is copied: that takes longer.
+    #[inline(always)]
+    fn of(parts: [&'t [u8]; 2]) -> Option<Message<'t>> {
+        let [one, two] = parts;
+        let (first, rest) = one.as_chunks();
+        let joint = [*one.last_chunk()?, *two.first_chunk()?];
+        let joint_at = BLOCK - rest.len();
+        let (second, left) = two[joint_at..].as_chunks();
+        let mut end = [*two.last_chunk()?, PADDING, [0; BLOCK]];
+        let end_at = BLOCK - left.len();
+        let ends = if left.len() + 9 <= BLOCK { 1 } else { 2 };
+        let bits = (one.len() + two.len()) as u64 * 8;
+        end.as_flattened_mut()[end_at + BLOCK * ends - 8..][..8].copy_from_slice(&bits.to_be_bytes());
+        let len = first.len() + 1 + second.len() + ends;
+        Some(Message { first, joint, joint_at, second, end, end_at, len })
     }
 
-    fn blocks(&self) -> &[Block] {
-        self.0.as_chunks().0
+    /// Block number `at`, from 0.
+    #[inline(always)]
+    fn block(&self, at: usize) -> &[Block] {
+        match at.checked_sub(self.first.len()) {
+            None => &self.first[at..=at],
+            Some(0) => block_at(&self.joint, self.joint_at),
+            Some(behind) if behind <= self.second.len() => &self.second[behind - 1..behind],
+            Some(behind) => block_at(&self.end, self.end_at + BLOCK * (behind - 1 - self.second.len())),
+        }
     }
 }
 
@@ -64,11 +100,6 @@ pub(crate) fn go_on(mut state: State, blocks: usize, message: &[u8]) -> [u8; 32]
     digest(state)
 }
 
-/// The hashes of two messages.
-pub(crate) fn both(messages: [&Message; 2]) -> [[u8; 32]; 2] {
-    in_turn(messages.map(Message::blocks)).map(digest)
-}
-
 /// Hashes blocks of two messages in turn.
 fn in_turn([one, two]: [&[Block]; 2]) -> [State; 2] {
     let shared = one.len().min(two.len());
@@ -82,42 +113,68 @@ fn in_turn([one, two]: [&[Block]; 2]) -> [State; 2] {
     states
 }
 
-/// The hash of one message.
-pub(crate) fn one(message: &Message) -> [u8; 32] {
-    let mut state = INITIAL;
-    compress256(&mut state, message.blocks());
-    digest(state)
+/// The block that begins at byte `at` of `blocks`.
+#[inline(always)]
+fn block_at(blocks: &[Block], at: usize) -> &[Block] {
+    blocks.as_flattened()[at..][..BLOCK].as_chunks().0
 }
 
-/// The hashes of many messages of `N` bytes each, which fill `B` blocks with their padding; each is written over
-/// `hashes`.
-pub(crate) fn all<const N: usize, const B: usize>(
-    messages: impl ExactSizeIterator<Item = [u8; N]>,
+/// The hashes of two messages, each of two parts.
+#[inline]
+pub(crate) fn both(messages: [[&[u8]; 2]; 2]) -> [[u8; 32]; 2] {
+    let (Some(one), Some(two)) = (Message::of(messages[0]), Message::of(messages[1])) else {
+        return messages.map(|parts| sha256(&parts));
+    };
+    let shared = one.len.min(two.len);
+    let mut states = [INITIAL; 2];
+    for at in 0..shared {
+        compress256(&mut states[0], one.block(at));
+        compress256(&mut states[1], two.block(at));
+    }
+    (shared..one.len).for_each(|at| compress256(&mut states[0], one.block(at)));
+    (shared..two.len).for_each(|at| compress256(&mut states[1], two.block(at)));
+    states.map(digest)
+}
+
+/// A message of `N` bytes whose first byte is `tag` and whose others are zeros, with its padding: `B` blocks.
+pub(crate) const fn padded<const N: usize, const B: usize>(tag: u8) -> [Block; B] {
+    const { assert!(N + 9 <= BLOCK * B && N + 9 > BLOCK * (B - 1)) };
+    let mut blocks = [[0; BLOCK]; B];
+    blocks[0][0] = tag;
+    blocks[N / BLOCK][N % BLOCK] = 0x80;
+    let bits = (N as u16 * 8).to_be_bytes();
+    blocks[B - 1][BLOCK - 2] = bits[0];
+    blocks[B - 1][BLOCK - 1] = bits[1];
+    blocks
+}
+
+/// The hashes of many messages of the same length, each `blank` with something that `put` puts there; they are added
+/// to `hashes`.
+pub(crate) fn all<M, const B: usize>(
+    blank: [Block; B],
+    messages: &[M],
+    put: impl Fn(&mut [u8], &M),
     hashes: &mut Vec<[u8; 32]>,
 ) {
     const TURNS: usize = 4;
-    const { assert!(N + 9 <= 64 * B && N + 9 > 64 * (B - 1)) };
-    let mut messages = messages.map(|message| {
-        let mut blocks = [[0; 64]; B];
-        let bytes = blocks.as_flattened_mut();
-        bytes[..N].copy_from_slice(&message);
-        bytes[N] = 0x80;
-        bytes[64 * B - 8..].copy_from_slice(&(N as u64 * 8).to_be_bytes());
-        blocks
-    });
-    while messages.len() >= TURNS {
-        let blocks: [_; TURNS] = std::array::from_fn(|_| messages.next().unwrap_or([[0; 64]; B]));
+    let mut lanes = [blank; TURNS];
+    let (whole, rest) = messages.as_chunks::<TURNS>();
+    for messages in whole {
         let mut states = [INITIAL; TURNS];
+        for (blocks, message) in lanes.iter_mut().zip(messages) {
+            put(blocks.as_flattened_mut(), message);
+        }
         for at in 0..B {
-            for (state, blocks) in states.iter_mut().zip(&blocks) {
+            for (state, blocks) in states.iter_mut().zip(&lanes) {
                 compress256(state, &blocks[at..=at]);
             }
         }
         hashes.extend(states.map(digest));
     }
-    for blocks in messages {
+    for message in rest {
         let mut state = INITIAL;
-        compress256(&mut state, &blocks);
+        put(lanes[0].as_flattened_mut(), message);
+        compress256(&mut state, &lanes[0]);
         hashes.push(digest(state));
     }
 }
@@ -133,7 +190,6 @@ fn digest(state: State) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::sha256;
 
     fn text(length: usize) -> Vec<u8> {
         (0..length).map(|at| (at * 7 + length) as u8).collect()
@@ -141,30 +197,68 @@ mod tests {
 
     #[test]
     fn messages_of_every_length_have_the_librarys_hash() {
-        let mut messages = [Message::default(), Message::default()];
         for length in 0..300 {
             for other in [0, 55, 56, 64, length, 1000] {
                 let texts = [text(length), text(other)];
-                messages[0].set(&[&texts[0][..length / 3], &texts[0][length / 3..]]);
-                messages[1].set(&[&texts[1]]);
-                let expected = [sha256(&[&texts[0]]), sha256(&[&texts[1]])];
-                assert_eq!(both([&messages[0], &messages[1]]), expected);
-                assert_eq!([one(&messages[0]), one(&messages[1])], expected);
+                let parts = [texts[0].split_at(length / 3), texts[1].split_at(other * 2 / 3)];
+                let expected = texts.each_ref().map(|text| sha256(&[text]));
+                assert_eq!(both(parts.map(|(first, second)| [first, second])), expected, "{length} {other}");
             }
+        }
+    }
+
+    #[test]
+    fn messages_cut_anywhere_have_the_librarys_hash() {
+        let texts = [text(300), text(177)];
+        let expected = texts.each_ref().map(|text| sha256(&[text]));
+        for cut in 0..=177 {
+            let parts = texts.each_ref().map(|text| text.split_at(cut));
+            assert_eq!(both(parts.map(|(first, second)| [first, second])), expected, "{cut}");
         }
     }
 
     #[test]
     fn many_messages_have_the_librarys_hashes() {
         for count in 0..12usize {
-            let texts: Vec<[u8; 65]> =
-                (0..count).map(|number| text(65 + number)[number..].try_into().unwrap()).collect();
+            let texts: Vec<[u8; 65]> = (0..count)
+                .map(|number| {
+                    let mut text: [u8; 65] = text(65 + number)[number..].try_into().unwrap();
+                    text[0] = 7;
+                    text
+                })
+                .collect();
             let mut hashes = Vec::new();
-            all::<65, 2>(texts.iter().copied(), &mut hashes);
-            all::<33, 1>(texts.iter().map(|text| text[..33].try_into().unwrap()), &mut hashes);
+            all(
+                padded::<65, 2>(7),
+                &texts,
+                |into, text| into[1..65].copy_from_slice(&text[1..]),
+                &mut hashes,
+            );
+            all(
+                padded::<33, 1>(7),
+                &texts,
+                |into, text| into[1..33].copy_from_slice(&text[1..33]),
+                &mut hashes,
+            );
             let long = texts.iter().map(|text| sha256(&[text]));
             let short = texts.iter().map(|text| sha256(&[&text[..33]]));
             assert_eq!(hashes, long.chain(short).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_ahead_goes_on_to_the_librarys_hash() {
+        for length in 0..300 {
+            let message = text(length);
+            let mut blocks = message.clone();
+            pad(&mut blocks);
+            for cut in [0, 63, 64, 65, 128, length / 2, length] {
+                let part = &message[..cut.min(length)];
+                let [one, two] = both_ahead([part, &message]);
+                assert_eq!([one, two], [ahead(part), ahead(&message)]);
+                assert_eq!(go_on(one, part.len() / BLOCK, &blocks), sha256(&[&message]));
+                assert_eq!(go_on(two, length / BLOCK, &blocks), sha256(&[&message]));
+            }
         }
     }
 }

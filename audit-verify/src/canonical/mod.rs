@@ -13,9 +13,13 @@
 
 mod quick;
 mod read;
+mod wide;
 mod write;
 
-pub(crate) use quick::{QuickMember, key_word, object as quick_object};
+pub(crate) use quick::{
+    QuickMember, integer_end as quick_integer, key_word, object as quick_object, text_end as quick_text,
+    value_end as quick_value,
+};
 pub use read::{Deviation, Member, Raw, Record, Value, scan};
 pub use write::{Field, ObjectWriter, WriteError};
 pub(crate) use write::{write_char, write_field, write_uint, write_unit};
@@ -46,12 +50,12 @@ static PLAIN: [bool; 256] = {
 #[inline]
 fn plain_prefix(text: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(word) = text[at..].first_chunk() {
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+    while let Some(bytes) = text[at..].first_chunk() {
+        let plain = wide::plain(bytes);
+        at += plain;
+        if plain < wide::WIDTH {
+            return at;
         }
-        at += 8;
     }
     at + text[at..].iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
 }
@@ -71,14 +75,6 @@ const fn special_bytes(word: u64) -> u64 {
     let backslash = (word ^ everywhere(b'\\')).wrapping_sub(everywhere(1));
     let delete = word.wrapping_add(everywhere(1));
     (word | control | quote | backslash | delete) & everywhere(0x80)
-}
-
-/// The same for bytes that are no decimal digits.
-#[inline(always)]
-const fn no_digits(word: u64) -> u64 {
-    let below = word.wrapping_sub(everywhere(b'0'));
-    let above = word.wrapping_add(everywhere(0x7f - b'9'));
-    (word | below | above) & everywhere(0x80)
 }
 
 #[cfg(test)]

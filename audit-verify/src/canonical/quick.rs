@@ -4,7 +4,7 @@
 //! [`super::scan`] has the last word. Short keys are compared as numbers, strings are passed over in words.
 
 use super::read::{Cursor, Raw};
-use super::{no_digits, plain_prefix, special_bytes};
+use super::{plain_prefix, special_bytes, wide};
 
 /// One key with its value, and where they stand.
 pub(crate) struct QuickMember<'l> {
@@ -104,15 +104,64 @@ fn value(text: &[u8], at: usize) -> Option<(Raw<'_>, usize)> {
 /// An integer of at most fifteen digits, which fits 64 bits.
 #[inline(always)]
 fn integer(text: &[u8], at: usize) -> Option<(Raw<'_>, usize)> {
-    let word = |at: usize| Some(no_digits(u64::from_le_bytes(*text.get(at..)?.first_chunk()?)));
-    let end = match word(at)? {
-        0 => match word(at + 8)? {
-            0 => return None,
-            other => at + 8 + other.trailing_zeros() as usize / 8,
-        },
-        other => at + other.trailing_zeros() as usize / 8,
-    };
-    Some((Raw::Integer(&text[at..end]), end))
+    let digits = wide::digits(text.get(at..)?.first_chunk()?);
+    (digits < wide::WIDTH).then(|| (Raw::Integer(&text[at..at + digits]), at + digits))
+}
+
+/// Where the integer at `at` ends, if one stands there, or a value of another kind. It probably has `likely` bytes: to
+/// be right about that saves time, because what stands behind need not wait for it.
+#[inline(always)]
+pub(crate) fn integer_end(text: &[u8], at: usize, likely: &mut usize) -> Option<usize> {
+    let bytes = text.get(at..)?.first_chunk::<{ wide::WIDTH }>()?;
+    let digits = wide::digits(bytes);
+    // At most fifteen digits fit 64 bits. A zero begins no other number.
+    let is_common = |digits: usize| (1..wide::WIDTH).contains(&digits) && (bytes[0] != b'0' || digits == 1);
+    if is_common(*likely) && digits >= *likely && !text[at + *likely].is_ascii_digit() {
+        return Some(at + *likely);
+    }
+    if !is_common(digits) {
+        return value_end(text, at);
+    }
+    *likely = digits;
+    Some(at + digits)
+}
+
+/// Where the string whose text begins at `at`, behind its quote, has its closing quote. Its text probably has `likely`
+/// bytes.
+#[inline(always)]
+pub(crate) fn text_end(text: &[u8], at: usize, likely: &mut usize) -> Option<usize> {
+    let end = at + *likely;
+    if text.get(end) == Some(&b'"') && begins_plain(text.get(at..)?, *likely) {
+        return Some(end);
+    }
+    let end = at + plain_prefix(text.get(at..)?);
+    if *text.get(end)? == b'"' {
+        *likely = end - at;
+        return Some(end);
+    }
+    Some(value_end(text, at - 1)? - 1)
+}
+
+/// Whether the first `count` bytes are plain, if some more stand behind them.
+#[inline(always)]
+fn begins_plain(mut text: &[u8], mut count: usize) -> bool {
+    while let Some((bytes, rest)) = text.split_first_chunk() {
+        let plain = wide::plain(bytes);
+        if count <= wide::WIDTH {
+            return plain >= count;
+        }
+        if plain < wide::WIDTH {
+            return false;
+        }
+        count -= wide::WIDTH;
+        text = rest;
+    }
+    false
+}
+
+/// Where the value of any kind at `at` ends.
+pub(crate) fn value_end(text: &[u8], at: usize) -> Option<usize> {
+    closely(text, at).map(|(_, end)| end)
 }
 
 /// The same for values that are less common.
@@ -185,6 +234,25 @@ mod tests {
             }
             agrees(&line[..at]);
             agrees(&[&line[..at], &line[at + 1..]].concat());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ends_are_those_that_are_found_closely(
+            value in "-?[0-9]{1,21}|\"[a-z]{0,40}(\\\\n)?[a-z]{0,3}\"?|true|\\[\"a\", \"b\"\\]|x?",
+            behind in "[,}0-9\"]? ?[a-z\": ]{0,24}",
+            mut likely in 0usize..50,
+        ) {
+            let text = [value.as_bytes(), behind.as_bytes()].concat();
+            let end = value_end(&text, 0);
+            for _ in 0..2 {
+                let found = integer_end(&text, 0, &mut likely);
+                prop_assert!(found == end || (found.is_none() && text.len() < wide::WIDTH));
+                if text.first() == Some(&b'"') {
+                    prop_assert_eq!(text_end(&text, 1, &mut likely), end.map(|end| end - 1));
+                }
+            }
         }
     }
 

@@ -114,12 +114,10 @@ impl Span {
     /// The lines from `begin` on that have these entries.
     pub fn of(begin: u64, entries: &[Node]) -> Span {
         let mut nodes = Vec::with_capacity(entries.len());
-        lanes::all::<33, 1>(
-            entries.iter().map(|entry| {
-                let mut message = [0; 33];
-                message[1..].copy_from_slice(entry);
-                message
-            }),
+        lanes::all(
+            const { lanes::padded::<33, 1>(0) },
+            entries,
+            |leaf, entry| leaf[1..33].copy_from_slice(entry),
             &mut nodes,
         );
         let end = begin + entries.len() as u64;
@@ -135,15 +133,11 @@ impl Span {
             let (pairs, single) = pairs.as_chunks::<2>();
             right.extend(single.iter().map(|node| (height, *node)));
             let mut above = Vec::with_capacity(pairs.len());
-            lanes::all::<65, 2>(
-                pairs.iter().map(|[left, right]| {
-                    let mut message = [1; 65];
-                    message[1..33].copy_from_slice(left);
-                    message[33..].copy_from_slice(right);
-                    message
-                }),
-                &mut above,
-            );
+            let put = |node: &mut [u8], [left, right]: &[Node; 2]| {
+                node[1..33].copy_from_slice(left);
+                node[33..65].copy_from_slice(right);
+            };
+            lanes::all(const { lanes::padded::<65, 2>(1) }, pairs, put, &mut above);
             nodes = above;
             at = (at + 1) >> 1;
             height += 1;

@@ -24,6 +24,7 @@
 
 mod pieces;
 mod segment;
+mod shape;
 mod signed;
 mod state;
 mod verdict;
@@ -33,7 +34,7 @@ use std::io::{self, Read};
 use std::num::NonZeroUsize;
 
 use pieces::{PIECE, Piece, Pieces};
-use segment::{Summary, Terms};
+use segment::{Judge, Summary, Terms};
 use state::{State, is_log_line};
 pub use verdict::{Chain, Fault, Genesis, Missing, Report, Signed, Unchecked, Verdict, Why};
 use workers::Wanted;
@@ -105,7 +106,7 @@ impl Verifier {
         self
     }
 
-    /// Judges a long log on so many threads, beside the one that reads; without this, on one alone.
+    /// Judges a long log on so many threads; without this, on one alone.
     pub fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = Some(threads);
         self
@@ -128,21 +129,26 @@ impl Verifier {
     fn run_in_pieces(mut self, source: impl Read, length: usize) -> io::Result<Report> {
         let mut pieces = Pieces::new(source, length);
         let mut piece = Piece::default();
+        let mut judge = Judge::default();
         let mut judged = 0;
         while pieces.fill(&mut piece, length) {
-            let summary = self.terms().and_then(|terms| Summary::of(piece.lines(), &terms));
+            let summary = self.terms().and_then(|terms| judge.summary(piece.lines(), &terms));
             if self.join(piece.lines(), summary) == Wanted::Nothing {
                 return Ok(self.report(Chain::Holds));
             }
             judged += 1;
             let threads = self.threads.filter(|threads| threads.get() > 1 && judged > ALONE);
             if let Some((threads, terms)) = threads.zip(self.terms()) {
-                workers::judge(&mut pieces, length, threads, &terms, |lines, summary| {
-                    match self.join(lines, summary) {
+                workers::judge(
+                    &mut pieces,
+                    length,
+                    threads,
+                    (&mut judge, &terms),
+                    |lines, summary| match self.join(lines, summary) {
                         Wanted::More if self.is_plain() => Wanted::More,
                         _ => Wanted::Nothing,
-                    }
-                });
+                    },
+                );
                 // What is left is judged alone, if anything is.
                 if self.has_ended() {
                     return Ok(self.report(Chain::Holds));

@@ -1,5 +1,7 @@
 //! In pieces and on threads, the answer is that of the judge who reads line by line.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::tests::{judged, log, plain};
@@ -50,7 +52,8 @@ fn most_lines_are_judged_as_plain() {
     let mut verifier = Verifier::default();
     judged(&mut verifier, &lines[..1]);
     let terms = verifier.terms().unwrap();
-    let summary = Summary::of(&lines[1..399].concat(), &terms).expect("plain lines");
+    let mut judge = Judge::default();
+    let summary = judge.summary(&lines[1..399].concat(), &terms).expect("plain lines");
     assert!(summary.follows(&verifier.state));
     summary.tell(&mut verifier.state);
     let mut alone = Verifier::default();
@@ -60,12 +63,78 @@ fn most_lines_are_judged_as_plain() {
     assert_eq!((verifier.state.lines, verifier.state.events), (alone.state.lines, alone.state.events));
     // Neither the first nor the last line is one of them, nor one that is torn or of another run.
     for odd in [&lines[..2], &lines[398..]] {
-        assert!(Summary::of(&odd.concat(), &terms).is_none());
+        assert!(judge.summary(&odd.concat(), &terms).is_none());
     }
     let torn = lines[1..3].concat();
-    assert!(Summary::of(&torn[..torn.len() - 1], &terms).is_none());
-    assert!(Summary::of(&torn, &Terms { run_id: None, ..terms.clone() }).is_none());
-    assert!(Summary::of(b"", &terms).is_none());
+    assert!(judge.summary(&torn[..torn.len() - 1], &terms).is_none());
+    assert!(judge.summary(&torn, &Terms { run_id: None, ..terms.clone() }).is_none());
+    assert!(judge.summary(b"", &terms).is_none());
+}
+
+/// A log without seal whose lines have shapes in turn, some of them twice in a row.
+fn of_many_shapes(lines: usize) -> Vec<Vec<u8>> {
+    const RUN: &str = "20260721-101010-test";
+    let fill = |number: usize| {
+        move |event: &mut EventWriter<'_>| match number % 5 {
+            0 | 1 | 3 => {
+                event.list("access", ["read"]).put("comm", "make").put("event_type", "file_open");
+                event
+                    .put("ino", 240_000 + number as u64 * 7)
+                    .put("path", format!("/a/{}", number * 31).as_str());
+                event.put("ret", if number.is_multiple_of(3) { -2 } else { 3 }).put("run_id", RUN);
+                event.put("uid", 1000).put("v", 1);
+            }
+            2 => {
+                event.list("argv", ["cc", "\"", &"x".repeat(number % 30)]).put("event_type", "exec");
+                event.put("path", "/usr/bin/cc").put("run_id", RUN).put("uid", 1000).put("v", 1);
+            }
+            _ => _ = event.put("event_type", "exit").put("exit_code", 0).put("run_id", RUN).put("v", 1),
+        }
+    };
+    let fills: Vec<_> = (0..lines - 1).map(fill).collect();
+    let mut lines = log(&fills.iter().map(|fill| fill as tests::Fill<'_>).collect::<Vec<_>>());
+    lines.pop();
+    lines
+}
+
+/// Makes the chain hold again from line `from` on, as one would who can write the file; up to a line that has lost what
+/// that takes.
+fn chain_again(lines: &mut [Vec<u8>], from: usize) {
+    /// The 64 bytes behind `key`.
+    fn digits(line: &[u8], key: &[u8]) -> Option<Range<usize>> {
+        let from = line.windows(key.len()).position(|bytes| bytes == key)? + key.len();
+        line.get(from..from + Hash::DIGITS).map(|_| from..from + Hash::DIGITS)
+    }
+    const ITSELF: &[u8] = b", \"hash_self\": \"";
+    for at in from..lines.len() {
+        let (before, line) = lines.split_at_mut(at);
+        let (before, line) = (&before[at - 1], &mut line[0]);
+        let (Some(prev), Some(linked)) = (digits(before, ITSELF), digits(line, b"\"hash_prev\": \"")) else {
+            return;
+        };
+        line[linked].copy_from_slice(&before[prev]);
+        let Some(itself) = digits(line, ITSELF).filter(|itself| itself.end + 1 < line.len()) else { return };
+        let hash = Hash::of(&[&line[..itself.start - ITSELF.len()], &line[itself.end + 1..line.len() - 1]]);
+        line[itself].copy_from_slice(hash.digits());
+    }
+}
+
+/// Who can write the file can make hashes fit any bytes; only the form of the line tells then.
+#[test]
+fn an_edited_line_whose_hashes_fit() {
+    let lines = of_many_shapes(38);
+    same_in_pieces(&Verifier::default(), &lines.concat(), &[1, 500, 3000, PIECE]);
+    // The second, and late ones of each kind, whose shapes are known by then.
+    for number in [1, 31, 32, 34] {
+        for at in 0..lines[number].len() - 1 {
+            for byte in *b"\"\\ ,:{}[]019-aetx\0\n\x7f\xff" {
+                let mut lines = lines.clone();
+                lines[number][at] = byte;
+                chain_again(&mut lines, number);
+                same_in_pieces(&Verifier::default(), &lines.concat(), &[PIECE]);
+            }
+        }
+    }
 }
 
 #[test]
@@ -94,6 +163,26 @@ impl Read for Broken<'_> {
 }
 
 proptest! {
+    /// Any edits of lines whose hashes fit, in pieces of any length.
+    #[test]
+    fn edited_lines_whose_hashes_fit(
+        edits in proptest::collection::vec((0usize..4, 1usize..60, any::<prop::sample::Index>(), any::<u8>()), 1..3),
+        length in 1usize..3000,
+    ) {
+        let mut lines = of_many_shapes(60);
+        for (kind, number, at, byte) in edits {
+            let at = at.index(lines[number].len() - 1);
+            match kind {
+                0 => lines[number][at] = byte,
+                1 => lines[number].insert(at, byte),
+                2 => _ = lines[number].remove(at),
+                _ => { let again = lines[number][at]; lines[number].insert(at, again) }
+            }
+            chain_again(&mut lines, number);
+        }
+        same_in_pieces(&Verifier::default(), &lines.concat(), &[length]);
+    }
+
     /// Damage of every kind, with pieces so short that it lies anywhere in one.
     #[test]
     fn a_damaged_log_in_pieces(
