@@ -28,7 +28,7 @@ const RUN_ID: &str = "20261126-141712-make";
 const OF_ONE_PROCESS: u64 = 400;
 
 /// Questions, each with what it is about.
-const QUESTIONS: [(&str, &[&str]); 14] = [
+const QUESTIONS: [(&str, &[&str]); 17] = [
     ("one type", &["--type", "exec"]),
     ("a type that most events have", &["--type", "file_open"]),
     ("its number", &["--type", "file_open", "--count"]),
@@ -37,11 +37,14 @@ const QUESTIONS: [(&str, &[&str]); 14] = [
     ("a file", &["--path", "/usr/include/dir-7/header-77.h"]),
     ("a directory", &["--path", "/usr/include/dir-7"]),
     ("its number", &["--path", "/usr/include/dir-7", "--count"]),
+    ("a directory that most files lie below", &["--path", "/usr"]),
+    ("its number", &["--path", "/usr", "--count"]),
     ("an address", &["--dest", "10.0.0.0/8:443"]),
     ("a host", &["--dest", "*.example.org"]),
     ("a process", &["--pid", "1500"]),
     ("a program", &["--exe", "/usr/bin/as"]),
     ("a second, a type, failures", &["--since", "+1s", "--until", "+2s", "--type", "file", "--failed"]),
+    ("its number", &["--since", "+1s", "--until", "+2s", "--type", "file", "--failed", "--count"]),
     ("free text", &["--contains", "no such text", "--count"]),
 ];
 

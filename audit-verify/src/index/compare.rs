@@ -1,5 +1,6 @@
 //! Whether an index says what its log says.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement};
 
+use super::block::{Block, BlockBuilder, Field, HEAD, MOMENTS, block_columns};
 use super::lines::Lines;
 use super::row::{LineFault, NUMBERS, Row, STRINGS, is_text};
 use super::schema::{SCHEMA_VERSION, check_schema, columns};
@@ -42,17 +44,24 @@ pub enum IndexVerdict {
         /// Rows that it has.
         rows: u64,
     },
+    /// What stands in `block` is not what its rows say, so that questions could be answered wrongly.
+    Block {
+        /// `seq` of the first row that it is about.
+        first: i64,
+        /// The column.
+        column: &'static str,
+    },
     /// A row has no line.
     Extra {
         /// `seq` of the row.
         seq: i64,
     },
-    /// It has a table, view or trigger that no index of this version has, or lacks one.
+    /// It has a table, view, trigger or secondary index that no index of this version has, or lacks one.
     Schema {
         /// Its name.
         object: String,
     },
-    /// The file is not whole, or its secondary indexes lead elsewhere than its rows.
+    /// The file is not whole.
     Damaged {
         /// What SQLite says of it.
         why: String,
@@ -81,6 +90,12 @@ impl fmt::Display for IndexVerdict {
             IndexVerdict::Missing { seq } => write!(f, "index differs from the log: seq {seq} has no row"),
             IndexVerdict::Behind { rows } => {
                 write!(f, "the index ends before the log does, behind row {rows}")
+            }
+            IndexVerdict::Block { first, column } => {
+                write!(
+                    f,
+                    "index differs from the log: what it says of the rows from seq {first} on, column {column}, is not what they say"
+                )
             }
             IndexVerdict::Extra { seq } => {
                 write!(f, "index differs from the log: seq {seq} has a row and no line")
@@ -168,6 +183,8 @@ pub fn open(path: &Path) -> Result<Connection, CompareError> {
 pub fn compare(log: &Path, index: &Path) -> Result<IndexVerdict, CompareError> {
     let failed = |why| CompareError::Sqlite { path: index.to_owned(), why };
     let connection = open(index)?;
+    // Rows and blocks are seen at one moment, also while a run goes on.
+    connection.execute_batch("BEGIN").map_err(failed)?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if version != SCHEMA_VERSION {
         return Ok(IndexVerdict::Version { found: version });
@@ -186,28 +203,40 @@ pub fn compare(log: &Path, index: &Path) -> Result<IndexVerdict, CompareError> {
         return Err(io("open")(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
     }
     let mut lines = Lines::new(File::open(log).map_err(io("open"))?, 0);
-    let select = format!("SELECT {} FROM events ORDER BY seq", columns());
+    let select = format!("SELECT {} FROM event ORDER BY seq", columns());
     let mut select = connection.prepare(&select).map_err(failed)?;
     let mut rows = select.query([]).map_err(failed)?;
+    let mut strings = Strings::new(&connection).map_err(failed)?;
+    let mut blocks = Blocks::new(&connection).map_err(failed)?;
     let mut number = 0;
     while let Some(line) = lines.next_line().map_err(io("read"))? {
         number += 1;
         let fault = |fault| CompareError::Line { path: log.to_owned(), line: number, fault };
         let expected = Row::of(&line).map_err(fault)?;
         let Some(found) = rows.next().map_err(failed)? else {
-            return Ok(IndexVerdict::Behind { rows: number - 1 });
+            let lie = blocks.finish().map_err(failed)?;
+            return Ok(lie.unwrap_or(IndexVerdict::Behind { rows: number - 1 }));
         };
-        if let Some(verdict) = difference(&expected, found).map_err(failed)? {
+        if let Some(verdict) = difference(&expected, found, &mut strings).map_err(failed)? {
             return Ok(verdict);
         }
+        if let Some(lie) = blocks.push(&expected.numbers, &strings.ids).map_err(failed)? {
+            return Ok(lie);
+        }
     }
-    match rows.next().map_err(failed)? {
-        Some(row) => Ok(IndexVerdict::Extra { seq: row.get(0).map_err(failed)? }),
-        None => Ok(IndexVerdict::Agrees { rows: number }),
+    if let Some(row) = rows.next().map_err(failed)? {
+        return Ok(IndexVerdict::Extra { seq: row.get(0).map_err(failed)? });
     }
+    let lie = blocks.finish().map_err(failed)?;
+    Ok(lie.unwrap_or(IndexVerdict::Agrees { rows: number }))
 }
 
-fn difference(expected: &Row<'_>, found: &rusqlite::Row<'_>) -> rusqlite::Result<Option<IndexVerdict>> {
+fn difference(
+    expected: &Row<'_>,
+    found: &rusqlite::Row<'_>,
+    strings: &mut Strings<'_>,
+) -> rusqlite::Result<Option<IndexVerdict>> {
+    // The key of a table is an integer.
     let seq: i64 = found.get(0)?;
     match seq.cmp(&expected.seq) {
         std::cmp::Ordering::Less => return Ok(Some(IndexVerdict::Extra { seq })),
@@ -231,18 +260,136 @@ fn difference(expected: &Row<'_>, found: &rusqlite::Row<'_>) -> rusqlite::Result
     }
     for (at, column) in STRINGS.iter().enumerate() {
         let stands = found.get_ref(at + 1 + NUMBERS.len())?;
-        let same = match (&expected.strings[at], stands) {
-            (Some(text), ValueRef::Text(other)) => **text == *other && is_text(text),
-            (Some(text), ValueRef::Blob(other)) => **text == *other && !is_text(text),
+        let expected = expected.strings[at].as_deref();
+        let same = match (expected, stands) {
+            (Some(text), ValueRef::Integer(id)) => strings.is(at, id, text)?,
             (None, ValueRef::Null) => true,
             _ => false,
         };
         if !same {
-            let log = expected.strings[at].as_ref().map_or("nothing".to_owned(), |text| escape(text));
-            return differs(column, log, show(stands));
+            let log = expected.map_or("nothing".to_owned(), escape);
+            let index = match stands {
+                ValueRef::Integer(id) => strings.show(id)?,
+                other => show(other),
+            };
+            return differs(column, log, index);
+        }
+        if expected.is_none() {
+            strings.ids[at] = None;
         }
     }
     Ok(None)
+}
+
+/// How much text of strings is kept to compare it, in bytes. Beyond it SQLite is asked again.
+const KEPT_MAX: usize = 32 << 20;
+
+/// The strings of an index by their numbers.
+struct Strings<'c> {
+    select: Statement<'c>,
+    known: HashMap<i64, Box<[u8]>>,
+    kept: usize,
+    /// The numbers in the row that was compared last, column by column.
+    ids: [Option<i64>; STRINGS.len()],
+}
+
+impl<'c> Strings<'c> {
+    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let select = connection.prepare("SELECT value FROM strings WHERE id = ?")?;
+        Ok(Strings { select, known: HashMap::new(), kept: 0, ids: [None; STRINGS.len()] })
+    }
+
+    /// Whether string `id` is this one, and of the kind that it should be; if so it stands in column `column`.
+    fn is(&mut self, column: usize, id: i64, text: &[u8]) -> rusqlite::Result<bool> {
+        self.ids[column] = Some(id);
+        if let Some(known) = self.known.get(&id) {
+            return Ok(**known == *text);
+        }
+        let mut rows = self.select.query([id])?;
+        let same = match rows.next()?.map(|row| row.get_ref(0)).transpose()? {
+            Some(ValueRef::Text(other)) => *text == *other && is_text(text),
+            Some(ValueRef::Blob(other)) => *text == *other && !is_text(text),
+            _ => false,
+        };
+        drop(rows);
+        if same {
+            if self.kept > KEPT_MAX {
+                (self.known, self.kept) = (HashMap::new(), 0);
+            }
+            self.kept += text.len() + 64;
+            self.known.insert(id, text.into());
+        }
+        Ok(same)
+    }
+
+    fn show(&mut self, id: i64) -> rusqlite::Result<String> {
+        let mut rows = self.select.query([id])?;
+        rows.next()?.map_or(Ok("nothing".to_owned()), |row| row.get_ref(0).map(show))
+    }
+}
+
+/// The rows of `block`, compared with the rows of `event` as they go by.
+///
+/// They begin with the first and leave none out. They may end before the last: while a run goes on there are
+/// whole ones alone, and what they do not tell of is read in the rows.
+struct Blocks<'c> {
+    connection: &'c Connection,
+    select: Statement<'c>,
+    builder: BlockBuilder,
+    /// The end of what they tell of: behind it there may be none.
+    end: i64,
+}
+
+impl<'c> Blocks<'c> {
+    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let select = connection.prepare(&format!("SELECT {} FROM block WHERE first = ?", block_columns()))?;
+        Ok(Blocks { connection, select, builder: BlockBuilder::new(1), end: 1 })
+    }
+
+    /// Takes the next row, as its line has it.
+    fn push(
+        &mut self,
+        numbers: &[Option<i64>; NUMBERS.len()],
+        strings: &[Option<i64>; STRINGS.len()],
+    ) -> rusqlite::Result<Option<IndexVerdict>> {
+        match self.builder.push(numbers, strings) {
+            Some(block) => self.compare(&block),
+            None => Ok(None),
+        }
+    }
+
+    /// There are no more rows.
+    fn finish(&mut self) -> rusqlite::Result<Option<IndexVerdict>> {
+        if let Some(block) = self.builder.take()
+            && let Some(lie) = self.compare(&block)?
+        {
+            return Ok(Some(lie));
+        }
+        // Whatever is left tells of rows that there are not, or stands behind a gap.
+        let strange = "SELECT first FROM block WHERE first < 1 OR first >= ? LIMIT 1";
+        let strange = self.connection.query_row(strange, [self.end], |row| row.get(0)).optional()?;
+        Ok(strange.map(|first| IndexVerdict::Block { first, column: "first" }))
+    }
+
+    fn compare(&mut self, block: &Block) -> rusqlite::Result<Option<IndexVerdict>> {
+        let mut rows = self.select.query([block.first])?;
+        let Some(found) = rows.next()? else { return Ok(None) };
+        if block.first != self.end {
+            return Ok(Some(IndexVerdict::Block { first: block.first, column: "first" }));
+        }
+        let numbers = [block.first, block.rows as i64, block.earliest, block.latest];
+        let heads = HEAD.iter().zip(numbers.map(ValueRef::Integer));
+        let names = Field::ALL.iter().map(|field| field.name()).chain([MOMENTS]);
+        let lists = block.lists.iter().chain([&block.moments]).map(|list| ValueRef::Blob(list));
+        let expected = heads.map(|(name, value)| (*name, value)).chain(names.zip(lists));
+        for (at, (column, value)) in expected.enumerate() {
+            if found.get_ref(at)? != value {
+                return Ok(Some(IndexVerdict::Block { first: block.first, column }));
+            }
+        }
+        self.end += block.rows as i64;
+        Ok(None)
+    }
 }
 
 fn show(value: ValueRef<'_>) -> String {

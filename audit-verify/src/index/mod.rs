@@ -16,16 +16,22 @@
 //! usual ones compare with usual text. `wall_ns` is nanoseconds since 1970, `mono_ns` CLOCK_MONOTONIC;
 //! `offset` and `length` are the line's place in `events.jsonl` in bytes, without its newline. Integers
 //! beyond `i64` stand as the `i64` with the same bits.
+//!
+//! `block` says of each 65,536 rows which of them have which values ([`Block`], [`lists`]): a question is answered
+//! by putting such sets of rows together, without a look at the rows.
 
+mod block;
 mod compare;
 pub mod lines;
+pub mod lists;
 mod row;
 mod schema;
 mod time;
 
+pub use block::{Block, BlockBuilder, Field, MOMENTS, block_columns};
 pub use compare::{CompareError, IndexVerdict, compare, open};
 pub use row::{LineFault, NUMBERS, Row, STRINGS, SqlText, Text, is_text};
-pub use schema::{INDEXES, SCHEMA_VERSION, SchemaFault, TABLES, check_schema, columns};
+pub use schema::{SCHEMA_VERSION, SchemaFault, TABLES, check_schema, columns};
 pub use time::parse_timestamp;
 
 /// The index's name in the run's directory.

@@ -7,7 +7,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::lines::Line;
 use super::time::parse_timestamp;
-use crate::canonical::{Deviation, Member, Raw, Value, scan};
+use crate::canonical::{Deviation, Raw, Value, quick_object, scan};
 
 /// A string of a row, decoded.
 pub type Text<'l> = Cow<'l, [u8]>;
@@ -53,11 +53,16 @@ impl<'l> Row<'l> {
     pub fn of(line: &Line<'l>) -> Result<Self, LineFault> {
         let mut row = Row::default();
         let mut fault = None;
-        scan(line.text, |member| {
-            if let Err(key) = row.take(&member) {
+        let mut take = |key: &[u8], raw: &Raw<'l>| {
+            if let Err(key) = row.take(key, raw) {
                 fault.get_or_insert(LineFault::Key(key));
             }
-        })?;
+        };
+        let quick = quick_object(line.text, |member| take(member.key, &member.raw));
+        if quick != Some(line.text.len()) {
+            // What it took so far is taken once more.
+            scan(line.text, |member| take(member.key.as_bytes(), &member.raw))?;
+        }
         row.numbers[7] = Some(line.offset as i64);
         row.numbers[8] = Some(line.text.len() as i64);
         if let Some(fault) = fault {
@@ -72,31 +77,31 @@ impl<'l> Row<'l> {
         if row.seq == 0 { Err(LineFault::Key("seq")) } else { Ok(row) }
     }
 
-    fn take(&mut self, member: &Member<'l>) -> Result<(), &'static str> {
-        let raw = &member.raw;
-        match member.key {
-            "seq" => self.seq = integer(raw).ok_or("seq")?,
-            "timestamp" => {
+    #[inline]
+    fn take(&mut self, key: &[u8], raw: &Raw<'l>) -> Result<(), &'static str> {
+        match key {
+            b"seq" => self.seq = integer(raw).ok_or("seq")?,
+            b"timestamp" => {
                 let text = raw.as_text().and_then(parse_timestamp);
                 self.numbers[0] = Some(text.ok_or("timestamp")?);
             }
-            "mono_ns" => self.numbers[1] = Some(integer(raw).ok_or("mono_ns")?),
-            "pid" => self.numbers[2] = Some(integer(raw).ok_or("pid")?),
-            "ppid" => self.numbers[3] = Some(integer(raw).ok_or("ppid")?),
-            "uid" => self.numbers[4] = Some(integer(raw).ok_or("uid")?),
-            "dst_port" => self.numbers[5] = Some(integer(raw).ok_or("dst_port")?),
-            "ret" => self.numbers[6] = Some(integer(raw).ok_or("ret")?),
-            "event_type" => self.strings[0] = Some(string(raw).ok_or("event_type")?),
-            "action" => self.strings[1] = Some(string(raw).ok_or("action")?),
-            "proc_id" => self.strings[2] = Some(string(raw).ok_or("proc_id")?),
-            "exe" => self.strings[3] = Some(string(raw).ok_or("exe")?),
-            "path" => self.strings[4] = Some(string(raw).ok_or("path")?),
-            "path2" => self.strings[5] = Some(string(raw).ok_or("path2")?),
-            "dst_ip" => self.strings[6] = Some(string(raw).ok_or("dst_ip")?),
-            "host" => self.strings[7] = Some(string(raw).ok_or("host")?),
-            "sni" => self.strings[8] = Some(string(raw).ok_or("sni")?),
-            "policy_rule" => self.strings[9] = Some(string(raw).ok_or("policy_rule")?),
-            "layer" => self.strings[10] = Some(string(raw).ok_or("layer")?),
+            b"mono_ns" => self.numbers[1] = Some(integer(raw).ok_or("mono_ns")?),
+            b"pid" => self.numbers[2] = Some(integer(raw).ok_or("pid")?),
+            b"ppid" => self.numbers[3] = Some(integer(raw).ok_or("ppid")?),
+            b"uid" => self.numbers[4] = Some(integer(raw).ok_or("uid")?),
+            b"dst_port" => self.numbers[5] = Some(integer(raw).ok_or("dst_port")?),
+            b"ret" => self.numbers[6] = Some(integer(raw).ok_or("ret")?),
+            b"event_type" => self.strings[0] = Some(string(raw).ok_or("event_type")?),
+            b"action" => self.strings[1] = Some(string(raw).ok_or("action")?),
+            b"proc_id" => self.strings[2] = Some(string(raw).ok_or("proc_id")?),
+            b"exe" => self.strings[3] = Some(string(raw).ok_or("exe")?),
+            b"path" => self.strings[4] = Some(string(raw).ok_or("path")?),
+            b"path2" => self.strings[5] = Some(string(raw).ok_or("path2")?),
+            b"dst_ip" => self.strings[6] = Some(string(raw).ok_or("dst_ip")?),
+            b"host" => self.strings[7] = Some(string(raw).ok_or("host")?),
+            b"sni" => self.strings[8] = Some(string(raw).ok_or("sni")?),
+            b"policy_rule" => self.strings[9] = Some(string(raw).ok_or("policy_rule")?),
+            b"layer" => self.strings[10] = Some(string(raw).ok_or("layer")?),
             _ => {}
         }
         Ok(())
@@ -145,4 +150,58 @@ impl ToSql for SqlText<'_> {
 /// Whether a string stands as TEXT: it is UTF-8 without NUL.
 pub fn is_text(bytes: &[u8]) -> bool {
     !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical::{ObjectWriter, Record};
+
+    fn line() -> Vec<u8> {
+        let mut line = Vec::new();
+        let mut object = ObjectWriter::new(&mut line);
+        object.put("action", "BLOCKED").put("event_type", "file_open").put("exe", "/bin/\u{e9}");
+        object.put("mono_ns", u64::MAX).put("path", &b"/tmp/\xff"[..]).put("pid", 7).put("proc_id", "7-1");
+        object.put("ret", -13).put("seq", 1).put("timestamp", "2025-11-21T01:23:25.000000007Z").put("uid", 0);
+        object.finish().unwrap();
+        line
+    }
+
+    /// What a row of this line should have in a column, or that it should be none.
+    fn agrees(text: &[u8]) {
+        let row = Row::of(&Line { offset: 9, text });
+        let Ok(record) = Record::parse(text) else {
+            assert!(matches!(row, Err(LineFault::Form(_))), "{}", text.escape_ascii());
+            return;
+        };
+        let Ok(row) = row else { return };
+        assert_eq!(Some(row.seq as u64), record.uint("seq"));
+        for column in ["mono_ns", "pid", "ppid", "uid", "dst_port", "ret"] {
+            let expected = record.int(column).or(record.uint(column).map(|number| number as i64));
+            assert_eq!(row.number(column), expected, "{column}");
+        }
+        for column in STRINGS {
+            let key = if column == "type" { "event_type" } else { column };
+            assert_eq!(row.string(column), record.bytes(key), "{column}");
+        }
+        assert_eq!((row.number("offset"), row.number("length")), (Some(9), Some(text.len() as i64)));
+        let moment = record.bytes("timestamp").and_then(parse_timestamp);
+        assert_eq!(row.number("wall_ns"), moment);
+    }
+
+    #[test]
+    fn a_line_with_any_other_byte_anywhere_is_read_as_its_record() {
+        let line = line();
+        assert!(Row::of(&Line { offset: 9, text: &line }).is_ok());
+        for at in 0..line.len() {
+            agrees(&line[..at]);
+            for byte in 0..=255 {
+                let mut text = line.clone();
+                text[at] = byte;
+                agrees(&text);
+            }
+        }
+        agrees(&[&line[..], b" "].concat());
+        agrees(&[&line[..], &line[..]].concat());
+    }
 }

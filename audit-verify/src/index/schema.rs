@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::row::{NUMBERS, STRINGS};
 
 /// Version of the schema, SQLite's `user_version`.
-pub const SCHEMA_VERSION: i32 = 3;
+pub const SCHEMA_VERSION: i32 = 4;
 
 /// Tables and view. What is asked for most stands first in a row, because SQLite reads a row from its front.
 pub const TABLES: &str = "
@@ -33,6 +33,25 @@ CREATE TABLE event (
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL
 );
+CREATE TABLE block (
+    first INTEGER PRIMARY KEY,
+    rows INTEGER NOT NULL,
+    earliest INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    type BLOB NOT NULL,
+    action BLOB NOT NULL,
+    ret BLOB NOT NULL,
+    policy_rule BLOB NOT NULL,
+    dst_port BLOB NOT NULL,
+    dst_ip BLOB NOT NULL,
+    host BLOB NOT NULL,
+    sni BLOB NOT NULL,
+    path2 BLOB NOT NULL,
+    exe BLOB NOT NULL,
+    pid BLOB NOT NULL,
+    path BLOB NOT NULL,
+    wall_ns BLOB NOT NULL
+);
 CREATE VIEW events AS SELECT
     e.seq, e.wall_ns, e.mono_ns, t.value AS type, a.value AS action, e.pid, p.value AS proc_id, e.ppid, e.uid,
     x.value AS exe, f.value AS path, g.value AS path2, e.ret, d.value AS dst_ip, e.dst_port,
@@ -51,22 +70,6 @@ LEFT JOIN strings r ON r.id = e.policy_rule
 LEFT JOIN strings l ON l.id = e.layer;
 ";
 
-/// Made when all rows are there, which is quicker. Those of columns that most rows lack leave them out.
-pub const INDEXES: &str = "
-CREATE INDEX event_type ON event (type, action);
-CREATE INDEX event_time ON event (wall_ns);
-CREATE INDEX event_pid ON event (pid);
-CREATE INDEX event_path ON event (path) WHERE path IS NOT NULL;
-CREATE INDEX event_path2 ON event (path2) WHERE path2 IS NOT NULL;
-CREATE INDEX event_address ON event (dst_ip) WHERE dst_ip IS NOT NULL;
-CREATE INDEX event_host ON event (host) WHERE host IS NOT NULL;
-CREATE INDEX event_sni ON event (sni) WHERE sni IS NOT NULL;
-CREATE INDEX event_exe ON event (exe) WHERE exe IS NOT NULL;
-CREATE INDEX event_failed ON event (ret) WHERE ret < 0;
-CREATE INDEX event_port ON event (dst_port) WHERE dst_port IS NOT NULL;
-CREATE INDEX event_rule ON event (policy_rule) WHERE policy_rule IS NOT NULL;
-";
-
 /// The columns in the order of [`super::Row`]: `seq`, then [`NUMBERS`], then [`STRINGS`]. A list for SQL.
 pub fn columns() -> String {
     let mut list = String::from("seq");
@@ -82,17 +85,15 @@ pub fn columns() -> String {
 #[error("`{0}` is not what an index of version {SCHEMA_VERSION} has under that name")]
 pub struct SchemaFault(pub String);
 
-/// Whether the tables and the view of an open index are exactly ours. A file that somebody else made could have
-/// a view where a table should be, or a trigger, and tell anything.
-///
-/// Secondary indexes may be missing (they are made at the end), and there may be none but ours.
+/// Whether the tables and the view of an open index are exactly ours, and there is nothing else. A file that
+/// somebody else made could have a view where a table should be, or a trigger, and tell anything.
 pub fn check_schema(connection: &Connection) -> rusqlite::Result<Option<SchemaFault>> {
     let ours = Connection::open_in_memory()?;
-    ours.execute_batch(&format!("{TABLES} {INDEXES}"))?;
+    ours.execute_batch(TABLES)?;
     let expected = objects(&ours)?;
     let found = objects(connection)?;
     let strange = found.iter().find(|object| !expected.contains(object));
-    let missing = expected.iter().find(|object| object.kind != "index" && !found.contains(object));
+    let missing = expected.iter().find(|object| !found.contains(object));
     Ok(strange.or(missing).map(|object| SchemaFault(object.name.clone())))
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use audit_verify::index::lines::Lines;
-use audit_verify::index::{INDEXES, SCHEMA_VERSION, TABLES, columns};
-use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
+use audit_verify::index::{Block, BlockBuilder, SCHEMA_VERSION, STRINGS, TABLES, block_columns, columns};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params_from_iter};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -69,6 +70,7 @@ struct Table {
     connection: Connection,
     path: PathBuf,
     strings: Strings,
+    blocks: BlockBuilder,
     rows: u64,
 }
 
@@ -77,7 +79,13 @@ impl Builder {
     pub fn new(path: &Path, log: &Path, log_file: File, audience: Audience) -> Result<Self, IndexError> {
         let connection = begin(path, audience).map_err(IndexError::sqlite("create", path))?;
         Ok(Self {
-            table: Table { connection, path: path.to_owned(), strings: Strings::default(), rows: 0 },
+            table: Table {
+                connection,
+                path: path.to_owned(),
+                strings: Strings::default(),
+                blocks: BlockBuilder::new(1),
+                rows: 0,
+            },
             source: Source { log: log.to_owned(), lines: Lines::new(log_file, 0), read: 0 },
             batch: Batch::default(),
         })
@@ -99,14 +107,16 @@ impl Builder {
         Ok(Advance::Added)
     }
 
-    /// Adds everything that is left, makes the indexes, and leaves a single file.
+    /// Adds everything that is left, and leaves a single file.
     pub fn finish(self) -> Result<u64, IndexError> {
         let Self { mut table, source, batch } = self;
         table.insert(&batch)?;
         add_all(&mut table, source)?;
-        let Table { connection, path, rows, .. } = table;
+        let Table { connection, path, mut blocks, rows, .. } = table;
         let finish = || {
-            connection.execute_batch(INDEXES)?;
+            if let Some(block) = blocks.take() {
+                insert_block(&connection, &block)?;
+            }
             connection.pragma_update(None, "journal_mode", "DELETE")?;
             connection.close().map_err(|(_, error)| error)
         };
@@ -126,9 +136,8 @@ fn begin(path: &Path, audience: Audience) -> rusqlite::Result<Connection> {
         Audience::Nobody => {
             connection.pragma_update(None, "journal_mode", "OFF")?;
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            // Strings of many paths come in any order, and are looked for among all of them.
             connection.pragma_update(None, "cache_size", -65536)?;
-            // Secondary indexes are sorted by a second thread, as lines were read by one.
-            connection.pragma_update(None, "threads", 1)?;
         }
     }
     connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?;
@@ -195,14 +204,14 @@ impl Source {
 impl Table {
     /// Adds a batch in one transaction.
     fn insert(&mut self, batch: &Batch) -> Result<(), IndexError> {
-        let Self { connection, path, strings, rows } = self;
+        let Self { connection, path, strings, blocks, rows } = self;
         if batch.rows().is_empty() {
             return Ok(());
         }
         let mut insert = || {
-            // Whoever holds the table is met here, before any string has a number.
+            // Whoever holds the table is met here, before any string has a number and any row is in a block.
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-            insert_rows(&transaction, strings, batch)?;
+            insert_rows(&transaction, strings, blocks, batch)?;
             transaction.commit()
         };
         insert().map_err(IndexError::sqlite("write", path))?;
@@ -211,50 +220,82 @@ impl Table {
     }
 }
 
-fn insert_rows(connection: &Connection, strings: &mut Strings, batch: &Batch) -> rusqlite::Result<()> {
+fn insert_rows(
+    connection: &Connection,
+    strings: &mut Strings,
+    blocks: &mut BlockBuilder,
+    batch: &Batch,
+) -> rusqlite::Result<()> {
     let mut dictionary = Dictionary::new(connection, strings, batch)?;
-    let mut many = connection.prepare_cached(&insert_statement(AT_ONCE))?;
-    let mut one = connection.prepare_cached(&insert_statement(1))?;
-    let mut chunks = batch.rows().chunks_exact(AT_ONCE);
-    for chunk in &mut chunks {
-        let mut next = 1;
-        for row in chunk {
-            next = bind(&mut many, next, &mut dictionary, row)?;
+    let mut many = Insert::new(connection, AT_ONCE)?;
+    let mut one = Insert::new(connection, 1)?;
+    let (chunks, rest) = batch.rows().as_chunks::<AT_ONCE>();
+    let chunks = chunks.iter().map(|chunk| &chunk[..]);
+    for rows in chunks.chain(rest.chunks(1)) {
+        let insert = if rows.len() == 1 { &mut one } else { &mut many };
+        for row in rows {
+            let mut ids = [None; STRINGS.len()];
+            for (at, span) in row.strings.iter().enumerate() {
+                if let Some(span) = span {
+                    ids[at] = Some(dictionary.id(at, *span)?);
+                }
+            }
+            insert.bind(row, &ids)?;
+            if let Some(block) = blocks.push(&row.numbers, &ids) {
+                insert_block(connection, &block)?;
+            }
         }
-        many.raw_execute()?;
-    }
-    for row in chunks.remainder() {
-        bind(&mut one, 1, &mut dictionary, row)?;
-        one.raw_execute()?;
+        insert.execute()?;
     }
     Ok(())
 }
 
-/// The statement that inserts so many rows, columns in the order of [`columns`].
-fn insert_statement(rows: usize) -> String {
-    let columns = columns();
-    let row = format!("({}?)", "?,".repeat(columns.matches(',').count()));
-    format!("INSERT INTO event ({columns}) VALUES {}", vec![row; rows].join(","))
+/// A statement that inserts rows.
+struct Insert<'c> {
+    statement: CachedStatement<'c>,
+    /// What its parameters are. Most of a row is as in the row that was there before, and need not be bound again.
+    bound: Vec<Option<i64>>,
+    next: usize,
 }
 
-/// Binds a row to the parameters from `next` on; returns the number of the next one.
-fn bind(
-    insert: &mut Statement<'_>,
-    mut next: usize,
-    dictionary: &mut Dictionary<'_>,
-    row: &PlacedRow,
-) -> rusqlite::Result<usize> {
-    insert.raw_bind_parameter(next, row.seq)?;
-    for number in &row.numbers {
-        next += 1;
-        insert.raw_bind_parameter(next, number)?;
+impl<'c> Insert<'c> {
+    /// Inserts so many rows, columns in the order of [`columns`].
+    fn new(connection: &'c Connection, rows: usize) -> rusqlite::Result<Self> {
+        let columns = columns();
+        let width = columns.matches(',').count() + 1;
+        let row = format!("(?{})", ",?".repeat(width - 1));
+        let text = format!("INSERT INTO event ({columns}) VALUES {}", vec![row; rows].join(","));
+        let statement = connection.prepare_cached(&text)?;
+        // A statement from the cache has no parameters either.
+        Ok(Insert { statement, bound: vec![None; rows * width], next: 0 })
     }
-    for (at, span) in row.strings.iter().enumerate() {
-        next += 1;
-        let id = span.map(|span| dictionary.id(at, span)).transpose()?;
-        insert.raw_bind_parameter(next, id)?;
+
+    fn bind(&mut self, row: &PlacedRow, ids: &[Option<i64>; STRINGS.len()]) -> rusqlite::Result<()> {
+        for value in std::iter::once(&Some(row.seq)).chain(&row.numbers).chain(ids) {
+            if self.bound[self.next] != *value {
+                self.statement.raw_bind_parameter(self.next + 1, value)?;
+                self.bound[self.next] = *value;
+            }
+            self.next += 1;
+        }
+        Ok(())
     }
-    Ok(next + 1)
+
+    fn execute(&mut self) -> rusqlite::Result<()> {
+        self.next = 0;
+        self.statement.raw_execute().map(drop)
+    }
+}
+
+fn insert_block(connection: &Connection, block: &Block) -> rusqlite::Result<()> {
+    let columns = block_columns();
+    let places = ",?".repeat(columns.matches(',').count());
+    let insert = format!("INSERT INTO block ({columns}) VALUES (?{places})");
+    let numbers = [block.first, block.rows as i64, block.earliest, block.latest];
+    let numbers = numbers.into_iter().map(ValueRef::Integer);
+    let lists = block.lists.iter().chain([&block.moments]).map(|list| ValueRef::Blob(list));
+    let values = numbers.chain(lists).map(ToSqlOutput::Borrowed);
+    connection.prepare_cached(&insert)?.execute(params_from_iter(values)).map(drop)
 }
 
 /// Makes the index of a run again, from the log alone, and puts it in place of the old one at once.

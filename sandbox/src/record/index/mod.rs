@@ -7,7 +7,8 @@
 //! The schema is [`audit_verify::index`]'s, so that the verifier knows it without this program.
 //!
 //! While a run goes on the file is in WAL mode, so that readers see whole batches and hold nothing up; a
-//! finished one is a single file, with its indexes made.
+//! finished one is a single file. Of each 65,536 rows a block is made as soon as they are there, of the last ones
+//! at the end.
 
 mod batch;
 mod build;
@@ -25,7 +26,7 @@ use crate::record::recorder::LOG;
 
 pub use build::reindex;
 pub use migrate::{Migrated, migrate};
-pub use ready::{OpenIndex, Secondary, Standing, look};
+pub use ready::{BlockHead, OpenIndex, Standing, look};
 pub use thread::Indexer;
 
 /// Compares a run's index with its log, row by row, in constant memory. Changes neither.

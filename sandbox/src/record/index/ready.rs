@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use audit_verify::index::{CompareError, INDEXES, check_schema};
+use audit_verify::index::lists::BLOCK_ROWS;
+use audit_verify::index::{CompareError, check_schema};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{FILE, SCHEMA_VERSION};
@@ -32,17 +33,21 @@ pub struct OpenIndex {
     pub rows: u64,
     /// Where the next line begins in the log.
     pub end: u64,
-    /// Whether it is finished: while a run goes on the secondary indexes are missing.
-    pub secondary: Secondary,
+    /// Blocks of its rows, from the first on without a gap. Rows behind them are not in one yet.
+    pub blocks: Vec<BlockHead>,
 }
 
-/// Whether there are secondary indexes.
+/// What stands at the front of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secondary {
-    /// All of them.
-    Made,
-    /// Some are missing.
-    Missing,
+pub struct BlockHead {
+    /// `seq` of its first row.
+    pub first: i64,
+    /// How many rows it tells of, 1 to 65,536.
+    pub rows: usize,
+    /// The least `wall_ns` of them.
+    pub earliest: i64,
+    /// The greatest.
+    pub latest: i64,
 }
 
 /// Looks at the index of a run. Changes nothing.
@@ -74,23 +79,36 @@ fn read(run_dir: &Path, connection: Connection) -> rusqlite::Result<Standing> {
         })
         .optional()?;
     let (last, end) = last.unwrap_or((0, 0));
-    let rows: i64 = connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
-    if rows != last {
-        return Ok(Standing::Damaged(format!("it has {rows} rows, and the last is of line {last}")));
+    let blocks = heads(&connection)?;
+    let Some(told) = told_of(&blocks).filter(|told| *told <= last) else {
+        return Ok(Standing::Damaged("its blocks are not those of its rows".into()));
+    };
+    // A row that a block tells of is missed when it is asked for, so the others alone are counted.
+    let more: i64 =
+        connection.query_row("SELECT count(*) FROM event WHERE seq > ?", [told], |row| row.get(0))?;
+    if told + more != last {
+        return Ok(Standing::Damaged(format!("it has {} rows, and the last is of line {last}", told + more)));
     }
     let log_size = run_dir.join(LOG).metadata().map_or(0, |about| about.len());
     if u64::try_from(end).map_or(true, |end| end > log_size) {
         return Ok(Standing::Damaged("it tells of lines that are not in the log".into()));
     }
-    let made: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL",
-        [],
-        |row| row.get(0),
-    )?;
-    let secondary = if made as usize == INDEXES.matches("CREATE INDEX").count() {
-        Secondary::Made
-    } else {
-        Secondary::Missing
+    Ok(Standing::Ready(OpenIndex { connection, rows: last as u64, end: end as u64, blocks }))
+}
+
+fn heads(connection: &Connection) -> rusqlite::Result<Vec<BlockHead>> {
+    let mut select = connection.prepare("SELECT first, rows, earliest, latest FROM block ORDER BY first")?;
+    let head = |row: &rusqlite::Row<'_>| {
+        let rows = row.get::<_, isize>(1)?.try_into().unwrap_or(0);
+        Ok(BlockHead { first: row.get(0)?, rows, earliest: row.get(2)?, latest: row.get(3)? })
     };
-    Ok(Standing::Ready(OpenIndex { connection, rows: rows as u64, end: end as u64, secondary }))
+    select.query_map([], head)?.collect()
+}
+
+/// The last row that blocks tell of; `None` where there are none such.
+fn told_of(blocks: &[BlockHead]) -> Option<i64> {
+    blocks.iter().try_fold(0i64, |told, block| {
+        let fits = block.first == told + 1 && (1..=BLOCK_ROWS).contains(&block.rows);
+        fits.then(|| told + block.rows as i64)
+    })
 }

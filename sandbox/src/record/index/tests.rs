@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use audit_verify::index::{NUMBERS, STRINGS};
+use audit_verify::index::lists::{BLOCK_ROWS, ListFault, RowSet, read_list};
+use audit_verify::index::{Field, MOMENTS, NUMBERS, STRINGS, SqlText};
 
 use super::*;
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
@@ -85,26 +86,42 @@ fn made_live_or_made_again_the_rows_are_the_same() {
 }
 
 #[test]
-fn questions_find_their_rows_through_an_index() {
+fn blocks_say_what_the_rows_say() {
     let home = tempfile::tempdir().unwrap();
     let directory = run(home.path(), 1000);
     let connection = open(&directory);
-    for (condition, rows, index) in [
-        ("path = '/etc/passwd'", 200, "event_path"),
-        ("path = '/tmp/é\n13'", 50, "event_path"),
-        ("path = CAST(x'2f746d702fff3132' AS BLOB)", 1, "event_path"),
-        ("type = 'net_connect'", 100, "event_type"),
-        ("dst_ip = '127.0.0.2'", 100, "event_address"),
-        ("policy_rule = 'p/no-net'", 100, "event_rule"),
-        ("pid = 3", 143, "event_pid"),
-        ("wall_ns BETWEEN 10 AND 19", 10, "event_time"),
+    let id = |text: &[u8]| -> i64 {
+        connection
+            .query_row("SELECT id FROM strings WHERE value = ?", [SqlText(text)], |row| row.get(0))
+            .unwrap()
+    };
+    for (field, value, expected) in [
+        (Field::Path, id(b"/etc/passwd"), 200),
+        (Field::Path, id("/tmp/é\n13".as_bytes()), 50),
+        (Field::Path, id(b"/tmp/\xff12"), 1),
+        (Field::Type, id(b"net_connect"), 100),
+        (Field::DstIp, id(b"127.0.0.2"), 100),
+        (Field::PolicyRule, id(b"p/no-net"), 100),
+        (Field::Pid, 3, 143),
+        (Field::Ret, -2, 1000),
+        (Field::Ret, 0, 0),
     ] {
-        let query = format!("SELECT count(*) FROM events WHERE {condition}");
-        let found: i64 = connection.query_row(&query, [], |row| row.get(0)).unwrap();
-        assert_eq!(found, rows, "{condition}");
-        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
-        let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
-        assert!(plan.iter().any(|step| step.contains(index)), "{condition}: {plan:?}");
+        let select = format!("SELECT {}, rows FROM block", field.name());
+        let (list, rows): (Vec<u8>, i64) =
+            connection.query_row(&select, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let mut found = RowSet::none();
+        read_list(&list, rows as usize, |other| Ok::<_, ListFault>(other == value), &mut found).unwrap();
+        assert_eq!((rows, found.count()), (1002, expected), "{field:?} {value}");
+        let wanted = format!("SELECT seq FROM event WHERE {} = {value} ORDER BY seq", field.name());
+        let mut select = connection.prepare(&wanted).unwrap();
+        let seqs: Vec<usize> = select
+            .query_map([], |row| row.get::<_, isize>(0))
+            .unwrap()
+            .map(|seq| seq.unwrap() as usize)
+            .collect();
+        if field != Field::Ret {
+            assert!(found.iter().map(|row| row + 1).eq(seqs), "{field:?} {value}");
+        }
     }
     let place = "SELECT offset, length FROM events WHERE seq = 500";
     let (offset, length): (i64, i64) =
@@ -113,6 +130,44 @@ fn questions_find_their_rows_through_an_index() {
     let record =
         audit_verify::canonical::Record::parse(&log[offset as usize..(offset + length) as usize]).unwrap();
     assert_eq!(record.uint("seq"), Some(500));
+}
+
+/// More rows than a block has, live and made again.
+#[test]
+fn there_are_as_many_blocks_as_rows_need() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), BLOCK_ROWS as u64 + 5);
+    let heads = || match look(&directory) {
+        Standing::Ready(index) => {
+            index.blocks.iter().map(|block| (block.first, block.rows)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let expected = [(1, BLOCK_ROWS), (BLOCK_ROWS as i64 + 1, 7)];
+    assert_eq!(heads(), expected);
+    let agrees = IndexVerdict::Agrees { rows: BLOCK_ROWS as u64 + 7 };
+    assert_eq!(compare(&directory).unwrap(), agrees);
+    reindex(&directory).unwrap();
+    assert_eq!(heads(), expected);
+    assert_eq!(compare(&directory).unwrap(), agrees);
+    let good = std::fs::read(directory.join(FILE)).unwrap();
+    let first = BLOCK_ROWS as i64 + 1;
+    let lie = |first, column| IndexVerdict::Block { first, column };
+    for (change, verdict, asked) in [
+        // What no block tells of is read in the rows.
+        ("DELETE FROM block WHERE first > 1", agrees.clone(), true),
+        ("DELETE FROM block", agrees, true),
+        ("DELETE FROM block WHERE first = 1", lie(first, "first"), false),
+        ("UPDATE block SET rows = 6 WHERE first > 1", lie(first, "rows"), true),
+        ("UPDATE block SET rows = 8 WHERE first > 1", lie(first, "rows"), false),
+        ("UPDATE block SET first = 3 WHERE first = 1", lie(first, "first"), false),
+        ("UPDATE block SET rows = 'x' WHERE first > 1", lie(first, "rows"), false),
+    ] {
+        std::fs::write(directory.join(FILE), &good).unwrap();
+        open(&directory).execute_batch(change).unwrap();
+        assert_eq!(compare(&directory).unwrap(), verdict, "{change}");
+        assert_eq!(matches!(look(&directory), Standing::Ready(_)), asked, "{change}");
+    }
 }
 
 #[test]
@@ -171,6 +226,30 @@ fn every_way_to_change_a_row_is_seen() {
             Box::new(differs(column)),
         ));
     }
+    for column in ["earliest", "latest"] {
+        let change = format!("UPDATE block SET {column} = {column} + 1");
+        cases.push((change, Box::new(move |verdict| *verdict == IndexVerdict::Block { first: 1, column })));
+    }
+    for column in Field::ALL.map(Field::name).into_iter().chain([MOMENTS]) {
+        for change in [
+            "x''".to_owned(),
+            format!("CAST({column} || x'00' AS BLOB)"),
+            format!("CAST({column} AS TEXT)"),
+            "7".into(),
+        ] {
+            // An empty list stays one.
+            let change = format!("UPDATE block SET {column} = {change} WHERE {column} IS NOT {change}");
+            let lie = IndexVerdict::Block { first: 1, column };
+            let none = matches!(column, "host" | "sni" | "path2") && change.contains("= x''");
+            cases.push((change, Box::new(move |verdict| none || *verdict == lie)));
+        }
+    }
+    cases.push((
+        "INSERT INTO block SELECT 43, 1, earliest, latest, type, action, ret, policy_rule, dst_port, dst_ip, host, sni, \
+         path2, exe, pid, path, wall_ns FROM block"
+            .into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Block { first: 43, column: "first" }),
+    ));
     cases.push(("UPDATE event SET path = NULL WHERE seq = 12".into(), Box::new(differs("path"))));
     cases.push((
         "UPDATE strings SET value = CAST(value AS BLOB) WHERE id = (SELECT exe FROM event WHERE seq = 12)"
@@ -182,8 +261,16 @@ fn every_way_to_change_a_row_is_seen() {
         Box::new(|verdict| *verdict == IndexVerdict::Missing { seq: 12 }),
     ));
     cases.push((
-        "DELETE FROM event WHERE seq = 42".into(),
+        "DELETE FROM event WHERE seq = 42; DELETE FROM block".into(),
         Box::new(|verdict| *verdict == IndexVerdict::Behind { rows: 41 }),
+    ));
+    cases.push((
+        "DELETE FROM event WHERE seq = 42".into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Block { first: 1, column: "rows" }),
+    ));
+    cases.push((
+        "CREATE INDEX event_path ON event (path)".into(),
+        Box::new(|verdict| *verdict == IndexVerdict::Schema { object: "event_path".into() }),
     ));
     cases.push((
         "UPDATE event SET seq = 43 WHERE seq = 42".into(),
@@ -269,31 +356,29 @@ fn an_index_of_version_1_is_made_again() {
     assert_eq!(migrate(&directory).unwrap(), Migrated::Nothing);
 }
 
-/// Version 2 had the columns of version 3, and other secondary indexes.
+/// Version 3 had secondary indexes in place of blocks.
 #[test]
-fn an_index_of_version_2_is_changed_where_it_stands() {
+fn an_index_of_version_3_is_made_again() {
     let home = tempfile::tempdir().unwrap();
     let directory = run(home.path(), 40);
-    let inode = || std::os::unix::fs::MetadataExt::ino(&directory.join(FILE).metadata().unwrap());
-    let before = inode();
-    let back = "DROP INDEX event_type; DROP INDEX event_exe; DROP INDEX event_failed; DROP INDEX event_port;
-        CREATE INDEX event_type ON event (type); PRAGMA user_version = 2";
+    let back = "DROP TABLE block; CREATE INDEX event_type ON event (type, action);
+        CREATE INDEX event_time ON event (wall_ns); PRAGMA user_version = 3";
     open(&directory).execute_batch(back).unwrap();
-    assert!(matches!(look(&directory), Standing::Older(2)));
-    assert_eq!(migrate(&directory).unwrap(), Migrated::InPlace { from: 2 });
-    assert_eq!(inode(), before);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Version { found: 3 });
+    assert!(matches!(look(&directory), Standing::Older(3)));
+    assert_eq!(migrate(&directory).unwrap(), Migrated::Rebuilt { from: 3, rows: 42 });
     assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 42 });
-    assert!(matches!(look(&directory), Standing::Ready(index) if index.secondary == Secondary::Made));
+    assert!(matches!(look(&directory), Standing::Ready(index) if index.blocks.len() == 1));
 }
 
 #[test]
 fn an_index_of_a_newer_version_is_left_alone() {
     let home = tempfile::tempdir().unwrap();
     let directory = run(home.path(), 40);
-    open(&directory).execute_batch("PRAGMA user_version = 4").unwrap();
+    open(&directory).execute_batch("PRAGMA user_version = 5").unwrap();
     let before = std::fs::read(directory.join(FILE)).unwrap();
     let error = migrate(&directory).unwrap_err().to_string();
-    assert!(error.contains("is of version 4 of the schema, and this program knows 3"), "{error}");
+    assert!(error.contains("is of version 5 of the schema, and this program knows 4"), "{error}");
     assert_eq!(std::fs::read(directory.join(FILE)).unwrap(), before);
 }
 

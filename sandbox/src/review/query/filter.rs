@@ -1,6 +1,6 @@
 //! What is asked for: conditions on one event, all of which must hold.
 //!
-//! A condition can be put to a line of the log ([`Filter::matches`]); [`super::sql`] puts the same conditions to
+//! A condition can be put to a line of the log ([`Filter::matches`]); [`super::question`] puts the same conditions to
 //! the index, and a test compares the two.
 
 use std::path::Path;

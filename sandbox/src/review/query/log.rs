@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use audit_verify::canonical::LINE_MAX;
 
-use super::sql::Spot;
+use super::question::Spot;
 
 /// How much is read where the next line stands close behind.
 const WINDOW: usize = 256 << 10;

@@ -1,8 +1,8 @@
 //! Questions about one run: which events meet some conditions.
 //!
 //! ```text
-//! Filter ──▶ sql ──▶ index.sqlite ──▶ places of lines ──▶ events.jsonl ──▶ proof ──▶ text, JSON or a number
-//!     └────────────▶ events.jsonl, behind what the index has ─────────────┘
+//! Filter ──▶ question ──▶ index.sqlite ──▶ places of lines ──▶ events.jsonl ──▶ proof ──▶ text, JSON or a number
+//!     └─────────────────▶ events.jsonl, behind what the index has ─────────────┘
 //! ```
 //!
 //! The index only leads to lines: what is printed is read in the log, and each line must be one that was asked
@@ -13,8 +13,8 @@ pub mod destination;
 mod event;
 pub mod filter;
 mod log;
+mod question;
 mod source;
-mod sql;
 pub mod when;
 
 use std::io::{self, Write};
@@ -25,8 +25,8 @@ use audit_verify::index::{FILE, Row};
 
 use self::filter::Filter;
 use self::log::Spots;
+use self::question::{AskError, Question, Spot, Wish};
 use self::source::Source;
-use self::sql::{Question, Spot, Wanted};
 use self::when::When;
 use crate::record::LOG;
 use crate::record::index::OpenIndex;
@@ -51,13 +51,13 @@ pub enum QueryError {
         /// Why it failed.
         why: io::Error,
     },
-    /// SQLite's answer.
+    /// The index gives no answer.
     #[error("ask {}: {why}; `sandbox reindex` makes it again from the log", .path.display())]
     Index {
         /// The index.
         path: PathBuf,
         /// Why it failed.
-        why: rusqlite::Error,
+        why: AskError,
     },
     /// A row that does not belong to its line.
     #[error("{} differs from the log: seq {seq}: {why}; `audit-verify check --index` says more, `sandbox reindex` makes it again from the log", .path.display())]
@@ -202,12 +202,12 @@ enum Stop {
     /// Enough was printed.
     Enough,
     Failed(QueryError),
-    Sqlite(rusqlite::Error),
+    Index(AskError),
 }
 
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Self {
-        Stop::Sqlite(error)
+impl<E: Into<AskError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Index(error.into())
     }
 }
 
@@ -223,12 +223,12 @@ impl<W: Write> Teller<'_, W> {
         }
         let log = run.path.join(LOG);
         let mut spots = Spots::new(open_regular(&log).map_err(|why| log_error("open", &log, why))?);
-        let wanted = match self.form {
+        let wish = match self.form {
             // One more than is printed says whether there are more. Text thins them out.
             Form::Text(_) | Form::Json if self.filter.contains.is_empty() => {
-                Wanted::First(self.left.saturating_add(1))
+                Wish::First(self.left.saturating_add(1))
             }
-            _ => Wanted::All,
+            _ => Wish::All,
         };
         let each = |spot: Spot| {
             let differs = |why| Stop::Failed(QueryError::Differs { path: path.clone(), seq: spot.seq, why });
@@ -244,10 +244,10 @@ impl<W: Write> Teller<'_, W> {
             }
             if self.filter.text_matches(text) { self.tell(&line) } else { Ok(()) }
         };
-        match question.spots(wanted, each) {
+        match question.spots(wish, each) {
             Ok(()) | Err(Stop::Enough) => Ok(()),
             Err(Stop::Failed(error)) => Err(error),
-            Err(Stop::Sqlite(why)) => Err(failed(why)),
+            Err(Stop::Index(why)) => Err(failed(why)),
         }
     }
 

@@ -67,7 +67,6 @@ fn mend(run: &Found, status: Status, standing: Standing, notes: &mut Vec<String>
     let made = match standing {
         Standing::Older(_) => migrate(&run.path).map(|done| match done {
             Migrated::Nothing => "it is of this version now".to_owned(),
-            Migrated::InPlace { .. } => "it was brought to this version".to_owned(),
             Migrated::Rebuilt { rows, .. } => format!("it was made again, {rows} rows"),
         }),
         Standing::Ready(_) | Standing::Missing | Standing::Newer(_) | Standing::Damaged(_) => {

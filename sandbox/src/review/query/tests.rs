@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::filter::{ExeFilter, Needle, Outcome, Prefix, TypeFilter};
 use super::*;
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
-use crate::record::index::{Secondary, Standing, look, reindex};
+use audit_verify::index::lists::BLOCK_ROWS;
+
+use crate::record::index::{Standing, look, reindex};
 use crate::record::made_up::begin;
 use crate::record::{Durability, OnLogError, RecordSettings, Recorder, RunEnd, runner_event};
 
@@ -153,7 +155,7 @@ fn check(run: &Found, filter: &Filter) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
-    /// The index, an index without secondary indexes and the log alone give the same.
+    /// The index, an index whose blocks are made when it is asked, and the log alone give the same.
     #[test]
     fn the_index_answers_what_the_log_says(
         events in proptest::collection::vec(event(), 1..150),
@@ -164,15 +166,65 @@ proptest! {
         for filter in &filters {
             check(&run, filter);
         }
-        let bare = rusqlite::Connection::open(run.path.join(FILE)).unwrap();
-        for name in ["type", "time", "pid", "path", "path2", "address", "host", "sni", "exe", "failed", "port", "rule"] {
-            bare.execute_batch(&format!("DROP INDEX event_{name}")).unwrap();
-        }
-        drop(bare);
-        prop_assert!(matches!(look(&run.path), Standing::Ready(index) if index.secondary == Secondary::Missing));
+        rusqlite::Connection::open(run.path.join(FILE)).unwrap().execute_batch("DELETE FROM block").unwrap();
+        prop_assert!(matches!(look(&run.path), Standing::Ready(index) if index.blocks.is_empty()));
         for filter in &filters {
             check(&run, filter);
         }
+    }
+}
+
+/// Blocks that begin and end anywhere in a run: whole ones, the last one, and rows that are in none.
+#[test]
+fn more_than_a_block_is_answered_as_the_log_says() {
+    let home = tempfile::tempdir().unwrap();
+    let count = BLOCK_ROWS as u64 + 3000;
+    let mut events = some_events(count);
+    for (at, event) in events.iter_mut().enumerate() {
+        // The clock is set back once, in the middle of the first block.
+        let second = if at < 30_000 { at as i64 + 1000 } else { at as i64 - 29_000 };
+        event.wall_ns = second * 1_000_000_000;
+        if at % 7 == 0 {
+            event.set(Key::Ret, Value::Int(if at % 2 == 0 { -2 } else { -115 }));
+        }
+        if at % 900 == 0 {
+            event.action = Action::Blocked;
+            event.set(Key::DstIp, Value::Bytes(format!("10.0.{}.1", at % 11).into_bytes()));
+            event.set(Key::DstPort, Value::Uint(443));
+        }
+    }
+    let run = run(home.path(), events);
+    let between = |since: i64, until: i64| Filter {
+        since: Some(since * 1_000_000_000),
+        until: Some(until * 1_000_000_000),
+        ..Filter::default()
+    };
+    let failed = Filter { outcome: Outcome::Failed, ..Filter::default() };
+    let filters = [
+        between(1500, 1600),
+        between(36_500, 37_000),
+        between(-10, 1001),
+        Filter { paths: below_tmp().paths, ..between(20_000, 20_100) },
+        Filter { paths: vec![Prefix::new(Path::new("/tmp/4"))], ..failed.clone() },
+        Filter { actions: vec!["BLOCKED"], ..Filter::default() },
+        Filter { destinations: vec!["10.0.0.0/22:443".parse().unwrap()], ..Filter::default() },
+        Filter { pids: vec![8], ..Filter::default() },
+        failed,
+    ];
+    let ask_all = || {
+        filters.each_ref().map(|filter| [Form::Json, Form::Count].map(|form| ask(&run, filter, form, None).0))
+    };
+    let answers = filters.each_ref().map(|filter| {
+        let lines = expected(&run, filter);
+        let count = vec![lines.len().to_string()];
+        [lines, count]
+    });
+    assert!(answers[..7].iter().all(|[lines, _]| !lines.is_empty()));
+    assert!(ask_all() == answers, "whole");
+    let bare = rusqlite::Connection::open(run.path.join(FILE)).unwrap();
+    for fewer in ["DELETE FROM block WHERE first > 1", "DELETE FROM block"] {
+        bare.execute_batch(fewer).unwrap();
+        assert!(ask_all() == answers, "{fewer}");
     }
 }
 
@@ -196,15 +248,20 @@ fn an_index_that_cannot_be_asked_is_made_again_and_said_so() {
     let index = run.path.join(FILE);
     let change = |sql: &str| rusqlite::Connection::open(&index).unwrap().execute_batch(sql).unwrap();
     type Spoil<'a> = (&'a dyn Fn(), &'a str);
-    let spoils: [Spoil<'_>; 7] = [
+    let spoils: [Spoil<'_>; 9] = [
         (&|| std::fs::remove_file(&index).unwrap(), "there is no index: it was made again, 52 rows"),
         (&|| std::fs::write(&index, "not SQLite at all").unwrap(), "the index cannot be asked ("),
         (&|| std::fs::write(&index, "").unwrap(), "the index cannot be asked ("),
-        (&|| change("DELETE FROM event WHERE seq = 9"), "it has 51 rows, and the last is of line 52"),
         (
-            &|| change("DELETE FROM event WHERE seq > 40"),
+            &|| change("DELETE FROM event WHERE seq = 9; DELETE FROM block"),
+            "it has 51 rows, and the last is of line 52",
+        ),
+        (
+            &|| change("DELETE FROM event WHERE seq > 40; DELETE FROM block"),
             "the index ends at line 40, before the log does: it was",
         ),
+        (&|| change("DELETE FROM event WHERE seq > 40"), "its blocks are not those of its rows"),
+        (&|| change("UPDATE block SET rows = 0"), "its blocks are not those of its rows"),
         (&|| change("UPDATE event SET offset = 1 << 40 WHERE seq = 52"), "lines that are not in the log"),
         (&|| change("DROP VIEW events; CREATE VIEW events AS SELECT 1"), "`events` is not what an index"),
     ];
@@ -245,9 +302,11 @@ fn a_row_that_leads_elsewhere_is_an_error() {
             "another line of the log stands at its place",
         ),
         (
-            "UPDATE event SET path = (SELECT path FROM event WHERE seq = 9) WHERE seq = 1",
+            "UPDATE strings SET value = '/tmp/forged' WHERE value = 'run_start'; UPDATE block SET path = type",
             "its line is not one that was asked for",
         ),
+        ("DELETE FROM event WHERE seq = 9", "it has no row for seq 9"),
+        ("UPDATE block SET path = x'ff'", "a list of a block is damaged"),
     ] {
         std::fs::write(run.path.join(FILE), &good).unwrap();
         rusqlite::Connection::open(run.path.join(FILE)).unwrap().execute_batch(change).unwrap();
