@@ -4,6 +4,8 @@
 //! the first. Block by block in turn, two take little longer than one. The compression function is [`sha2`]'s; here are
 //! only the padding (FIPS 180-4, section 5.1.1) and the turns.
 
+use std::slice;
+
 use sha2::block_api::compress256;
 
 use crate::hash::sha256;
@@ -89,28 +91,19 @@ pub(crate) fn ahead(message: &[u8]) -> State {
     state
 }
 
-/// [`ahead`] of two messages.
-pub(crate) fn both_ahead(messages: [&[u8]; 2]) -> [State; 2] {
-    in_turn(messages.map(|message| message.as_chunks().0))
-}
-
-/// The hash of a message with its padding, of which so many blocks are hashed already.
-pub(crate) fn go_on(mut state: State, blocks: usize, message: &[u8]) -> [u8; 32] {
-    compress256(&mut state, &message.as_chunks().0[blocks..]);
-    digest(state)
-}
-
-/// Hashes blocks of two messages in turn.
-fn in_turn([one, two]: [&[Block]; 2]) -> [State; 2] {
-    let shared = one.len().min(two.len());
-    let mut states = [INITIAL; 2];
-    for (one, two) in one.iter().zip(two) {
-        compress256(&mut states[0], std::slice::from_ref(one));
-        compress256(&mut states[1], std::slice::from_ref(two));
+/// The hash of a message of which `state` is what its first blocks come to and `rest` are the others, padding included;
+/// and, done in the same time, [`ahead`] of another message.
+pub(crate) fn finish_and_ahead(mut state: State, rest: &[u8], other: &[u8]) -> ([u8; 32], State) {
+    let (rest, other): (&[Block], &[Block]) = (rest.as_chunks().0, other.as_chunks().0);
+    let mut ahead = INITIAL;
+    let shared = rest.len().min(other.len());
+    for (one, two) in rest.iter().zip(other) {
+        compress256(&mut state, slice::from_ref(one));
+        compress256(&mut ahead, slice::from_ref(two));
     }
-    compress256(&mut states[0], &one[shared..]);
-    compress256(&mut states[1], &two[shared..]);
-    states
+    compress256(&mut state, &rest[shared..]);
+    compress256(&mut ahead, &other[shared..]);
+    (digest(state), ahead)
 }
 
 /// The block that begins at byte `at` of `blocks`.
@@ -253,11 +246,12 @@ mod tests {
             let mut blocks = message.clone();
             pad(&mut blocks);
             for cut in [0, 63, 64, 65, 128, length / 2, length] {
-                let part = &message[..cut.min(length)];
-                let [one, two] = both_ahead([part, &message]);
-                assert_eq!([one, two], [ahead(part), ahead(&message)]);
-                assert_eq!(go_on(one, part.len() / BLOCK, &blocks), sha256(&[&message]));
-                assert_eq!(go_on(two, length / BLOCK, &blocks), sha256(&[&message]));
+                let cut = cut.min(length);
+                let other = text(cut * 2);
+                let rest = &blocks[cut / BLOCK * BLOCK..];
+                let (hash, next) = finish_and_ahead(ahead(&message[..cut]), rest, &other);
+                assert_eq!(hash, sha256(&[&message]));
+                assert_eq!(next, ahead(&other));
             }
         }
     }

@@ -163,7 +163,7 @@ impl<'b> ObjectWriter<'b> {
 }
 
 /// Writes a value.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_field(out: &mut Vec<u8>, field: Field<'_>) {
     match field {
         Field::Int(value) => write_int(out, value),

@@ -3,7 +3,6 @@
 use super::{ChainError, LINK_MAX, Template};
 use crate::Hash;
 use crate::canonical::{Field, LINE_MAX, ObjectWriter, WriteError, write_field};
-use crate::lanes::{self, State};
 
 /// The member `hash_self`, its digits still unknown, with the separator before it.
 pub(super) const SLOT: &[u8] =
@@ -25,18 +24,6 @@ struct Place {
     begin: usize,
     end: usize,
     links: Links,
-    ahead: Ahead,
-}
-
-/// What the first blocks of a line come to, and how many they are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    pub state: State,
-    pub blocks: usize,
-}
-
-impl Ahead {
-    const NOTHING: Ahead = Ahead { state: lanes::INITIAL, blocks: 0 };
 }
 
 /// Where the chain's own members stand, from the beginning of a line.
@@ -56,8 +43,13 @@ pub struct Draft<'d> {
     /// The line without the digits of `seq`, those of hashes zeros.
     pub(super) bytes: &'d [u8],
     pub(super) links: Links,
-    /// What is hashed already.
-    pub(super) ahead: Ahead,
+}
+
+impl<'d> Draft<'d> {
+    /// What can be hashed before the line in front of it is known.
+    pub(super) fn known(&self) -> &'d [u8] {
+        &self.bytes[..self.links.prev]
+    }
 }
 
 impl Drafts {
@@ -94,29 +86,13 @@ impl Drafts {
         let len = end - begin + LINK_MAX;
         match written {
             Ok(links) if len <= LINE_MAX => {
-                self.places.push(Place { begin, end, links, ahead: Ahead::NOTHING });
+                self.places.push(Place { begin, end, links });
                 Ok(())
             }
             written => {
                 self.bytes.truncate(begin);
                 Err(written.map_or_else(ChainError::from, |_| ChainError::TooLong { len }))
             }
-        }
-    }
-
-    /// Hashes of each draft what stands before its links, so that less is left to do for whoever links them.
-    pub fn hash_ahead(&mut self) {
-        let bytes = &self.bytes;
-        let text = |place: &Place| &bytes[place.begin..place.begin + place.links.prev];
-        let ahead = |state, place: &Place| Ahead { state, blocks: place.links.prev / lanes::BLOCK };
-        let (pairs, last) = self.places.as_chunks_mut();
-        for [one, two] in pairs {
-            // Two at a time, because two are hashed in little more time than one.
-            let [first, second] = lanes::both_ahead([text(one), text(two)]);
-            (one.ahead, two.ahead) = (ahead(first, one), ahead(second, two));
-        }
-        for place in last {
-            place.ahead = ahead(lanes::ahead(text(place)), place);
         }
     }
 
@@ -143,11 +119,9 @@ impl Drafts {
 
     /// All in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Draft<'_>> {
-        self.places.iter().map(|Place { begin, end, links, ahead }| Draft {
-            bytes: &self.bytes[*begin..*end],
-            links: *links,
-            ahead: *ahead,
-        })
+        self.places
+            .iter()
+            .map(|Place { begin, end, links }| Draft { bytes: &self.bytes[*begin..*end], links: *links })
     }
 }
 

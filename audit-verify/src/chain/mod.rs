@@ -2,9 +2,12 @@
 //!
 //! `hash_self` is the SHA-256 of the line's canonical bytes without the member `hash_self`; `hash_prev` is the
 //! `hash_self` of the line before, 64 zeros in the first; `seq` starts at 1 and rises by 1. Two steps make a line. All
-//! that an event says is written into [`Drafts`], which may go on another thread; [`ChainWriter::link`] puts the three
+//! that an event says is written into [`Drafts`], which may go on another thread; [`ChainWriter::link_each`] puts the three
 //! members of the chain in their places and hashes the line. [`ChainWriter::append`] does both. Nothing here writes to
 //! a file.
+
+use std::iter::Peekable;
+use std::ops::ControlFlow;
 
 mod draft;
 mod template;
@@ -15,7 +18,7 @@ pub use template::{Template, TemplateWriter};
 
 use crate::Hash;
 use crate::canonical::{LINE_MAX, WriteError, scan, write_uint};
-use crate::lanes;
+use crate::lanes::{self, State};
 
 /// Where a chain stands: what the next line will be linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,15 +107,48 @@ impl ChainWriter {
         drafts.clear();
         line.clear();
         let added = drafts.add(fill);
-        drafts.iter().for_each(|draft| _ = self.link(draft, &mut line));
+        drafts.iter().for_each(|draft| self.link(draft, &mut line));
         (self.drafts, self.line) = (drafts, line);
         added?;
         Ok(&self.line)
     }
 
-    /// Makes a draft the next line: appends it to `out`, newline included. Returns the 32 bytes of its `hash_self`.
+    /// Makes a draft the next line: appends it to `out`, newline included.
+    pub fn link(&mut self, draft: Draft<'_>, out: &mut Vec<u8>) {
+        let ahead = lanes::ahead(draft.known());
+        self.link_one(draft, ahead, &[], out);
+    }
+
+    /// Makes drafts the next lines, each with something of the caller's beside it. Behind each one `linked` gets that,
+    /// the 32 bytes of its `hash_self`, and `out`; where it breaks off, the drafts behind are left in `drafts`.
     #[inline]
-    pub fn link(&mut self, draft: Draft<'_>, out: &mut Vec<u8>) -> [u8; 32] {
+    pub fn link_each<'d, T, B>(
+        &mut self,
+        drafts: &mut Peekable<impl Iterator<Item = (Draft<'d>, T)>>,
+        out: &mut Vec<u8>,
+        mut linked: impl FnMut(T, &[u8; 32], &mut Vec<u8>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Some((first, _)) = drafts.peek() else { return ControlFlow::Continue(()) };
+        let mut ahead = lanes::ahead(first.known());
+        while let Some((draft, beside)) = drafts.next() {
+            // While a line waits for the hash of the one before it, there is time to begin with the next one.
+            let next = drafts.peek().map_or(&[][..], |(next, _)| next.known());
+            let (hash, next) = self.link_one(draft, ahead, next, out);
+            ahead = next;
+            linked(beside, &hash, out)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Links a draft of which `ahead` is hashed, and returns its hash and what can be hashed ahead of the next one.
+    #[inline]
+    fn link_one(
+        &mut self,
+        draft: Draft<'_>,
+        ahead: State,
+        next: &[u8],
+        out: &mut Vec<u8>,
+    ) -> ([u8; 32], State) {
         let seq = self.at.seq + 1;
         let Links { prev, itself, seq: seq_at } = draft.links;
         let (before, behind) = draft.bytes.split_at(seq_at);
@@ -126,8 +162,9 @@ impl ChainWriter {
         message[prev..][..Hash::DIGITS].copy_from_slice(self.at.head.digits());
         let len = message.len();
         lanes::pad(message);
-        let bytes = lanes::go_on(draft.ahead.state, draft.ahead.blocks, message);
-        let head = Hash::from_bytes(&bytes);
+        let (hash, next) =
+            lanes::finish_and_ahead(ahead, &message[prev / lanes::BLOCK * lanes::BLOCK..], next);
+        let head = Hash::from_bytes(&hash);
         out.reserve(len + SLOT.len() + 1);
         out.extend_from_slice(&message[..itself]);
         out.extend_from_slice(&SLOT[..SLOT.len() - Hash::DIGITS - 1]);
@@ -136,7 +173,7 @@ impl ChainWriter {
         out.extend_from_slice(&message[itself..len]);
         out.push(b'\n');
         self.at = Position { seq, head };
-        bytes
+        (hash, next)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What lines with the same keys have in common, written once.
 
+use std::ops::Range;
+
 use super::draft::{EventWriter, Links, ValueWriter};
 use crate::canonical::{Field, WriteError};
 
@@ -13,6 +15,9 @@ pub struct Template {
     /// How many values stand before each link.
     before: [usize; 3],
 }
+
+/// The length of what mostly stands between two values, at most.
+const SHORT: usize = 32;
 
 /// Takes the keys of a [`Template`], ascending.
 #[derive(Debug)]
@@ -56,10 +61,19 @@ impl Template {
         let begin = bytes.len();
         let mut copied = 0;
         // Up to a value, and the value. Returns by how much what follows has moved.
-        let mut values_in = |bytes: &mut Vec<u8>, range: std::ops::Range<usize>| {
+        let mut values_in = |bytes: &mut Vec<u8>, range: Range<usize>| {
             for number in range {
-                bytes.extend_from_slice(&text[copied..values[number]]);
-                copied = values[number];
+                let end = values[number];
+                match text[copied..].first_chunk::<SHORT>() {
+                    // A copy of a fixed length takes a few instructions.
+                    Some(short) if end - copied <= SHORT => {
+                        let behind = bytes.len() + end - copied;
+                        bytes.extend_from_slice(short);
+                        bytes.truncate(behind);
+                    }
+                    _ => bytes.extend_from_slice(&text[copied..end]),
+                }
+                copied = end;
                 value(number, &mut ValueWriter(bytes));
             }
             bytes.len() - begin - copied

@@ -23,14 +23,8 @@ pub struct LineBatch {
     weights: Vec<Weight>,
 }
 
-/// One of a [`LineBatch`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'b> {
-    /// What stands in it.
-    pub draft: Draft<'b>,
-    /// What it counts for.
-    pub weight: Weight,
-}
+/// One of a [`LineBatch`]: what stands in it, and what it counts for.
+pub(super) type Line<'b> = (Draft<'b>, Weight);
 
 /// What a line counts for in the run's counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +71,9 @@ impl LineBatch {
         self.weights.clear();
     }
 
-    /// Hashes what can be hashed before the chain is known.
-    pub(super) fn hash_ahead(&mut self) {
-        self.drafts.hash_ahead();
-    }
-
     /// The lines in order.
     pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = Line<'_>> {
-        self.drafts.iter().zip(&self.weights).map(|(draft, weight)| Line { draft, weight: *weight })
+        self.drafts.iter().zip(self.weights.iter().copied())
     }
 }
 
@@ -267,7 +256,7 @@ pub(crate) fn log_of<'e>(
     let (mut writer, mut drafts) = (LineWriter::new(run_id, agent_id), Drafts::default());
     events.into_iter().for_each(|event| writer.add_draft(event, &mut drafts).unwrap());
     let (mut chain, mut log) = (audit_verify::chain::ChainWriter::default(), Vec::new());
-    drafts.iter().for_each(|draft| _ = chain.link(draft, &mut log));
+    drafts.iter().for_each(|draft| chain.link(draft, &mut log));
     log
 }
 

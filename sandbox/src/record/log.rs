@@ -5,6 +5,8 @@
 //! This module knows neither threads nor timers.
 
 use std::io;
+use std::iter::Peekable;
+use std::ops::ControlFlow;
 
 use audit_verify::Hash;
 use audit_verify::chain::{ChainError, ChainWriter, Drafts, Position};
@@ -43,6 +45,20 @@ pub struct Counts {
     pub blocked: u64,
     /// Attempts that a policy would have denied.
     pub would_block: u64,
+}
+
+impl Counts {
+    #[inline]
+    fn add(&mut self, Weight { attempts, action, gap }: Weight) {
+        self.events += 1;
+        self.folded += attempts - 1;
+        match action {
+            Action::Blocked => self.blocked += attempts,
+            Action::WouldBlock => self.would_block += attempts,
+            Action::Observed | Action::Allowed => {}
+        }
+        self.lost += gap.unwrap_or(0);
+    }
 }
 
 /// How a run ended: what the seal says beside the counts.
@@ -128,27 +144,25 @@ impl<S: Sink> LogWriter<S> {
     ///
     /// On an error the unwritten rest is kept, the lines behind it are counted as lost, and the next call
     /// tries the rest first. When it goes through, a `gap` takes the place of what was lost.
-    pub fn append(&mut self, batch: &mut LineBatch) -> io::Result<()> {
-        batch.hash_ahead();
+    pub fn append(&mut self, batch: &LineBatch) -> io::Result<()> {
         self.append_lines(batch.lines())
     }
 
-    /// The same for some lines of a batch, of which what can be hashed ahead may be.
-    pub(super) fn append_lines<'b>(&mut self, mut lines: impl Iterator<Item = Line<'b>>) -> io::Result<()> {
+    /// The same for some lines of a batch.
+    pub(super) fn append_lines<'b>(&mut self, lines: impl Iterator<Item = Line<'b>>) -> io::Result<()> {
         if let Err(error) = self.recover() {
             self.drop_all(lines, &error);
             return Err(error);
         }
-        while let Some(line) = lines.next() {
-            self.chain(line);
-            if self.buffer.len() >= WRITE_SIZE
-                && let Err(error) = self.write_out()
-            {
+        let mut lines = lines.peekable();
+        while lines.peek().is_some() {
+            self.chain(&mut lines);
+            if let Err(error) = self.write_out() {
                 self.drop_all(lines, &error);
                 return Err(error);
             }
         }
-        self.write_out()
+        Ok(())
     }
 
     /// Tries again to write what an earlier call could not, and records the gap behind it.
@@ -204,12 +218,14 @@ impl<S: Sink> LogWriter<S> {
         Ok(Sealed { head: self.chain.position().head.to_string(), counts: self.counts })
     }
 
-    /// Chains a line.
-    #[inline]
-    fn chain(&mut self, Line { draft, weight }: Line<'_>) {
-        let hash = self.chain.link(draft, &mut self.buffer);
-        self.tree.push_bytes(&hash);
-        self.count(weight);
+    /// Chains lines, until there are no more or enough to be written.
+    fn chain<'b>(&mut self, lines: &mut Peekable<impl Iterator<Item = Line<'b>>>) {
+        let Self { chain, tree, counts, buffer, .. } = self;
+        let _ = chain.link_each(lines, buffer, |weight, hash, buffer| {
+            tree.push_bytes(hash);
+            counts.add(weight);
+            if buffer.len() < WRITE_SIZE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
     }
 
     /// Chains an event of the runner's own.
@@ -217,7 +233,7 @@ impl<S: Sink> LogWriter<S> {
         let mut batch = std::mem::take(&mut self.own_batch);
         batch.clear();
         self.own.add(event, &mut batch);
-        batch.lines().for_each(|line| self.chain(line));
+        self.chain(&mut batch.lines().peekable());
         self.own_batch = batch;
     }
 
@@ -238,21 +254,8 @@ impl<S: Sink> LogWriter<S> {
         let mut drafts = Drafts::default();
         self.own.add_draft(event, &mut drafts)?;
         let mut ahead = ChainWriter::at(self.chain.position());
-        drafts.iter().for_each(|draft| _ = ahead.link(draft, &mut Vec::new()));
+        drafts.iter().for_each(|draft| ahead.link(draft, &mut Vec::new()));
         Ok(ahead.position().head)
-    }
-
-    #[inline]
-    fn count(&mut self, weight: Weight) {
-        let Weight { attempts, action, gap } = weight;
-        self.counts.events += 1;
-        self.counts.folded += attempts - 1;
-        match action {
-            Action::Blocked => self.counts.blocked += attempts,
-            Action::WouldBlock => self.counts.would_block += attempts,
-            Action::Observed | Action::Allowed => {}
-        }
-        self.counts.lost += gap.unwrap_or(0);
     }
 
     /// Writes all that is chained.
@@ -279,7 +282,7 @@ impl<S: Sink> LogWriter<S> {
     }
 
     fn drop_all<'b>(&mut self, lines: impl Iterator<Item = Line<'b>>, error: &io::Error) {
-        self.dropped += lines.map(|line| line.weight.lost_with()).sum::<u64>();
+        self.dropped += lines.map(|(_, weight)| weight.lost_with()).sum::<u64>();
         self.dropped_reason = match error.raw_os_error() {
             Some(libc::ENOSPC) => "log: no space left",
             Some(libc::EDQUOT) => "log: quota exceeded",

@@ -66,12 +66,12 @@ fn chained(log: &[u8]) -> Vec<Record<'_>> {
 #[test]
 fn the_seal_counts_what_stands_in_the_log() {
     let mut log = writer(&[]);
-    log.append(&mut batch(3)).unwrap();
+    log.append(&batch(3)).unwrap();
     let mut folded = event(Action::Blocked);
     folded.set(Key::Count, Value::Uint(10));
     let mut gap = runner_event(EventType::Gap, ProcId::default());
     gap.set(Key::Lost, Value::Uint(4));
-    log.append(&mut lines(&[folded, event(Action::Blocked), event(Action::WouldBlock), gap])).unwrap();
+    log.append(&lines(&[folded, event(Action::Blocked), event(Action::WouldBlock), gap])).unwrap();
     let end = RunEnd {
         exit_code: Some(3),
         reason: "exit".into(),
@@ -109,23 +109,23 @@ fn the_seal_counts_what_stands_in_the_log() {
 fn a_failure_at_every_byte_leaves_one_chain() {
     let whole = {
         let mut log = writer(&[]);
-        log.append(&mut batch(2)).unwrap();
+        log.append(&batch(2)).unwrap();
         log.sink.taken.len()
     };
     for errno in [libc::ENOSPC, libc::EIO] {
         for stop in 1..whole {
             let mut log = writer(&[Ok(stop), Err(errno), Err(errno)]);
-            let error = log.append(&mut batch(2)).unwrap_err();
+            let error = log.append(&batch(2)).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno));
             assert_eq!(log.sink.taken.len(), stop);
             let stored = chained(&log.sink.taken).len() as u64;
             assert_eq!(log.written_seq(), stored, "an event counts as written when its line is whole");
 
-            assert!(log.append(&mut batch(5)).is_err());
+            assert!(log.append(&batch(5)).is_err());
             assert!(!log.is_whole());
             assert_eq!(log.counts().lost, 5);
 
-            log.append(&mut batch(1)).unwrap();
+            log.append(&batch(1)).unwrap();
             assert!(log.is_whole());
             let records = chained(&log.sink.taken);
             let types: Vec<_> = records.iter().map(|record| record.text("event_type").unwrap()).collect();
@@ -139,7 +139,7 @@ fn a_failure_at_every_byte_leaves_one_chain() {
 #[test]
 fn what_could_not_be_written_is_never_sealed() {
     let mut log = writer(&[Ok(10), Err(libc::ENOSPC), Err(libc::ENOSPC)]);
-    log.append(&mut batch(1)).unwrap_err();
+    log.append(&batch(1)).unwrap_err();
     let error = log.seal(&RunEnd::default(), None).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
     assert_eq!(log.sink.taken.len(), 10);
@@ -154,8 +154,8 @@ fn a_batch_that_fails_half_way_counts_the_rest() {
     let mut log = writer(&[Err(libc::ENOSPC)]);
     let mut large = event(Action::Observed);
     large.set(Key::Argv, Value::Bytes(vec![b'x'; WRITE_SIZE]));
-    log.append(&mut lines(&[large.clone(), large.clone(), large])).unwrap_err();
-    log.append(&mut batch(0)).unwrap();
+    log.append(&lines(&[large.clone(), large.clone(), large])).unwrap_err();
+    log.append(&batch(0)).unwrap();
     let records = chained(&log.sink.taken);
     assert_eq!(records.len(), 2);
     assert_eq!(records[1].uint("lost"), Some(2));
@@ -165,11 +165,11 @@ fn a_batch_that_fails_half_way_counts_the_rest() {
 #[test]
 fn interruptions_are_tried_again_and_nothing_taken_is_an_error() {
     let mut log = writer(&[Err(libc::EINTR), Ok(1), Err(libc::EINTR)]);
-    log.append(&mut batch(1)).unwrap();
+    log.append(&batch(1)).unwrap();
     assert_eq!(chained(&log.sink.taken).len(), 1);
 
     let mut log = writer(&[Ok(0)]);
-    let error = log.append(&mut batch(1)).unwrap_err();
+    let error = log.append(&batch(1)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WriteZero);
 }
 
@@ -180,7 +180,7 @@ fn an_event_that_fits_no_line_becomes_a_gap() {
     twice.details.push((Key::Path, Value::Bytes(b"/other".to_vec())));
     let mut long = event(Action::Observed);
     long.set(Key::Argv, Value::Bytes(vec![b'x'; audit_verify::canonical::LINE_MAX]));
-    log.append(&mut lines(&[twice, long, event(Action::Observed)])).unwrap();
+    log.append(&lines(&[twice, long, event(Action::Observed)])).unwrap();
     let records = chained(&log.sink.taken);
     let types: Vec<_> = records.iter().map(|record| record.text("event_type").unwrap()).collect();
     assert_eq!(types, ["gap", "gap", "file_open"]);
@@ -191,12 +191,12 @@ fn an_event_that_fits_no_line_becomes_a_gap() {
 #[test]
 fn a_gap_that_is_dropped_takes_its_number_along() {
     let mut log = writer(&[Err(libc::EIO), Err(libc::EIO)]);
-    log.append(&mut batch(1)).unwrap_err();
+    log.append(&batch(1)).unwrap_err();
     let mut gap = runner_event(EventType::Gap, ProcId::default());
     gap.set(Key::Lost, Value::Uint(100));
     let mut folded = event(Action::Observed);
     folded.set(Key::Count, Value::Uint(20));
-    log.append(&mut lines(&[gap, folded])).unwrap_err();
-    log.append(&mut batch(0)).unwrap();
+    log.append(&lines(&[gap, folded])).unwrap_err();
+    log.append(&batch(0)).unwrap();
     assert_eq!(chained(&log.sink.taken)[1].uint("lost"), Some(120));
 }

@@ -161,7 +161,7 @@ impl Recorder {
         let mut lines = LineWriter::new(dir.id(), agent_id);
         let mut batch = LineBatch::default();
         lines.add(&first, &mut batch);
-        log.append(&mut batch).map_err(|e| LogError::new(LogAct::Write, &path, &e, 0))?;
+        log.append(&batch).map_err(|e| LogError::new(LogAct::Write, &path, &e, 0))?;
         if settings.durability != Durability::None {
             sync_file.sync_data().map_err(|e| LogError::new(LogAct::Sync, &path, &e, 1))?;
         }

@@ -176,7 +176,7 @@ impl WriterThread {
             };
             match request {
                 Ok(Request::Append(mut batch)) => {
-                    let _ = self.append(&mut batch);
+                    let _ = self.append(&batch);
                     if batch.bytes() <= KEPT {
                         batch.clear();
                         // Where nobody wants it any more it is of no use.
@@ -236,8 +236,7 @@ impl WriterThread {
     }
 
     /// Writes a batch, in parts where a checkpoint is due within it.
-    fn append(&mut self, batch: &mut LineBatch) -> Result<(), LogError> {
-        batch.hash_ahead();
+    fn append(&mut self, batch: &LineBatch) -> Result<(), LogError> {
         let mut outcome = Ok(());
         let mut lines = batch.lines();
         loop {

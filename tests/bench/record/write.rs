@@ -46,7 +46,7 @@ pub struct Costs {
 pub fn write_log(path: &Path, count: u64) {
     let mut log = writer(path);
     for from in (1..count - 1).step_by(BATCH as usize) {
-        log.append(&mut lines(&events(from, BATCH.min(count - 1 - from)))).expect("write to the log");
+        log.append(&lines(&events(from, BATCH.min(count - 1 - from)))).expect("write to the log");
     }
     log.seal(&RunEnd { exit_code: Some(0), reason: "exit".into(), ..RunEnd::default() }, None)
         .expect("the seal");
@@ -102,7 +102,7 @@ fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Option<Duration>
         });
         let writing = scope.spawn(move || {
             for mut batch in requests {
-                log.append(&mut batch).expect("write to the log");
+                log.append(&batch).expect("write to the log");
                 batch.clear();
                 let _ = give.send(batch);
             }
@@ -126,7 +126,7 @@ fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Option<Duration>
 fn writer(path: &Path) -> LogWriter<File> {
     let file = File::create(path).expect("a file for the log");
     let mut log = LogWriter::new(file, RUN, AGENT);
-    log.append(&mut lines(&[start()])).expect("write to the log");
+    log.append(&lines(&[start()])).expect("write to the log");
     log
 }
 
@@ -139,7 +139,7 @@ fn lines(events: &[Event]) -> LineBatch {
 /// What the lines of these events hash: themselves without `hash_self`.
 fn messages(directory: &Path, made: &[Event]) -> Vec<Vec<u8>> {
     let path = directory.join("messages");
-    writer(&path).append(&mut lines(made)).expect("write to the log");
+    writer(&path).append(&lines(made)).expect("write to the log");
     let text = fs::read(&path).expect("the log");
     let without_itself = |line: &[u8]| {
         const MEMBER: &[u8] = b", \"hash_self\": \"";
