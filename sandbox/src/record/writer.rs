@@ -243,7 +243,8 @@ impl WriterThread {
             let room = self.checkpoint.room(self.log.position().seq);
             // What comes behind a failure is counted as lost there.
             outcome = outcome.and(self.append_part(lines.by_ref().take(room)));
-            if lines.len() == 0 {
+            // Of a record that has ended nobody takes any more.
+            if lines.len() == 0 || self.has_stopped() {
                 return outcome;
             }
             if self.checkpoint.within(self.log.position().seq) == Some(Duration::ZERO) {
