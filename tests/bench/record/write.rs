@@ -38,8 +38,18 @@ pub struct Costs {
     pub null: Vec<Cost>,
     /// The writer, to a file.
     pub file: Vec<Cost>,
-    /// The writer, to a file that is made durable every 100 ms.
+    /// The writer, to a file that is made durable when it is written.
+    pub kept: Vec<Cost>,
+    /// The writer, to a file that is made durable every 100 ms, and when it is written.
     pub durable: Vec<Cost>,
+}
+
+/// When a log is made durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Never,
+    AtTheEnd,
+    Meanwhile,
 }
 
 /// Writes a log of `count` events to `path`.
@@ -66,17 +76,18 @@ pub fn measure(directory: &Path, count: u64, rounds: usize) -> Costs {
                 std::hint::black_box(Sha256::digest(message));
             }
         });
-        let null = costs(|| write(Path::new("/dev/null"), &batches, times, None));
+        let null = costs(|| write(Path::new("/dev/null"), &batches, times, Sync::Never));
         let to_file = |sync| {
             let cost = costs(|| write(&path, &batches, times, sync));
             fs::remove_file(&path).expect("remove the log");
             cost
         };
-        let (file, durable) = (to_file(None), to_file(Some(SYNC)));
+        let [file, kept, durable] = [Sync::Never, Sync::AtTheEnd, Sync::Meanwhile].map(to_file);
         if round > 0 {
             all.floor.push(floor);
             all.null.push(null);
             all.file.push(file);
+            all.kept.push(kept);
             all.durable.push(durable);
         }
     }
@@ -84,18 +95,18 @@ pub fn measure(directory: &Path, count: u64, rounds: usize) -> Costs {
 }
 
 /// Writes a log of the events of `batches`, so many times over.
-fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Option<Duration>) {
+fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Sync) {
     let mut log = writer(path);
     let over = AtomicBool::new(false);
     let (queue, requests) = sync_channel::<LineBatch>(QUEUE);
     let (give, spent) = channel::<LineBatch>();
     thread::scope(|scope| {
-        let syncer = sync.map(|every| {
-            let file = File::open(path).expect("the log to sync");
+        let syncer = (sync == Sync::Meanwhile).then(|| {
             let over = &over;
             scope.spawn(move || {
+                let file = File::open(path).expect("the log to sync");
                 while !over.load(Ordering::Acquire) {
-                    thread::park_timeout(every);
+                    thread::park_timeout(SYNC);
                     file.sync_data().expect("fdatasync");
                 }
             })
@@ -120,6 +131,9 @@ fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Option<Duration>
             syncer.thread().unpark();
         }
     });
+    if sync == Sync::AtTheEnd {
+        File::open(path).and_then(|file| file.sync_data()).expect("fdatasync");
+    }
 }
 
 /// A log that has its first line.
