@@ -101,11 +101,6 @@ impl Drafts {
         self.bytes.len()
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()

@@ -10,8 +10,7 @@
 use audit_verify::chain::{ChainError, Draft, Drafts, Template, ValueWriter};
 
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
-use crate::record::log::runner_event;
-use crate::record::time::Timestamps;
+use crate::record::time::{self, Timestamps};
 
 /// Version of the format, `v` on every line.
 pub const FORMAT_VERSION: u64 = 1;
@@ -50,16 +49,6 @@ impl Weight {
 }
 
 impl LineBatch {
-    /// How many lines it has.
-    pub fn len(&self) -> usize {
-        self.weights.len()
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.weights.is_empty()
-    }
-
     /// How many bytes they have so far.
     pub fn bytes(&self) -> usize {
         self.drafts.bytes()
@@ -243,6 +232,19 @@ fn uint(value: Option<&Value>) -> Option<u64> {
         Some(Value::Uint(number)) => Some(*number),
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         _ => None,
+    }
+}
+
+/// An event of the runner's own, stamped now.
+pub fn runner_event(event_type: EventType, process: ProcId) -> Event {
+    Event {
+        event_type,
+        action: Action::Observed,
+        wall_ns: time::wall_now_ns(),
+        mono_ns: time::mono_now_ns(),
+        kseq: 0,
+        process,
+        details: Vec::new(),
     }
 }
 

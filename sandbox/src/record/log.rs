@@ -14,8 +14,7 @@ use audit_verify::merkle::Tree;
 use audit_verify::sign::SigningKey;
 
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
-use crate::record::line::{Line, LineBatch, LineWriter, Weight};
-use crate::record::time;
+use crate::record::line::{Line, LineBatch, LineWriter, Weight, runner_event};
 
 /// How much is chained before it is written, in bytes. A batch with more is written in several calls.
 const WRITE_SIZE: usize = 512 << 10;
@@ -289,19 +288,6 @@ impl<S: Sink> LogWriter<S> {
             Some(libc::EIO) => "log: input/output error",
             _ => "log: write error",
         };
-    }
-}
-
-/// An event of the runner's own, stamped now.
-pub fn runner_event(event_type: EventType, process: ProcId) -> Event {
-    Event {
-        event_type,
-        action: Action::Observed,
-        wall_ns: time::wall_now_ns(),
-        mono_ns: time::mono_now_ns(),
-        kseq: 0,
-        process,
-        details: Vec::new(),
     }
 }
 

@@ -30,8 +30,8 @@ pub use audit_verify::index::lines;
 use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};
-pub use line::{LineBatch, LineWriter};
-pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink, runner_event};
+pub use line::{LineBatch, LineWriter, runner_event};
+pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink};
 pub use recorder::{
     Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,
 };

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::*;
 use crate::event::{Action, EventType, Key, ProcId, Value};
 use crate::record::index::{self, IndexVerdict};
-use crate::record::log::runner_event;
+use crate::record::line::runner_event;
 use crate::record::store::{Account, Place, RunName};
 use crate::record::{Mode, RunStart};
 

@@ -9,7 +9,7 @@ use audit_verify::Hash;
 use audit_verify::sign::KeyId;
 use serde::{Deserialize, Serialize};
 
-use super::log::runner_event;
+use super::line::runner_event;
 use super::meta::MetaPolicy;
 use super::store::Trust;
 use crate::event::redact::{self, Secrecy};

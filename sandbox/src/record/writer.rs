@@ -176,7 +176,7 @@ impl WriterThread {
             };
             match request {
                 Ok(Request::Append(mut batch)) => {
-                    let _ = self.append(&batch);
+                    self.append(&batch);
                     if batch.bytes() <= KEPT {
                         batch.clear();
                         // Where nobody wants it any more it is of no use.
@@ -236,16 +236,15 @@ impl WriterThread {
     }
 
     /// Writes a batch, in parts where a checkpoint is due within it.
-    fn append(&mut self, batch: &LineBatch) -> Result<(), LogError> {
-        let mut outcome = Ok(());
+    fn append(&mut self, batch: &LineBatch) {
         let mut lines = batch.lines();
         loop {
             let room = self.checkpoint.room(self.log.position().seq);
             // What comes behind a failure is counted as lost there.
-            outcome = outcome.and(self.append_part(lines.by_ref().take(room)));
+            let _ = self.append_part(lines.by_ref().take(room));
             // Of a record that has ended nobody takes any more.
             if lines.len() == 0 || self.has_stopped() {
-                return outcome;
+                return;
             }
             if self.checkpoint.within(self.log.position().seq) == Some(Duration::ZERO) {
                 self.checkpoint();

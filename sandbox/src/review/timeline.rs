@@ -184,9 +184,7 @@ impl Timeline {
             // The hash of a program is for programs: what was executed is told where it was.
             "run_start" | "run_end" | "fork" | "file_hash" => {}
             "file_change" => {
-                let unchanged =
-                    event.text("sha256_before").is_some_and(|hash| event.text("sha256_after") == Some(hash));
-                if !unchanged || self.detail == Detail::EveryFile {
+                if !is_unchanged(event) || self.detail == Detail::EveryFile {
                     self.change(&seen, "contents", contents(event));
                 }
             }
@@ -378,12 +376,17 @@ fn exec_text(event: &Record<'_>) -> String {
     text + &result(ret)
 }
 
+/// Whether a file held the same before the run and after it.
+fn is_unchanged(event: &Record<'_>) -> bool {
+    event.text("sha256_before").is_some_and(|hash| event.text("sha256_after") == Some(hash))
+}
+
 /// What a file held before the run and after it.
 fn contents(event: &Record<'_>) -> String {
     let path = event.bytes("path").map(text::safe).unwrap_or_default();
     let before = side(event, "size_before", "sha256_before", "before_missing");
     let after = side(event, "size_after", "sha256_after", "after_missing");
-    if event.text("sha256_before").is_some_and(|hash| event.text("sha256_after") == Some(hash)) {
+    if is_unchanged(event) {
         return format!("{path}: as before, {after}");
     }
     match (event.text("before_missing"), event.text("after_missing")) {

@@ -261,13 +261,10 @@ struct Insert<'c> {
 impl<'c> Insert<'c> {
     /// Inserts so many rows, columns in the order of [`columns`].
     fn new(connection: &'c Connection, rows: usize) -> rusqlite::Result<Self> {
-        let columns = columns();
-        let width = columns.matches(',').count() + 1;
-        let row = format!("(?{})", ",?".repeat(width - 1));
-        let text = format!("INSERT INTO event ({columns}) VALUES {}", vec![row; rows].join(","));
-        let statement = connection.prepare_cached(&text)?;
+        let statement = connection.prepare_cached(&insert_statement("event", &columns(), rows))?;
+        let bound = vec![None; statement.parameter_count()];
         // A statement from the cache has no parameters either.
-        Ok(Insert { statement, bound: vec![None; rows * width], next: 0 })
+        Ok(Insert { statement, bound, next: 0 })
     }
 
     fn bind(&mut self, row: &PlacedRow, ids: &[Option<i64>; STRINGS.len()]) -> rusqlite::Result<()> {
@@ -287,10 +284,14 @@ impl<'c> Insert<'c> {
     }
 }
 
+/// The statement that inserts so many rows into a table.
+fn insert_statement(table: &str, columns: &str, rows: usize) -> String {
+    let row = format!("(?{})", ",?".repeat(columns.matches(',').count()));
+    format!("INSERT INTO {table} ({columns}) VALUES {}", vec![row; rows].join(","))
+}
+
 fn insert_block(connection: &Connection, block: &Block) -> rusqlite::Result<()> {
-    let columns = block_columns();
-    let places = ",?".repeat(columns.matches(',').count());
-    let insert = format!("INSERT INTO block ({columns}) VALUES (?{places})");
+    let insert = insert_statement("block", &block_columns(), 1);
     let numbers = [block.first, block.rows as i64, block.earliest, block.latest];
     let numbers = numbers.into_iter().map(ValueRef::Integer);
     let lists = block.lists.iter().chain([&block.moments]).map(|list| ValueRef::Blob(list));

@@ -9,10 +9,10 @@ use audit_verify::index::{Field, MOMENTS, NUMBERS, STRINGS, SqlText};
 
 use super::*;
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
-use crate::record::log::{RunEnd, runner_event};
 use crate::record::recorder::LOG;
 use crate::record::recorder::tests::begin;
 use crate::record::{RecordSettings, Recorder};
+use crate::record::{RunEnd, runner_event};
 
 /// Events whose strings are more than the builder keeps in a test.
 fn events(count: u64) -> Vec<Event> {
