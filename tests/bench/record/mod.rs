@@ -87,13 +87,16 @@ fn verifying(log: &Path, repetitions: usize) {
 }
 
 fn writing(directory: &Path, count: u64, size: u64, repetitions: usize) {
-    let write::Costs { floor, null, file, kept, durable } = write::measure(directory, count, repetitions);
-    let [floor, null, file, kept, durable] = [floor, null, file, kept, durable].map(median);
+    let costs = write::measure(directory, count, repetitions);
+    let [floor, file, kept, durable] = [costs.floor, costs.file, costs.kept, costs.durable].map(median);
+    let [paced, paced_durable] = [costs.paced, costs.paced_durable].map(median);
     println!("\nwriting                       wall       CPU     floor ÷ it");
     println!("                                               wall    CPU");
     for (name, cost) in [
         ("the hashes alone", floor),
-        ("to /dev/null", null),
+        ("making lines alone", median(costs.lines)),
+        ("chaining them alone", median(costs.chain)),
+        ("to /dev/null", median(costs.null)),
         ("to a file", file),
         ("to a file, synced then", kept),
         ("to a file, synced 100 ms", durable),
@@ -107,14 +110,25 @@ fn writing(directory: &Path, count: u64, size: u64, repetitions: usize) {
             floor.1
         );
     }
-    for (name, other) in [("none", file), ("one at the end", kept)] {
+    // Where the disk is the slower one, fdatasync waits for it, however often it comes: hence the pace.
+    let pace = |cost: Cost| size as f64 / 1e6 / cost.wall.as_secs_f64();
+    println!("\nfdatasync every 100 ms costs     wall       CPU");
+    for (name, durable, other) in [
+        ("at full speed", durable, file),
+        ("  beside one at the end", durable, kept),
+        ("at a pace", paced_durable, paced),
+    ] {
         let (wall, cpu) = ratio(durable, other);
         let [wall, cpu] = [wall, cpu].map(|ratio| 100.0 * ratio - 100.0);
-        println!("  fdatasync every 100 ms costs {wall:+.1} % beside {name} (CPU {cpu:+.1} %)");
+        println!("  {name:<25}{wall:>+8.1} %{cpu:>+8.1} %");
     }
-    // Where the disk is the slower one, fdatasync waits for it, however often it comes.
-    let pace = |cost: Cost| size as f64 / 1e6 / cost.wall.as_secs_f64();
-    println!("  the log grows by {:.0} MB/s, and gets to the disk at {:.0} MB/s", pace(file), pace(kept));
+    println!(
+        "  At full speed the log grows by {:.0} MB/s and gets to the disk at {:.0} MB/s; the pace is {:.0} MB/s, {} events a second.",
+        pace(file),
+        pace(kept),
+        pace(paced),
+        write::PACE
+    );
 }
 
 /// How many times `other` goes into `cost`, by the clock and by CPU time.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::event::Event;
 use sandbox::record::{LineBatch, LineWriter, LogWriter, RunEnd};
@@ -34,6 +34,10 @@ const SYNC: Duration = Duration::from_millis(100);
 pub struct Costs {
     /// SHA-256 of the messages that lines hash, one after the other and nothing else.
     pub floor: Vec<Cost>,
+    /// Making lines of events and nothing else.
+    pub lines: Vec<Cost>,
+    /// Chaining lines that are made, to /dev/null.
+    pub chain: Vec<Cost>,
     /// The writer, to /dev/null.
     pub null: Vec<Cost>,
     /// The writer, to a file.
@@ -42,7 +46,14 @@ pub struct Costs {
     pub kept: Vec<Cost>,
     /// The writer, to a file that is made durable every 100 ms, and when it is written.
     pub durable: Vec<Cost>,
+    /// The writer at [`PACE`], to a file.
+    pub paced: Vec<Cost>,
+    /// The writer at [`PACE`], to a file that is made durable every 100 ms, and when it is written.
+    pub paced_durable: Vec<Cost>,
 }
+
+/// Events a second of a log that the disk can follow.
+pub const PACE: u32 = 200_000;
 
 /// When a log is made durable.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,26 +87,58 @@ pub fn measure(directory: &Path, count: u64, rounds: usize) -> Costs {
                 std::hint::black_box(Sha256::digest(message));
             }
         });
-        let null = costs(|| write(Path::new("/dev/null"), &batches, times, Sync::Never));
-        let to_file = |sync| {
-            let cost = costs(|| write(&path, &batches, times, sync));
+        let made = costs(|| make(&batches, times));
+        let chain = costs(|| chain(&batches, times));
+        let null = costs(|| write(Path::new("/dev/null"), &batches, times, Sync::Never, None));
+        let to_file = |(sync, pace)| {
+            let cost = costs(|| write(&path, &batches, times, sync, pace));
             fs::remove_file(&path).expect("remove the log");
             cost
         };
-        let [file, kept, durable] = [Sync::Never, Sync::AtTheEnd, Sync::Meanwhile].map(to_file);
+        let [file, kept, durable, paced, paced_durable] = [
+            (Sync::Never, None),
+            (Sync::AtTheEnd, None),
+            (Sync::Meanwhile, None),
+            (Sync::Never, Some(PACE)),
+            (Sync::Meanwhile, Some(PACE)),
+        ]
+        .map(to_file);
         if round > 0 {
             all.floor.push(floor);
+            all.lines.push(made);
+            all.chain.push(chain);
             all.null.push(null);
             all.file.push(file);
             all.kept.push(kept);
             all.durable.push(durable);
+            all.paced.push(paced);
+            all.paced_durable.push(paced_durable);
         }
     }
     all
 }
 
-/// Writes a log of the events of `batches`, so many times over.
-fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Sync) {
+/// Makes lines of the events of `batches`, so many times over.
+fn make(batches: &[Vec<Event>], times: u64) {
+    let (mut lines, mut batch) = (LineWriter::new(RUN, AGENT), LineBatch::default());
+    for events in (0..times).flat_map(|_| batches) {
+        batch.clear();
+        events.iter().for_each(|event| lines.add(event, &mut batch));
+        std::hint::black_box(&batch);
+    }
+}
+
+/// Chains the lines of `batches`, so many times over, and writes them to /dev/null.
+fn chain(batches: &[Vec<Event>], times: u64) {
+    let batches: Vec<_> = batches.iter().map(|events| lines(events)).collect();
+    let mut log = writer(Path::new("/dev/null"));
+    for batch in (0..times).flat_map(|_| &batches) {
+        log.append(batch).expect("write to the log");
+    }
+}
+
+/// Writes a log of the events of `batches`, so many times over, at most `pace` events a second.
+fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Sync, pace: Option<u32>) {
     let mut log = writer(path);
     let over = AtomicBool::new(false);
     let (queue, requests) = sync_channel::<LineBatch>(QUEUE);
@@ -119,7 +162,12 @@ fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Sync) {
             }
         });
         let mut lines = LineWriter::new(RUN, AGENT);
-        for events in (0..times).flat_map(|_| batches) {
+        let start = Instant::now();
+        for (number, events) in (0..).zip((0..times).flat_map(|_| batches)) {
+            if let Some(pace) = pace {
+                let due = start + Duration::from_secs(1) / pace * BATCH as u32 * number;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
             let mut batch = spent.try_recv().unwrap_or_default();
             events.iter().for_each(|event| lines.add(event, &mut batch));
             queue.send(batch).expect("the thread that writes");
