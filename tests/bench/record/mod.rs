@@ -7,6 +7,7 @@
 
 mod clock;
 mod events;
+mod live;
 mod write;
 
 use std::path::Path;
@@ -41,6 +42,7 @@ pub fn run(repetitions: usize) -> bool {
     println!("\nthe record: {count} events, {} MiB, {} bytes a line", size >> 20, size / count);
     verifying(&log, repetitions);
     writing(directory.path(), count, size, repetitions);
+    indexing(directory.path(), count);
     true
 }
 
@@ -129,6 +131,17 @@ fn writing(directory: &Path, count: u64, size: u64, repetitions: usize) {
         pace(paced),
         write::PACE
     );
+}
+
+/// A whole recorder, at the pace that an index must keep up with at least, and as fast as it goes.
+fn indexing(directory: &Path, count: u64) {
+    const PACE: u32 = 80_000;
+    println!("\nlog and index, live           log      index behind it     events/s");
+    for (name, pace) in [("at 80,000 events a second", Some(PACE)), ("at full speed", None)] {
+        let live::Took { log, behind } = live::record(directory, count, pace);
+        let rate = count as f64 / (log + behind).as_secs_f64();
+        println!("  {name:<25}{:>8.3} s{:>14.3} s{rate:>16.0}", log.as_secs_f64(), behind.as_secs_f64());
+    }
 }
 
 /// How many times `other` goes into `cost`, by the clock and by CPU time.

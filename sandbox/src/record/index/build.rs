@@ -27,6 +27,12 @@ const AT_ONCE: usize = 16;
 /// Bytes in a page of the file: larger ones make fewer steps of a walk over many rows.
 const PAGE: i64 = 8192;
 
+/// Pages of the file that are kept in memory at most, KiB.
+const CACHE_KIB: i64 = 64 << 10;
+
+/// Pages that are written beside the file before they are copied into it.
+const WAL_PAGES: i64 = 8192;
+
 /// Who else looks at the file while it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
@@ -131,13 +137,17 @@ fn begin(path: &Path, audience: Audience) -> rusqlite::Result<Connection> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Strings of many paths come in any order, and are looked for among all of them.
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     match audience {
-        Audience::Readers => connection.pragma_update(None, "journal_mode", "WAL")?,
+        Audience::Readers => {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            // For the same reason most pages of them change in every batch: each is to be copied seldom.
+            connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        }
         Audience::Nobody => {
             connection.pragma_update(None, "journal_mode", "OFF")?;
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-            // Strings of many paths come in any order, and are looked for among all of them.
-            connection.pragma_update(None, "cache_size", -65536)?;
         }
     }
     connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?;
