@@ -51,6 +51,37 @@ fn a_flood_is_counted_to_the_last() {
     assert!(loud.opens <= PROCESSES * OPENS, "{loud:?}");
 }
 
+/// Processes that end by the thousand leave their addresses to those of others, who are not of the run.
+#[test]
+fn a_storm_of_processes_draws_nobody_else_in() {
+    if !met("storm", &[Need::Trace]) {
+        return;
+    }
+    const STORM: &str =
+        "storm() { i=0; while [ $i -lt 4000 ]; do (:); i=$((i+1)); done; }; storm & storm; wait";
+    let scene = Scene::new();
+    let outsider = scene.path("outsider");
+    std::fs::copy("/bin/true", &outsider).expect("a program of somebody else");
+    let mut run = scene.sandbox(["run", "-q", "--", "sh", "-c", STORM]).spawn().expect("start the run");
+    let mut outsiders = 0;
+    let status = loop {
+        if let Some(status) = run.try_wait().expect("wait for the run") {
+            break status;
+        }
+        std::process::Command::new(&outsider).status().expect("start a process beside the run");
+        outsiders += 1;
+    };
+    assert!(status.success() && outsiders > 100, "{status}, {outsiders} processes beside it");
+    let log = Log::of_run(&scene.run());
+    let forks = log.records().filter(|(_, record)| record.text("event_type") == Some("fork")).count();
+    assert!(forks >= 8_000, "{forks}");
+    let drawn_in = log.records().filter(|(_, record)| {
+        let text = |key: &str| record.bytes(key).unwrap_or_default();
+        [text("exe"), text("path")].iter().any(|path| path.ends_with(b"/outsider"))
+    });
+    assert_eq!(drawn_in.count(), 0, "of {outsiders} processes beside the run");
+}
+
 fn flood(opens: u64) -> Count {
     let scene = Scene::new();
     let target = scene.work().join("target");
