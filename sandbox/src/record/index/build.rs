@@ -1,7 +1,6 @@
 //! Lines into rows.
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
@@ -9,14 +8,12 @@ use audit_verify::index::lines::Lines;
 use audit_verify::index::{Block, BlockBuilder, SCHEMA_VERSION, STRINGS, TABLES, block_columns, columns};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params_from_iter};
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
+use super::IndexError;
 use super::batch::{Batch, PlacedRow, ReadFault};
 use super::dictionary::{Dictionary, Strings};
-use super::{FILE, IndexError};
+use super::place::Place;
 use crate::record::recorder::LOG;
-use crate::record::store::open_regular;
 
 /// Batches that wait for the thread that inserts. Reading is the quicker half.
 const QUEUE: usize = 2;
@@ -317,57 +314,21 @@ fn insert_block(connection: &Connection, block: &Block) -> rusqlite::Result<()> 
 /// Somebody else makes it at this moment, the log cannot be read or has a line that is none of ours, or the
 /// index cannot be written. What was there stays.
 pub fn reindex(run_dir: &Path) -> Result<u64, IndexError> {
-    let log = run_dir.join(LOG);
-    let log_file = open_regular(&log).map_err(IndexError::io("open", &log))?;
-    let about = log_file.metadata().map_err(IndexError::io("look at", &log))?;
-    let _only_one = lock(run_dir)?;
-    let path = run_dir.join(FILE);
-    let temporary = run_dir.join(format!(".{FILE}.new"));
-    remove(&temporary)?;
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .map_err(IndexError::io("create", &temporary))?;
-    // Root may make it for somebody else, who is to read it as the log.
-    let made = file.metadata().map_err(IndexError::io("look at", &temporary))?;
-    if (made.uid(), made.gid()) != (about.uid(), about.gid()) {
-        fchown(&file, Some(about.uid()), Some(about.gid()))
-            .map_err(IndexError::io("change the owner of", &temporary))?;
-    }
-    // As readable as the log is, and not more.
-    file.set_permissions(PermissionsExt::from_mode(about.mode() & 0o660))
-        .map_err(IndexError::io("change the mode of", &temporary))?;
-    let built = Builder::new(&temporary, &log, log_file, Audience::Nobody).and_then(Builder::finish);
-    let placed = built.and_then(|rows| {
-        for suffix in ["-wal", "-shm", "-journal"] {
-            remove(&run_dir.join(format!("{FILE}{suffix}")))?;
-        }
-        std::fs::rename(&temporary, &path).map_err(IndexError::io("put in place", &path))?;
-        Ok(rows)
-    });
+    make(&Place::open(run_dir)?, run_dir)
+}
+
+/// The same of a directory that is open; `run_dir` is its name for people.
+pub(super) fn reindex_in(directory: File, run_dir: &Path) -> Result<u64, IndexError> {
+    make(&Place::of(directory, run_dir)?, run_dir)
+}
+
+fn make(place: &Place, run_dir: &Path) -> Result<u64, IndexError> {
+    let log = place.log()?;
+    let made = place.begin()?;
+    let built = Builder::new(&made, &run_dir.join(LOG), log, Audience::Nobody).and_then(Builder::finish);
+    let placed = built.and_then(|rows| place.finish().map(|()| rows));
     if placed.is_err() {
-        // The error that is told is the first one; what is left is removed by the next attempt.
-        let _ = std::fs::remove_file(&temporary);
+        place.give_up();
     }
     placed
-}
-
-/// Keeps others from making the same index: with two of them one could put the other's unfinished file in place.
-fn lock(run_dir: &Path) -> Result<File, IndexError> {
-    let directory = File::open(run_dir).map_err(IndexError::io("open", run_dir))?;
-    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(directory),
-        Err(Errno::WOULDBLOCK) => Err(IndexError::Busy(run_dir.join(FILE))),
-        Err(error) => Err(IndexError::io("lock", run_dir)(error.into())),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), IndexError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(IndexError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }

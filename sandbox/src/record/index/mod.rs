@@ -14,6 +14,7 @@ mod batch;
 mod build;
 mod dictionary;
 mod migrate;
+mod place;
 mod ready;
 mod thread;
 

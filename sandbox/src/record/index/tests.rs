@@ -85,6 +85,45 @@ fn made_live_or_made_again_the_rows_are_the_same() {
     assert_eq!(dump(&directory), live);
 }
 
+/// Where somebody else may put links in the way, none of them leads anywhere: neither of an index that is made again
+/// nor of one that is made for a run there. Needs root, who alone makes indexes for others.
+#[test]
+fn in_a_directory_of_somebody_else_no_link_is_followed() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 50);
+    let live = dump(&directory);
+    let target = home.path().join("target");
+    std::fs::remove_file(directory.join(FILE)).unwrap();
+    for name in [FILE, ".index.sqlite.new", "index.sqlite-wal", "index.sqlite-journal"] {
+        std::os::unix::fs::symlink(&target, directory.join(name)).unwrap();
+    }
+    for file in [&directory, &directory.join(LOG)] {
+        std::os::unix::fs::chown(file, Some(1000), Some(1000)).unwrap();
+    }
+    assert_eq!(reindex(&directory).unwrap(), 52);
+    assert!(!target.exists());
+    let made = directory.join(FILE).symlink_metadata().unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert!(made.is_file() && made.uid() == 1000, "{made:?}");
+    assert_eq!(dump(&directory), live);
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3, "log, index, meta.json");
+
+    let others = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(others.path(), Some(1000), Some(1000)).unwrap();
+    let mut recorder = begin(others.path(), RecordSettings::default());
+    let directory = recorder.dir().path().to_owned();
+    assert!(!directory.join(FILE).exists(), "it is made at the end");
+    std::os::unix::fs::symlink(&target, directory.join(FILE)).unwrap();
+    recorder.append(&events(20)).unwrap();
+    recorder.seal(&RunEnd::default()).unwrap();
+    assert_eq!(recorder.finish_index().unwrap(), 22);
+    assert!(!target.exists() && directory.join(FILE).symlink_metadata().unwrap().is_file());
+    assert_eq!(dump(&directory).len(), 22);
+}
+
 #[test]
 fn blocks_say_what_the_rows_say() {
     let home = tempfile::tempdir().unwrap();

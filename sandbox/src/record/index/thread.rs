@@ -1,13 +1,18 @@
 //! The index of a run that goes on: a thread that follows the log.
 
 use std::convert::Infallible;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::build::{Advance, Audience, Builder};
-use super::{FILE, IndexError, reindex};
+use rustix::fs::{Mode, OFlags};
+
+use super::build::{Advance, Audience, Builder, reindex_in};
+use super::place::is_shared;
+use super::{FILE, IndexError};
 use crate::record::recorder::LOG;
 use crate::record::store::RunDir;
 
@@ -16,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Follows a log and indexes it, at the lowest priority: the command and the writer come first. When the log is
 /// finished somebody waits for the index, and its priority is that of the others again.
+///
+/// Where somebody else could change the directories on the way to the index, root makes it when the log is finished
+/// (see [`super::place`]).
 #[derive(Debug)]
 pub struct Indexer {
     stop: Sender<Infallible>,
@@ -27,20 +35,28 @@ impl Indexer {
     /// Makes an empty index beside the log, and starts to follow.
     pub fn start(dir: &RunDir) -> Result<Self, IndexError> {
         let path = dir.path().join(FILE);
-        let log = dir.path().join(LOG);
-        // Made here, so that the mode is right from the first moment.
-        dir.create_file(FILE).map_err(IndexError::io("create", &path))?;
-        let log_file = dir.open_file(LOG).map_err(IndexError::io("open", &log))?;
-        let builder = Builder::new(&path, &log, log_file, Audience::Readers)?;
         let (stop, stopped) = channel();
         let run_dir = dir.path().to_owned();
+        // By a descriptor of its own: what locks it then is this thread.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let held = rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())
+            .map_err(|error| IndexError::io("open", &run_dir)(error.into()))?;
+        let held = File::from(held);
+        let user = rustix::process::geteuid().as_raw();
+        let shared = is_shared(&held, &run_dir, user).map_err(IndexError::io("look at", &run_dir))?;
+        let builder = if shared { None } else { Some(begin(dir)?) };
         let thread = thread::Builder::new()
             .name("record-index".into())
             .spawn(move || {
+                let Some(builder) = builder else {
+                    // Nobody sends anything: it ends when the log is finished.
+                    let _ = stopped.recv();
+                    return reindex_in(held, &run_dir);
+                };
                 follow(builder, &stopped).or_else(|error| match error {
                     // A reader that will not let go of the file, or a full disk that has room again: one more
                     // attempt, into a file of its own.
-                    IndexError::Sqlite { .. } => reindex(&run_dir),
+                    IndexError::Sqlite { .. } => reindex_in(held, &run_dir),
                     other => Err(other),
                 })
             })
@@ -55,6 +71,16 @@ impl Indexer {
         drop(stop);
         thread.join().unwrap_or(Err(IndexError::Thread(path)))
     }
+}
+
+/// An empty index beside the log, and what fills it.
+fn begin(dir: &RunDir) -> Result<Builder, IndexError> {
+    let path = dir.path().join(FILE);
+    let log = dir.path().join(LOG);
+    // Made here, so that the mode is right from the first moment.
+    dir.create_file(FILE).map_err(IndexError::io("create", &path))?;
+    let log_file = dir.open_file(LOG).map_err(IndexError::io("open", &log))?;
+    Builder::new(&path, &log, log_file, Audience::Readers)
 }
 
 fn follow(mut builder: Builder, stopped: &Receiver<Infallible>) -> Result<u64, IndexError> {

@@ -191,7 +191,7 @@ fn check_directory(path: &Path, meta: &Metadata, owner: u32) -> Result<(), Store
 }
 
 /// Who could replace `path` by another directory: looks at every directory above it.
-fn trust_above(path: &Path, recorder: u32) -> Result<Trust, StoreError> {
+pub(crate) fn trust_above(path: &Path, recorder: u32) -> Result<Trust, StoreError> {
     if recorder != 0 {
         return Ok(Trust::UserWritable);
     }

@@ -1,0 +1,197 @@
+//! Where an index is made before it gets its name: never where somebody else could put a link in its way.
+//!
+//! SQLite opens files by name, and whoever may change a directory on the way to one decides where the name leads. Root
+//! makes an index of a run that lies in such a directory elsewhere, and copies it into the directory that it holds open.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use tempfile::TempDir;
+
+use super::{FILE, IndexError};
+use crate::record::recorder::LOG;
+use crate::record::store::{Trust, trust_above};
+
+/// Where root makes files that are nobody else's matter: sticky directories of root's own.
+const OF_ROOT: [&str; 2] = ["/var/tmp", "/tmp"];
+
+/// A run's directory, held open and by nobody else, whose index is made again.
+#[derive(Debug)]
+pub(super) struct Place {
+    directory: File,
+    path: PathBuf,
+    elsewhere: Option<TempDir>,
+    /// The log, and what the index is to be like.
+    log: File,
+    like: std::fs::Metadata,
+}
+
+/// Whether somebody who is not `user` could change what lies in a directory, or put another in its place.
+pub(super) fn is_shared(directory: &File, path: &Path, user: u32) -> io::Result<bool> {
+    if user != 0 {
+        // Others could only lead this user to what is this user's already.
+        return Ok(false);
+    }
+    let about = directory.metadata()?;
+    let above = trust_above(path, user).map_err(io::Error::other)?;
+    Ok(about.uid() != 0 || about.mode() & 0o022 != 0 || above == Trust::UserWritable)
+}
+
+impl Place {
+    /// Opens a run's directory and its log, and keeps others from making the same index.
+    ///
+    /// # Errors
+    /// Somebody else makes it, there is no log, or there is nowhere to make it.
+    pub fn open(run_dir: &Path) -> Result<Self, IndexError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(run_dir, flags, Mode::empty())
+            .map_err(|error| IndexError::io("open", run_dir)(error.into()))?;
+        Self::of(File::from(directory), run_dir)
+    }
+
+    /// The same of a directory that is open; `run_dir` is its name for people.
+    pub fn of(directory: File, run_dir: &Path) -> Result<Self, IndexError> {
+        // With two of them one could put the other's unfinished file in place.
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(IndexError::Busy(run_dir.join(FILE))),
+            Err(error) => return Err(IndexError::io("lock", run_dir)(error.into())),
+        }
+        let log_path = run_dir.join(LOG);
+        let (log, like) = open_log(&directory).map_err(IndexError::io("open", &log_path))?;
+        let user = rustix::process::geteuid().as_raw();
+        let shared = is_shared(&directory, run_dir, user).map_err(IndexError::io("look at", run_dir))?;
+        let elsewhere = if shared {
+            Some(of_root().map_err(IndexError::io("make", Path::new(OF_ROOT[0])))?)
+        } else {
+            None
+        };
+        Ok(Self { directory, path: run_dir.to_owned(), elsewhere, log, like })
+    }
+
+    /// The log, from its beginning.
+    pub fn log(&self) -> Result<File, IndexError> {
+        self.log.try_clone().map_err(IndexError::io("open", &self.path.join(LOG)))
+    }
+
+    /// Makes the empty file that the index is made in, and gives its name.
+    pub fn begin(&self) -> Result<PathBuf, IndexError> {
+        if let Some(elsewhere) = &self.elsewhere {
+            let path = elsewhere.path().join(FILE);
+            File::create_new(&path).map_err(IndexError::io("create", &path))?;
+            return Ok(path);
+        }
+        self.create()?;
+        Ok(self.path.join(temporary()))
+    }
+
+    /// Puts the finished index in its place, at once.
+    pub fn finish(&self) -> Result<(), IndexError> {
+        let path = self.path.join(FILE);
+        if let Some(elsewhere) = &self.elsewhere {
+            let made = elsewhere.path().join(FILE);
+            let mut from = File::open(&made).map_err(IndexError::io("open", &made))?;
+            let mut into = self.create()?;
+            io::copy(&mut from, &mut into).map_err(IndexError::io("write", &path))?;
+        }
+        for suffix in ["-wal", "-shm", "-journal"] {
+            self.remove(&format!("{FILE}{suffix}"))?;
+        }
+        rustix::fs::renameat(&self.directory, temporary(), &self.directory, FILE)
+            .map_err(|error| IndexError::io("put in place", &path)(error.into()))
+    }
+
+    /// Removes what was not finished.
+    pub fn give_up(&self) {
+        // The error that is told is the first one; what is left is removed by the next attempt.
+        let _ = self.remove(&temporary());
+    }
+
+    /// A new file in the run's directory, the log's owner's and as readable as the log, and not more.
+    fn create(&self) -> Result<File, IndexError> {
+        let name = temporary();
+        let path = self.path.join(&name);
+        self.remove(&name)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, &name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| IndexError::io("create", &path)(error.into()))?;
+        let file = File::from(file);
+        let made = file.metadata().map_err(IndexError::io("look at", &path))?;
+        let like = &self.like;
+        // Root may make it for somebody else, who is to read it as the log.
+        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
+            fchown(&file, Some(like.uid()), Some(like.gid()))
+                .map_err(IndexError::io("change the owner of", &path))?;
+        }
+        file.set_permissions(Permissions::from_mode(like.mode() & 0o660))
+            .map_err(IndexError::io("change the mode of", &path))?;
+        Ok(file)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), IndexError> {
+        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(IndexError::io("remove", &self.path.join(name))(error.into())),
+        }
+    }
+}
+
+fn temporary() -> String {
+    format!(".{FILE}.new")
+}
+
+fn open_log(directory: &File) -> io::Result<(File, std::fs::Metadata)> {
+    // A pipe without a writer would hold up the open itself. For a regular file the flag means nothing.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let log = File::from(rustix::fs::openat(directory, LOG, flags, Mode::empty())?);
+    let about = log.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok((log, about))
+}
+
+/// A directory that only root can reach, wherever the environment would rather have it.
+fn of_root() -> io::Result<TempDir> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for above in OF_ROOT {
+        match tempfile::Builder::new().prefix("sandbox-index-").tempdir_in(above) {
+            Ok(made) if trust_above(made.path(), 0).is_ok_and(|trust| trust == Trust::RootOwned) => {
+                return Ok(made);
+            }
+            Ok(_) => last = io::Error::other("others may change the directories above it"),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root: to everybody else all directories are as good as their own.
+    #[test]
+    fn what_others_can_change_is_shared() {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("run");
+        std::fs::create_dir(&run).unwrap();
+        let shared = |user| is_shared(&File::open(&run).unwrap(), &run, user).unwrap();
+        assert!(!shared(1000));
+        if rustix::process::geteuid().is_root() {
+            assert!(!shared(0));
+            std::fs::set_permissions(&run, Permissions::from_mode(0o777)).unwrap();
+            assert!(shared(0), "anybody may write in it");
+            std::fs::set_permissions(&run, Permissions::from_mode(0o700)).unwrap();
+            std::os::unix::fs::chown(&run, Some(1000), None).unwrap();
+            assert!(shared(0), "it is somebody's");
+            std::os::unix::fs::chown(&run, Some(0), None).unwrap();
+            std::os::unix::fs::chown(home.path(), Some(1000), None).unwrap();
+            assert!(shared(0), "somebody may put another in its place");
+        }
+    }
+}
