@@ -153,7 +153,7 @@ fn remove(
             }
         };
         let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
-        ledger.lock()?.append(&entry, signer)?;
+        ledger.lock(signer)?.append(&entry, signer)?;
     }
     std::fs::remove_dir_all(&run.path).with_context(|| format!("remove {}", run.path.display()))
 }

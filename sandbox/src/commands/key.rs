@@ -59,10 +59,12 @@ fn existing() -> anyhow::Result<StoreDir> {
 /// that no run begins between the two.
 fn make(store: &StoreDir, before: Option<&SigningKey>) -> anyhow::Result<SigningKey> {
     let ledger = LedgerFile::open(store)?;
-    let mut locked = ledger.lock()?;
+    let mut locked = ledger.lock_for_key()?;
     let key = keys::make(store)?;
     let entry = Entry::Key { key: Box::new(key.public()) };
     locked.append(&entry, Some(before.unwrap_or(&key)))?;
+    // A torn line is told of behind the key, so that there is one to sign it, also where that before is unusable.
+    locked.repair(Some(&key))?;
     Ok(key)
 }
 
