@@ -9,6 +9,7 @@ mod check_proof;
 mod cli;
 mod index;
 mod ledger;
+mod output;
 mod progress;
 mod prove;
 mod render;

@@ -92,7 +92,7 @@ fn nearest(stores: &[PathBuf], runs: &[String]) -> String {
 }
 
 /// The name of a run's log.
-const EVENTS: &str = "events.jsonl";
+pub const EVENTS: &str = "events.jsonl";
 
 /// What a target means.
 #[derive(Debug, Default)]
