@@ -109,7 +109,10 @@ fn a_signed_run_cannot_be_written_anew_or_cut() {
     // In its store the first key vouches for the second, not the second for the first.
     scene.record(["true"]).expect(0);
     verify(&scene, &key, &scene.store()).expect(0);
-    verify(&scene, &other, &scene.store()).expect(1);
+    let done = verify(&scene, &other, &scene.store()).expect(3);
+    assert!(done.stdout.contains("the ledger begins with the key "), "{}", done.stdout);
+    let both = ["--key", other.to_str().expect("UTF-8"), "--key", key.to_str().expect("UTF-8")];
+    finish(scene.audit_verify([&both[..], &[scene.store().to_str().expect("UTF-8")]].concat())).expect(0);
 }
 
 fn copy_of(scene: &Scene, run: &Path) -> PathBuf {

@@ -29,7 +29,7 @@ pub struct StoreLedger {
 /// Something beside the log that speaks against a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
-    /// 1 or 2, as for logs.
+    /// 1, 2 or 3, as for logs.
     pub code: u8,
     /// What was found.
     pub message: String,
@@ -58,8 +58,10 @@ impl StoreLedger {
         &self.store
     }
 
+    /// The ledger, if nothing speaks against it.
     fn good(&self) -> Option<&Ledger> {
-        self.ledger.as_ref()?.as_ref().ok().filter(|ledger| ledger.fault.is_none())
+        let holds = |ledger: &&Ledger| ledger.fault.as_ref().is_none_or(|fault| fault.why.is_unchecked());
+        self.ledger.as_ref()?.as_ref().ok().filter(holds)
     }
 
     /// The keys by which a run is judged. One that began before the store had a key is bound by its entry, which signed
@@ -81,8 +83,20 @@ impl StoreLedger {
         Keys { demanded, known: self.keys.iter().cloned().chain(named).collect() }
     }
 
-    /// What the ledger says against a run whose log gave `report`.
+    /// What the ledger says against a run whose log gave `report`, or that it cannot be asked with the keys that are here.
     pub fn against(&self, run: &Path, report: &Report) -> Option<Contradiction> {
+        let unasked = self.good().and_then(|ledger| ledger.fault.as_ref()).map(|fault| Contradiction {
+            code: 3,
+            message: format!("the store's ledger cannot be judged: {fault}"),
+        });
+        match (self.contradiction(run, report), unasked) {
+            (found, None) => found,
+            (Some(found), Some(_)) if found.code == 1 => Some(found),
+            (_, unasked) => unasked,
+        }
+    }
+
+    fn contradiction(&self, run: &Path, report: &Report) -> Option<Contradiction> {
         let tampered = |message: String| Some(Contradiction { code: 1, message });
         let ledger = match self.ledger.as_ref()? {
             Ok(ledger) => ledger,
@@ -91,7 +105,7 @@ impl StoreLedger {
                 return Some(Contradiction { code: 2, message });
             }
         };
-        if let Some(fault) = &ledger.fault {
+        if let Some(fault) = ledger.fault.as_ref().filter(|fault| !fault.why.is_unchecked()) {
             return tampered(format!("the store's ledger does not hold: {fault}"));
         }
         let Some(entry) = ledger.run(&run_name(run)) else {
@@ -153,6 +167,7 @@ impl StoreLedger {
             Some(Ok(ledger)) => ledger,
         };
         let (code, message) = match &ledger.fault {
+            Some(fault) if fault.why.is_unchecked() => (3, fault.to_string()),
             Some(fault) => (1, fault.to_string()),
             None if ledger.torn => (2, "its last line is torn; the next run cuts it off".to_owned()),
             None => (0, "the chain of the store's runs holds".to_owned()),

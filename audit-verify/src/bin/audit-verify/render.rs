@@ -40,6 +40,7 @@ impl Finding {
     fn verdict(&self) -> &'static str {
         match self.contradiction() {
             Some(Contradiction { code: 1, .. }) => return "tampered",
+            Some(Contradiction { code: 3, .. }) => return "unchecked",
             Some(_) => return "incomplete",
             None => {}
         }
