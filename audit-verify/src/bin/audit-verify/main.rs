@@ -76,6 +76,10 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
             Err(error) => logs.push(Err((target.to_string_lossy().into_owned(), error))),
         }
     }
+    if logs.is_empty() && !cli.asks_of_run() {
+        eprintln!("audit-verify: --chain-only asks of logs, and there is none here");
+        return Ok(3);
+    }
     if cli.expect_head.is_some() && logs.len() != 1 {
         eprintln!("audit-verify: --expect-head is the head of one log, and there are {} here", logs.len());
         return Ok(3);
@@ -186,6 +190,13 @@ fn left(written: io::Result<()>) -> io::Result<bool> {
 }
 
 fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
+    // Its chain may be asked for, as that of any JSON.
+    if let Source::File(path) = &log.source
+        && cli.asks_of_run()
+        && let Some(error) = target::is_ledger(path)
+    {
+        return Finding { name: log.name.clone(), outcome: Err(error), against: None, index: None };
+    }
     let demanded = ledgers.keys.clone();
     let store = ledgers.of_log(log).filter(|_| cli.asks_of_run());
     let keys = match &store {
