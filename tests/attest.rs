@@ -356,7 +356,10 @@ fn removed_runs_leave_their_entries() {
     assert_eq!(scene.runs().len(), 3);
     finish(scene.sandbox(["gc", "--older-than", "1h"])).expect(0);
     assert_eq!(scene.runs().len(), 3);
-    finish(scene.sandbox(["gc", "--max-size", "1"])).expect(0);
+    let done = finish(scene.sandbox(["gc", "--max-size", "10"])).expect(2);
+    assert!(done.stderr.contains("--max-size 10 has no unit; write 10M, 10G, or 10B"), "{}", done.stderr);
+    assert_eq!(scene.runs().len(), 3);
+    finish(scene.sandbox(["gc", "--max-size", "1B"])).expect(0);
     assert_eq!(scene.runs().len(), 0);
     let ledger = fs::read_to_string(scene.store().join("ledger.jsonl")).expect("a ledger");
     assert_eq!(ledger.matches("\"entry\": \"removed\"").count(), 4);

@@ -98,6 +98,11 @@ fn limits(args: &GcArgs) -> Result<Limits, Refusal> {
     };
     let max_size = match &args.max_size {
         None => None,
+        // A bare number may be a forgotten unit, and all runs would go.
+        Some(text) if text.parse::<u64>().is_ok() => {
+            let message = format!("--max-size {text} has no unit; write {text}M, {text}G, or {text}B for bytes");
+            return Err(Refusal::new(Exit::USAGE, message));
+        }
         Some(text) => Some(size(text).ok_or_else(|| wrong("--max-size", text, "500M or 10G"))?),
     };
     Ok(Limits { keep: args.keep, older_than, max_size })
@@ -121,7 +126,7 @@ fn choose(runs: &[Found], limits: Limits) -> Vec<Going> {
             Limits { older_than: Some(limit), .. } if age.is_some_and(|age| age > limit) => {
                 format!("gc --older-than {} s", limit.as_secs())
             }
-            Limits { max_size: Some(limit), .. } if left > limit => format!("gc --max-size {limit}"),
+            Limits { max_size: Some(limit), .. } if left > limit => format!("gc --max-size {limit}B"),
             _ => continue,
         };
         left -= bytes;
