@@ -370,6 +370,14 @@ fn removed_runs_leave_their_entries() {
         finish(scene.sandbox(["gc", "--keep", "0"])).expect(0);
     }
     finish(scene.audit_verify([&scene.store()])).expect(0);
+    // A directory that is no store does not become one.
+    let elsewhere = scene.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    let mut gc = scene.sandbox(["gc", "--keep", "1"]);
+    gc.env("SANDBOX_HOME", &elsewhere);
+    let done = finish(gc).expect(0);
+    assert!(done.stderr.contains("no store in "), "{}", done.stderr);
+    assert_eq!(fs::read_dir(&elsewhere).expect("a directory").count(), 0);
     finish(scene.sandbox(["gc"])).expect(2);
     let done = finish(scene.sandbox(["gc", "--older-than", "soon"])).expect(2);
     assert!(done.stderr.contains("write it like 45m, 12h or 30d"), "{}", done.stderr);

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::{Account, Grant, Place, StoreError, Trust, acl, check_directory, trust_above};
-use crate::record::time;
+use crate::record::{keys, time};
 
 /// How many runs of one tool may start in one second.
 const NAME_TRIES: u32 = 10_000;
@@ -93,13 +93,21 @@ impl StoreDir {
         Ok(Self { path, fd, grant, place: place.clone() })
     }
 
-    /// The store of `place` if there is one; nothing is made.
+    /// The store of `place` if there is one; nothing is made. A directory with nothing in it that a store has is none.
     ///
     /// # Errors
     /// As [`StoreDir::open`].
     pub fn existing(place: &Place) -> Result<Option<Self>, StoreError> {
-        match place.store().symlink_metadata() {
+        let path = place.store();
+        let has = |name: &str| match path.join(name).symlink_metadata() {
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            Ok(_) => true,
+        };
+        match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(about) if about.is_dir() && !["runs", ledger::FILE, keys::DIRECTORY].into_iter().any(has) => {
+                Ok(None)
+            }
             _ => Self::open(place).map(Some),
         }
     }

@@ -60,6 +60,28 @@ fn names_say_when_and_what_and_are_never_taken_twice() {
 }
 
 #[test]
+fn a_directory_without_anything_of_a_store_is_none_and_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    let exists = || StoreDir::existing(&place).unwrap().is_some();
+    assert!(!exists());
+    std::fs::create_dir(place.store()).unwrap();
+    std::fs::write(place.store().join("notes"), "mine").unwrap();
+    // Others may write there: it is not even looked at as a store would be.
+    std::fs::set_permissions(place.store(), PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(!exists());
+    assert_eq!((mode(&place.store()), std::fs::read_dir(place.store()).unwrap().count()), (0o777, 1));
+    std::fs::set_permissions(place.store(), PermissionsExt::from_mode(0o700)).unwrap();
+    for name in ["runs", "keys"] {
+        std::fs::create_dir(place.store().join(name)).unwrap();
+        assert!(exists());
+        std::fs::remove_dir(place.store().join(name)).unwrap();
+    }
+    std::fs::write(place.store().join("ledger.jsonl"), "").unwrap();
+    assert!(exists());
+}
+
+#[test]
 fn an_id_that_the_ledger_has_is_taken_also_where_its_directory_is_gone() {
     use crate::record::ledger::LedgerFile;
     use audit_verify::ledger::Entry;
