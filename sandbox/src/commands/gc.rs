@@ -53,9 +53,9 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::SUCCESS;
     let mut sum = 0;
-    let ledger = LedgerFile::open(&store)?;
+    let ledger = LedgerFile::existing(&store)?;
     let signer = keys::signer(&store)?;
-    let known = ledger.read()?;
+    let known = ledger.as_ref().map(LedgerFile::read).transpose()?.unwrap_or_default();
     if let Some(fault) = &known.fault {
         anyhow::bail!(
             "{fault}; nothing was removed: check the store with `audit-verify {}`",
@@ -64,7 +64,7 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
     }
     for run in &going {
         let done = match (args.dry_run, &run.run) {
-            (false, Some(found)) => remove(found, &run.reason, &ledger, &known, signer.as_ref()),
+            (false, Some(found)) => remove(found, &run.reason, ledger.as_ref(), &known, signer.as_ref()),
             _ => Ok(()),
         };
         match done {
@@ -145,11 +145,13 @@ fn bytes(directory: &Path) -> u64 {
 fn remove(
     run: &Found,
     reason: &str,
-    ledger: &LedgerFile,
+    ledger: Option<&LedgerFile>,
     known: &Ledger,
     signer: Option<&SigningKey>,
 ) -> anyhow::Result<()> {
-    if let Some(entry) = known.run(&run.id).filter(|entry| entry.removed.is_none()) {
+    if let Some(ledger) = ledger
+        && let Some(entry) = known.run(&run.id).filter(|entry| entry.removed.is_none())
+    {
         let (events, head) = match &entry.outcome {
             Some(outcome) => (outcome.events, outcome.head),
             None => {

@@ -78,6 +78,17 @@ impl LedgerFile {
         Ok(Self { file, path })
     }
 
+    /// Opens the ledger of a store that has one; nothing is made.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn existing(store: &StoreDir) -> Result<Option<Self>, LedgerError> {
+        match store.path().join(ledger::FILE).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(store).map(Some),
+        }
+    }
+
     /// Locks it for adding; waits for others. A line that a crash tore is cut off, and an entry says so: `signer`, the
     /// store's, signs it where there is one, since behind a signed line no other is taken.
     ///
