@@ -258,6 +258,10 @@ fn an_anchor_that_does_not_work_refuses_the_run_and_the_ledger_says_so() {
     let ledger = fs::read_to_string(scene.store().join("ledger.jsonl")).expect("a ledger");
     assert!(ledger.contains("\"reason\": \"the command never started\""), "{ledger}");
     finish(scene.audit_verify([&scene.store()])).expect(0);
+    for blank in ["", " \t"] {
+        let done = finish(scene.sandbox(["run", "--anchor-cmd", blank, "--", "true"])).expect(125);
+        assert!(done.stderr.contains("--anchor-cmd is empty"), "{}", done.stderr);
+    }
     let mut later = scene.sandbox(["run", "--anchor-cmd", "test $SANDBOX_STAGE = start", "--", "true"]);
     later.env_remove("SANDBOX_STAGE");
     let done = finish(later).expect(0);
