@@ -234,7 +234,20 @@ fn a_store_whose_runs_were_removed_altogether_is_tampered_with() {
     let answer = bench.ask(&["--chain-only", store]);
     assert_eq!((answer.code, &*answer.stdout), (3, ""), "{answer:?}");
 
+    // What is wrong with the ledger is said once, and of a run alone with it.
+    bench.run("20260721-101010-a", &sample(3).concat());
+    bench.run("20260721-101011-b", &sample(3).concat());
+    fs::write(&path, [&ledger(&["20260721-101010-a"])[..], &ledger(&["20260721-101011-b"])].concat())
+        .unwrap();
+    let fault = "ledger line 2: hash_prev is not the hash of the line before it";
+    let answer = bench.ask(&[store]);
+    assert_eq!((answer.code, answer.stdout.matches(fault).count()), (1, 1), "{answer:?}");
+    assert_eq!(answer.stdout.matches("see the ledger below").count(), 2, "{answer:?}");
+    let answer = bench.ask(&["20260721-101010-a"]);
+    assert!(answer.code == 1 && answer.stdout.contains(fault), "{answer:?}");
+
     // The file itself is no log.
+    fs::write(&path, ledger(&["20260721-101010-a"])).unwrap();
     let answer = bench.ask(&[path.to_str().unwrap()]);
     assert_eq!((answer.code, &*answer.stdout), (3, ""), "{answer:?}");
     assert!(answer.stderr.contains(&format!("give the store's directory ({store})")), "{answer:?}");

@@ -100,7 +100,8 @@ fn limits(args: &GcArgs) -> Result<Limits, Refusal> {
         None => None,
         // A bare number may be a forgotten unit, and all runs would go.
         Some(text) if text.parse::<u64>().is_ok() => {
-            let message = format!("--max-size {text} has no unit; write {text}M, {text}G, or {text}B for bytes");
+            let message =
+                format!("--max-size {text} has no unit; write {text}M, {text}G, or {text}B for bytes");
             return Err(Refusal::new(Exit::USAGE, message));
         }
         Some(text) => Some(size(text).ok_or_else(|| wrong("--max-size", text, "500M or 10G"))?),

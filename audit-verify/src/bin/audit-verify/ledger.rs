@@ -33,6 +33,8 @@ pub struct Contradiction {
     pub code: u8,
     /// What was found.
     pub message: String,
+    /// Whether it is said of the store's ledger as a whole, so that one line is enough where the ledger is judged too.
+    pub of_store: bool,
 }
 
 /// How a log is to be judged.
@@ -88,6 +90,7 @@ impl StoreLedger {
         let unasked = self.good().and_then(|ledger| ledger.fault.as_ref()).map(|fault| Contradiction {
             code: 3,
             message: format!("the store's ledger cannot be judged: {fault}"),
+            of_store: true,
         });
         match (self.contradiction(run, report), unasked) {
             (found, None) => found,
@@ -97,16 +100,17 @@ impl StoreLedger {
     }
 
     fn contradiction(&self, run: &Path, report: &Report) -> Option<Contradiction> {
-        let tampered = |message: String| Some(Contradiction { code: 1, message });
+        let tampered = |message: String| Some(Contradiction { code: 1, message, of_store: false });
         let ledger = match self.ledger.as_ref()? {
             Ok(ledger) => ledger,
             Err(error) => {
                 let message = format!("the store's ledger cannot be read: {error}");
-                return Some(Contradiction { code: 2, message });
+                return Some(Contradiction { code: 2, message, of_store: true });
             }
         };
         if let Some(fault) = ledger.fault.as_ref().filter(|fault| !fault.why.is_unchecked()) {
-            return tampered(format!("the store's ledger does not hold: {fault}"));
+            let message = format!("the store's ledger does not hold: {fault}");
+            return Some(Contradiction { code: 1, message, of_store: true });
         }
         let Some(entry) = ledger.run(&run_name(run)) else {
             return tampered("the store's ledger does not have this run".to_owned());
@@ -115,6 +119,7 @@ impl StoreLedger {
             return Some(Contradiction {
                 code: 2,
                 message: format!("the ledger says it was removed ({reason})"),
+                of_store: false,
             });
         }
         let Some(genesis) = &report.genesis else { return None };
@@ -141,7 +146,7 @@ impl StoreLedger {
             }
             _ => return None,
         };
-        Some(Contradiction { code: 1, message })
+        Some(Contradiction { code: 1, message, of_store: false })
     }
 
     /// What is to be said of the ledger itself, and of runs that it has and the store does not.
@@ -256,7 +261,7 @@ pub fn policy_contradiction(run: &Path, report: &Report) -> Option<Contradiction
             Ok(_) => format!("{POLICY} is not the one that the run began with"),
             Err(error) => format!("{POLICY}, which the run began with, cannot be read: {error}"),
         };
-    Some(Contradiction { code: 1, message })
+    Some(Contradiction { code: 1, message, of_store: false })
 }
 
 /// Reads a public key in PEM.
