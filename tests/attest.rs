@@ -109,7 +109,10 @@ fn a_signed_run_cannot_be_written_anew_or_cut() {
     // In its store the first key vouches for the second, not the second for the first.
     scene.record(["true"]).expect(0);
     verify(&scene, &key, &scene.store()).expect(0);
-    verify(&scene, &other, &scene.store()).expect(1);
+    let done = verify(&scene, &other, &scene.store()).expect(3);
+    assert!(done.stdout.contains("the ledger begins with the key "), "{}", done.stdout);
+    let both = ["--key", other.to_str().expect("UTF-8"), "--key", key.to_str().expect("UTF-8")];
+    finish(scene.audit_verify([&both[..], &[scene.store().to_str().expect("UTF-8")]].concat())).expect(0);
 }
 
 fn copy_of(scene: &Scene, run: &Path) -> PathBuf {
@@ -255,6 +258,10 @@ fn an_anchor_that_does_not_work_refuses_the_run_and_the_ledger_says_so() {
     let ledger = fs::read_to_string(scene.store().join("ledger.jsonl")).expect("a ledger");
     assert!(ledger.contains("\"reason\": \"the command never started\""), "{ledger}");
     finish(scene.audit_verify([&scene.store()])).expect(0);
+    for blank in ["", " \t"] {
+        let done = finish(scene.sandbox(["run", "--anchor-cmd", blank, "--", "true"])).expect(125);
+        assert!(done.stderr.contains("--anchor-cmd is empty"), "{}", done.stderr);
+    }
     let mut later = scene.sandbox(["run", "--anchor-cmd", "test $SANDBOX_STAGE = start", "--", "true"]);
     later.env_remove("SANDBOX_STAGE");
     let done = finish(later).expect(0);
@@ -353,11 +360,28 @@ fn removed_runs_leave_their_entries() {
     assert_eq!(scene.runs().len(), 3);
     finish(scene.sandbox(["gc", "--older-than", "1h"])).expect(0);
     assert_eq!(scene.runs().len(), 3);
-    finish(scene.sandbox(["gc", "--max-size", "1"])).expect(0);
+    let done = finish(scene.sandbox(["gc", "--max-size", "10"])).expect(2);
+    assert!(done.stderr.contains("--max-size 10 has no unit; write 10M, 10G, or 10B"), "{}", done.stderr);
+    assert_eq!(scene.runs().len(), 3);
+    finish(scene.sandbox(["gc", "--max-size", "1B"])).expect(0);
     assert_eq!(scene.runs().len(), 0);
     let ledger = fs::read_to_string(scene.store().join("ledger.jsonl")).expect("a ledger");
     assert_eq!(ledger.matches("\"entry\": \"removed\"").count(), 4);
     finish(scene.audit_verify([&scene.store()])).expect(0);
+    // Within one second too no id comes back.
+    for _ in 0..3 {
+        scene.record(["true"]).expect(0);
+        finish(scene.sandbox(["gc", "--keep", "0"])).expect(0);
+    }
+    finish(scene.audit_verify([&scene.store()])).expect(0);
+    // A directory that is no store does not become one.
+    let elsewhere = scene.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    let mut gc = scene.sandbox(["gc", "--keep", "1"]);
+    gc.env("SANDBOX_HOME", &elsewhere);
+    let done = finish(gc).expect(0);
+    assert!(done.stderr.contains("no store in "), "{}", done.stderr);
+    assert_eq!(fs::read_dir(&elsewhere).expect("a directory").count(), 0);
     finish(scene.sandbox(["gc"])).expect(2);
     let done = finish(scene.sandbox(["gc", "--older-than", "soon"])).expect(2);
     assert!(done.stderr.contains("write it like 45m, 12h or 30d"), "{}", done.stderr);

@@ -164,6 +164,8 @@ fn an_index_is_compared_with_its_log_and_made_again() {
         sql(&index, change);
         let found = check().expect(code);
         assert!(found.stdout.contains(says), "{change}: {}", found.stdout);
+        assert!(found.stdout.starts_with("index "), "{change}: {}", found.stdout);
+        assert!(found.stdout.contains("\n  log       intact\n"), "{change}: {}", found.stdout);
         fs::remove_file(&index).expect("the index is removed");
         let made = reindex().expect(0);
         assert!(made.stdout.contains(&format!(": {all} rows")), "{}", made.stdout);
@@ -172,7 +174,9 @@ fn an_index_is_compared_with_its_log_and_made_again() {
     fs::remove_file(&index).expect("the index is removed");
     let found = check().expect(2);
     assert!(
-        found.stdout.contains("there is no ") && found.stdout.contains("sandbox reindex"),
+        found.stdout.starts_with("index missing: ")
+            && found.stdout.contains("there is no ")
+            && found.stdout.contains("sandbox reindex"),
         "{}",
         found.stdout
     );

@@ -207,6 +207,55 @@ fn make_pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// A ledger of these runs, which only began.
+fn ledger(runs: &[&str]) -> Vec<u8> {
+    let mut chain = audit_verify::chain::ChainWriter::default();
+    let lines = runs.iter().map(|run| {
+        let first = audit_verify::Hash::of(&[run.as_bytes()]);
+        let entry = audit_verify::ledger::Entry::Begin { run_id: (*run).to_owned(), first };
+        audit_verify::ledger::line(&mut chain, &entry, "2026-11-26T14:00:00.000000000Z", None).unwrap()
+    });
+    lines.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_store_whose_runs_were_removed_altogether_is_tampered_with() {
+    let bench = Bench::new();
+    let store = bench.store().to_str().unwrap();
+    let path = bench.store().join("ledger.jsonl");
+    fs::write(&path, ledger(&["20260721-101010-a", "20260721-101011-b"])).unwrap();
+    let without = bench.ask(&[store]);
+    assert_eq!((without.code, &*without.stderr), (1, ""), "{without:?}");
+    for run in ["20260721-101010-a", "20260721-101011-b"] {
+        assert!(without.stdout.contains(&format!("tampered                      {run}\n")), "{without:?}");
+    }
+    fs::create_dir(bench.store().join("runs")).unwrap();
+    assert_eq!(bench.ask(&[store]).stdout, without.stdout);
+    let answer = bench.ask(&["--chain-only", store]);
+    assert_eq!((answer.code, &*answer.stdout), (3, ""), "{answer:?}");
+
+    // What is wrong with the ledger is said once, and of a run alone with it.
+    bench.run("20260721-101010-a", &sample(3).concat());
+    bench.run("20260721-101011-b", &sample(3).concat());
+    fs::write(&path, [&ledger(&["20260721-101010-a"])[..], &ledger(&["20260721-101011-b"])].concat())
+        .unwrap();
+    let fault = "ledger line 2: hash_prev is not the hash of the line before it";
+    let answer = bench.ask(&[store]);
+    assert_eq!((answer.code, answer.stdout.matches(fault).count()), (1, 1), "{answer:?}");
+    assert_eq!(answer.stdout.matches("see the ledger below").count(), 2, "{answer:?}");
+    let answer = bench.ask(&["20260721-101010-a"]);
+    assert!(answer.code == 1 && answer.stdout.contains(fault), "{answer:?}");
+
+    // The file itself is no log.
+    fs::write(&path, ledger(&["20260721-101010-a"])).unwrap();
+    let answer = bench.ask(&[path.to_str().unwrap()]);
+    assert_eq!((answer.code, &*answer.stdout), (3, ""), "{answer:?}");
+    assert!(answer.stderr.contains(&format!("give the store's directory ({store})")), "{answer:?}");
+    let answer = bench.ask(&["--json", "ledger.jsonl"]);
+    assert!(answer.stdout.contains("\"reason\": \"ledger-file\""), "{answer:?}");
+    assert_eq!(bench.ask(&["--chain-only", "ledger.jsonl"]).code, 0);
+}
+
 #[test]
 fn what_is_not_there_is_an_error_that_helps() {
     let bench = Bench::new();

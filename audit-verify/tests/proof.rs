@@ -161,6 +161,44 @@ fn a_log_that_does_not_verify_proves_nothing() {
 }
 
 #[test]
+fn a_proof_replaces_nothing_that_it_should_not() {
+    let log = sample(9).concat();
+    let (store, run) = store(&log);
+    let prove = |args: &[&str]| audit_verify(store.path(), &[&["prove", "last", "3"], args].concat());
+    let names = |at: &Path| {
+        let mut names: Vec<_> = fs::read_dir(at).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(prove(&["-o", "proof.json"]).status.code(), Some(0));
+    let proof = fs::read(store.path().join("proof.json")).unwrap();
+    fs::write(store.path().join("proof.json"), "mine").unwrap();
+    let refused = prove(&["-o", "proof.json"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains("proof.json: it is there already; --force replaces it"), "{refused:?}");
+    assert_eq!(fs::read(store.path().join("proof.json")).unwrap(), b"mine");
+    assert_eq!(prove(&["-o", "proof.json", "--force"]).status.code(), Some(0));
+    assert_eq!(fs::read(store.path().join("proof.json")).unwrap(), proof);
+    assert_eq!(names(store.path()), ["proof.json", "runs"]);
+
+    // The log itself, by any name of its directory, also where nothing says that this is a run's.
+    let path = run.join("events.jsonl");
+    std::os::unix::fs::symlink(&run, store.path().join("alias")).unwrap();
+    for place in [path.to_str().unwrap(), "alias/events.jsonl"] {
+        let refused = prove(&["--force", "-o", place]);
+        assert_eq!(refused.status.code(), Some(3));
+        assert!(stderr(&refused).contains("it is the log that the proof is made from"), "{refused:?}");
+    }
+    fs::write(run.join("meta.json"), "{}").unwrap();
+    let refused = prove(&["-o", "alias/proof.json"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains("nothing is written into the directory of a run"), "{refused:?}");
+    assert_eq!((fs::read(&path).unwrap(), names(&run).len()), (log, 2));
+    let refused = prove(&["--force", "-o", "runs"]);
+    assert!(stderr(&refused).contains("it is no regular file"), "{refused:?}");
+}
+
+#[test]
 fn what_is_no_proof_is_an_error_and_help_is_none() {
     let (store, _) = store(&sample(3).concat());
     for text in ["", "garbage", "{}", "[1]", "{\"v\": 2}", "{\"v\": 1, \"path\": [1]}"] {

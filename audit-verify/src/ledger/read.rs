@@ -94,6 +94,21 @@ pub enum WhyNot {
     Signature(String),
     /// No line is signed, and signatures are demanded.
     NeverSigned,
+    /// It is signed by a key that was not handed in, and a later line, signed by that key, introduces one that was.
+    /// Nothing speaks against the ledger, and nothing vouches for it: there is no answer.
+    OlderKey {
+        /// The key that the ledger begins with.
+        first: String,
+        /// The key that was handed in.
+        given: String,
+    },
+}
+
+impl WhyNot {
+    /// Whether it says that the ledger cannot be judged with the keys that were handed in, not that it was changed.
+    pub fn is_unchecked(&self) -> bool {
+        matches!(self, WhyNot::OlderKey { .. })
+    }
 }
 
 impl fmt::Display for WhyNot {
@@ -109,6 +124,11 @@ impl fmt::Display for WhyNot {
             WhyNot::Unsigned => f.write_str("not signed, though it must be"),
             WhyNot::Signature(key) => write!(f, "its signature is not good for the key {key}"),
             WhyNot::NeverSigned => f.write_str("no line is signed"),
+            WhyNot::OlderKey { first, given } => write!(
+                f,
+                "the ledger begins with the key {first}, and only {given} was given: give the first one too (--key may be \
+                 given again), which vouches for those after it"
+            ),
         }
     }
 }
@@ -124,10 +144,19 @@ pub fn starts_with(line: &[u8]) -> bool {
 /// key before it names; lines before are bound by its hash. Without, signatures by keys that the ledger itself names must
 /// be good all the same, and no line behind the first signed one may lack one.
 ///
+/// Where the first signed line names its own key, not one of `keys`, and that key introduces one of `keys` later, the fault
+/// is [`WhyNot::OlderKey`]: all else holds, and the keys are those that the ledger names.
+///
 /// # Errors
 /// The source cannot be read.
 pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
-    let mut reader = Reader { demanded: !keys.is_empty(), by_id: HashMap::new(), ledger: Ledger::default() };
+    let mut reader = Reader {
+        handed_in: keys,
+        by_id: HashMap::new(),
+        older: None,
+        introduced: None,
+        ledger: Ledger::default(),
+    };
     reader.ledger.keys = keys.to_vec();
     let mut lines = Lines::new(source);
     let mut number = 0;
@@ -148,21 +177,37 @@ pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
         reader.ledger.entries = number;
     }
     let ledger = &mut reader.ledger;
-    if reader.demanded && ledger.fault.is_none() && ledger.signed_from.is_none() && ledger.entries > 0 {
+    if !keys.is_empty() && ledger.fault.is_none() && ledger.signed_from.is_none() && ledger.entries > 0 {
         ledger.fault = Some(LedgerFault { line: ledger.entries, why: WhyNot::NeverSigned });
+    }
+    if let Some((first, before)) = reader.older {
+        let (line, first) = (before.entries + 1, first.to_string());
+        let why = match (reader.introduced, &ledger.fault) {
+            (Some(given), None) => WhyNot::OlderKey { first, given: given.to_string() },
+            // The key is a stranger's, or what it signed does not hold: nothing from there on counts.
+            _ => {
+                *ledger = *before;
+                WhyNot::Signature(first)
+            }
+        };
+        ledger.fault = Some(LedgerFault { line, why });
     }
     Ok(reader.ledger)
 }
 
-struct Reader {
-    /// Whether lines must be signed.
-    demanded: bool,
+struct Reader<'k> {
+    /// One of these, or one that it vouches for, must have signed, if there are any.
+    handed_in: &'k [PublicKey],
     /// Where a run stands in `ledger.runs`.
     by_id: HashMap<String, usize>,
+    /// The key of the first signed line, where that names itself and was not handed in, with what the ledger was before.
+    older: Option<(KeyId, Box<Ledger>)>,
+    /// A key that was handed in and that a later line introduces.
+    introduced: Option<KeyId>,
     ledger: Ledger,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn line(&mut self, number: u64, bytes: &[u8]) -> Result<(), WhyNot> {
         let form = |why: crate::canonical::Deviation| WhyNot::Form(why.to_string());
         let record = Record::parse(bytes).map_err(form)?;
@@ -210,11 +255,18 @@ impl Reader {
         let key_id = line.key_id.ok_or(WhyNot::Key("key_id"))?;
         let bad = || WhyNot::Signature(key_id.to_string());
         let known = self.ledger.keys.iter().find(|key| key.id() == key_id);
-        // A key that the line itself names may sign for itself where nobody handed one in.
-        let key = known.or(named.filter(|named| !self.demanded && named.id() == key_id));
+        // A key that the line itself names may sign for itself where nobody handed one in. The first one may in any case:
+        // whether it introduces one that was handed in is known at the end.
+        let demanded = !self.handed_in.is_empty();
+        let may = !demanded || self.ledger.signed_from.is_none();
+        let key = known.or(named.filter(|named| may && named.id() == key_id));
         match key {
             Some(key) if !key.verifies(&line.unsigned, signature) => return Err(bad()),
-            None if self.demanded => return Err(bad()),
+            None if demanded => return Err(bad()),
+            Some(_) if demanded && known.is_none() => {
+                self.older = Some((key_id, Box::new(self.ledger.clone())));
+            }
+
             // Signed by a key that nobody knows here: no proof, and no sign of an edit.
             Some(_) | None => {}
         }
@@ -223,6 +275,9 @@ impl Reader {
     }
 
     fn trust(&mut self, key: PublicKey) {
+        if self.older.is_some() && self.handed_in.iter().any(|given| given.id() == key.id()) {
+            self.introduced.get_or_insert(key.id());
+        }
         if !self.ledger.keys.iter().any(|known: &PublicKey| known.id() == key.id()) {
             self.ledger.keys.push(key);
         }

@@ -78,8 +78,38 @@ fn a_ledger_says_what_was_entered() {
 
 #[test]
 fn the_second_key_alone_does_not_vouch_for_what_the_first_signed() {
-    let fault = judge(&sample(), &[key(2).public()]).fault.unwrap();
-    assert_eq!((fault.line, fault.why), (3, WhyNot::Signature(key(1).id().to_string())));
+    let given = [key(2).public()];
+    let ledger = judge(&sample(), &given);
+    let fault = ledger.fault.clone().unwrap();
+    let (first, given_id) = (key(1).id().to_string(), key(2).id().to_string());
+    assert_eq!((fault.line, &fault.why), (3, &WhyNot::OlderKey { first: first.clone(), given: given_id }));
+    assert!(fault.why.is_unchecked() && ledger.knows(key(1).id()));
+    assert_eq!((ledger.entries, ledger.runs.len()), (10, 3));
+    assert_eq!(judge(&sample(), &[key(1).public(), key(2).public()]).fault, None);
+
+    // Before the second is introduced, or where what follows does not hold, the first is a stranger's.
+    let mut edited = sample();
+    edited[8] = String::from_utf8(edited[8].clone()).unwrap().replace("12 bytes", "13 bytes").into_bytes();
+    for lines in [&sample()[..5], &edited] {
+        let ledger = judge(lines, &given);
+        assert_eq!(
+            ledger.fault.clone().unwrap(),
+            LedgerFault { line: 3, why: WhyNot::Signature(first.clone()) }
+        );
+        assert_eq!((ledger.entries, ledger.runs.len(), ledger.knows(key(1).id())), (2, 1, false));
+    }
+    // One that nobody introduced stays a stranger's, with either key.
+    let mut forged = sample();
+    let at = crate::chain::Position { seq: 10, head: judge(&forged, &[]).head };
+    forged.push(line(&mut ChainWriter::at(at), &begin("forged"), NOW, Some(&key(9))).unwrap());
+    for given in [key(1), key(2)] {
+        let fault = judge(&forged, &[given.public()]).fault.unwrap();
+        assert!(!fault.why.is_unchecked(), "{fault}");
+    }
+    let mut chain = ChainWriter::default();
+    let named = Entry::Key { key: Box::new(key(9).public()) };
+    let foreign = [line(&mut chain, &named, NOW, Some(&key(9))).unwrap()];
+    assert_eq!(judge(&foreign, &given).fault.unwrap().why, WhyNot::Signature(key(9).id().to_string()));
     assert_eq!(judge(&sample()[..2], &[key(1).public()]).fault.unwrap().why, WhyNot::NeverSigned);
 }
 

@@ -104,7 +104,8 @@ pub struct GcArgs {
     #[arg(long, value_name = "AGE")]
     pub older_than: Option<String>,
 
-    /// Remove the oldest runs until the store is not larger: 500M, 10G
+    /// Remove the oldest runs until the store is not larger: 500M, 10G (a
+    /// unit is needed)
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
 

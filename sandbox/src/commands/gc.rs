@@ -53,9 +53,9 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::SUCCESS;
     let mut sum = 0;
-    let ledger = LedgerFile::open(&store)?;
+    let ledger = LedgerFile::existing(&store)?;
     let signer = keys::signer(&store)?;
-    let known = ledger.read()?;
+    let known = ledger.as_ref().map(LedgerFile::read).transpose()?.unwrap_or_default();
     if let Some(fault) = &known.fault {
         anyhow::bail!(
             "{fault}; nothing was removed: check the store with `audit-verify {}`",
@@ -64,7 +64,7 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
     }
     for run in &going {
         let done = match (args.dry_run, &run.run) {
-            (false, Some(found)) => remove(found, &run.reason, &ledger, &known, signer.as_ref()),
+            (false, Some(found)) => remove(found, &run.reason, ledger.as_ref(), &known, signer.as_ref()),
             _ => Ok(()),
         };
         match done {
@@ -98,6 +98,12 @@ fn limits(args: &GcArgs) -> Result<Limits, Refusal> {
     };
     let max_size = match &args.max_size {
         None => None,
+        // A bare number may be a forgotten unit, and all runs would go.
+        Some(text) if text.parse::<u64>().is_ok() => {
+            let message =
+                format!("--max-size {text} has no unit; write {text}M, {text}G, or {text}B for bytes");
+            return Err(Refusal::new(Exit::USAGE, message));
+        }
         Some(text) => Some(size(text).ok_or_else(|| wrong("--max-size", text, "500M or 10G"))?),
     };
     Ok(Limits { keep: args.keep, older_than, max_size })
@@ -121,7 +127,7 @@ fn choose(runs: &[Found], limits: Limits) -> Vec<Going> {
             Limits { older_than: Some(limit), .. } if age.is_some_and(|age| age > limit) => {
                 format!("gc --older-than {} s", limit.as_secs())
             }
-            Limits { max_size: Some(limit), .. } if left > limit => format!("gc --max-size {limit}"),
+            Limits { max_size: Some(limit), .. } if left > limit => format!("gc --max-size {limit}B"),
             _ => continue,
         };
         left -= bytes;
@@ -140,11 +146,13 @@ fn bytes(directory: &Path) -> u64 {
 fn remove(
     run: &Found,
     reason: &str,
-    ledger: &LedgerFile,
+    ledger: Option<&LedgerFile>,
     known: &Ledger,
     signer: Option<&SigningKey>,
 ) -> anyhow::Result<()> {
-    if let Some(entry) = known.run(&run.id).filter(|entry| entry.removed.is_none()) {
+    if let Some(ledger) = ledger
+        && let Some(entry) = known.run(&run.id).filter(|entry| entry.removed.is_none())
+    {
         let (events, head) = match &entry.outcome {
             Some(outcome) => (outcome.events, outcome.head),
             None => {
@@ -153,7 +161,7 @@ fn remove(
             }
         };
         let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
-        ledger.lock()?.append(&entry, signer)?;
+        ledger.lock(signer)?.append(&entry, signer)?;
     }
     std::fs::remove_dir_all(&run.path).with_context(|| format!("remove {}", run.path.display()))
 }

@@ -14,6 +14,17 @@ use crate::record::ledger::LedgerFile;
 use crate::record::store::StoreDir;
 use crate::review::place;
 
+/// What to do with the public half of a first key.
+const KEEP: &str = "keep its public half elsewhere, for `audit-verify --key`";
+
+/// The same of a key that others were before.
+const KEEP_FIRST: &str = "keep the public half of the first key elsewhere: with it `audit-verify --key` judges this store, \
+                          also what later keys signed; keep this one too, for logs that are copied out of the store";
+
+/// The same of a key that the one before did not sign for.
+const KEEP_BOTH: &str = "keep the public halves of all keys elsewhere: `audit-verify` needs this one and those before it \
+                         (--key, given again for each)";
+
 /// Runs `sandbox key`.
 pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
     match command {
@@ -23,7 +34,7 @@ pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
                 return Err(KeysError::Exists(store.path().join(keys::DIRECTORY).join(keys::SECRET)).into());
             }
             let key = make(&store, None)?;
-            show(&key.public(), "made")
+            show(&key.public(), "made", KEEP)
         }
         KeyCommand::Rotate => {
             let store = existing()?;
@@ -38,13 +49,15 @@ pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
             };
             let key = make(&store, before.as_ref())?;
             remark.iter().for_each(|remark| say(remark));
-            show(&key.public(), "made")
+            show(&key.public(), "made", if before.is_some() { KEEP_FIRST } else { KEEP_BOTH })
         }
         KeyCommand::Show => {
             let store = existing()?;
             let key = keys::signer(&store)?;
             let key = key.ok_or_else(|| KeysError::None(store.path().join(keys::DIRECTORY)))?;
-            show(&key.public(), "in use")
+            // Where others were before it, the first one vouches for it.
+            let only = keys::known(store.path()).iter().all(|known| known.id() == key.id());
+            show(&key.public(), "in use", if only { KEEP } else { KEEP_FIRST })
         }
     }
 }
@@ -59,16 +72,18 @@ fn existing() -> anyhow::Result<StoreDir> {
 /// that no run begins between the two.
 fn make(store: &StoreDir, before: Option<&SigningKey>) -> anyhow::Result<SigningKey> {
     let ledger = LedgerFile::open(store)?;
-    let mut locked = ledger.lock()?;
+    let mut locked = ledger.lock_for_key()?;
     let key = keys::make(store)?;
     let entry = Entry::Key { key: Box::new(key.public()) };
     locked.append(&entry, Some(before.unwrap_or(&key)))?;
+    // A torn line is told of behind the key, so that there is one to sign it, also where that before is unusable.
+    locked.repair(Some(&key))?;
     Ok(key)
 }
 
-fn show(key: &PublicKey, state: &str) -> anyhow::Result<Exit> {
+fn show(key: &PublicKey, state: &str, keep: &str) -> anyhow::Result<Exit> {
     let pem = key.to_pem()?;
     std::io::stdout().lock().write_all(pem.as_bytes()).context("cannot print the key")?;
-    say(&format!("key {} {state}; keep its public half elsewhere, for `audit-verify --key`", key.id()));
+    say(&format!("key {} {state}; {keep}", key.id()));
     Ok(Exit::SUCCESS)
 }

@@ -20,7 +20,10 @@ pub fn execute(args: &RecoverArgs) -> anyhow::Result<Exit> {
         say("no store yet, so nothing to recover");
         return Ok(Exit::SUCCESS);
     };
-    let ledger = LedgerFile::open(&store)?;
+    let Some(ledger) = LedgerFile::existing(&store)? else {
+        say("the store has no ledger, so nothing to recover");
+        return Ok(Exit::SUCCESS);
+    };
     let signer = keys::signer(&store)?;
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::SUCCESS;

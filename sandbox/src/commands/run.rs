@@ -316,7 +316,8 @@ fn retract(store: &StoreDir, run_id: &str) -> anyhow::Result<()> {
     let Some(run) = ledger.read()?.run(run_id).cloned() else { return Ok(()) };
     let reason = "the command never started".to_owned();
     let entry = Entry::Removed { run_id: run_id.to_owned(), events: 1, head: run.first, reason };
-    Ok(ledger.lock()?.append(&entry, keys::signer(store)?.as_ref())?)
+    let signer = keys::signer(store)?;
+    Ok(ledger.lock(signer.as_ref())?.append(&entry, signer.as_ref())?)
 }
 
 /// A run that never started has no record: what the collector wrote before it gave up goes, and the directory

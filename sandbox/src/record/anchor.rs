@@ -8,10 +8,10 @@
 //! meanwhile only the latest is handed on. What became of it is told at the end of the run.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -20,11 +20,19 @@ use std::time::{Duration, Instant};
 use audit_verify::canonical::ObjectWriter;
 use audit_verify::chain::Position;
 
+use crate::review::text::safe;
+
 /// How long one anchor may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often to look whether a command has ended.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How much of the end of a command's stderr is kept, in bytes.
+const SAID_MAX: usize = 4 << 10;
+
+/// How much of its last line is shown, in characters.
+const SAID_SHOWN: usize = 300;
 
 /// Facility and severity of a line for syslog: authpriv.notice (RFC 3164: 10 * 8 + 5).
 const PRIORITY: u8 = 85;
@@ -204,17 +212,23 @@ fn hand(target: &Target, run_id: &str, stage: Stage, at: Position) -> io::Result
             shell.arg("-c").arg(command);
             shell.env("SANDBOX_RUN_ID", run_id).env("SANDBOX_STAGE", stage.name());
             shell.env("SANDBOX_EVENTS", at.seq.to_string()).env("SANDBOX_HEAD", at.head.as_str());
-            shell.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            shell.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
             // A group of its own, so that it can be ended whole.
             std::os::unix::process::CommandExt::process_group(&mut shell, 0);
             let mut child = shell.spawn()?;
+            let said = child.stderr.take().map(Said::listen).transpose()?;
+            let because = |what: String| match said.as_ref().and_then(Said::last_line) {
+                Some(line) => format!("{what}: {line}"),
+                None => what,
+            };
             if let Some(mut stdin) = child.stdin.take() {
                 // It need not read. A pipe takes this much without a reader.
                 let _ = stdin.write_all(&[&message[..], b"\n"].concat());
             }
-            match wait(&mut child)? {
-                status if status.success() => Ok(()),
-                status => Err(io::Error::other(format!("it ended with {status}"))),
+            match wait(&mut child) {
+                Ok(status) if status.success() => Ok(()),
+                Ok(status) => Err(io::Error::other(because(format!("it ended with {status}")))),
+                Err(error) => Err(io::Error::new(error.kind(), because(error.to_string()))),
             }
         }
         Target::Syslog(socket) => {
@@ -224,6 +238,47 @@ fn hand(target: &Target, run_id: &str, stage: Stage, at: Position) -> io::Result
             let text = [format!("<{PRIORITY}>sandbox: ").as_bytes(), &message].concat();
             datagram.send(&text).map(|_| ())
         }
+    }
+}
+
+/// The end of what a command says on stderr.
+#[derive(Debug)]
+struct Said {
+    tail: Arc<Mutex<Vec<u8>>>,
+    ended: Receiver<()>,
+}
+
+impl Said {
+    /// Reads on a thread of its own, so that neither a command that says much nor one that leaves others behind with its
+    /// stderr holds up the run.
+    fn listen(mut stderr: ChildStderr) -> io::Result<Self> {
+        let tail = Arc::new(Mutex::new(Vec::new()));
+        let (end, ended) = sync_channel(0);
+        let kept = Arc::clone(&tail);
+        thread::Builder::new().name("record-anchor-said".into()).spawn(move || {
+            // Dropped with the thread: that is how the other side knows.
+            let _end: SyncSender<()> = end;
+            let mut chunk = [0; SAID_MAX];
+            while let Ok(length @ 1..) = stderr.read(&mut chunk) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&chunk[..length]);
+                let over = kept.len().saturating_sub(SAID_MAX);
+                kept.drain(..over);
+            }
+        })?;
+        Ok(Self { tail, ended })
+    }
+
+    /// The last line that is not blank, safe for a terminal, of a bounded length.
+    fn last_line(&self) -> Option<String> {
+        // The command has ended; only another process that it left behind can still hold the other end.
+        let _ = self.ended.recv_timeout(Duration::from_secs(1));
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&tail);
+        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+        let short: String = line.chars().take(SAID_SHOWN).collect();
+        let more = if short.len() < line.len() { "…" } else { "" };
+        Some(format!("{}{more}", safe(short.as_bytes())))
     }
 }
 
@@ -281,6 +336,14 @@ mod tests {
         let fails = Target::Command("exit 3".into());
         let error = Anchor::start(vec![fails], "r", at(1)).unwrap_err().to_string();
         assert_eq!(error, "anchor the log: the command `exit 3`: it ended with exit status: 3");
+        // What it says last on stderr is told, and sends nothing to the terminal.
+        let says =
+            "yes noise | head -c 100000 >&2; printf 'first\\nno \\033[2Jroute to host\\n\\n' >&2; exit 3";
+        let error = Anchor::start(vec![Target::Command(says.into())], "r", at(1)).unwrap_err().to_string();
+        assert!(error.ends_with("it ended with exit status: 3: no \\x1b[2Jroute to host"), "{error}");
+        let says = "printf %5000s x | tr ' ' x >&2; exit 3";
+        let error = Anchor::start(vec![Target::Command(says.into())], "r", at(1)).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("status: 3: {}…", "x".repeat(SAID_SHOWN))), "{error}");
         let later = Target::Command("test $SANDBOX_STAGE = start".into());
         let anchor = Anchor::start(vec![later], "r", at(1)).unwrap();
         let note = anchor.seal(at(2)).note().unwrap();

@@ -103,7 +103,7 @@ pub fn enter(
         None => Entry::End { run_id, events, head },
         Some(reason) => Entry::Incomplete { run_id, events, head, reason: reason.clone() },
     };
-    ledger.lock()?.append(&entry, signer)?;
+    ledger.lock(signer)?.append(&entry, signer)?;
     index::reindex(&run.path)?;
     Ok(missing.map(|reason| Crashed { id: run.id.clone(), events, head: head.to_string(), reason }))
 }

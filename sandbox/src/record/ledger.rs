@@ -2,8 +2,8 @@
 //!
 //! The form and its judgement are [`audit_verify::ledger`]'s. This module holds the file: who adds to it has it locked
 //! (flock(2)), so that runs which begin at the same time stand in one order, and each run's first line names the hash
-//! before its entry. An entry is one write(2) and made durable; one that a crash tore is cut off at the next opening, and
-//! an entry says so.
+//! before its entry. An entry is one write(2) and made durable; one that a crash tore is cut off at the next locking, and
+//! an entry says so, signed like all others.
 
 use std::fs::File;
 use std::io;
@@ -78,11 +78,34 @@ impl LedgerFile {
         Ok(Self { file, path })
     }
 
-    /// Locks it for adding; waits for others.
+    /// Opens the ledger of a store that has one; nothing is made.
     ///
     /// # Errors
-    /// Others do not let go of it, it cannot be read, or its last line does not hold.
-    pub fn lock(&self) -> Result<Locked<'_>, LedgerError> {
+    /// It cannot be opened.
+    pub fn existing(store: &StoreDir) -> Result<Option<Self>, LedgerError> {
+        match store.path().join(ledger::FILE).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(store).map(Some),
+        }
+    }
+
+    /// Locks it for adding; waits for others. A line that a crash tore is cut off, and an entry says so: `signer`, the
+    /// store's, signs it where there is one, since behind a signed line no other is taken.
+    ///
+    /// # Errors
+    /// Others do not let go of it, it cannot be read or written, or its last line does not hold.
+    pub fn lock(&self, signer: Option<&SigningKey>) -> Result<Locked<'_>, LedgerError> {
+        let mut locked = self.lock_for_key()?;
+        locked.repair(signer)?;
+        Ok(locked)
+    }
+
+    /// As [`LedgerFile::lock`] for who makes a key under the lock: [`Locked::repair`] is left to the caller, who has a key
+    /// to sign it with later.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::lock`].
+    pub fn lock_for_key(&self) -> Result<Locked<'_>, LedgerError> {
         let until = Instant::now() + PATIENCE;
         loop {
             match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
@@ -94,12 +117,8 @@ impl LedgerFile {
             }
         }
         // From here on dropping it unlocks.
-        let mut locked = Locked { ledger: self, chain: ChainWriter::default() };
-        let torn = locked.find_end()?;
-        if torn > 0 {
-            let reason = format!("{torn} bytes of a line that was torn by a crash were cut off");
-            locked.append(&Entry::Repair { reason }, None)?;
-        }
+        let mut locked = Locked { ledger: self, chain: ChainWriter::default(), torn: 0 };
+        locked.torn = locked.find_end()?;
         Ok(locked)
     }
 
@@ -118,9 +137,24 @@ impl LedgerFile {
 pub struct Locked<'l> {
     ledger: &'l LedgerFile,
     chain: ChainWriter,
+    /// Bytes that were cut off and that no entry tells of yet.
+    torn: u64,
 }
 
 impl Locked<'_> {
+    /// Enters that a torn line was cut off, if one was.
+    ///
+    /// # Errors
+    /// As [`Locked::append`].
+    pub fn repair(&mut self, signer: Option<&SigningKey>) -> Result<(), LedgerError> {
+        let torn = std::mem::take(&mut self.torn);
+        if torn == 0 {
+            return Ok(());
+        }
+        let reason = format!("{torn} bytes of a line that was torn by a crash were cut off");
+        self.append(&Entry::Repair { reason }, signer)
+    }
+
     /// `hash_self` of the last line; zeros where there is none.
     pub fn head(&self) -> Hash {
         self.chain.position().head

@@ -23,7 +23,7 @@ fn those_who_add_at_the_same_time_stand_in_one_order() {
             let ledger = LedgerFile::open(&store).unwrap();
             scope.spawn(move || {
                 for number in 0..20 {
-                    ledger.lock().unwrap().append(&begin(&format!("{thread}-{number}")), None).unwrap();
+                    ledger.lock(None).unwrap().append(&begin(&format!("{thread}-{number}")), None).unwrap();
                 }
             });
         }
@@ -37,12 +37,12 @@ fn a_torn_line_is_cut_off_and_told() {
     let home = tempfile::tempdir().unwrap();
     let store = store(home.path());
     let ledger = LedgerFile::open(&store).unwrap();
-    ledger.lock().unwrap().append(&begin("a"), None).unwrap();
+    ledger.lock(None).unwrap().append(&begin("a"), None).unwrap();
     let path = store.path().join(ledger::FILE);
     let whole = std::fs::read(&path).unwrap();
     for torn in [&b"{"[..], &whole[..whole.len() - 1], &whole[..40]] {
         std::fs::write(&path, [&whole[..], torn].concat()).unwrap();
-        drop(ledger.lock().unwrap());
+        drop(ledger.lock(None).unwrap());
         let read = ledger.read().unwrap();
         assert_eq!((read.fault, read.torn, read.entries), (None, false, 2));
         let text = std::fs::read_to_string(&path).unwrap();
@@ -52,16 +52,49 @@ fn a_torn_line_is_cut_off_and_told() {
 }
 
 #[test]
+fn in_a_store_with_a_key_a_cut_is_signed() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    let key = keys::make(&store).unwrap();
+    let ledger = LedgerFile::open(&store).unwrap();
+    let named = |key: &SigningKey| Entry::Key { key: Box::new(key.public()) };
+    ledger.lock(Some(&key)).unwrap().append(&named(&key), Some(&key)).unwrap();
+    let path = store.path().join(ledger::FILE);
+    let tear = || {
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], b"{\"entry\": \"beg"].concat()).unwrap();
+    };
+    let judged = || ledger::read(File::open(&path).unwrap(), &[key.public()]).unwrap();
+
+    tear();
+    ledger.lock(Some(&key)).unwrap().append(&begin("a"), Some(&key)).unwrap();
+    assert_eq!((judged().fault, judged().torn, judged().entries), (None, false, 3));
+
+    // A key that is made under the lock signs it too, whatever became of the one before.
+    tear();
+    let mut locked = ledger.lock_for_key().unwrap();
+    let next = keys::make(&store).unwrap();
+    locked.append(&named(&next), Some(&key)).unwrap();
+    locked.repair(Some(&next)).unwrap();
+    locked.repair(Some(&next)).unwrap();
+    drop(locked);
+    assert_eq!((judged().fault, judged().torn, judged().entries), (None, false, 5));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("\"entry\": \"repair\"").count(), 2, "{text}");
+    assert_eq!(text.matches("\"signature\": ").count(), 5, "{text}");
+}
+
+#[test]
 fn a_changed_last_line_takes_nothing_more() {
     let home = tempfile::tempdir().unwrap();
     let store = store(home.path());
     let ledger = LedgerFile::open(&store).unwrap();
-    ledger.lock().unwrap().append(&begin("a"), None).unwrap();
+    ledger.lock(None).unwrap().append(&begin("a"), None).unwrap();
     let path = store.path().join(ledger::FILE);
     let edited = std::fs::read_to_string(&path).unwrap().replace("\"a\"", "\"b\"");
     for text in [edited.as_str(), "{}\n", "\n"] {
         std::fs::write(&path, text).unwrap();
-        let error = ledger.lock().unwrap_err();
+        let error = ledger.lock(None).unwrap_err();
         assert!(matches!(error, LedgerError::Broken { .. }), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
@@ -77,7 +110,7 @@ fn a_run_is_bound_to_the_ledger_and_signed() {
     assert_eq!(signer.id(), key.id());
     assert_eq!(keys::known(store.path()), [key.public()]);
     let named = Entry::Key { key: Box::new(key.public()) };
-    LedgerFile::open(&store).unwrap().lock().unwrap().append(&named, Some(&key)).unwrap();
+    LedgerFile::open(&store).unwrap().lock(None).unwrap().append(&named, Some(&key)).unwrap();
     for number in 0..2 {
         let name = RunName::new(1_763_688_205_000_000_007 + number * 1_000_000_000, b"test");
         let dir = RunDir::create_in(&store, &name).unwrap();

@@ -150,7 +150,8 @@ impl Recorder {
         let sync_file = file.try_clone().map_err(RecordError::file("open", &path))?;
 
         let mut log = LogWriter::new(file, dir.id(), agent_id);
-        let mut locked = ledger.as_ref().map(LedgerFile::lock).transpose()?;
+        let key = signer.as_ref().map(|(key, _)| key);
+        let mut locked = ledger.as_ref().map(|ledger| ledger.lock(key)).transpose()?;
         let bound = Bound {
             trust: dir.trust(),
             ledger_prev: locked.as_ref().map_or(Hash::ZERO, |ledger| ledger.head()),
@@ -291,7 +292,7 @@ impl Recorder {
         // The head was made from a hash.
         let (run_id, head) = (self.dir.id().to_owned(), sealed.head.parse().unwrap_or_default());
         let entry = Entry::End { run_id, events: sealed.counts.events, head };
-        ledger.lock()?.append(&entry, self.signer.as_ref())
+        ledger.lock(self.signer.as_ref())?.append(&entry, self.signer.as_ref())
     }
 
     /// What became of the anchors, once the log is closed; nothing where there are none.

@@ -41,6 +41,11 @@ impl RecordOptions {
                 "--on-log-error continue contradicts --enforce: an enforced run ends with its record",
             ));
         }
+        if args.anchor_cmd.iter().any(|command| command.to_string_lossy().trim().is_empty()) {
+            return Err(Refusal::cannot_start(
+                "--anchor-cmd is empty, and would keep no head: give a command that does, or leave it away",
+            ));
+        }
         let commands = args.anchor_cmd.into_iter().map(anchor::Target::Command);
         let checkpoints =
             Checkpoints { events: args.checkpoint_events, every: Duration::from_secs(args.checkpoint_secs) };

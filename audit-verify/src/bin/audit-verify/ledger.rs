@@ -29,10 +29,12 @@ pub struct StoreLedger {
 /// Something beside the log that speaks against a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
-    /// 1 or 2, as for logs.
+    /// 1, 2 or 3, as for logs.
     pub code: u8,
     /// What was found.
     pub message: String,
+    /// Whether it is said of the store's ledger as a whole, so that one line is enough where the ledger is judged too.
+    pub of_store: bool,
 }
 
 /// How a log is to be judged.
@@ -58,8 +60,10 @@ impl StoreLedger {
         &self.store
     }
 
+    /// The ledger, if nothing speaks against it.
     fn good(&self) -> Option<&Ledger> {
-        self.ledger.as_ref()?.as_ref().ok().filter(|ledger| ledger.fault.is_none())
+        let holds = |ledger: &&Ledger| ledger.fault.as_ref().is_none_or(|fault| fault.why.is_unchecked());
+        self.ledger.as_ref()?.as_ref().ok().filter(holds)
     }
 
     /// The keys by which a run is judged. One that began before the store had a key is bound by its entry, which signed
@@ -81,18 +85,32 @@ impl StoreLedger {
         Keys { demanded, known: self.keys.iter().cloned().chain(named).collect() }
     }
 
-    /// What the ledger says against a run whose log gave `report`.
+    /// What the ledger says against a run whose log gave `report`, or that it cannot be asked with the keys that are here.
     pub fn against(&self, run: &Path, report: &Report) -> Option<Contradiction> {
-        let tampered = |message: String| Some(Contradiction { code: 1, message });
+        let unasked = self.good().and_then(|ledger| ledger.fault.as_ref()).map(|fault| Contradiction {
+            code: 3,
+            message: format!("the store's ledger cannot be judged: {fault}"),
+            of_store: true,
+        });
+        match (self.contradiction(run, report), unasked) {
+            (found, None) => found,
+            (Some(found), Some(_)) if found.code == 1 => Some(found),
+            (_, unasked) => unasked,
+        }
+    }
+
+    fn contradiction(&self, run: &Path, report: &Report) -> Option<Contradiction> {
+        let tampered = |message: String| Some(Contradiction { code: 1, message, of_store: false });
         let ledger = match self.ledger.as_ref()? {
             Ok(ledger) => ledger,
             Err(error) => {
                 let message = format!("the store's ledger cannot be read: {error}");
-                return Some(Contradiction { code: 2, message });
+                return Some(Contradiction { code: 2, message, of_store: true });
             }
         };
-        if let Some(fault) = &ledger.fault {
-            return tampered(format!("the store's ledger does not hold: {fault}"));
+        if let Some(fault) = ledger.fault.as_ref().filter(|fault| !fault.why.is_unchecked()) {
+            let message = format!("the store's ledger does not hold: {fault}");
+            return Some(Contradiction { code: 1, message, of_store: true });
         }
         let Some(entry) = ledger.run(&run_name(run)) else {
             return tampered("the store's ledger does not have this run".to_owned());
@@ -101,6 +119,7 @@ impl StoreLedger {
             return Some(Contradiction {
                 code: 2,
                 message: format!("the ledger says it was removed ({reason})"),
+                of_store: false,
             });
         }
         let Some(genesis) = &report.genesis else { return None };
@@ -127,7 +146,7 @@ impl StoreLedger {
             }
             _ => return None,
         };
-        Some(Contradiction { code: 1, message })
+        Some(Contradiction { code: 1, message, of_store: false })
     }
 
     /// What is to be said of the ledger itself, and of runs that it has and the store does not.
@@ -153,6 +172,7 @@ impl StoreLedger {
             Some(Ok(ledger)) => ledger,
         };
         let (code, message) = match &ledger.fault {
+            Some(fault) if fault.why.is_unchecked() => (3, fault.to_string()),
             Some(fault) => (1, fault.to_string()),
             None if ledger.torn => (2, "its last line is torn; the next run cuts it off".to_owned()),
             None => (0, "the chain of the store's runs holds".to_owned()),
@@ -241,7 +261,7 @@ pub fn policy_contradiction(run: &Path, report: &Report) -> Option<Contradiction
             Ok(_) => format!("{POLICY} is not the one that the run began with"),
             Err(error) => format!("{POLICY}, which the run began with, cannot be read: {error}"),
         };
-    Some(Contradiction { code: 1, message })
+    Some(Contradiction { code: 1, message, of_store: false })
 }
 
 /// Reads a public key in PEM.

@@ -9,6 +9,7 @@ mod check_proof;
 mod cli;
 mod index;
 mod ledger;
+mod output;
 mod progress;
 mod prove;
 mod render;
@@ -66,14 +67,20 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
     };
     let mut logs = Vec::new();
     let mut whole_stores = Vec::new();
+    let mut in_stores = 0;
     for target in &cli.targets {
         match target::resolve(target) {
             Ok(Resolved { logs: found, store }) => {
+                in_stores += if store.is_some() { found.len() } else { 0 };
                 logs.extend(found.into_iter().map(Ok));
                 whole_stores.extend(store);
             }
             Err(error) => logs.push(Err((target.to_string_lossy().into_owned(), error))),
         }
+    }
+    if logs.is_empty() && !cli.asks_of_run() {
+        eprintln!("audit-verify: --chain-only asks of logs, and there is none here");
+        return Ok(3);
     }
     if cli.expect_head.is_some() && logs.len() != 1 {
         eprintln!("audit-verify: --expect-head is the head of one log, and there are {} here", logs.len());
@@ -81,7 +88,11 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
     }
     let many = logs.len() + whole_stores.len() > 1;
     let mut ledgers = Ledgers { keys, read: Vec::new() };
-    let mut printer = Printer { cli, style: render::Style::detect(), many, stdout, reader_left: false };
+    let style = render::Style::detect();
+    // Every store that is a target is judged itself; logs beside it may lie in another, whose reason then stands at each.
+    let stores_alone = logs.iter().flatten().count() == in_stores && !whole_stores.is_empty();
+    let ledger_row = if stores_alone { render::LedgerRow::Follows } else { render::LedgerRow::None };
+    let mut printer = Printer { cli, style, many, ledger_row, stdout, reader_left: false };
     let mut tally = render::Tally::default();
     for log in logs {
         let finding = match log {
@@ -135,6 +146,7 @@ struct Printer<'a, W> {
     cli: &'a Cli,
     style: render::Style,
     many: bool,
+    ledger_row: render::LedgerRow,
     stdout: &'a mut W,
     reader_left: bool,
 }
@@ -143,7 +155,7 @@ impl<W: Write> Printer<'_, W> {
     fn log(&mut self, finding: &Finding) -> io::Result<()> {
         let text = match self.cli.output() {
             Output::Json => render::json(finding, self.cli),
-            Output::Text if self.many => render::row(finding, self.style),
+            Output::Text if self.many => render::row(finding, self.style, self.ledger_row),
             Output::Text => render::details(finding, self.cli, self.style),
         };
         if let (Err(error), Output::Text) = (&finding.outcome, self.cli.output()) {
@@ -185,6 +197,13 @@ fn left(written: io::Result<()>) -> io::Result<bool> {
 }
 
 fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
+    // Its chain may be asked for, as that of any JSON.
+    if let Source::File(path) = &log.source
+        && cli.asks_of_run()
+        && let Some(error) = target::is_ledger(path)
+    {
+        return Finding { name: log.name.clone(), outcome: Err(error), against: None, index: None };
+    }
     let demanded = ledgers.keys.clone();
     let store = ledgers.of_log(log).filter(|_| cli.asks_of_run());
     let keys = match &store {

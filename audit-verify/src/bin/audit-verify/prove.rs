@@ -1,7 +1,7 @@
 //! `audit-verify prove`: one event of a log, and the proof that it stands there.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,9 @@ use audit_verify::proof::{Proof, ProofFault};
 use audit_verify::verify::{Verdict, Verifier};
 use clap::Parser;
 
+use crate::output::{Existing, OutputError, OutputPlace};
 use crate::progress::Progress;
-use crate::target::{self, Source, TargetError, open_regular};
+use crate::target::{self, Log, Source, TargetError, open_regular};
 
 const HELP: &str = "\
 The proof is one JSON object: the event, the seal of its log, and the hashes
@@ -39,6 +40,10 @@ pub struct Prove {
     /// Where the proof goes, else to standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Replace FILE where it is there already
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
 /// Why there is no proof.
@@ -60,8 +65,8 @@ enum ProveError {
     Changed { name: String },
     #[error("{name} changed while it was read: {fault}")]
     Fault { name: String, fault: ProofFault },
-    #[error("failed to write {}: {source}", .path.display())]
-    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 impl ProveError {
@@ -76,13 +81,7 @@ impl ProveError {
 impl Prove {
     /// Makes the proof; returns the exit code. An error is that of stdout.
     pub fn run(&self, stdout: &mut impl Write) -> io::Result<u8> {
-        let made = self.make().and_then(|proof| match &self.output {
-            None => Ok(Some(proof)),
-            Some(path) => fs::write(path, proof)
-                .map(|()| None)
-                .map_err(|source| ProveError::Write { path: path.clone(), source }),
-        });
-        match made {
+        match self.make() {
             Ok(proof) => {
                 crate::left(stdout.write_all(&proof.unwrap_or_default()).and_then(|()| stdout.flush()))?;
                 Ok(0)
@@ -94,13 +93,29 @@ impl Prove {
         }
     }
 
-    fn make(&self) -> Result<Vec<u8>, ProveError> {
+    /// The proof, unless it went to a file.
+    fn make(&self) -> Result<Option<Vec<u8>>, ProveError> {
+        let log = self.log()?;
+        let (Source::File(path) | Source::Run(path)) = &log.source else { return Err(ProveError::Stdin) };
+        let existing = if self.force { Existing::Replace } else { Existing::Keep };
+        let place = self.output.as_ref().map(|place| OutputPlace::of(place, existing, path)).transpose()?;
+        let proof = self.prove(log.name, path)?;
+        match place {
+            None => Ok(Some(proof)),
+            Some(place) => Ok(place.write(&proof).map(|()| None)?),
+        }
+    }
+
+    /// The one log that is meant.
+    fn log(&self) -> Result<Log, ProveError> {
         let mut logs = target::resolve(&self.run)?.logs;
         let Some(log) = logs.pop().filter(|_| logs.is_empty()) else {
             return Err(ProveError::Many { target: self.run.clone().into(), count: logs.len() + 1 });
         };
-        let name = log.name;
-        let (Source::File(path) | Source::Run(path)) = &log.source else { return Err(ProveError::Stdin) };
+        Ok(log)
+    }
+
+    fn prove(&self, name: String, path: &Path) -> Result<Vec<u8>, ProveError> {
         let (events, head) = match verified(path)? {
             Verdict::Intact { events, head, .. } => (events, head),
             other => {

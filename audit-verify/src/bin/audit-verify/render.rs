@@ -40,10 +40,22 @@ impl Finding {
     fn verdict(&self) -> &'static str {
         match self.contradiction() {
             Some(Contradiction { code: 1, .. }) => return "tampered",
+            Some(Contradiction { code: 3, .. }) => return "unchecked",
             Some(_) => return "incomplete",
             None => {}
         }
         self.outcome.as_ref().map_or("unchecked", |report| report.verdict.name())
+    }
+
+    /// The first word for people. A good log beside an index that is none does not read as if all were well.
+    fn headline(&self) -> String {
+        let log = self.outcome.as_ref().map_or(3, |report| report.verdict.code());
+        match &self.index {
+            Some(index) if index.code != 0 && log == 0 && self.contradiction().is_none() => {
+                format!("index {}", index.name)
+            }
+            _ => self.verdict().to_owned(),
+        }
     }
 
     /// What there is to say about it in one line.
@@ -81,7 +93,7 @@ impl Style {
     }
 
     fn verdict(self, finding: &Finding) -> String {
-        self.word(finding.verdict(), finding.code())
+        self.word(&finding.headline(), finding.code())
     }
 
     /// The word for a verdict.
@@ -98,14 +110,25 @@ impl Style {
     }
 }
 
+/// Whether the ledger of a log's store has a row of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerRow {
+    /// Below the logs: the whole store is judged.
+    Follows,
+    /// Nowhere: only logs are judged.
+    None,
+}
+
 /// A name from the file system, safe for a terminal.
 pub fn printable(name: &str) -> String {
     name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }
 
 /// One log among many: a row, and what is wrong below it.
-pub fn row(finding: &Finding, style: Style) -> String {
-    let pad = " ".repeat(11usize.saturating_sub(finding.verdict().len()));
+///
+/// What is said of its store as a whole stands in the row of the ledger, below all logs.
+pub fn row(finding: &Finding, style: Style, ledger_row: LedgerRow) -> String {
+    let pad = " ".repeat(11usize.saturating_sub(finding.headline().len()));
     let events = match finding.outcome.as_ref().map(|report| &report.verdict) {
         Ok(Verdict::Intact { events, .. } | Verdict::Incomplete { events, .. }) => {
             format!("{events:>9} events")
@@ -117,7 +140,12 @@ pub fn row(finding: &Finding, style: Style) -> String {
     if let Ok(report) = &finding.outcome
         && (report.verdict.code() != 0 || finding.contradiction().is_some())
     {
-        let _ = writeln!(text, "            {}", finding.message());
+        let of_store = finding.contradiction().is_some_and(|against| against.of_store);
+        let message = match (of_store, ledger_row) {
+            (true, LedgerRow::Follows) => "see the ledger below".to_owned(),
+            _ => finding.message(),
+        };
+        let _ = writeln!(text, "            {message}");
     }
     if let Some(index) = finding.index.as_ref().filter(|index| index.code != 0) {
         let _ = writeln!(text, "            {}", index.message);
@@ -141,6 +169,9 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
     }
     match &report.verdict {
         Verdict::Intact { events, lost, head } => {
+            if finding.headline() != finding.verdict() {
+                line("log", &finding.verdict());
+            }
             line("events", &format_args!("{events}, {}", losses(*lost)));
             line("head", head);
             line("anchored", &anchored);

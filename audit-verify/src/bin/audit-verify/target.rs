@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::store::{Caller, alike, run_name, runs};
@@ -39,6 +39,9 @@ pub enum TargetError {
     /// A directory that is neither a run's nor a store.
     #[error("no events.jsonl and no runs in {}: neither a run's directory nor a store", .directory.display())]
     NeitherRunNorStore { directory: PathBuf },
+    /// The ledger of a store, which is no log.
+    #[error("{} is the ledger of a store, not a log: give the store's directory ({})", .path.display(), .store.display())]
+    Ledger { path: PathBuf, store: PathBuf },
     /// There is no home directory, so there is no store.
     #[error("no store to look in: neither SANDBOX_HOME nor HOME is set")]
     NoStore,
@@ -54,6 +57,7 @@ impl TargetError {
             TargetError::NoSuchRun { .. } => "no-such-run",
             TargetError::NoRuns { .. } => "no-runs",
             TargetError::NeitherRunNorStore { .. } => "neither-run-nor-store",
+            TargetError::Ledger { .. } => "ledger-file",
             TargetError::NoStore => "no-store",
             TargetError::Read { .. } => "read",
         }
@@ -92,7 +96,7 @@ fn nearest(stores: &[PathBuf], runs: &[String]) -> String {
 }
 
 /// The name of a run's log.
-const EVENTS: &str = "events.jsonl";
+pub const EVENTS: &str = "events.jsonl";
 
 /// What a target means.
 #[derive(Debug, Default)]
@@ -142,14 +146,16 @@ fn directory(path: &Path) -> Result<Resolved, TargetError> {
     if fs::symlink_metadata(path.join(EVENTS)).is_ok() {
         return Ok(run_log(path).into());
     }
-    if !path.join("runs").is_dir() {
+    let has_ledger = path.join(audit_verify::ledger::FILE).is_file();
+    // Without its runs a store is one still: the ledger says which are missing.
+    if !path.join("runs").is_dir() && !has_ledger {
         // A directory that may not be searched has neither, as far as one can see.
         fs::read_dir(path).map_err(TargetError::read(path))?;
         return Err(TargetError::NeitherRunNorStore { directory: path.to_owned() });
     }
     let stores = vec![path.to_owned()];
     let runs = runs(&stores)?;
-    if runs.is_empty() && !path.join(audit_verify::ledger::FILE).is_file() {
+    if runs.is_empty() && !has_ledger {
         return Err(TargetError::NoRuns { stores });
     }
     Ok(Resolved { logs: runs.iter().map(|run| run_log(run)).collect(), store: Some(path.to_owned()) })
@@ -165,6 +171,21 @@ fn stores() -> Result<Vec<PathBuf>, TargetError> {
 fn run_log(run: &Path) -> Log {
     let name = run.canonicalize().map_or_else(|_| run_name(run), |run| run_name(&run));
     Log { name, source: Source::Run(run.join(EVENTS)) }
+}
+
+/// Whether a file that was named is the ledger of a store, and then the error that says so.
+pub fn is_ledger(path: &Path) -> Option<TargetError> {
+    // Longer than any line of a ledger.
+    const LINE_MAX: u64 = 64 << 10;
+    let mut line = Vec::new();
+    // What cannot be read is told of where it is judged; a pipe can be read only once.
+    let file = open_regular(path).ok()?;
+    BufReader::new(file.take(LINE_MAX)).read_until(b'\n', &mut line).ok()?;
+    let line = line.strip_suffix(b"\n")?;
+    audit_verify::ledger::starts_with(line).then(|| {
+        let store = path.parent().filter(|store| !store.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        TargetError::Ledger { path: path.to_owned(), store: store.to_owned() }
+    })
 }
 
 /// Opens a file of a store if it is a regular one: reading a pipe that someone put there would never end.

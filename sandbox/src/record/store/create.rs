@@ -4,15 +4,16 @@
 //! nothing.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use audit_verify::ledger;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::{Account, Grant, Place, StoreError, Trust, acl, check_directory, trust_above};
-use crate::record::time;
+use crate::record::{keys, time};
 
 /// How many runs of one tool may start in one second.
 const NAME_TRIES: u32 = 10_000;
@@ -92,13 +93,21 @@ impl StoreDir {
         Ok(Self { path, fd, grant, place: place.clone() })
     }
 
-    /// The store of `place` if there is one; nothing is made.
+    /// The store of `place` if there is one; nothing is made. A directory with nothing in it that a store has is none.
     ///
     /// # Errors
     /// As [`StoreDir::open`].
     pub fn existing(place: &Place) -> Result<Option<Self>, StoreError> {
-        match place.store().symlink_metadata() {
+        let path = place.store();
+        let has = |name: &str| match path.join(name).symlink_metadata() {
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            Ok(_) => true,
+        };
+        match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(about) if about.is_dir() && !["runs", ledger::FILE, keys::DIRECTORY].into_iter().any(has) => {
+                Ok(None)
+            }
             _ => Self::open(place).map(Some),
         }
     }
@@ -211,10 +220,11 @@ impl RunDir {
         Self::create_in(&StoreDir::open(place)?, name)
     }
 
-    /// Makes a new directory in the store's `runs/`.
+    /// Makes a new directory in the store's `runs/`. The run's id is one that neither a directory nor the ledger has: one
+    /// that was removed keeps its own.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or the ledger cannot be read.
     pub fn create_in(store: &StoreDir, name: &RunName) -> Result<Self, StoreError> {
         let place = &store.place;
         let (runs_fd, grant) = (store.enter("runs")?.fd, store.grant);
@@ -225,6 +235,12 @@ impl RunDir {
             let id = name.numbered(number);
             let path = runs.join(&id);
             match rustix::fs::mkdirat(&runs_fd, &id, mode_for(grant)) {
+                // With the directory there nobody else takes the id, and who had it entered it before its directory went:
+                // what the ledger says from here on stays true.
+                Ok(()) if ledger_has(store, &id)? => {
+                    rustix::fs::unlinkat(&runs_fd, &id, AtFlags::REMOVEDIR)
+                        .map_err(|error| StoreError::io("remove", &path, error))?;
+                }
                 Ok(()) => {
                     let fd = open_directory(&runs_fd, Path::new(&id), &path, OFlags::NOFOLLOW)?;
                     hand_to_group(&fd, &path, place, grant)?;
@@ -304,7 +320,7 @@ impl RunDir {
     pub fn discard_files(&self) {
         for entry in rustix::fs::Dir::read_from(&self.fd).into_iter().flatten().flatten() {
             // `.` and `..` are directories, which this does not remove.
-            let _ = rustix::fs::unlinkat(&self.fd, entry.file_name(), rustix::fs::AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.fd, entry.file_name(), AtFlags::empty());
         }
     }
 }
@@ -313,6 +329,24 @@ impl AsFd for RunDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Whether the store's ledger speaks of a run with this id. Signatures and links are not judged: an id that somebody put
+/// there is no less taken.
+fn ledger_has(store: &StoreDir, id: &str) -> Result<bool, StoreError> {
+    let failed = |error| StoreError::io("read", &store.path.join(ledger::FILE), error);
+    let file = match store.open_file(ledger::FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(failed)?,
+    };
+    // Ids have no letter that JSON would write in another way, and a quotation mark within a string has a backslash.
+    let entry = format!("\"run_id\": \"{id}\"");
+    for line in BufReader::new(file).split(b'\n') {
+        if String::from_utf8_lossy(&line.map_err(failed)?).contains(&entry) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Opens a file for adding to it, readable as `grant` says where it is made.
@@ -333,7 +367,7 @@ fn make_file(directory: &OwnedFd, name: &str, flags: OFlags, grant: Grant) -> io
 /// Puts a whole file in place of `name` at once: readers see the old bytes or the new ones.
 fn replace(directory: &OwnedFd, name: &str, bytes: &[u8], grant: Grant) -> io::Result<()> {
     let temporary = format!(".{name}.new");
-    match rustix::fs::unlinkat(directory, &temporary, rustix::fs::AtFlags::empty()) {
+    match rustix::fs::unlinkat(directory, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }

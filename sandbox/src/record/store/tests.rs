@@ -57,6 +57,68 @@ fn names_say_when_and_what_and_are_never_taken_twice() {
     ] {
         assert_eq!(tool_name(program), tool);
     }
+}
+
+#[test]
+fn a_directory_without_anything_of_a_store_is_none_and_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    let exists = || StoreDir::existing(&place).unwrap().is_some();
+    assert!(!exists());
+    std::fs::create_dir(place.store()).unwrap();
+    std::fs::write(place.store().join("notes"), "mine").unwrap();
+    // Others may write there: it is not even looked at as a store would be.
+    std::fs::set_permissions(place.store(), PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(!exists());
+    assert_eq!((mode(&place.store()), std::fs::read_dir(place.store()).unwrap().count()), (0o777, 1));
+    std::fs::set_permissions(place.store(), PermissionsExt::from_mode(0o700)).unwrap();
+    for name in ["runs", "keys"] {
+        std::fs::create_dir(place.store().join(name)).unwrap();
+        assert!(exists());
+        std::fs::remove_dir(place.store().join(name)).unwrap();
+    }
+    std::fs::write(place.store().join("ledger.jsonl"), "").unwrap();
+    assert!(exists());
+}
+
+#[test]
+fn an_id_that_the_ledger_has_is_taken_also_where_its_directory_is_gone() {
+    use crate::record::ledger::LedgerFile;
+    use audit_verify::ledger::Entry;
+    let home = tempfile::tempdir().unwrap();
+    let place = place(home.path());
+    let begin = |run: &RunDir| {
+        let ledger = LedgerFile::open(&StoreDir::open(&place).unwrap()).unwrap();
+        let entry = Entry::Begin {
+            run_id: run.id().to_owned(),
+            first: audit_verify::Hash::of(&[run.id().as_bytes()]),
+        };
+        ledger.lock(None).unwrap().append(&entry, None).unwrap();
+        ledger.read().unwrap()
+    };
+    // An id that only begins like one that is taken is free.
+    for id in ["20251121-120000-cargo", "20251121-120000-cargo-2", "20251121-120000-cargo-3"] {
+        let run = create(&place).unwrap();
+        assert_eq!(run.id(), id);
+        assert_eq!(begin(&run).fault, None);
+        std::fs::remove_dir(run.path()).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(place.store().join("runs")).unwrap().count(), 0);
+
+    // Runs that start at once and are gone at once.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..8 {
+                    let run = create(&place).unwrap();
+                    begin(&run);
+                    std::fs::remove_dir(run.path()).unwrap();
+                }
+            });
+        }
+    });
+    let ledger = LedgerFile::open(&StoreDir::open(&place).unwrap()).unwrap().read().unwrap();
+    assert_eq!((ledger.fault, ledger.runs.len()), (None, 35));
 
     let made: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
