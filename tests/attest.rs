@@ -386,3 +386,48 @@ fn removed_runs_leave_their_entries() {
     let done = finish(scene.sandbox(["gc", "--older-than", "soon"])).expect(2);
     assert!(done.stderr.contains("write it like 45m, 12h or 30d"), "{}", done.stderr);
 }
+
+/// Runs that begin and end while several tidy up: each goes through, and the ledger holds.
+#[test]
+fn who_tidies_up_beside_others_leaves_a_ledger_that_holds() {
+    if !met("gc beside runs", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let start = |args: &[&str]| {
+        let mut command = scene.sandbox(args.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().expect("sandbox starts")
+    };
+    let went_well = |child: std::process::Child| {
+        let output = child.wait_with_output().expect("wait");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {said}", output.status);
+        said
+    };
+    for _ in 0..2 {
+        for _ in 0..3 {
+            scene.record(["true"]).expect(0);
+        }
+        let two = [start(&["gc", "--keep", "0"]), start(&["gc", "--keep", "0"])].map(went_well);
+        let gone = |said: &str| {
+            said.split_once(" of ").and_then(|(count, _)| count.rsplit(' ').next()?.parse().ok())
+        };
+        let gone: Vec<u32> = two.iter().filter_map(|said| gone(said)).collect();
+        assert_eq!(gone.iter().sum::<u32>(), 3, "each run is gone once: {two:?}");
+    }
+    let mut runs: Vec<_> = (0..4).map(|_| start(&["run", "-q", "--", "sleep", "0.3"])).collect();
+    while runs.iter_mut().any(|run| run.try_wait().expect("wait").is_none()) {
+        finish(scene.sandbox(["gc", "--keep", "0"]));
+    }
+    runs.into_iter().for_each(|run| _ = went_well(run));
+    finish(scene.audit_verify([&scene.store()])).expect(0);
+    // What lies behind a link is nobody's run.
+    let elsewhere = scene.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("precious")).expect("a directory");
+    let store = scene.store();
+    fs::rename(store.join("runs"), store.join("x")).expect("rename");
+    std::os::unix::fs::symlink(&elsewhere, store.join("runs")).expect("a link");
+    finish(scene.sandbox(["gc", "--keep", "0"])).expect(1);
+    assert!(elsewhere.join("precious").exists());
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use audit_verify::ledger::{Entry, Ledger};
+use audit_verify::ledger::Entry;
 use audit_verify::sign::SigningKey;
 use serde::Serialize;
 
@@ -13,14 +13,18 @@ use crate::cli::GcArgs;
 use crate::error::{Refusal, say};
 use crate::exit::Exit;
 use crate::quantity::{duration, size};
+use crate::record::LOG;
 use crate::record::crashed;
 use crate::record::keys;
-use crate::record::ledger::LedgerFile;
+use crate::record::ledger::{LedgerFile, Locked};
 use crate::record::meta::Meta;
 use crate::record::store::{Found, FoundStores, StoreDir};
 use crate::record::time;
-use crate::review::list::{Status, status};
+use crate::review::list::is_being_written;
 use crate::review::place;
+
+/// How long a run may take from making its directory to writing its log.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,11 +52,13 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
         say(&format!("no store in {}, so nothing to remove", place.store().display()));
         return Ok(Exit::SUCCESS);
     };
+    // A link in its place would lead elsewhere, and what is there is nobody's run.
+    store.enter("runs")?;
     let runs = FoundStores::only(store.path()).runs()?;
     let going = choose(&runs, limits);
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::SUCCESS;
-    let mut sum = 0;
+    let (mut sum, mut gone) = (0, 0);
     let ledger = LedgerFile::existing(&store)?;
     let signer = keys::signer(&store)?;
     let known = ledger.as_ref().map(LedgerFile::read).transpose()?.unwrap_or_default();
@@ -64,12 +70,14 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
     }
     for run in &going {
         let done = match (args.dry_run, &run.run) {
-            (false, Some(found)) => remove(found, &run.reason, ledger.as_ref(), &known, signer.as_ref()),
-            _ => Ok(()),
+            (false, Some(found)) => remove(found, &run.reason, ledger.as_ref(), signer.as_ref()),
+            _ => Ok(Removed::Now),
         };
         match done {
-            Ok(()) => {
+            Ok(Removed::BySomebody) => {}
+            Ok(Removed::Now) => {
                 sum += run.bytes;
+                gone += 1;
                 print(&mut out, run, args).context("cannot print the runs")?;
             }
             Err(error) => {
@@ -79,12 +87,7 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
         }
     }
     let what = if args.dry_run { "would go" } else { "gone" };
-    say(&format!(
-        "{} of {} runs {what}, {:.1} MiB",
-        going.len(),
-        runs.len(),
-        sum as f64 / f64::from(1 << 20)
-    ));
+    say(&format!("{gone} of {} runs {what}, {:.1} MiB", runs.len(), sum as f64 / f64::from(1 << 20)));
     Ok(exit)
 }
 
@@ -117,7 +120,7 @@ fn choose(runs: &[Found], limits: Limits) -> Vec<Going> {
     let mut going = Vec::new();
     for (at, (run, bytes)) in runs.iter().zip(sizes).enumerate() {
         let meta = Meta::read(&run.path).ok();
-        if status(&run.path, meta.as_ref()) == Status::Running {
+        if goes_on(&run.path) {
             continue;
         }
         let younger = runs.len() - at - 1;
@@ -142,28 +145,71 @@ fn bytes(directory: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
-/// Enters that a run is removed, and removes it. In this order: what is gone without an entry would be tampering.
+/// Who removed a run.
+enum Removed {
+    Now,
+    BySomebody,
+}
+
+/// Enters that a run is removed, and removes it. In this order: what is gone without an entry would be tampering. What
+/// the entry says is found out with the ledger locked, so that nobody else enters anything of this run meanwhile.
 fn remove(
     run: &Found,
     reason: &str,
     ledger: Option<&LedgerFile>,
-    known: &Ledger,
     signer: Option<&SigningKey>,
-) -> anyhow::Result<()> {
-    if let Some(ledger) = ledger
-        && let Some(entry) = known.run(&run.id).filter(|entry| entry.removed.is_none())
-    {
-        let (events, head) = match &entry.outcome {
-            Some(outcome) => (outcome.events, outcome.head),
-            None => {
-                let extent = crashed::extent(&run.path)?;
-                (extent.events, extent.head)
-            }
-        };
-        let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
-        ledger.lock(signer)?.append(&entry, signer)?;
+) -> anyhow::Result<Removed> {
+    let locked = ledger.map(|ledger| ledger.lock(signer)).transpose()?;
+    if !run.path.exists() {
+        return Ok(Removed::BySomebody);
     }
-    std::fs::remove_dir_all(&run.path).with_context(|| format!("remove {}", run.path.display()))
+    // Much may have happened since it was chosen.
+    let may_go = || -> anyhow::Result<()> {
+        anyhow::ensure!(!goes_on(&run.path), "it goes on, or is only just beginning or ending");
+        Ok(())
+    };
+    match locked {
+        Some(mut locked) => enter(run, reason, &mut locked, signer, may_go)?,
+        None => may_go()?,
+    }
+    match std::fs::remove_dir_all(&run.path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Removed::BySomebody),
+        removed => removed.map(|()| Removed::Now).with_context(|| format!("remove {}", run.path.display())),
+    }
+}
+
+/// Enters that a run is removed, if the ledger has it and does not say so yet: then somebody else is removing it, or was.
+fn enter(
+    run: &Found,
+    reason: &str,
+    locked: &mut Locked<'_>,
+    signer: Option<&SigningKey>,
+    may_go: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let known = locked.read()?;
+    let entry = known.run(&run.id);
+    if entry.is_some_and(|entry| entry.removed.is_some()) {
+        return Ok(());
+    }
+    may_go()?;
+    let Some(entry) = entry else { return Ok(()) };
+    let (events, head) = match &entry.outcome {
+        Some(outcome) => (outcome.events, outcome.head),
+        None => {
+            let extent = crashed::extent(&run.path)?;
+            (extent.events, extent.head)
+        }
+    };
+    let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
+    Ok(locked.append(&entry, signer)?)
+}
+
+/// Whether a run is being written, or may be so in a moment: its directory is there before its log is.
+fn goes_on(directory: &Path) -> bool {
+    let log = directory.join(LOG);
+    let young = |about: std::fs::Metadata| about.modified().ok()?.elapsed().ok().map(|age| age < YOUNG);
+    is_being_written(directory)
+        || (!log.exists() && directory.metadata().ok().and_then(young).unwrap_or(false))
 }
 
 fn print(out: &mut impl Write, run: &Going, args: &GcArgs) -> std::io::Result<()> {

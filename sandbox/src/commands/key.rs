@@ -30,10 +30,7 @@ pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
     match command {
         KeyCommand::Init => {
             let store = StoreDir::open(&place())?;
-            if store.path().join(keys::DIRECTORY).join(keys::SECRET).symlink_metadata().is_ok() {
-                return Err(KeysError::Exists(store.path().join(keys::DIRECTORY).join(keys::SECRET)).into());
-            }
-            let key = make(&store, None)?;
+            let key = make(&store, Before::None)?;
             show(&key.public(), "made", KEEP)
         }
         KeyCommand::Rotate => {
@@ -42,12 +39,12 @@ pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
             let (before, remark) = match keys::signer(&store) {
                 Ok(Some(key)) => (Some(key), None),
                 Ok(None) => return Err(KeysError::None(store.path().join(keys::DIRECTORY)).into()),
-                Err(error @ (KeysError::Content { .. } | KeysError::Open { .. })) => {
+                Err(error @ (KeysError::Content { .. } | KeysError::Open { .. } | KeysError::Lost(_))) => {
                     (None, Some(format!("{error}\nthe ledger does not have its signature for the new one")))
                 }
                 Err(other) => return Err(other.into()),
             };
-            let key = make(&store, before.as_ref())?;
+            let key = make(&store, Before::Some(before.as_ref()))?;
             remark.iter().for_each(|remark| say(remark));
             show(&key.public(), "made", if before.is_some() { KEEP_FIRST } else { KEEP_BOTH })
         }
@@ -68,11 +65,27 @@ fn existing() -> anyhow::Result<StoreDir> {
     Ok(store.ok_or_else(|| KeysError::None(place.store().join(keys::DIRECTORY)))?)
 }
 
+/// What there was before a new key.
+#[derive(Clone, Copy)]
+enum Before<'k> {
+    /// No key.
+    None,
+    /// One, which signs for the new one if it still can.
+    Some(Option<&'k SigningKey>),
+}
+
 /// Makes a key and enters it into the ledger, signed by the one before it or else by itself. With the ledger locked, so
-/// that no run begins between the two.
-fn make(store: &StoreDir, before: Option<&SigningKey>) -> anyhow::Result<SigningKey> {
+/// that no run begins, and nobody else makes a key, between the two.
+fn make(store: &StoreDir, before: Before<'_>) -> anyhow::Result<SigningKey> {
     let ledger = LedgerFile::open(store)?;
     let mut locked = ledger.lock_for_key()?;
+    let before = match before {
+        Before::None if keys::signer(store)?.is_some() => {
+            return Err(KeysError::Exists(store.path().join(keys::DIRECTORY).join(keys::SECRET)).into());
+        }
+        Before::None => None,
+        Before::Some(key) => key,
+    };
     let key = keys::make(store)?;
     let entry = Entry::Key { key: Box::new(key.public()) };
     locked.append(&entry, Some(before.unwrap_or(&key)))?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::cli::RecoverArgs;
 use crate::error::say;
 use crate::exit::Exit;
-use crate::record::crashed::{self, Crashed};
+use crate::record::crashed::{self, Crashed, Entered};
 use crate::record::keys;
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Found, StoreDir};
@@ -30,8 +30,11 @@ pub fn execute(args: &RecoverArgs) -> anyhow::Result<Exit> {
     let mut entered = 0;
     for run in unfinished(&store, &ledger)? {
         match crashed::enter(&run, &ledger, signer.as_ref()) {
-            Ok(Some(crashed)) => print(&mut out, &crashed, args).context("cannot print the runs")?,
-            Ok(None) => say(&format!("{}: it ended well; the ledger has its end now", run.id)),
+            Ok(Entered::Crashed(crashed)) => {
+                print(&mut out, &crashed, args).context("cannot print the runs")?;
+            }
+            Ok(Entered::Already) => continue,
+            Ok(Entered::Ended) => say(&format!("{}: it ended well; the ledger has its end now", run.id)),
             Err(error) => {
                 say(&error.to_string());
                 exit = Exit::FAILURE;

@@ -313,11 +313,13 @@ fn clean_up(prepared: &Prepared, outcome: Option<&Outcome>) {
 /// Enters that a run which never started is gone, if the ledger has it at all.
 fn retract(store: &StoreDir, run_id: &str) -> anyhow::Result<()> {
     let ledger = LedgerFile::open(store)?;
-    let Some(run) = ledger.read()?.run(run_id).cloned() else { return Ok(()) };
+    let signer = keys::signer(store)?;
+    let mut locked = ledger.lock(signer.as_ref())?;
+    let known = locked.read()?;
+    let Some(run) = known.run(run_id).filter(|run| run.removed.is_none()) else { return Ok(()) };
     let reason = "the command never started".to_owned();
     let entry = Entry::Removed { run_id: run_id.to_owned(), events: 1, head: run.first, reason };
-    let signer = keys::signer(store)?;
-    Ok(ledger.lock(signer.as_ref())?.append(&entry, signer.as_ref())?)
+    Ok(locked.append(&entry, signer.as_ref())?)
 }
 
 /// A run that never started has no record: what the collector wrote before it gave up goes, and the directory

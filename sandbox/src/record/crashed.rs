@@ -87,23 +87,37 @@ pub fn extent(directory: &Path) -> Result<Extent, CrashedError> {
     }
 }
 
-/// Enters a run that began and neither ended nor goes on. A log that turns out to be sealed ended well, and only its entry
-/// was missing: then the entry is made, and `None` returned.
+/// What came of entering a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// It crashed.
+    Crashed(Crashed),
+    /// Its log is sealed: it ended well, and only its entry was missing.
+    Ended,
+    /// Somebody else entered it meanwhile, or removed it.
+    Already,
+}
+
+/// Enters a run that began and neither ended nor goes on.
 ///
 /// # Errors
 /// Its log does not hold, the ledger cannot be written, or the index cannot be made.
-pub fn enter(
-    run: &Found,
-    ledger: &LedgerFile,
-    signer: Option<&SigningKey>,
-) -> Result<Option<Crashed>, CrashedError> {
+pub fn enter(run: &Found, ledger: &LedgerFile, signer: Option<&SigningKey>) -> Result<Entered, CrashedError> {
     let Extent { events, head, missing } = extent(&run.path)?;
     let run_id = run.id.clone();
     let entry = match &missing {
         None => Entry::End { run_id, events, head },
         Some(reason) => Entry::Incomplete { run_id, events, head, reason: reason.clone() },
     };
-    ledger.lock(signer)?.append(&entry, signer)?;
+    let mut locked = ledger.lock(signer)?;
+    let known = locked.read()?;
+    if !known.run(&run.id).is_some_and(|run| run.outcome.is_none() && run.removed.is_none()) {
+        return Ok(Entered::Already);
+    }
+    locked.append(&entry, signer)?;
+    drop(locked);
     index::reindex(&run.path)?;
-    Ok(missing.map(|reason| Crashed { id: run.id.clone(), events, head: head.to_string(), reason }))
+    Ok(missing.map_or(Entered::Ended, |reason| {
+        Entered::Crashed(Crashed { id: run.id.clone(), events, head: head.to_string(), reason })
+    }))
 }

@@ -59,6 +59,12 @@ pub enum KeysError {
     /// There is one already.
     #[error("key {}: there is one already; `sandbox key rotate` replaces it", .0.display())]
     Exists(PathBuf),
+    /// There was one.
+    #[error(
+        "key {}: it is gone, and the ledger demands its signature; put it back, or make another with \
+         `sandbox key rotate` if it is lost", .0.display()
+    )]
+    Lost(PathBuf),
     /// There is none.
     #[error("no signing key in {}; `sandbox key init` makes one", .0.display())]
     None(PathBuf),
@@ -67,7 +73,7 @@ pub enum KeysError {
 /// The secret key of a store, if it has one that may be used.
 ///
 /// # Errors
-/// There is one, and it cannot be read, is no key, or is open to others.
+/// There is one, and it cannot be read, is no key, or is open to others; or there was one.
 pub fn signer(store: &StoreDir) -> Result<Option<SigningKey>, KeysError> {
     let directory = store.path().join(DIRECTORY);
     if directory.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -76,7 +82,9 @@ pub fn signer(store: &StoreDir) -> Result<Option<SigningKey>, KeysError> {
     let keys = store.enter(DIRECTORY)?;
     let path = directory.join(SECRET);
     let file = match keys.open_file(SECRET) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return if known(store.path()).is_empty() { Ok(None) } else { Err(KeysError::Lost(path)) };
+        }
         other => other.map_err(io("open", &path))?,
     };
     let meta = file.metadata().map_err(io("look at", &path))?;

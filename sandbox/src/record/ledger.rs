@@ -155,6 +155,14 @@ impl Locked<'_> {
         self.append(&Entry::Repair { reason }, signer)
     }
 
+    /// Reads and judges it: what is decided by it holds as long as it is locked.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self) -> Result<Ledger, LedgerError> {
+        self.ledger.read()
+    }
+
     /// `hash_self` of the last line; zeros where there is none.
     pub fn head(&self) -> Hash {
         self.chain.position().head

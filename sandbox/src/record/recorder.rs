@@ -11,6 +11,7 @@
 //! log, so it can fall behind without holding anything up.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -125,6 +126,8 @@ pub struct Recorder {
     spent: Receiver<LineBatch>,
     writer: Option<JoinHandle<()>>,
     index: Option<Indexer>,
+    /// The log, kept open so that it stays locked until the run's end is in the ledger.
+    lock: Option<File>,
     ledger: Option<LedgerFile>,
     signer: Option<SigningKey>,
     anchored: Arc<OnceLock<AnchorReport>>,
@@ -148,6 +151,7 @@ impl Recorder {
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|e| RecordError::file("lock", &path)(e.into()))?;
         let sync_file = file.try_clone().map_err(RecordError::file("open", &path))?;
+        let lock = Some(file.try_clone().map_err(RecordError::file("open", &path))?);
 
         let mut log = LogWriter::new(file, dir.id(), agent_id);
         let key = signer.as_ref().map(|(key, _)| key);
@@ -200,6 +204,7 @@ impl Recorder {
             spent,
             writer: Some(writer),
             index,
+            lock,
             ledger,
             signer,
             anchored,
@@ -305,6 +310,7 @@ impl Recorder {
     /// A failure here costs nothing but queries: `sandbox reindex` makes the index again from the log.
     pub fn finish_index(mut self) -> Result<u64, IndexError> {
         self.join_writer();
+        self.lock = None;
         self.index.take().map_or(Ok(0), Indexer::finish)
     }
 
@@ -331,6 +337,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.join_writer();
+        self.lock = None;
         if let Some(index) = self.index.take() {
             // Nobody is left to tell; the log is the truth.
             let _ = index.finish();

@@ -83,8 +83,8 @@ pub fn status(directory: &Path, meta: Option<&Meta>) -> Status {
     }
 }
 
-/// Whether a recorder holds the lock of the log.
-fn is_being_written(directory: &Path) -> bool {
+/// Whether a recorder holds the lock of the log: until the run's end is in the ledger.
+pub fn is_being_written(directory: &Path) -> bool {
     let Ok(log) = open_regular(&directory.join(LOG)) else { return false };
     rustix::fs::flock(&log, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
