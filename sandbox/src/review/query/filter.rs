@@ -3,7 +3,8 @@
 //! A condition can be put to a line of the log ([`Filter::matches`]); [`super::question`] puts the same conditions to
 //! the index, and a test compares the two.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 use audit_verify::index::Row;
 use audit_verify::index::lines::Line;
@@ -133,12 +134,18 @@ pub fn action(word: &str) -> Result<&'static str, FilterError> {
 pub struct Prefix(Vec<u8>);
 
 impl Prefix {
-    /// Of an absolute path.
+    /// Of an absolute path. `.` and `..` are taken away by name alone, as paths in the log have none; links are not
+    /// followed, for what they led to may be gone.
     pub fn new(path: &Path) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        let bytes = path.as_os_str().as_bytes();
-        let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
-        Prefix(bytes[..end].to_vec())
+        let mut names: Vec<&[u8]> = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.push(name.as_bytes()),
+                Component::ParentDir => _ = names.pop(),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        Prefix(names.into_iter().flat_map(|name| [b"/", name].concat()).collect())
     }
 
     /// The path itself, without a slash at its end; empty for the root.
