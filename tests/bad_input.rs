@@ -10,6 +10,8 @@ use sandbox_tests::scene::{Done, Scene, finish};
 
 /// Refused before anything started.
 const CANNOT_START: i32 = 125;
+/// The run was ended by its runner.
+const ENDED_BY_RUNNER: i32 = 122;
 /// `audit-verify`: could not be checked.
 const NOT_CHECKED: i32 = 3;
 /// `audit-verify`: intact as far as it goes.
@@ -169,7 +171,7 @@ fn without_privilege_the_doctor_says_nothing_about_the_machine() {
 }
 
 /// A store on a file system of so many KiB, in a mount namespace of its own.
-fn on_a_small_disk(scene: &Scene, kib: u32, command: &[&str]) -> Done {
+fn on_a_small_disk(scene: &Scene, kib: u32, options: &[&str], command: &[&str]) -> Done {
     let store = scene.store();
     let (store, sandbox) = (store.to_str().expect("UTF-8"), binary("sandbox"));
     let script = format!(
@@ -179,8 +181,8 @@ fn on_a_small_disk(scene: &Scene, kib: u32, command: &[&str]) -> Done {
     let mut args: Vec<OsString> =
         ["--mount", "--propagation", "private", "sh", "-c", &script, "sh"].map(OsString::from).to_vec();
     args.push(sandbox.into());
-    args.extend(["run", "--audit-only", "--"].map(OsString::from));
-    args.extend(command.iter().map(OsString::from));
+    let words = [&["run", "--audit-only"], options, &["--"], command].concat();
+    args.extend(words.into_iter().map(OsString::from));
     finish(scene.command("unshare", args))
 }
 
@@ -190,7 +192,7 @@ fn a_full_disk_is_said_and_leaves_no_half_made_run() {
         return;
     }
     let scene = Scene::new();
-    let done = on_a_small_disk(&scene, 4, TOUCH).expect(CANNOT_START);
+    let done = on_a_small_disk(&scene, 4, &[], TOUCH).expect(CANNOT_START);
     check_refusal(&scene, &done, &["No space left", "SANDBOX_HOME"]);
     let listing = std::fs::read_to_string(scene.work().join("listing")).expect("the listing");
     assert!(!listing.contains("events.jsonl"), "no half-made run:\n{listing}");
@@ -203,10 +205,29 @@ fn a_disk_that_fills_is_said_and_the_command_goes_on() {
     }
     let scene = Scene::new();
     let script = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done; touch went-on; exit 5";
-    let done = on_a_small_disk(&scene, 256, &["sh", "-c", script]);
+    let done = on_a_small_disk(&scene, 256, &[], &["sh", "-c", script]);
     assert!(scene.work().join("went-on").exists(), "an audit-only run goes on\n{}", done.stderr);
     assert_eq!(done.code(), 5, "{}", done.stderr);
     assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+}
+
+#[test]
+fn a_disk_that_fills_ends_an_audit_only_run_where_that_was_said() {
+    if !met("a disk that fills, and stop", &[Need::Trace, Need::Program("unshare")]) {
+        return;
+    }
+    let scene = Scene::new();
+    // The loop has no end of its own, and what is in the background outlives it.
+    let script = "sleep 1000 & echo $! >background; while :; do /bin/true; done";
+    let done = on_a_small_disk(&scene, 256, &["--on-log-error", "stop"], &["sh", "-c", script]);
+    assert_eq!(done.code(), ENDED_BY_RUNNER, "{}", done.stderr);
+    for text in ["the run was ended: ", "No space left", "the record is incomplete"] {
+        assert!(done.stderr.contains(text), "{text}: {}", done.stderr);
+    }
+    let pid = std::fs::read_to_string(scene.work().join("background")).expect("its pid");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+    assert!(matches!(state, None | Some("Z" | "X")), "what is in the background ends too: {stat}");
 }
 
 #[test]

@@ -388,6 +388,10 @@ fn say_record(plan: &RunPlan, record: RecordEnd, settings: &RunSettings) -> Opti
             summary.notes.iter().for_each(|note| say(note));
             if let Some(why) = &summary.ended_by_runner {
                 say(&format!("the run was ended: {why}"));
+                if !summary.left_running.is_empty() {
+                    let pids: Vec<_> = summary.left_running.iter().map(u32::to_string).collect();
+                    say(&format!("these processes of it could not be ended: {}", pids.join(", ")));
+                }
             }
             if settings.verbosity == Verbosity::Normal && !summary.denials.is_empty() {
                 say(&denials_text(&summary, &why_line(plan.run_dir.path(), settings.run_dir.is_none())));
