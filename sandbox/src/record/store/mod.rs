@@ -116,7 +116,7 @@ pub enum StoreError {
     #[error("store {}: is not a directory", .0.display())]
     NotADirectory(PathBuf),
     /// Someone else's.
-    #[error("store {}: belongs to uid {owner}, not to uid {expected}; remove it or name another directory", .path.display())]
+    #[error("store {}: belongs to uid {owner}, not to uid {expected}; {}", .path.display(), whose(*owner, *expected))]
     Owner {
         /// The directory.
         path: PathBuf,
@@ -161,6 +161,15 @@ pub enum StoreError {
 impl StoreError {
     fn io(act: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         StoreError::Io { act, path: path.to_owned(), why: source.into() }
+    }
+}
+
+/// What to do about a store of somebody else's. It may hold records, so removing it is no advice.
+fn whose(owner: u32, expected: u32) -> String {
+    let other = format!("set SANDBOX_HOME to a directory that uid {expected} owns");
+    match owner {
+        0 => format!("use it with sudo, or {other}"),
+        _ => other,
     }
 }
 
