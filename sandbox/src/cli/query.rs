@@ -90,7 +90,7 @@ pub struct QueryArgs {
 
 const REINDEX_EXAMPLES: &str = "\
 Examples:
-  sandbox reindex last
+  sandbox reindex
   sandbox reindex /var/lib/sandbox/1000/runs/20261126-141712-make";
 
 /// `sandbox reindex`.
@@ -98,6 +98,6 @@ Examples:
 #[command(after_help = REINDEX_EXAMPLES)]
 pub struct ReindexArgs {
     /// A run's id, its directory or log, or `last`
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "last")]
     pub run: String,
 }
