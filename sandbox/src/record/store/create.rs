@@ -97,7 +97,9 @@ impl StoreDir {
     /// # Errors
     /// As [`StoreDir::open`].
     pub fn existing(place: &Place) -> Result<Option<Self>, StoreError> {
-        match place.store().symlink_metadata() {
+        let path = place.store();
+        match path.symlink_metadata() {
+            _ if !path.is_absolute() => Err(StoreError::Relative(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             _ => Self::open(place).map(Some),
         }

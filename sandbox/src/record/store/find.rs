@@ -90,7 +90,8 @@ impl FoundStores {
         stores.retain(|store| {
             !seen.contains(store) && {
                 seen.push(store.clone());
-                true
+                // A user without a home has no store there; of `SANDBOX_HOME` something else was meant.
+                place.sandbox_home.is_some() || store.is_absolute()
             }
         });
         Self { stores }
@@ -105,6 +106,10 @@ impl FoundStores {
     pub fn runs(&self) -> Result<Vec<Found>, StoreError> {
         let mut runs = Vec::new();
         for store in &self.stores {
+            if !store.is_absolute() {
+                // As who records is told.
+                return Err(StoreError::Relative(store.clone()));
+            }
             let directory = store.join("runs");
             let entries = match std::fs::read_dir(&directory) {
                 Ok(entries) => entries,
