@@ -170,6 +170,61 @@ fn without_privilege_the_doctor_says_nothing_about_the_machine() {
     }
 }
 
+#[test]
+fn values_that_mean_nothing_are_refused_with_what_is_wanted() {
+    let scene = Scene::new();
+    for (args, says) in [
+        (&["query", "--pid", "x"][..], "a whole number is wanted"),
+        (&["query", "--limit=-1"], "a whole number is wanted"),
+        (&["view", "--limit", "x"], "a whole number is wanted"),
+        (&["gc", "--keep", "x"], "a whole number is wanted"),
+        (&["query", "--type", "foo"], "Groups are file, net, proc and dns"),
+        (&["query", "--action", "foo"], "WOULD_BLOCK"),
+        (&["query", "--contains", ""], "--contains: is empty"),
+        (&["query", "--path", ""], "--path: is empty"),
+    ] {
+        let done = finish(scene.sandbox(args)).expect(2);
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        assert!(!done.stderr.contains("invalid digit"), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.lines().all(|line| line.len() <= 120), "{args:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn directories_that_are_not_there_are_refused_by_the_name_of_their_option() {
+    if !met("missing directories", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    refused(&scene, &["--run-dir", "a/b/c"], TOUCH, CANNOT_START, &["--run-dir", "a/b", "mkdir -p"]);
+    refused(&scene, &["--workspace", "/nonexistent"], TOUCH, CANNOT_START, &["--workspace", "/nonexistent"]);
+    refused(&scene, &["--workspace", "/dev/null"], TOUCH, CANNOT_START, &["/dev/null", "ot a directory"]);
+}
+
+#[test]
+fn a_store_by_a_relative_path_is_refused_by_all_who_would_use_it() {
+    if !met("a store by a relative path", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    for args in [
+        &["run", "--", "true"][..],
+        &["recover"],
+        &["runs"],
+        &["view"],
+        &["query"],
+        &["export", "--format", "csv"],
+        &["reindex"],
+    ] {
+        let mut command = scene.sandbox(args);
+        command.env("SANDBOX_HOME", "store");
+        let done = finish(command);
+        assert_ne!(done.code(), 0, "{args:?}");
+        assert!(done.stderr.contains("SANDBOX_HOME must be an absolute path"), "{args:?}: {}", done.stderr);
+    }
+    assert!(!scene.work().join("store").exists(), "nothing is made");
+}
+
 /// A store on a file system of so many KiB, in a mount namespace of its own.
 fn on_a_small_disk(scene: &Scene, kib: u32, options: &[&str], command: &[&str]) -> Done {
     let store = scene.store();

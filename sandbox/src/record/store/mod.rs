@@ -109,6 +109,14 @@ pub enum StoreError {
     /// A path that must be absolute is not.
     #[error("store {}: SANDBOX_HOME must be an absolute path", .0.display())]
     Relative(PathBuf),
+    /// The directory that `--run-dir` is to be in.
+    #[error("--run-dir {}: there is no directory {} to make it in; mkdir -p it first", .path.display(), .parent.display())]
+    NoParent {
+        /// The directory of the run.
+        path: PathBuf,
+        /// The one that is missing.
+        parent: PathBuf,
+    },
     /// A symbolic link where a directory must stand.
     #[error("store {}: is a symbolic link, which could be pointed elsewhere; name its target instead", .0.display())]
     Symlink(PathBuf),
