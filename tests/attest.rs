@@ -357,6 +357,9 @@ fn removed_runs_leave_their_entries() {
     assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
     assert_eq!(scene.runs(), before);
     finish(scene.sandbox(["gc", "--keep", "3"])).expect(0);
+    let removed = done.stdout.split_whitespace().next().expect("an id");
+    let asked = finish(scene.sandbox(["view", removed])).expect(1);
+    assert!(asked.stderr.contains("was removed (gc --keep 3)"), "{}", asked.stderr);
     assert_eq!(scene.runs().len(), 3);
     finish(scene.sandbox(["gc", "--older-than", "1h"])).expect(0);
     assert_eq!(scene.runs().len(), 3);

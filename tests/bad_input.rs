@@ -10,6 +10,8 @@ use sandbox_tests::scene::{Done, Scene, finish};
 
 /// Refused before anything started.
 const CANNOT_START: i32 = 125;
+/// The run was ended by its runner.
+const ENDED_BY_RUNNER: i32 = 122;
 /// `audit-verify`: could not be checked.
 const NOT_CHECKED: i32 = 3;
 /// `audit-verify`: intact as far as it goes.
@@ -168,8 +170,63 @@ fn without_privilege_the_doctor_says_nothing_about_the_machine() {
     }
 }
 
+#[test]
+fn values_that_mean_nothing_are_refused_with_what_is_wanted() {
+    let scene = Scene::new();
+    for (args, says) in [
+        (&["query", "--pid", "x"][..], "a whole number is wanted"),
+        (&["query", "--limit=-1"], "a whole number is wanted"),
+        (&["view", "--limit", "x"], "a whole number is wanted"),
+        (&["gc", "--keep", "x"], "a whole number is wanted"),
+        (&["query", "--type", "foo"], "Groups are file, net, proc and dns"),
+        (&["query", "--action", "foo"], "WOULD_BLOCK"),
+        (&["query", "--contains", ""], "--contains: is empty"),
+        (&["query", "--path", ""], "--path: is empty"),
+    ] {
+        let done = finish(scene.sandbox(args)).expect(2);
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+        assert!(!done.stderr.contains("invalid digit"), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.lines().all(|line| line.len() <= 120), "{args:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn directories_that_are_not_there_are_refused_by_the_name_of_their_option() {
+    if !met("missing directories", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    refused(&scene, &["--run-dir", "a/b/c"], TOUCH, CANNOT_START, &["--run-dir", "a/b", "mkdir -p"]);
+    refused(&scene, &["--workspace", "/nonexistent"], TOUCH, CANNOT_START, &["--workspace", "/nonexistent"]);
+    refused(&scene, &["--workspace", "/dev/null"], TOUCH, CANNOT_START, &["/dev/null", "ot a directory"]);
+}
+
+#[test]
+fn a_store_by_a_relative_path_is_refused_by_all_who_would_use_it() {
+    if !met("a store by a relative path", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    for args in [
+        &["run", "--", "true"][..],
+        &["recover"],
+        &["runs"],
+        &["view"],
+        &["query"],
+        &["export", "--format", "csv"],
+        &["reindex"],
+    ] {
+        let mut command = scene.sandbox(args);
+        command.env("SANDBOX_HOME", "store");
+        let done = finish(command);
+        assert_ne!(done.code(), 0, "{args:?}");
+        assert!(done.stderr.contains("SANDBOX_HOME must be an absolute path"), "{args:?}: {}", done.stderr);
+    }
+    assert!(!scene.work().join("store").exists(), "nothing is made");
+}
+
 /// A store on a file system of so many KiB, in a mount namespace of its own.
-fn on_a_small_disk(scene: &Scene, kib: u32, command: &[&str]) -> Done {
+fn on_a_small_disk(scene: &Scene, kib: u32, options: &[&str], command: &[&str]) -> Done {
     let store = scene.store();
     let (store, sandbox) = (store.to_str().expect("UTF-8"), binary("sandbox"));
     let script = format!(
@@ -179,8 +236,8 @@ fn on_a_small_disk(scene: &Scene, kib: u32, command: &[&str]) -> Done {
     let mut args: Vec<OsString> =
         ["--mount", "--propagation", "private", "sh", "-c", &script, "sh"].map(OsString::from).to_vec();
     args.push(sandbox.into());
-    args.extend(["run", "--audit-only", "--"].map(OsString::from));
-    args.extend(command.iter().map(OsString::from));
+    let words = [&["run", "--audit-only"], options, &["--"], command].concat();
+    args.extend(words.into_iter().map(OsString::from));
     finish(scene.command("unshare", args))
 }
 
@@ -190,7 +247,7 @@ fn a_full_disk_is_said_and_leaves_no_half_made_run() {
         return;
     }
     let scene = Scene::new();
-    let done = on_a_small_disk(&scene, 4, TOUCH).expect(CANNOT_START);
+    let done = on_a_small_disk(&scene, 4, &[], TOUCH).expect(CANNOT_START);
     check_refusal(&scene, &done, &["No space left", "SANDBOX_HOME"]);
     let listing = std::fs::read_to_string(scene.work().join("listing")).expect("the listing");
     assert!(!listing.contains("events.jsonl"), "no half-made run:\n{listing}");
@@ -203,10 +260,29 @@ fn a_disk_that_fills_is_said_and_the_command_goes_on() {
     }
     let scene = Scene::new();
     let script = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done; touch went-on; exit 5";
-    let done = on_a_small_disk(&scene, 256, &["sh", "-c", script]);
+    let done = on_a_small_disk(&scene, 256, &[], &["sh", "-c", script]);
     assert!(scene.work().join("went-on").exists(), "an audit-only run goes on\n{}", done.stderr);
     assert_eq!(done.code(), 5, "{}", done.stderr);
     assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+}
+
+#[test]
+fn a_disk_that_fills_ends_an_audit_only_run_where_that_was_said() {
+    if !met("a disk that fills, and stop", &[Need::Trace, Need::Program("unshare")]) {
+        return;
+    }
+    let scene = Scene::new();
+    // The loop has no end of its own, and what is in the background outlives it.
+    let script = "sleep 1000 & echo $! >background; while :; do /bin/true; done";
+    let done = on_a_small_disk(&scene, 256, &["--on-log-error", "stop"], &["sh", "-c", script]);
+    assert_eq!(done.code(), ENDED_BY_RUNNER, "{}", done.stderr);
+    for text in ["the run was ended: ", "No space left", "the record is incomplete"] {
+        assert!(done.stderr.contains(text), "{text}: {}", done.stderr);
+    }
+    let pid = std::fs::read_to_string(scene.work().join("background")).expect("its pid");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+    assert!(matches!(state, None | Some("Z" | "X")), "what is in the background ends too: {stat}");
 }
 
 #[test]

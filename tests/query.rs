@@ -85,6 +85,7 @@ fn conditions_choose_the_lines_that_meet_them() {
         (vec!["--action", "would_block"], Box::new(|e| e["action"] == "WOULD_BLOCK")),
         (vec!["--rule", "no-keys"], Box::new(|e| e["policy_rule"] == "agent/no-keys")),
         (vec!["--path", "keys"], Box::new(|e| below(&text(e, "path"), &keys))),
+        (vec!["--path", "nowhere/.././keys/"], Box::new(|e| below(&text(e, "path"), &keys))),
         (
             vec!["--path", "plain", "--path", "moved"],
             Box::new(|e| {

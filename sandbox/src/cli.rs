@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::quantity::whole;
+
 pub use export::*;
 pub use policy::*;
 pub use query::*;
@@ -96,7 +98,7 @@ pub struct ViewArgs {
     pub json: bool,
 
     /// Show at most N lines; 0 for all [default: 200, with --json all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub limit: Option<usize>,
 }
 

@@ -37,7 +37,7 @@ use crate::launch::{CollectorLinks, Roles, background};
 use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::keys::KeysError;
-use crate::record::{RecordError, Recorder, RunEnd, anchor::AnchorReport};
+use crate::record::{OnLogError, RecordError, Recorder, RunEnd, anchor::AnchorReport};
 use crate::sensor::{self, Judging, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
@@ -315,12 +315,12 @@ impl Collector {
                 return 1;
             }
         };
-        let end = match runtime.block_on(self.watch(plan, front, front_process)) {
+        let mut end = match runtime.block_on(self.watch(plan, front, front_process)) {
             Ok(end) => end,
             Err(error) => End::Log(format!("the collector's event loop failed: {error}")),
         };
         if plan.on_failure() == OnFailure::LetGo && end == End::FrontEndDied {
-            self.outlive(plan, &child);
+            end = self.outlive(plan, &child);
         }
         let summary = self.finish(plan, &end, &child);
         // The guardian first: the front-end's end must find it released.
@@ -406,7 +406,7 @@ impl Collector {
                     if let Err(error) = looked {
                         return Ok(End::Log(error.to_string()));
                     }
-                    if let Err(error) = self.recorder.check() && plan.on_failure() == OnFailure::EndTree {
+                    if let Err(error) = self.recorder.check() && plan.on_log_error() == OnLogError::Stop {
                         return Ok(End::Log(error.to_string()));
                     }
                 }
@@ -448,21 +448,25 @@ impl Collector {
         }
     }
 
-    /// An audit-only run that lost its front-end goes on, and so does its record, until nothing is left.
-    fn outlive(&mut self, plan: &RunPlan, child: &Process) {
+    /// An audit-only run that lost its front-end goes on, and so does its record, until nothing is left. Gives why it
+    /// is over.
+    fn outlive(&mut self, plan: &RunPlan, child: &Process) -> End {
         while !child.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty()) {
             std::thread::sleep(LOOK);
-            if self.collect().is_err() {
-                return;
+            let collected = self.collect().map_err(|error| error.to_string());
+            let looked = collected.and_then(|()| self.recorder.check().map_err(|error| error.to_string()));
+            if let Err(error) = looked {
+                return End::Log(error);
             }
         }
+        End::FrontEndDied
     }
 
     /// Ends what is to be ended, writes what is to be written, and seals the log if its end was seen whole.
     fn finish(&mut self, plan: &RunPlan, end: &End, child: &Process) -> Summary {
-        let enforced = plan.on_failure() == OnFailure::EndTree;
+        let ends = ends_run(plan, end);
         let duration = self.started.elapsed();
-        let mut left_running = if enforced {
+        let mut left_running = if ends {
             let membership = self.lease.as_deref().map(|lease| lease as &dyn Membership);
             let tree = Tree { cgroup: plan.cgroup.as_ref(), membership, first: Some(child) };
             end_tree(tree, Patience::Until(Instant::now() + PATIENCE))
@@ -481,7 +485,7 @@ impl Collector {
             (End::Command(_), Some(why)) => &End::Guardian(why.clone()),
             (end, _) => end,
         };
-        let (unsealed, ended_by_runner) = verdict(end, enforced);
+        let (unsealed, ended_by_runner) = verdict(end, ends);
         let unsealed = unsealed.or_else(|| drained.err().map(|error| error.to_string()));
         let mut summary = Summary { left_running, unsealed, ended_by_runner, ..Summary::default() };
         if summary.unsealed.is_none() {
@@ -534,14 +538,20 @@ fn lives(process: ProcId) -> bool {
     Stat::of(process.pid).is_some_and(|stat| !stat.is_dead() && stat.started_at(process.start_ns))
 }
 
-/// Why the log must not be sealed, and why the runner ended the run, if either is so.
-fn verdict(end: &End, enforced: bool) -> (Option<String>, Option<String>) {
-    let ended = |why: &str| enforced.then(|| why.to_owned());
+/// Whether what is left of the run is ended: always where it is enforced, and where it is not to go on without record.
+fn ends_run(plan: &RunPlan, end: &End) -> bool {
+    let lost_record = matches!(end, End::Log(_)) && plan.on_log_error() == OnLogError::Stop;
+    plan.on_failure() == OnFailure::EndTree || lost_record
+}
+
+/// Why the log must not be sealed, and why the runner ended the run, if either is so. `ends`: as [`ends_run`] has it.
+fn verdict(end: &End, ends: bool) -> (Option<String>, Option<String>) {
+    let ended = |why: &str| ends.then(|| why.to_owned());
     match end {
         End::Command(_) => (None, None),
         End::FrontEndDied => (Some("the front-end died".into()), ended("the front-end died")),
         End::Guardian(why) => (Some(why.clone()), ended(why)),
-        End::Told if enforced => (None, ended("the collector was told to end (SIGTERM)")),
+        End::Told if ends => (None, ended("the collector was told to end (SIGTERM)")),
         End::Told => (Some("the collector was told to end (SIGTERM) while the command ran".into()), None),
         End::Log(error) => (Some(error.clone()), ended(error)),
     }

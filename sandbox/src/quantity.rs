@@ -38,6 +38,14 @@ pub fn size(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
+/// A whole number, for clap: what is wanted, where it is something else.
+///
+/// # Errors
+/// It is none, or too large.
+pub fn whole<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "a whole number is wanted, such as 100")
+}
+
 /// The digits in front, and what stands behind them.
 fn number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

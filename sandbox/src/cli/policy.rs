@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::quantity::whole;
+
 const POLICY_EXAMPLES: &str = "\
 Examples:
   sandbox policy check agent.yaml
@@ -186,7 +188,7 @@ pub struct PolicyReplayArgs {
     pub place: PlaceArgs,
 
     /// Show at most N objects; 0 for all [default: 20, with --json all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub limit: Option<usize>,
 
     /// Print the answer as JSON
@@ -221,7 +223,7 @@ pub struct PolicyDiffArgs {
     pub place: PlaceArgs,
 
     /// Show at most N objects; 0 for all [default: 20, with --json all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub limit: Option<usize>,
 
     /// Print the answer as JSON

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::quantity::whole;
 use crate::review::query::destination::Destination;
 use crate::review::query::filter::{TypeFilter, action};
 use crate::review::query::when::When;
@@ -55,7 +56,7 @@ pub struct QueryArgs {
     pub destinations: Vec<Destination>,
 
     /// What this process did
-    #[arg(long = "pid", value_name = "N", value_delimiter = ',')]
+    #[arg(long = "pid", value_name = "N", value_delimiter = ',', value_parser = whole::<u32>)]
     pub pids: Vec<u32>,
 
     /// What this program did: a path, a directory above it, or a bare name
@@ -84,13 +85,13 @@ pub struct QueryArgs {
     pub count: bool,
 
     /// Print at most N events; 0 for all [default: 200, with --json all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub limit: Option<usize>,
 }
 
 const REINDEX_EXAMPLES: &str = "\
 Examples:
-  sandbox reindex last
+  sandbox reindex
   sandbox reindex /var/lib/sandbox/1000/runs/20261126-141712-make";
 
 /// `sandbox reindex`.
@@ -98,6 +99,6 @@ Examples:
 #[command(after_help = REINDEX_EXAMPLES)]
 pub struct ReindexArgs {
     /// A run's id, its directory or log, or `last`
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "last")]
     pub run: String,
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use crate::quantity::whole;
+
 /// Options of `sandbox run` about its record.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Record")]
@@ -97,7 +99,7 @@ ledger keeps what it was: number of events, head, and why it was removed.";
 #[command(group = ArgGroup::new("limits").args(["keep", "older_than", "max_size"]).required(true).multiple(true))]
 pub struct GcArgs {
     /// Keep the N latest runs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub keep: Option<usize>,
 
     /// Remove runs that began longer ago: 45m, 12h, 30d

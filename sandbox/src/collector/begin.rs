@@ -8,16 +8,12 @@ use crate::launch::guardian::OnFailure;
 use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
-use crate::record::{self, Attestation, KeyReach, OnLogError, RecordError, RecordSettings, RunStart, keys};
+use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
 use crate::sensor::Sensor;
 
-/// An enforced run ends with its record; one that only audits changes nothing about the command, so it goes on
-/// and the record tells of the hole.
+/// How the log is written, and what a failure of it means.
 pub(super) fn record_settings(plan: &RunPlan) -> RecordSettings {
-    let on_log_error = plan.record.on_log_error.unwrap_or(match plan.on_failure() {
-        OnFailure::EndTree => OnLogError::Stop,
-        OnFailure::LetGo => OnLogError::Continue,
-    });
+    let on_log_error = plan.on_log_error();
     let RecordPlan { durability, checkpoints, .. } = plan.record;
     RecordSettings { durability, on_log_error, checkpoints }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::QueryArgs;
-use crate::error::say;
+use crate::error::{Refusal, say};
 use crate::exit::Exit;
 use crate::review::query::filter::{ExeFilter, Filter, FilterError, Needle, Outcome, Prefix};
 use crate::review::query::{Asked, Form, QueryError, answer};
@@ -29,7 +29,8 @@ pub fn execute(args: &QueryArgs) -> anyhow::Result<Exit> {
     // A program counts for itself.
     let usual = if args.json { 0 } else { LIMIT };
     let limit = Some(args.limit.unwrap_or(usual)).filter(|limit| *limit > 0);
-    let asked = Asked { filter: filter(args)?, since: args.since, until: args.until, form, limit };
+    let asked =
+        Asked { filter: filter(args).map_err(usage)?, since: args.since, until: args.until, form, limit };
     let run = stores().find(&args.run)?;
     let mut out = BufWriter::new(stdout.lock());
     let answered = answer(&run, &asked, &mut out);
@@ -46,6 +47,14 @@ pub fn execute(args: &QueryArgs) -> anyhow::Result<Exit> {
             }
             Ok(Exit::SUCCESS)
         }
+    }
+}
+
+/// A condition that means nothing is a fault of the command line, as those that clap finds.
+fn usage(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<FilterError>() {
+        Ok(error) => Refusal::new(Exit::USAGE, error.to_string()).into(),
+        Err(other) => other,
     }
 }
 

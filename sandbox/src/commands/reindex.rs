@@ -13,7 +13,7 @@ use crate::record::lines::Lines;
 use crate::record::meta::Meta;
 use crate::record::store::{Found, open_regular};
 use crate::review::list::{Status, status};
-use crate::review::{stores, text};
+use crate::review::{stores, tell_wait, text};
 
 /// Runs `sandbox reindex`.
 ///
@@ -35,6 +35,7 @@ pub fn execute(args: &ReindexArgs) -> anyhow::Result<Exit> {
     if let Standing::Newer(found) = look(&run.path) {
         return Err(IndexError::Newer { path: run.path.join(crate::record::index::FILE), found }.into());
     }
+    tell_wait(&run.path.join(LOG), "the index is made");
     let rows = reindex(&run.path)?;
     if is_torn(&run)? {
         say("the last line of the log is torn (the run crashed while it was written), and has no row");

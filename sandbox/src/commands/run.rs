@@ -27,6 +27,7 @@ use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
 use crate::launch::standard;
+use crate::launch::workspace;
 use crate::launch::{aliases, guard};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
@@ -126,6 +127,12 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     })?;
     let cwd = std::env::current_dir()
         .context("cannot read the current directory; change to one that is there, and start again")?;
+    if let Some(asked) = &settings.workspace {
+        // Without a policy nothing else would look at it.
+        workspace::usable(asked).map_err(|error| {
+            Refusal::cannot_start(format!("--workspace: {:#}", anyhow::Error::new(error)))
+        })?;
+    }
     let place = place(&target);
     let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
     let expected = match &settings.run_dir {
@@ -391,6 +398,10 @@ fn say_record(plan: &RunPlan, record: RecordEnd, settings: &RunSettings) -> Opti
             summary.notes.iter().for_each(|note| say(note));
             if let Some(why) = &summary.ended_by_runner {
                 say(&format!("the run was ended: {why}"));
+                if !summary.left_running.is_empty() {
+                    let pids: Vec<_> = summary.left_running.iter().map(u32::to_string).collect();
+                    say(&format!("these processes of it could not be ended: {}", pids.join(", ")));
+                }
             }
             if settings.verbosity == Verbosity::Normal && !summary.denials.is_empty() {
                 say(&denials_text(&summary, &why_line(plan.run_dir.path(), settings.run_dir.is_none())));

@@ -1,6 +1,6 @@
 //! `sandbox runs`: what was recorded.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
 
@@ -15,16 +15,25 @@ use crate::review::stores;
 pub fn execute(args: &RunsArgs) -> anyhow::Result<Exit> {
     let stores = stores();
     let runs: Vec<Listed> = stores.runs()?.iter().map(Listed::of).collect();
+    if runs.is_empty() && !args.json {
+        say(&format!("{}", crate::record::store::FindError::NoRuns(stores.stores().to_vec())));
+    }
+    match print(&runs, args) {
+        // `sandbox runs | head` has what it wanted.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
+        printed => printed.map(|()| Exit::SUCCESS).context("cannot print the list"),
+    }
+}
+
+fn print(runs: &[Listed], args: &RunsArgs) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        for run in &runs {
-            serde_json::to_writer(&mut out, run).context("cannot print the list")?;
-            out.write_all(b"\n").context("cannot print the list")?;
+        for run in runs {
+            serde_json::to_writer(&mut out, run)?;
+            out.write_all(b"\n")?;
         }
-    } else if runs.is_empty() {
-        say(&format!("{}", crate::record::store::FindError::NoRuns(stores.stores().to_vec())));
-    } else {
-        out.write_all(table(&runs, time::wall_now_ns()).as_bytes()).context("cannot print the list")?;
+    } else if !runs.is_empty() {
+        out.write_all(table(runs, time::wall_now_ns()).as_bytes())?;
     }
-    Ok(Exit::SUCCESS)
+    Ok(())
 }

@@ -247,8 +247,10 @@ impl FrontEnd<'_> {
     /// A summary may come before the command's end is seen here: the run was ended, or an audit-only run goes
     /// on without being recorded.
     fn summarised(&mut self, summary: Summary) {
+        // Also an audit-only run may have been ended: where its log failed, and it was not to go on without.
+        let ended = summary.ended_by_runner.is_some();
         self.summary = Some(summary);
-        if self.on_failure == OnFailure::EndTree {
+        if ended || self.on_failure == OnFailure::EndTree {
             self.kill_child();
         }
     }

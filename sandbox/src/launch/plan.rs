@@ -99,6 +99,16 @@ impl RunPlan {
         }
     }
 
+    /// What becomes of it when its log cannot be written: an enforced run ends with its record; one that only
+    /// audits changes nothing about the command, so it goes on and the record tells of the hole, unless the user said
+    /// otherwise.
+    pub fn on_log_error(&self) -> OnLogError {
+        self.record.on_log_error.unwrap_or(match self.on_failure() {
+            OnFailure::EndTree => OnLogError::Stop,
+            OnFailure::LetGo => OnLogError::Continue,
+        })
+    }
+
     /// The descriptors that it holds: processes of the runner which close all others keep these.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.run_dir.as_fd()).chain(self.store.as_ref().map(AsFd::as_fd))

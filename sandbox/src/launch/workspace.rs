@@ -53,12 +53,7 @@ pub struct GitDirs {
 
 /// Finds the workspace: `asked`, else git's top level above `current`, else `current`.
 pub fn resolve(asked: Option<&Path>, current: &Path, home: &Path) -> Result<Workspace, WorkspaceError> {
-    let start = asked.unwrap_or(current);
-    let unusable = |source| WorkspaceError::Unusable { path: start.to_owned(), source };
-    let start = fs::canonicalize(start).map_err(unusable)?;
-    if !start.is_dir() {
-        return Err(unusable(io::ErrorKind::NotADirectory.into()));
-    }
+    let start = usable(asked.unwrap_or(current))?;
     let top = start.ancestors().find_map(|directory| Some((directory.to_owned(), git_dirs(directory)?)));
     let (directory, git) = match (asked, top) {
         (Some(_), top) => (start, top.map(|(_, git)| git)),
@@ -67,6 +62,19 @@ pub fn resolve(asked: Option<&Path>, current: &Path, home: &Path) -> Result<Work
     };
     refuse_too_large(&directory, home)?;
     Ok(Workspace { directory, git })
+}
+
+/// The directory at this path, symbolic links resolved.
+///
+/// # Errors
+/// There is none.
+pub fn usable(path: &Path) -> Result<PathBuf, WorkspaceError> {
+    let unusable = |source| WorkspaceError::Unusable { path: path.to_owned(), source };
+    let directory = fs::canonicalize(path).map_err(unusable)?;
+    match directory.is_dir() {
+        true => Ok(directory),
+        false => Err(unusable(io::ErrorKind::NotADirectory.into())),
+    }
 }
 
 fn refuse_too_large(directory: &Path, home: &Path) -> Result<(), WorkspaceError> {

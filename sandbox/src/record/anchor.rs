@@ -46,6 +46,16 @@ pub enum Target {
     Syslog(PathBuf),
 }
 
+impl Target {
+    /// What to do where it takes nothing.
+    fn hint(&self) -> &'static str {
+        match self {
+            Target::Command(_) => "",
+            Target::Syslog(_) => "; --anchor-syslog=SOCKET names another socket of a system's log",
+        }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -78,10 +88,11 @@ impl Stage {
 
 /// An anchor that did not take a head.
 #[derive(Debug, thiserror::Error)]
-#[error("anchor the log: {target}: {why}")]
+#[error("anchor the log: {target}: {why}{hint}")]
 pub struct AnchorError {
     target: String,
     why: io::Error,
+    hint: &'static str,
 }
 
 /// What became of the heads.
@@ -138,8 +149,11 @@ impl Anchor {
     /// Somebody does not take it, or there is no thread.
     pub fn start(targets: Vec<Target>, run_id: &str, at: Position) -> Result<Self, AnchorError> {
         for target in &targets {
-            hand(target, run_id, Stage::Start, at)
-                .map_err(|why| AnchorError { target: target.to_string(), why })?;
+            hand(target, run_id, Stage::Start, at).map_err(|why| AnchorError {
+                target: target.to_string(),
+                why,
+                hint: target.hint(),
+            })?;
         }
         let shared = Arc::new(Shared::default());
         shared.report.lock().unwrap_or_else(PoisonError::into_inner).taken = 1;
@@ -149,7 +163,7 @@ impl Anchor {
         thread::Builder::new()
             .name("record-anchor".into())
             .spawn(move || work_off(&targets, &run_id, &work, &told))
-            .map_err(|why| AnchorError { target: "a thread".to_owned(), why })?;
+            .map_err(|why| AnchorError { target: "a thread".to_owned(), why, hint: "" })?;
         Ok(Self { heads: Some(heads), shared })
     }
 
@@ -360,6 +374,8 @@ mod tests {
         let length = log.recv(&mut buffer).unwrap();
         let text = String::from_utf8_lossy(&buffer[..length]);
         assert!(text.starts_with("<85>sandbox: {\"events\": 1, \"head\": \""), "{text}");
-        assert!(Anchor::start(vec![Target::Syslog("/no/such".into())], "r", at(1)).is_err());
+        let error =
+            Anchor::start(vec![Target::Syslog("/no/such".into())], "r", at(1)).unwrap_err().to_string();
+        assert!(error.contains("/no/such") && error.contains("--anchor-syslog=SOCKET"), "{error}");
     }
 }

@@ -12,7 +12,9 @@ pub mod text;
 pub mod timeline;
 pub mod view;
 
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::unistd::{Uid, User};
 
@@ -43,6 +45,16 @@ fn account(uid: Uid) -> Account {
             let home = std::env::var_os("HOME").unwrap_or_default().into();
             Account { uid: uid.as_raw(), gid: uid.as_raw(), home }
         }
+    }
+}
+
+/// Says on a terminal that a log is so long that what is done with it takes a while.
+pub(crate) fn tell_wait(log: &Path, what: &str) {
+    /// About a second's work on a machine of today, in bytes.
+    const LONG: u64 = 64 << 20;
+    let bytes = log.metadata().map_or(0, |about| about.len());
+    if bytes >= LONG && std::io::stderr().is_terminal() {
+        crate::error::say(&format!("{what} ({} MiB); this takes a while", text::grouped(bytes >> 20)));
     }
 }
 

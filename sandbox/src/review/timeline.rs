@@ -1,7 +1,7 @@
 //! The story of a run: what each process did, in the order in which it began, told in few lines.
 //!
 //! What matters by itself (programs, changes, connections, refusals) has a line of its own; what comes in
-//! hundreds (files read, look-ups that found nothing) is counted for each process between one exec and the
+//! hundreds (opens for reading, look-ups that found nothing) is counted for each process between one exec and the
 //! next. Denials are kept apart, because they are what people look for first.
 
 use std::collections::HashMap;
@@ -95,7 +95,33 @@ struct Stretch {
     pid: u64,
     read: Counted,
     missing: Counted,
+    /// A program that was looked for and not found yet.
+    sought: Option<Sought>,
     changes: Vec<Change>,
+}
+
+/// Executions of one name that found nothing: what is tried for each directory of PATH.
+#[derive(Debug)]
+struct Sought {
+    /// The last component of what was tried.
+    name: Vec<u8>,
+    counted: Counted,
+    /// The first of them.
+    first: Entry,
+}
+
+impl Sought {
+    /// As one that was found nowhere.
+    fn told(self) -> Entry {
+        match self.counted.count {
+            1 => self.first,
+            count => {
+                let text =
+                    format!("{} (ENOENT, tried {} times)", text::safe(&self.name), text::grouped(count));
+                Entry { text, ..self.first }
+            }
+        }
+    }
 }
 
 /// One kind of change in a stretch.
@@ -126,7 +152,18 @@ impl Counted {
         }
     }
 
-    /// `41 files: /usr/lib 23, /etc 4, …`
+    /// Takes over what another one counted.
+    fn join(&mut self, other: Counted) {
+        self.since = if self.count == 0 { other.since } else { self.since.min(other.since) };
+        self.count += other.count;
+        for (directory, count) in other.directories {
+            if self.directories.len() < DIRECTORIES_KEPT || self.directories.contains_key(&directory) {
+                *self.directories.entry(directory).or_default() += count;
+            }
+        }
+    }
+
+    /// `41 opens: /usr/lib 23, /etc 4, …`
     fn describe(&self, one: &str, many: &str) -> String {
         let mut directories: Vec<_> = self.directories.iter().collect();
         directories.sort_by(|left, right| right.1.cmp(left.1).then(left.0.cmp(right.0)));
@@ -198,10 +235,7 @@ impl Timeline {
                 let how = event.bytes("reason").map(text::safe).unwrap_or_default();
                 self.story.entries.push(seen.entry("policy", format!("{names} ({how})")));
             }
-            "exec" => {
-                self.flush(event);
-                self.story.entries.push(seen.entry("exec", exec_text(event)));
-            }
+            "exec" => self.exec(&seen),
             "exit" => self.exit(&seen),
             "file_open" => self.open(&seen),
             _ => {
@@ -219,6 +253,41 @@ impl Timeline {
         // By pid too, so that the order does not depend on how processes were kept.
         self.story.entries.sort_by_key(|entry| (entry.mono_ns, entry.pid));
         self.story
+    }
+
+    /// One that found nothing waits for what comes of it: mostly the next directory of PATH has the program.
+    fn exec(&mut self, seen: &Seen<'_>) {
+        let entry = seen.entry("exec", exec_text(seen.event));
+        if seen.ret == -i64::from(libc::ENOENT) && self.detail == Detail::Counted {
+            return self.seek(seen, entry);
+        }
+        if seen.ret >= 0 {
+            let stretch = self.stretch(seen);
+            // What is found may be the target of a link; its first word is what was asked for.
+            let argv = seen.event.list("argv").unwrap_or_default();
+            let names = [seen.event.bytes("path"), argv.first().map(AsRef::as_ref)];
+            if let Some(sought) = stretch
+                .sought
+                .take_if(|sought| names.into_iter().flatten().any(|name| last(name) == sought.name))
+            {
+                stretch.missing.join(sought.counted);
+            }
+            self.flush(seen.event);
+        }
+        self.story.entries.push(entry);
+    }
+
+    fn seek(&mut self, seen: &Seen<'_>, first: Entry) {
+        let path = seen.event.bytes("path").unwrap_or_default();
+        let stretch = self.stretch(seen);
+        let before = stretch.sought.take_if(|sought| sought.name != last(path));
+        let sought = stretch.sought.get_or_insert_with(|| Sought {
+            name: last(path).to_vec(),
+            counted: Counted::default(),
+            first,
+        });
+        sought.counted.add(seen.mono_ns, path, seen.attempts);
+        self.story.entries.extend(before.map(Sought::told));
     }
 
     fn exit(&mut self, seen: &Seen<'_>) {
@@ -305,17 +374,18 @@ impl Timeline {
     }
 
     fn tell(&mut self, stretch: Stretch) {
-        let Stretch { pid, read, missing, changes } = stretch;
+        let Stretch { pid, read, missing, sought, changes } = stretch;
         let entries = &mut self.story.entries;
         let mut push = |what, counted: &Counted, text| {
             entries.push(Entry { mono_ns: counted.since, pid, what, text });
         };
         if read.count > 0 {
-            push("read", &read, read.describe("file", "files"));
+            push("read", &read, read.describe("open", "opens"));
         }
         if missing.count > 0 {
             push("missing", &missing, missing.describe("look-up", "look-ups"));
         }
+        self.story.entries.extend(sought.map(Sought::told));
         for change in changes {
             if change.entries.len() <= CHANGES_MAX {
                 self.story.entries.extend(change.entries);
@@ -509,6 +579,11 @@ fn is_for_writing(event: &Record<'_>) -> bool {
     }
     // O_WRONLY and O_RDWR, on every architecture.
     event.uint("flags").is_some_and(|flags| flags & 0o3 != 0)
+}
+
+/// The last component of a path.
+fn last(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 /// The first two components of a file's directory: enough to say where files came from.

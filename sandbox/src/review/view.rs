@@ -9,8 +9,8 @@ use audit_verify::canonical::Record;
 use audit_verify::verify::{Question, Report, Verdict, Verifier};
 
 use super::list::{Status, status};
-use super::text;
 use super::timeline::{Detail, Effect, Entry, Story, Timeline};
+use super::{tell_wait, text};
 use crate::record::LOG;
 use crate::record::lines::Lines;
 use crate::record::meta::{Meta, MetaEnd};
@@ -74,6 +74,7 @@ pub fn json(run: &Found, size: Size, out: &mut impl Write) -> Result<(), ViewErr
 pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Result<Report, ViewError> {
     let path = run.path.join(LOG);
     let log = open(&path)?;
+    tell_wait(&path, "the log is verified and read");
     let report = Verifier::new(Question::Log).run(log).map_err(|e| log_error("verify", &path, e))?;
     let meta = Meta::read(&run.path).ok();
     let mut page = String::new();

@@ -109,14 +109,14 @@ Would be blocked
 
       TIME     PID WHAT
     +0.001       7 exec     ./evil\x1b[2J 'a b'
-    +0.002       7 read     30 files: /usr/share 30
+    +0.002       7 read     30 opens: /usr/share 30
     +0.002       7 missing  30 look-ups: /usr/lib 30
     +0.003       7 read     /etc/shadow (EACCES)
     +0.004       7 write    /tmp/out\x1b]0;pwned\x07\n\xff
     +0.005       7 rename   /tmp/a → /tmp/b
     +0.006       7 delete   20 times: /tmp/build 20
     +0.007       7 connect  [::1]:443
-    +0.009       8 read     1 file: /etc 1
+    +0.009       8 read     1 open: /etc 1
     +0.010       0 LOST     1,234 events (ring)
     +0.011       7 exit     code 1
 ";
@@ -219,7 +219,7 @@ fn every_file_is_named_where_that_is_asked_for() {
     ] {
         assert!(page.contains(line), "{line} in\n{page}");
     }
-    assert!(!page.contains(" files: ") && !page.contains(" times: "), "{page}");
+    assert!(!page.contains(" opens: ") && !page.contains(" times: "), "{page}");
 }
 
 #[test]
@@ -235,6 +235,42 @@ fn a_program_did_not_execute_itself() {
     };
     let page = shown(&run(home.path(), vec![exec(0), exec(-13)]), ALL);
     assert!(page.contains("exec /bin/wget\n") && page.contains("exec /bin/wget by /bin/sh\n"), "{page}");
+}
+
+#[test]
+fn programs_that_are_looked_for_along_path_take_one_line() {
+    let home = tempfile::tempdir().unwrap();
+    let exec = |pid, ms, path: &str, argv: &[&[u8]], ret| {
+        let event = event(EventType::Exec, pid, ms, &[(Key::Path, path.as_bytes()), (Key::Exe, b"/bin/sh")]);
+        with(with(event, Key::Argv, list(argv)), Key::Ret, Value::Int(ret))
+    };
+    let mut events = Vec::new();
+    for (ms, directory) in ["/usr/local/bin", "/usr/sbin", "/bin"].iter().enumerate() {
+        let ms = ms as u64 + 1;
+        events.push(exec(8, ms, &format!("{directory}/nosuch"), &[b"nosuch"], -2));
+        let found = if ms == 3 { 0 } else { -2 };
+        let path = if ms == 3 { "/usr/bin/python3.11".to_owned() } else { format!("{directory}/python3") };
+        events.push(exec(7, ms, &path, &[b"python3", b"-V"], found));
+    }
+    events.push(exec(8, 4, "/opt/once", &[b"once"], -2));
+    events.push(exec(8, 5, "/opt/closed", &[b"closed"], -13));
+    events.push(exec(8, 6, "/bin/sh", &[b"handler"], 0));
+    let run = run(home.path(), events);
+    let page = shown(&run, ALL);
+    let story: Vec<&str> = page.lines().skip_while(|line| !line.ends_with(" WHAT")).skip(1).collect();
+    let expected = [
+        "    +0.001       7 missing  2 look-ups: /usr/local 1, /usr/sbin 1",
+        "    +0.001       8 exec     nosuch (ENOENT, tried 3 times)",
+        "    +0.003       7 exec     python3 -V",
+        "    +0.004       8 exec     /opt/once (ENOENT)",
+        "    +0.005       8 exec     /opt/closed (EACCES)",
+        "    +0.006       8 exec     handler",
+    ];
+    assert_eq!(story, expected, "{page}");
+    let mut out = Vec::new();
+    text(&run, ALL, Detail::EveryFile, &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    assert!(page.contains("exec     /usr/sbin/python3 (ENOENT)\n"), "{page}");
 }
 
 #[test]

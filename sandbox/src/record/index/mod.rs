@@ -42,7 +42,7 @@ pub fn compare(run_dir: &Path) -> Result<IndexVerdict, CompareError> {
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// SQLite's answer.
-    #[error("{act} {}: {why}; `sandbox reindex` makes it again from the log", .path.display())]
+    #[error("{act} {}: {why}; {}", .path.display(), again(path, Some(why)))]
     Sqlite {
         /// What was being done.
         act: &'static str,
@@ -86,8 +86,20 @@ pub enum IndexError {
     #[error("make {}: another process makes this index just now; try again when it has finished", .0.display())]
     Busy(PathBuf),
     /// The thread is gone.
-    #[error("index {}: the thread ended by a fault of its own; `sandbox reindex` makes it again from the log", .0.display())]
+    #[error("index {}: the thread ended by a fault of its own; {}", .0.display(), again(.0, None))]
     Thread(PathBuf),
+}
+
+/// How to have the index at this path again.
+pub(crate) fn again(path: &Path, why: Option<&rusqlite::Error>) -> String {
+    let full = why.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::DiskFull);
+    match path.parent() {
+        _ if full => "free space there; until then `sandbox query` reads the log itself".to_owned(),
+        Some(run) if run != Path::new("") => {
+            format!("`sandbox reindex {}` makes it again from the log", run.display())
+        }
+        _ => "`sandbox reindex` makes it again from the log".to_owned(),
+    }
 }
 
 impl IndexError {

@@ -104,6 +104,7 @@ impl StoreDir {
             Ok(_) => true,
         };
         match path.symlink_metadata() {
+            _ if !path.is_absolute() => Err(StoreError::Relative(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Ok(about) if about.is_dir() && !["runs", ledger::FILE, keys::DIRECTORY].into_iter().any(has) => {
                 Ok(None)
@@ -259,6 +260,10 @@ impl RunDir {
         let (Some(parent), Some(_)) = (path.parent(), path.file_name()) else {
             return Err(StoreError::NotEmpty(path));
         };
+        if matches!(parent.try_exists(), Ok(false)) {
+            let parent = parent.to_owned();
+            return Err(StoreError::NoParent { path, parent });
+        }
         let parent = open_directory(rustix::fs::CWD, parent, parent, OFlags::empty())?;
         let (fd, grant) = enter_shared(&parent, &path, place)?;
         let entries = rustix::fs::Dir::read_from(&fd).map_err(|e| StoreError::io("list", &path, e))?;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Place, StoreError};
+use super::{Place, StoreError, open_regular};
 use crate::record::meta::Meta;
 
 /// A recorded run.
@@ -23,19 +23,45 @@ pub enum FindError {
     #[error("no runs yet in {}; `sandbox run -- COMMAND` records one", list(.0))]
     NoRuns(Vec<PathBuf>),
     /// There are runs, but not this one.
-    #[error("no run {}; {}", if id.is_empty() { "without a name" } else { id }, match nearest { Some(nearest) => format!("did you mean {nearest}?"), None => "`sandbox runs` lists them".to_owned() })]
+    #[error("no run {}; {}", if id.is_empty() { "without a name" } else { id }, suggestion(near))]
     Unknown {
         /// What was asked for.
         id: String,
-        /// The id most like it.
-        nearest: Option<String>,
+        /// The ids that begin so, the latest first; else those that are nearly the same.
+        near: Vec<String>,
     },
+    /// There was one.
+    #[error("run {id} was removed ({}); the ledger keeps what it was", reason.escape_debug())]
+    Removed {
+        /// What was asked for.
+        id: String,
+        /// Why, as the ledger has it.
+        reason: String,
+    },
+    /// A file that is not the log of a run.
+    #[error("{}: is a file; a run is a directory with events.jsonl in it. To read this file as a log, put it into a new directory under that name: mkdir DIR && cp {} DIR/events.jsonl", .0.display(), .0.display())]
+    AFile(PathBuf),
     /// A path that holds no log.
     #[error("{}: no events.jsonl there, so it is not the directory of a run", .0.display())]
     NotARun(PathBuf),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What to ask for instead.
+fn suggestion(near: &[String]) -> String {
+    /// As many as a person looks through.
+    const NAMED: usize = 5;
+    match near {
+        [] => "`sandbox runs` lists them".to_owned(),
+        [one] => format!("did you mean {one}?"),
+        few if few.len() <= NAMED => format!("did you mean one of {}?", few.join(", ")),
+        many => {
+            let named = many[..NAMED].join(", ");
+            format!("did you mean one of {named}, … ({} runs; `sandbox runs` lists them)?", many.len())
+        }
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {
@@ -64,7 +90,8 @@ impl FoundStores {
         stores.retain(|store| {
             !seen.contains(store) && {
                 seen.push(store.clone());
-                true
+                // A user without a home has no store there; of `SANDBOX_HOME` something else was meant.
+                place.sandbox_home.is_some() || store.is_absolute()
             }
         });
         Self { stores }
@@ -79,6 +106,10 @@ impl FoundStores {
     pub fn runs(&self) -> Result<Vec<Found>, StoreError> {
         let mut runs = Vec::new();
         for store in &self.stores {
+            if !store.is_absolute() {
+                // As who records is told.
+                return Err(StoreError::Relative(store.clone()));
+            }
             let directory = store.join("runs");
             let entries = match std::fs::read_dir(&directory) {
                 Ok(entries) => entries,
@@ -113,14 +144,26 @@ impl FoundStores {
         if which != "last" && !which.is_empty() && Path::new(which).exists() {
             return at_path(Path::new(which));
         }
+        if let Some(reason) = self.removed(which) {
+            return Err(FindError::Removed { id: which.to_owned(), reason });
+        }
         match (which, runs.pop()) {
             (_, None) => Err(FindError::NoRuns(self.stores.clone())),
             ("last", Some(last)) => Ok(last),
             (_, Some(last)) => {
                 runs.push(last);
-                Err(FindError::Unknown { id: which.to_owned(), nearest: nearest(which, &runs) })
+                Err(FindError::Unknown { id: which.to_owned(), near: near(which, &runs) })
             }
         }
+    }
+
+    /// Why a run was removed, as far as a ledger that can be read says so. It is for a message alone: nothing is judged.
+    fn removed(&self, id: &str) -> Option<String> {
+        self.stores.iter().find_map(|store| {
+            let ledger = open_regular(&store.join(audit_verify::ledger::FILE)).ok()?;
+            let ledger = audit_verify::ledger::read(ledger, &[]).ok()?;
+            ledger.run(id)?.removed.clone()
+        })
     }
 
     /// Where was looked.
@@ -136,6 +179,9 @@ fn at_path(path: &Path) -> Result<Found, FindError> {
         path
     };
     let directory = directory.canonicalize().map_err(|e| StoreError::io("open", path, e))?;
+    if directory.is_file() {
+        return Err(FindError::AFile(path.to_owned()));
+    }
     match directory.join("events.jsonl").try_exists() {
         Ok(true) => {}
         Ok(false) => return Err(FindError::NotARun(directory)),
@@ -157,11 +203,22 @@ fn by_age(left: &Found, right: &Found) -> Ordering {
         .then_with(|| left.id.cmp(&right.id))
 }
 
-/// The id with the fewest edits to `which`, if that is at most half of it.
-fn nearest(which: &str, runs: &[Found]) -> Option<String> {
-    let (distance, run) =
-        runs.iter().rev().map(|run| (distance(which, &run.id), run)).min_by_key(|(distance, _)| *distance)?;
-    (distance <= which.len().max(run.id.len()) / 2).then(|| run.id.clone())
+/// The ids that begin with `which`, the latest first. Where none does, those with the fewest edits to it, if these are so
+/// few that they may be slips: ids of other moments differ in a few digits as well.
+fn near(which: &str, runs: &[Found]) -> Vec<String> {
+    const SLIPS: usize = 2;
+    let latest_first = || runs.iter().rev().map(|run| run.id.clone());
+    if !which.is_empty() {
+        let begin_so: Vec<String> = latest_first().filter(|id| id.starts_with(which)).collect();
+        if !begin_so.is_empty() {
+            return begin_so;
+        }
+    }
+    let fewest = runs.iter().map(|run| distance(which, &run.id)).min().unwrap_or(usize::MAX);
+    if fewest > SLIPS.min(which.len() / 2) {
+        return Vec::new();
+    }
+    latest_first().filter(|id| distance(which, id) == fewest).collect()
 }
 
 /// Levenshtein distance in bytes.

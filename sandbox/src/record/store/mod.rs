@@ -109,6 +109,14 @@ pub enum StoreError {
     /// A path that must be absolute is not.
     #[error("store {}: SANDBOX_HOME must be an absolute path", .0.display())]
     Relative(PathBuf),
+    /// The directory that `--run-dir` is to be in.
+    #[error("--run-dir {}: there is no directory {} to make it in; mkdir -p it first", .path.display(), .parent.display())]
+    NoParent {
+        /// The directory of the run.
+        path: PathBuf,
+        /// The one that is missing.
+        parent: PathBuf,
+    },
     /// A symbolic link where a directory must stand.
     #[error("store {}: is a symbolic link, which could be pointed elsewhere; name its target instead", .0.display())]
     Symlink(PathBuf),
@@ -116,7 +124,7 @@ pub enum StoreError {
     #[error("store {}: is not a directory", .0.display())]
     NotADirectory(PathBuf),
     /// Someone else's.
-    #[error("store {}: belongs to uid {owner}, not to uid {expected}; remove it or name another directory", .path.display())]
+    #[error("store {}: belongs to uid {owner}, not to uid {expected}; {}", .path.display(), whose(*owner, *expected))]
     Owner {
         /// The directory.
         path: PathBuf,
@@ -161,6 +169,15 @@ pub enum StoreError {
 impl StoreError {
     fn io(act: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         StoreError::Io { act, path: path.to_owned(), why: source.into() }
+    }
+}
+
+/// What to do about a store of somebody else's. It may hold records, so removing it is no advice.
+fn whose(owner: u32, expected: u32) -> String {
+    let other = format!("set SANDBOX_HOME to a directory that uid {expected} owns");
+    match owner {
+        0 => format!("use it with sudo, or {other}"),
+        _ => other,
     }
 }
 

@@ -346,6 +346,20 @@ fn runs_are_found_by_id_by_path_and_by_age() {
 
     let error = stores.find("20251121-120100-mkae-2").unwrap_err();
     assert_eq!(error.to_string(), "no run 20251121-120100-mkae-2; did you mean 20251121-120100-make-2?");
+    let error = stores.find("20251121-1201").unwrap_err().to_string();
+    let both = "20251121-120100-make-2, 20251121-120100-make?";
+    assert_eq!(
+        error,
+        format!("no run 20251121-1201; did you mean one of {both}"),
+        "they begin so, the latest first"
+    );
+    let error = stores.find("20251121-13").unwrap_err().to_string();
+    assert_eq!(error, format!("no run 20251121-13; did you mean {}?", made[3].id), "it begins so");
+    let error = stores.find("20251120-093111-make").unwrap_err().to_string();
+    assert_eq!(error, "no run 20251120-093111-make; `sandbox runs` lists them", "another day is no slip");
+    let file = home.path().join("store/runs/not-a-run");
+    let error = stores.find(file.to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("a run is a directory with events.jsonl in it"), "{error}");
     let error = stores.find("x").unwrap_err();
     assert_eq!(error.to_string(), "no run x; `sandbox runs` lists them");
     let error = stores.find("").unwrap_err();

@@ -3,7 +3,8 @@
 //! A condition can be put to a line of the log ([`Filter::matches`]); [`super::question`] puts the same conditions to
 //! the index, and a test compares the two.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 use audit_verify::index::Row;
 use audit_verify::index::lines::Line;
@@ -77,18 +78,28 @@ const GROUPS: [(&str, TypeFilter); 4] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// No type of event has this name.
-    #[error("--type {0}: no such type of event; groups are file, net, proc and dns, types are {types}", types = type_names())]
-    Type(String),
+    #[error("no such type of event\nGroups are file, net, proc and dns. Types are{}", type_names())]
+    Type,
     /// No action has this name.
-    #[error("--action {0}: actions are OBSERVED, ALLOWED, BLOCKED and WOULD_BLOCK")]
-    Action(String),
+    #[error("actions are OBSERVED, ALLOWED, BLOCKED and WOULD_BLOCK")]
+    Action,
     /// Nothing to look for.
     #[error("{0}: is empty; leave it away to ask for everything")]
     Empty(&'static str),
 }
 
+/// The names of all types, in lines of their own that fit a terminal.
 fn type_names() -> String {
-    EventType::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+    const WIDTH: usize = 78;
+    let mut text = String::new();
+    let mut column = WIDTH;
+    for name in EventType::ALL.iter().map(|kind| kind.name()) {
+        let separator = if column + 1 + name.len() > WIDTH { "\n  " } else { " " };
+        column = if separator == " " { column + 1 } else { 2 } + name.len();
+        text.push_str(separator);
+        text.push_str(name);
+    }
+    text
 }
 
 impl TypeFilter {
@@ -101,7 +112,7 @@ impl TypeFilter {
         match (GROUPS.iter().find(|(name, _)| *name == word), known) {
             (Some((_, group)), _) => Ok(group.clone()),
             (None, Some(kind)) => Ok(TypeFilter::Exact(kind.name())),
-            (None, None) => Err(FilterError::Type(word.to_owned())),
+            (None, None) => Err(FilterError::Type),
         }
     }
 
@@ -125,7 +136,7 @@ pub fn action(word: &str) -> Result<&'static str, FilterError> {
     ["OBSERVED", "ALLOWED", "BLOCKED", "WOULD_BLOCK"]
         .into_iter()
         .find(|name| name.eq_ignore_ascii_case(word))
-        .ok_or_else(|| FilterError::Action(word.to_owned()))
+        .ok_or(FilterError::Action)
 }
 
 /// A path and what lies below it.
@@ -133,12 +144,18 @@ pub fn action(word: &str) -> Result<&'static str, FilterError> {
 pub struct Prefix(Vec<u8>);
 
 impl Prefix {
-    /// Of an absolute path.
+    /// Of an absolute path. `.` and `..` are taken away by name alone, as paths in the log have none; links are not
+    /// followed, for what they led to may be gone.
     pub fn new(path: &Path) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        let bytes = path.as_os_str().as_bytes();
-        let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
-        Prefix(bytes[..end].to_vec())
+        let mut names: Vec<&[u8]> = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.push(name.as_bytes()),
+                Component::ParentDir => _ = names.pop(),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        Prefix(names.into_iter().flat_map(|name| [b"/", name].concat()).collect())
     }
 
     /// The path itself, without a slash at its end; empty for the root.

@@ -29,7 +29,7 @@ use self::question::{AskError, Question, Spot, Wish};
 use self::source::Source;
 use self::when::When;
 use crate::record::LOG;
-use crate::record::index::OpenIndex;
+use crate::record::index::{OpenIndex, again};
 use crate::record::lines::{Line, Lines};
 use crate::record::store::{Found, open_regular};
 use crate::review::list::Status;
@@ -52,7 +52,7 @@ pub enum QueryError {
         why: io::Error,
     },
     /// The index gives no answer.
-    #[error("ask {}: {why}; `sandbox reindex` makes it again from the log", .path.display())]
+    #[error("ask {}: {why}; {}", .path.display(), again(path, None))]
     Index {
         /// The index.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum QueryError {
         why: AskError,
     },
     /// A row that does not belong to its line.
-    #[error("{} differs from the log: seq {seq}: {why}; `audit-verify check --index` says more, `sandbox reindex` makes it again from the log", .path.display())]
+    #[error("{} differs from the log: seq {seq}: {why}; `audit-verify check --index` says more, {}", .path.display(), again(path, None))]
     Differs {
         /// The index.
         path: PathBuf,

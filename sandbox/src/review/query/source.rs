@@ -12,6 +12,7 @@ use crate::record::lines::Lines;
 use crate::record::meta::Meta;
 use crate::record::store::{Found, open_regular};
 use crate::review::list::{Status, status};
+use crate::review::tell_wait;
 
 /// What a question is put to.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ fn mend(run: &Found, status: Status, standing: Standing, notes: &mut Vec<String>
         notes.push(format!("{fault}: the log is read instead"));
         return None;
     }
+    tell_wait(&run.path.join(LOG), &format!("{fault}: it is made"));
     let made = match standing {
         Standing::Older(_) => migrate(&run.path).map(|done| match done {
             Migrated::Nothing => "it is of this version now".to_owned(),

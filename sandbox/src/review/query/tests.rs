@@ -390,3 +390,17 @@ fn moments_are_counted_from_the_run() {
     // The seal is written when the test runs, long after.
     assert_eq!(count("1m", ""), 0);
 }
+
+#[test]
+fn dots_in_a_path_are_taken_away_by_name() {
+    for (asked, path) in [
+        ("/a/b/../w", "/a/w"),
+        ("/a/./w/", "/a/w"),
+        ("/../..//etc", "/etc"),
+        ("/a/..", ""),
+        ("/", ""),
+        ("/a/...", "/a/..."),
+    ] {
+        assert_eq!(Prefix::new(Path::new(asked)).path(), path.as_bytes(), "{asked}");
+    }
+}
