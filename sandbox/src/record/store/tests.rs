@@ -197,7 +197,7 @@ fn a_run_dir_is_new_or_empty() {
     let link = home.path().join("link");
     symlink(home.path().join("elsewhere"), &link).unwrap();
     assert!(matches!(at(&link), Err(StoreError::Symlink(_))));
-    assert!(matches!(at(&home.path().join("no/such")), Err(StoreError::Io { .. })));
+    assert!(matches!(at(&home.path().join("no/such")), Err(StoreError::NoParent { .. })));
     assert!(matches!(at(Path::new("/")), Err(StoreError::NotEmpty(_))));
 }
 

@@ -302,7 +302,7 @@ mod tests {
     fn a_word_that_means_nothing_is_an_error_that_says_what_does() {
         let error = TypeFilter::parse("file_opn").unwrap_err().to_string();
         assert!(
-            error.contains("groups are file, net, proc and dns") && error.contains("file_open"),
+            error.contains("Groups are file, net, proc and dns") && error.contains("file_open"),
             "{error}"
         );
         assert!(TypeFilter::parse("proc").unwrap().matches(b"exec"));
