@@ -61,6 +61,22 @@ fn forged(run: &Path) -> Vec<Vec<u8>> {
     lines
 }
 
+/// The log with a seal that nobody signed, and that fits otherwise.
+fn unsigned(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let (seal, before) = lines.split_last().expect("a seal");
+    let head = audit_verify::chain::own_hash(&before[before.len() - 1]).expect("a line");
+    let mut chain = ChainWriter::at(audit_verify::chain::Position { seq: before.len() as u64, head });
+    let record = Record::parse(seal).expect("canonical");
+    let left_out = ["hash_prev", "hash_self", "seq", "key_id", "signature"];
+    let made = chain.append(|event| {
+        for (key, value) in record.fields().iter().filter(|(key, _)| !left_out.contains(key)) {
+            event.put(key, value);
+        }
+    });
+    let seal = made.expect("a line").strip_suffix(b"\n").expect("a newline").to_vec();
+    before.iter().cloned().chain([seal]).collect()
+}
+
 #[test]
 fn a_signed_run_cannot_be_written_anew_or_cut() {
     if !met("signed runs", &[Need::Trace]) {
@@ -87,6 +103,10 @@ fn a_signed_run_cannot_be_written_anew_or_cut() {
     finish(scene.audit_verify([&copy])).expect(0);
     let done = verify(&scene, &key, &copy).expect(1);
     assert!(done.stdout.contains("its signature is not"), "{}", done.stdout);
+    // The first line names the key, so a seal without its signature is not the recorder's, whoever has the key.
+    write(&copy, &unsigned(&honest));
+    let done = finish(scene.audit_verify([&copy])).expect(1);
+    assert!(done.stdout.contains("it is not signed"), "{}", done.stdout);
     for cut in 1..honest.len() {
         write(&copy, &honest[..cut]);
         verify(&scene, &key, &copy).expect(2);
@@ -425,6 +445,21 @@ fn who_tidies_up_beside_others_leaves_a_ledger_that_holds() {
     }
     runs.into_iter().for_each(|run| _ = went_well(run));
     finish(scene.audit_verify([&scene.store()])).expect(0);
+    // A run that the ledger does not have proves nothing, although its log holds by itself.
+    scene.record(["true"]).expect(0);
+    let planted = scene.store().join("runs/20990101-000000-planted");
+    fs::create_dir(&planted).expect("a directory");
+    fs::copy(scene.run().join("events.jsonl"), planted.join("events.jsonl")).expect("a copy");
+    let path = planted.to_str().expect("UTF-8");
+    let done = finish(scene.audit_verify(["prove", path, "2"])).expect(1);
+    assert!(done.stderr.contains("the store's ledger does not have this run"), "{}", done.stderr);
+    fs::remove_dir_all(&planted).expect("removed");
+    // Without its ledger a run is not what it was.
+    let (ledger, aside) = (scene.store().join("ledger.jsonl"), scene.path("aside"));
+    fs::rename(&ledger, &aside).expect("rename");
+    let done = finish(scene.audit_verify(["last"])).expect(2);
+    assert!(done.stdout.contains("the store has no ledger"), "{}", done.stdout);
+    fs::rename(&aside, &ledger).expect("rename");
     // What lies behind a link is nobody's run.
     let elsewhere = scene.path("elsewhere");
     fs::create_dir_all(elsewhere.join("precious")).expect("a directory");

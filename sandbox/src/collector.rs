@@ -499,6 +499,10 @@ impl Collector {
                 }
                 Err(error) => summary.unsealed = Some(error.to_string()),
             }
+            let fault = self.recorder.meta_fault();
+            summary.notes.extend(
+                fault.map(|fault| format!("`sandbox runs` will not know how this run ended: {fault}")),
+            );
             summary.notes.extend(self.recorder.anchored().and_then(AnchorReport::note));
         }
         let counts = self.recorder.counts();

@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use crate::exit::Exit;
+use crate::review::text;
 
 /// An expected reason not to do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +38,17 @@ impl Refusal {
     }
 }
 
-/// Prints one message of the runner on stderr. A stderr that is gone is no reason to end anything.
+/// Prints one message of the runner on stderr. A stderr that is gone is no reason to end anything. What others chose in it,
+/// and a terminal would act on, is escaped.
 pub fn say(message: &str) {
-    let mut text = String::with_capacity(message.len() + 16);
+    let mut said = String::with_capacity(message.len() + 16);
     for (index, line) in message.trim_end().lines().enumerate() {
-        text.push_str(if index == 0 { "sandbox: " } else { "" });
-        text.push_str(line);
-        text.push('\n');
+        said.push_str(if index == 0 { "sandbox: " } else { "" });
+        said.push_str(&text::clean(line));
+        said.push('\n');
     }
     // One write, so that lines of several processes do not mix.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = std::io::stderr().lock().write_all(said.as_bytes());
 }
 
 /// Prints an error and gives the exit status for it: the refusal's own, or `otherwise`.

@@ -177,8 +177,9 @@ pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
         reader.ledger.entries = number;
     }
     let ledger = &mut reader.ledger;
-    if !keys.is_empty() && ledger.fault.is_none() && ledger.signed_from.is_none() && ledger.entries > 0 {
-        ledger.fault = Some(LedgerFault { line: ledger.entries, why: WhyNot::NeverSigned });
+    // An empty one is none that a key signed either: what was in it is gone.
+    if !keys.is_empty() && ledger.fault.is_none() && ledger.signed_from.is_none() {
+        ledger.fault = Some(LedgerFault { line: ledger.entries.max(1), why: WhyNot::NeverSigned });
     }
     if let Some((first, before)) = reader.older {
         let (line, first) = (before.entries + 1, first.to_string());
@@ -287,7 +288,7 @@ impl Reader<'_> {
         if kind == "repair" {
             return Ok(());
         }
-        let run_id = record.text("run_id").ok_or(WhyNot::Key("run_id"))?.to_owned();
+        let run_id = record.text("run_id").filter(|id| is_name(id)).ok_or(WhyNot::Key("run_id"))?.to_owned();
         let hash = |key| {
             record.text(key).and_then(|text| Hash::from_digits(text.as_bytes())).ok_or(WhyNot::Key(key))
         };
@@ -329,6 +330,11 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a run's id can be the name of its directory, and of nothing elsewhere.
+fn is_name(run_id: &str) -> bool {
+    !run_id.is_empty() && !run_id.starts_with('.') && !run_id.contains(['/', '\0'])
 }
 
 impl Ledger {

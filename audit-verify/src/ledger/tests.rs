@@ -72,8 +72,6 @@ fn a_ledger_says_what_was_entered() {
         assert_eq!(c.removed, None);
         assert_eq!(ledger.run("c").map(|run| run.line), Some(5));
     }
-    let empty = judge(&[], &[key(1).public()]);
-    assert_eq!((empty.entries, empty.fault), (0, None));
 }
 
 #[test]
@@ -178,4 +176,21 @@ fn a_torn_last_line_is_told_apart() {
     let ledger = read(&text[..], &[]).unwrap();
     assert!(ledger.torn && ledger.fault.is_none());
     assert_eq!(ledger.entries, 9);
+}
+
+#[test]
+fn with_a_key_an_empty_ledger_is_not_the_one_that_it_signed() {
+    let ledger = read(&b""[..], &[key(1).public()]).unwrap();
+    assert_eq!(ledger.fault, Some(LedgerFault { line: 1, why: WhyNot::NeverSigned }));
+    assert_eq!(read(&b""[..], &[]).unwrap().fault, None);
+}
+
+#[test]
+fn an_id_that_leads_elsewhere_is_none() {
+    for id in ["../x", "a/b", "/x", ".", "..", ".hidden", ""] {
+        let mut chain = ChainWriter::default();
+        let lines = [line(&mut chain, &begin(id), NOW, None).unwrap()];
+        let fault = judge(&lines, &[]).fault;
+        assert_eq!(fault, Some(LedgerFault { line: 1, why: WhyNot::Key("run_id") }), "{id:?}");
+    }
 }

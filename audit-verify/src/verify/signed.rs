@@ -2,6 +2,8 @@
 //!
 //! A key that was handed in is demanded: every checkpoint and the seal must be signed by one of these. A key that is
 //! merely known, because it lies in the same store, is used to find bad signatures and vouches for nothing by itself.
+//! A log whose first line names a key is signed by that one, whoever has it: what lacks its signature was not written by
+//! who began the log.
 
 use super::verdict::{Fault, Signed, Why, shown};
 use crate::sign::{KeyId, PublicKey, SignedLine};
@@ -11,6 +13,8 @@ use crate::sign::{KeyId, PublicKey, SignedLine};
 pub struct Signatures {
     demanded: Vec<PublicKey>,
     known: Vec<PublicKey>,
+    /// The key that the first line names.
+    named: Option<KeyId>,
     found: Signed,
 }
 
@@ -23,6 +27,11 @@ impl Signatures {
     /// Signatures of these keys can be checked.
     pub fn know(&mut self, keys: Vec<PublicKey>) {
         self.known = keys;
+    }
+
+    /// The first line names the key that signs what follows.
+    pub fn name(&mut self, key: Option<KeyId>) {
+        self.named = key;
     }
 
     /// What was found so far.
@@ -40,7 +49,7 @@ impl Signatures {
             .map_err(|why| fault(Why::Canonical(why), why.expected.to_owned(), shown(bytes)))?;
         let Some(signature) = line.signature else {
             // Within a run the key does not go away.
-            if self.demanded.is_empty() && self.found == Signed::No {
+            if self.demanded.is_empty() && self.named.is_none() && self.found == Signed::No {
                 return Ok(());
             }
             return Err(fault(Why::Unsigned, self.expected(), "no signature".to_owned()));
@@ -48,8 +57,7 @@ impl Signatures {
         let Some(key_id) = line.key_id else {
             return Err(fault(Why::Key("key_id"), "the name of a key".to_owned(), "none".to_owned()));
         };
-        if self.found.key().is_some_and(|before| before != key_id) {
-            let before = self.found.key().map(|key| key.to_string()).unwrap_or_default();
+        if let Some(before) = self.named.or(self.found.key()).filter(|before| *before != key_id) {
             return Err(fault(Why::Signature, format!("a signature by {before}"), key_id.to_string()));
         }
         let keys = if self.demanded.is_empty() { &self.known } else { &self.demanded };
@@ -67,7 +75,7 @@ impl Signatures {
     }
 
     fn expected(&self) -> String {
-        let ids = self.demanded.iter().map(PublicKey::id).chain(self.found.key());
+        let ids = self.demanded.iter().map(PublicKey::id).chain(self.named.or(self.found.key()));
         let ids: Vec<String> = ids.map(|id: KeyId| id.to_string()).collect();
         format!("a signature by {}", ids.join(" or "))
     }

@@ -9,6 +9,7 @@ use crate::canonical::{Member, scan};
 use crate::lines::{Line, LineEnd};
 use crate::merkle::Tree;
 use crate::python::Object;
+use crate::sign::KeyId;
 
 /// What is known so far.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,7 @@ pub(super) struct Links<'l> {
     pub merkle_root: Option<&'l [u8]>,
     pub ledger_prev: Option<&'l [u8]>,
     pub policy_sha256: Option<&'l [u8]>,
+    pub key_id: Option<&'l [u8]>,
 }
 
 impl<'l> Links<'l> {
@@ -71,6 +73,7 @@ impl<'l> Links<'l> {
             "merkle_root" => self.merkle_root = member.raw.as_text(),
             "ledger_prev" => self.ledger_prev = member.raw.as_text(),
             "policy_sha256" => self.policy_sha256 = member.raw.as_text(),
+            "key_id" => self.key_id = member.raw.as_text(),
             _ => {}
         }
     }
@@ -147,6 +150,7 @@ impl State {
                 self.fault = self.own_order(line, &links, &before).err();
                 if self.lines == 1 {
                     self.genesis = Some(links.genesis(head));
+                    self.signatures.name(links.key_id.and_then(KeyId::from_digits));
                 }
                 self.prev = head;
                 if self.fault.is_none() {

@@ -21,7 +21,7 @@ use crate::record::meta::Meta;
 use crate::record::store::{Found, FoundStores, StoreDir};
 use crate::record::time;
 use crate::review::list::is_being_written;
-use crate::review::place;
+use crate::review::{place, text};
 
 /// How long a run may take from making its directory to writing its log.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -217,5 +217,5 @@ fn print(out: &mut impl Write, run: &Going, args: &GcArgs) -> std::io::Result<()
         serde_json::to_writer(&mut *out, run)?;
         return out.write_all(b"\n");
     }
-    writeln!(out, "{}  {} bytes, {}", run.id, run.bytes, run.reason)
+    writeln!(out, "{}  {} bytes, {}", text::safe(run.id.as_bytes()), run.bytes, run.reason)
 }

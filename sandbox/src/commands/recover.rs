@@ -12,7 +12,7 @@ use crate::record::keys;
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Found, StoreDir};
 use crate::review::list::{Status, status};
-use crate::review::place;
+use crate::review::{place, text};
 
 /// Runs `sandbox recover`. 1 where a run could not be entered.
 pub fn execute(args: &RecoverArgs) -> anyhow::Result<Exit> {
@@ -64,5 +64,11 @@ fn print(out: &mut impl Write, run: &Crashed, args: &RecoverArgs) -> std::io::Re
         serde_json::to_writer(&mut *out, run)?;
         return out.write_all(b"\n");
     }
-    writeln!(out, "{}  incomplete, {} events hold: {}", run.id, run.events, run.reason)
+    writeln!(
+        out,
+        "{}  incomplete, {} events hold: {}",
+        text::safe(run.id.as_bytes()),
+        run.events,
+        text::clean(&run.reason)
+    )
 }

@@ -85,8 +85,8 @@ impl Csv {
     }
 }
 
-/// What a cell without quotes has not.
-const SPECIAL: [char; 4] = [',', '"', '\r', '\n'];
+/// What a cell without quotes has not: also what some spreadsheets take for the end of a cell.
+const SPECIAL: [char; 6] = [',', '"', '\r', '\n', ';', '\t'];
 
 /// Whether a spreadsheet may calculate a text instead of showing it (OWASP, "CSV Injection"), or the text begins with
 /// what is put before such ones.

@@ -63,6 +63,9 @@ fn advice(errno: i32) -> &'static str {
     match errno {
         libc::ENOSPC | libc::EDQUOT => "free space there, or set SANDBOX_HOME to another file system",
         libc::ENOENT => "it was removed while it was written, and what it held is lost",
+        libc::ESTALE => {
+            "another file was put in its place while it was written; what was recorded is not in that"
+        }
         libc::EROFS => "the file system turned read-only: see the kernel's log",
         _ => "the record ends here and stays incomplete",
     }

@@ -1,8 +1,8 @@
 //! `ledger.jsonl`: which runs the store has had, entered as they begin and end.
 //!
-//! The form and its judgement are [`audit_verify::ledger`]'s. This module holds the file: who adds to it has it locked
+//! The form and its judgement are [`audit_verify::ledger`]'s. This module holds the file: who adds to it holds a lock
 //! (flock(2)), so that runs which begin at the same time stand in one order, and each run's first line names the hash
-//! before its entry. An entry is one write(2) and made durable; one that a crash tore is cut off at the next locking, and
+//! before its entry. The lock is a file of its own, which readers cannot open: a command could hold up all others with it. An entry is one write(2) and made durable; one that a crash tore is cut off at the next locking, and
 //! an entry says so, signed like all others.
 
 use std::fs::File;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look whether they are done.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// What is locked, beside the ledger.
+const LOCK: &str = ".ledger.lock";
+
 /// How much of the end of the ledger is read to find its last line, in bytes. A line is much shorter.
 const TAIL: u64 = 64 << 10;
 
@@ -45,7 +48,7 @@ pub enum LedgerError {
         why: io::Error,
     },
     /// Somebody else holds it.
-    #[error("ledger {}: somebody else holds its lock for more than {} s; see `fuser {}`", .0.display(), PATIENCE.as_secs(), .0.display())]
+    #[error("ledger lock {}: somebody else holds it for more than {} s; see `fuser {}`", .0.display(), PATIENCE.as_secs(), .0.display())]
     Held(PathBuf),
     /// Its last line is not one.
     #[error(
@@ -65,6 +68,8 @@ pub enum LedgerError {
 pub struct LedgerFile {
     file: File,
     path: PathBuf,
+    lock: File,
+    lock_path: PathBuf,
 }
 
 impl LedgerFile {
@@ -75,7 +80,9 @@ impl LedgerFile {
     pub fn open(store: &StoreDir) -> Result<Self, LedgerError> {
         let path = store.path().join(ledger::FILE);
         let file = store.append_file(ledger::FILE).map_err(io("open", &path))?;
-        Ok(Self { file, path })
+        let lock_path = store.path().join(LOCK);
+        let lock = store.lock_file(LOCK).map_err(io("open", &lock_path))?;
+        Ok(Self { file, path, lock, lock_path })
     }
 
     /// Opens the ledger of a store that has one; nothing is made.
@@ -108,12 +115,12 @@ impl LedgerFile {
     pub fn lock_for_key(&self) -> Result<Locked<'_>, LedgerError> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            match rustix::fs::flock(&self.lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOOK),
-                Err(Errno::WOULDBLOCK) => return Err(LedgerError::Held(self.path.clone())),
+                Err(Errno::WOULDBLOCK) => return Err(LedgerError::Held(self.lock_path.clone())),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(io("lock", &self.path)(error.into())),
+                Err(error) => return Err(io("lock", &self.lock_path)(error.into())),
             }
         }
         // From here on dropping it unlocks.
@@ -173,7 +180,7 @@ impl Locked<'_> {
     /// # Errors
     /// It cannot be written; what was written of it is taken back.
     pub fn append(&mut self, entry: &Entry, signer: Option<&SigningKey>) -> Result<(), LedgerError> {
-        let LedgerFile { file, path } = self.ledger;
+        let LedgerFile { file, path, .. } = self.ledger;
         let before = self.chain.position();
         let stamp = time::format(time::wall_now_ns());
         let line = ledger::line(&mut self.chain, entry, &stamp, signer)
@@ -190,7 +197,7 @@ impl Locked<'_> {
 
     /// Finds the last line and goes on behind it; cuts off what a crash tore, and says how many bytes.
     fn find_end(&mut self) -> Result<u64, LedgerError> {
-        let LedgerFile { file, path } = self.ledger;
+        let LedgerFile { file, path, .. } = self.ledger;
         let length = file.metadata().map_err(io("look at", path))?.len();
         let mut tail = vec![0; length.min(TAIL) as usize];
         let from = length - tail.len() as u64;
@@ -219,7 +226,7 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // Closing the file would do it too.
-        let _ = rustix::fs::flock(&self.ledger.file, FlockOperation::Unlock);
+        let _ = rustix::fs::flock(&self.ledger.lock, FlockOperation::Unlock);
     }
 }
 

@@ -155,3 +155,17 @@ fn a_key_that_others_may_read_signs_nothing() {
     std::fs::write(&path, "rubbish").unwrap();
     assert!(matches!(keys::signer(&store), Err(keys::KeysError::Content { .. })));
 }
+
+#[test]
+fn who_may_only_read_holds_up_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(home.path());
+    let ledger = LedgerFile::open(&store).unwrap();
+    let reader = File::open(store.path().join("ledger.jsonl")).unwrap();
+    rustix::fs::flock(&reader, FlockOperation::LockExclusive).unwrap();
+    ledger.lock(None).unwrap().append(&begin("a"), None).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    let lock = store.path().join(LOCK).metadata().unwrap();
+    assert_eq!(lock.permissions().mode() & 0o777, 0o600);
+    assert_eq!(ledger.read().unwrap().runs.len(), 1);
+}

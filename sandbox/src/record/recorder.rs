@@ -128,6 +128,7 @@ pub struct Recorder {
     index: Option<Indexer>,
     /// The log, kept open so that it stays locked until the run's end is in the ledger.
     lock: Option<File>,
+    meta_fault: Option<RecordError>,
     ledger: Option<LedgerFile>,
     signer: Option<SigningKey>,
     anchored: Arc<OnceLock<AnchorReport>>,
@@ -205,6 +206,7 @@ impl Recorder {
             writer: Some(writer),
             index,
             lock,
+            meta_fault: None,
             ledger,
             signer,
             anchored,
@@ -273,7 +275,8 @@ impl Recorder {
 
     /// Ends the log with the seal, makes it durable, and completes `meta.json`.
     ///
-    /// On an error the log stays as it is, incomplete; `meta.json` says why, as far as it can be written.
+    /// On an error the log stays as it is, incomplete; `meta.json` says why, as far as it can be written. Where that cannot
+    /// be written and the log is sealed all the same, [`Recorder::meta_fault`] says so.
     pub fn seal(&mut self, end: &RunEnd) -> Result<Sealed, RecordError> {
         let (answer, wait) = sync_channel(1);
         let sealed = self
@@ -281,10 +284,13 @@ impl Recorder {
             .and_then(|()| wait.recv().unwrap_or_else(|_| Err(self.writer_died())));
         self.join_writer();
         let log = sealed.as_ref().map_err(|error| (self.counts(), error.to_string()));
-        let written = self.meta.clone().ended(end, log).write(&self.dir);
-        let sealed = sealed?;
-        written?;
-        Ok(sealed)
+        self.meta_fault = self.meta.clone().ended(end, log).write(&self.dir).err();
+        Ok(sealed?)
+    }
+
+    /// Why `meta.json` does not say how the run ended, if it does not.
+    pub fn meta_fault(&self) -> Option<&RecordError> {
+        self.meta_fault.as_ref()
     }
 
     /// Enters the end of a sealed run into the ledger, where it is in one. How far a log without seal holds is for

@@ -274,7 +274,9 @@ impl WriterThread {
         if let Some(fault) = self.shared.fault.get().filter(|_| self.has_stopped()) {
             return Err(fault.clone());
         }
-        self.look_for_name().map_err(|error| self.shared.fail(LogAct::Keep, &error))?;
+        self.look_for_name()
+            .and_then(|()| self.is_its_name())
+            .map_err(|error| self.shared.fail(LogAct::Keep, &error))?;
         if self.shared.unsealable.load(Ordering::Acquire) {
             // A log that may have lost pages is not one to be called complete.
             let lost = || self.shared.fail(LogAct::Sync, &io::Error::from_raw_os_error(libc::EIO));
@@ -289,6 +291,15 @@ impl WriterThread {
         }
         self.anchor_seal(self.log.position());
         Ok(sealed)
+    }
+
+    /// Whether the log's name still means this file, as long as it was written: what readers find is to be what is sealed.
+    fn is_its_name(&self) -> io::Result<()> {
+        let (written, found) = (rustix::fs::fstat(&self.file)?, rustix::fs::lstat(&self.shared.path)?);
+        if (written.st_dev, written.st_ino) != (found.st_dev, found.st_ino) {
+            return Err(io::Error::from_raw_os_error(libc::ESTALE));
+        }
+        Ok(())
     }
 
     /// Whether the file still has a name: what is written into one that has none goes with this process.

@@ -23,6 +23,21 @@ pub fn safe(bytes: &[u8]) -> String {
     out
 }
 
+/// A text of our own with parts that others chose: as [`safe`], but what is printable stays as it is, also backslashes.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\\' => out.push(character),
+            _ => push_safe(&mut out, character),
+        }
+    }
+    Cow::Owned(out)
+}
+
 fn push_safe(out: &mut String, character: char) {
     match character {
         '\\' => out.push_str("\\\\"),

@@ -91,7 +91,7 @@ impl CheckProof {
                 format!("does not hold: {wrong}\n").into_bytes()
             }
             (Output::Text, Err(wrong)) => {
-                eprintln!("audit-verify: {}: {wrong}", self.name());
+                eprintln!("audit-verify: {}", crate::render::clean(&format!("{}: {wrong}", self.name())));
                 Vec::new()
             }
         };

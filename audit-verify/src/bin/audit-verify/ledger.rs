@@ -101,7 +101,12 @@ impl StoreLedger {
 
     fn contradiction(&self, run: &Path, report: &Report) -> Option<Contradiction> {
         let tampered = |message: String| Some(Contradiction { code: 1, message, of_store: false });
-        let ledger = match self.ledger.as_ref()? {
+        let Some(ledger) = &self.ledger else {
+            let begun = report.genesis.as_ref().is_some_and(|genesis| genesis.ledger_prev.is_some());
+            let message = "the store has no ledger, and this run was entered into one".to_owned();
+            return begun.then_some(Contradiction { code: 2, message, of_store: true });
+        };
+        let ledger = match ledger {
             Ok(ledger) => ledger,
             Err(error) => {
                 let message = format!("the store's ledger cannot be read: {error}");
@@ -130,7 +135,11 @@ impl StoreLedger {
     }
 
     fn against_end(&self, entry: &RunEntry, report: &Report) -> Option<Contradiction> {
-        let outcome = entry.outcome.as_ref()?;
+        let Some(outcome) = &entry.outcome else {
+            let sealed = matches!(report.verdict, Verdict::Intact { .. });
+            let message = "the ledger does not have its end, which `sandbox recover` enters".to_owned();
+            return sealed.then_some(Contradiction { code: 2, message, of_store: false });
+        };
         let (events, head, sealed) = match &report.verdict {
             Verdict::Intact { events, head, .. } => (*events, *head, true),
             Verdict::Incomplete { events, head, why, .. } => {
@@ -220,7 +229,7 @@ impl StoreFinding {
         let name = crate::render::printable(&self.name);
         let mut text = format!("{}{pad} {entries}  {name}\n", style.word(self.verdict(), self.code));
         if self.code != 0 {
-            text.push_str(&format!("            {}\n", self.message));
+            text.push_str(&format!("            {}\n", crate::render::clean(&self.message)));
         }
         text
     }

@@ -61,7 +61,7 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
     let keys = match cli.keys() {
         Ok(keys) => keys,
         Err(error) => {
-            eprintln!("audit-verify: {error}");
+            eprintln!("audit-verify: {}", render::clean(&error.to_string()));
             return Ok(3);
         }
     };
@@ -159,7 +159,7 @@ impl<W: Write> Printer<'_, W> {
             Output::Text => render::details(finding, self.cli, self.style),
         };
         if let (Err(error), Output::Text) = (&finding.outcome, self.cli.output()) {
-            eprintln!("audit-verify: {error}");
+            eprintln!("audit-verify: {}", render::clean(&error.to_string()));
         }
         self.text(&text)
     }

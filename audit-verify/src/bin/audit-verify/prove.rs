@@ -9,6 +9,8 @@ use audit_verify::proof::{Proof, ProofFault};
 use audit_verify::verify::{Verdict, Verifier};
 use clap::Parser;
 
+use crate::Ledgers;
+use crate::ledger::Contradiction;
 use crate::output::{Existing, OutputError, OutputPlace};
 use crate::progress::Progress;
 use crate::target::{self, Log, Source, TargetError, open_regular};
@@ -16,8 +18,8 @@ use crate::target::{self, Log, Source, TargetError, open_regular};
 const HELP: &str = "\
 The proof is one JSON object: the event, the seal of its log, and the hashes
 that lead from the one to the other. It shows nothing else of the log. The log
-must be intact; it is verified first. RUN is a target as check takes it, but
-not standard input, which cannot be read twice.
+must be intact, also by the ledger of its store; it is verified first. RUN is a
+target as check takes it, but not standard input, which cannot be read twice.
 
   audit-verify prove last 42 -o event-42.json
   audit-verify check-proof event-42.json --expect-head \"$HEAD\"
@@ -57,6 +59,8 @@ enum ProveError {
     Many { target: PathBuf, count: usize },
     #[error("{name} is {verdict}, and nothing is proven from it: see audit-verify check")]
     NotIntact { name: String, verdict: &'static str, code: u8 },
+    #[error("{name}: {message}; nothing is proven from it: see audit-verify check")]
+    Against { name: String, message: String, code: u8 },
     #[error(
         "{name} has no event {seq}: it has events 1 to {last}, and the seal behind them, which is in each proof"
     )]
@@ -72,7 +76,7 @@ enum ProveError {
 impl ProveError {
     fn code(&self) -> u8 {
         match self {
-            ProveError::NotIntact { code, .. } => *code,
+            ProveError::NotIntact { code, .. } | ProveError::Against { code, .. } => *code,
             _ => 3,
         }
     }
@@ -87,7 +91,7 @@ impl Prove {
                 Ok(0)
             }
             Err(error) => {
-                eprintln!("audit-verify: {error}");
+                eprintln!("audit-verify: {}", crate::render::clean(&error.to_string()));
                 Ok(error.code())
             }
         }
@@ -99,7 +103,7 @@ impl Prove {
         let (Source::File(path) | Source::Run(path)) = &log.source else { return Err(ProveError::Stdin) };
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
         let place = self.output.as_ref().map(|place| OutputPlace::of(place, existing, path)).transpose()?;
-        let proof = self.prove(log.name, path)?;
+        let proof = self.prove(&log, path)?;
         match place {
             None => Ok(Some(proof)),
             Some(place) => Ok(place.write(&proof).map(|()| None)?),
@@ -115,13 +119,18 @@ impl Prove {
         Ok(log)
     }
 
-    fn prove(&self, name: String, path: &Path) -> Result<Vec<u8>, ProveError> {
-        let (events, head) = match verified(path)? {
+    fn prove(&self, log: &Log, path: &Path) -> Result<Vec<u8>, ProveError> {
+        let name = log.name.clone();
+        let (verdict, against) = verified(log, path)?;
+        let (events, head) = match verdict {
             Verdict::Intact { events, head, .. } => (events, head),
             other => {
                 return Err(ProveError::NotIntact { name, verdict: other.name(), code: other.code() });
             }
         };
+        if let Some(Contradiction { code, message, .. }) = against {
+            return Err(ProveError::Against { name, message, code });
+        }
         if self.seq >= events {
             return Err(ProveError::NoEvent { name, seq: self.seq, last: events - 1 });
         }
@@ -136,9 +145,18 @@ impl Prove {
     }
 }
 
-fn verified(path: &Path) -> Result<Verdict, TargetError> {
-    let report = open(path).and_then(|file| Verifier::default().threads(crate::cli::cores()).run(file));
-    Ok(report.map_err(TargetError::read(path))?.verdict)
+/// Judges the log as check does, with what its store says of it.
+fn verified(log: &Log, path: &Path) -> Result<(Verdict, Option<Contradiction>), TargetError> {
+    let mut ledgers = Ledgers { keys: Vec::new(), read: Vec::new() };
+    let store = ledgers.of_log(log);
+    let mut verifier = Verifier::default().threads(crate::cli::cores());
+    if let Some((ledger, run)) = &store {
+        let keys = ledger.keys_for(run);
+        verifier = verifier.demand_keys(keys.demanded).know_keys(keys.known);
+    }
+    let report = open(path).and_then(|file| verifier.run(file)).map_err(TargetError::read(path))?;
+    let against = store.and_then(|(ledger, run)| ledger.against(&run, &report));
+    Ok((report.verdict, against))
 }
 
 fn open(path: &Path) -> io::Result<Progress<File>> {

@@ -124,6 +124,22 @@ pub fn printable(name: &str) -> String {
     name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }
 
+/// A text with something in it that others chose, safe for a terminal: what would move the cursor, or hide or turn round
+/// what follows, is escaped. Lines stay lines.
+pub fn clean(text: &str) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(c),
+            _ if c.is_control() || turns(c) => out.extend(c.escape_default()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// One log among many: a row, and what is wrong below it.
 ///
 /// What is said of its store as a whole stands in the row of the ledger, below all logs.
@@ -136,7 +152,13 @@ pub fn row(finding: &Finding, style: Style, ledger_row: LedgerRow) -> String {
         Ok(Verdict::ChainHolds { lines, .. }) => format!("{lines:>9} lines "),
         _ => " ".repeat(16),
     };
-    let mut text = format!("{}{pad} {events}  {}\n", style.verdict(finding), printable(&finding.name));
+    let lost = match finding.outcome.as_ref().map(|report| &report.verdict) {
+        Ok(Verdict::Intact { lost, .. } | Verdict::Incomplete { lost, .. }) if *lost > 0 => {
+            format!(", {}", losses(*lost))
+        }
+        _ => String::new(),
+    };
+    let mut text = format!("{}{pad} {events}  {}{lost}\n", style.verdict(finding), printable(&finding.name));
     if let Ok(report) = &finding.outcome
         && (report.verdict.code() != 0 || finding.contradiction().is_some())
     {
@@ -145,10 +167,10 @@ pub fn row(finding: &Finding, style: Style, ledger_row: LedgerRow) -> String {
             (true, LedgerRow::Follows) => "see the ledger below".to_owned(),
             _ => finding.message(),
         };
-        let _ = writeln!(text, "            {message}");
+        let _ = writeln!(text, "            {}", clean(&message));
     }
     if let Some(index) = finding.index.as_ref().filter(|index| index.code != 0) {
-        let _ = writeln!(text, "            {}", index.message);
+        let _ = writeln!(text, "            {}", clean(&index.message));
     }
     text
 }
@@ -158,7 +180,7 @@ pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
     let Ok(report) = &finding.outcome else { return String::new() };
     let mut text = format!("{}: {}\n", style.verdict(finding), printable(&finding.name));
     let mut line = |name: &str, value: &dyn fmt::Display| {
-        let _ = writeln!(text, "  {name:<9} {value}");
+        let _ = writeln!(text, "  {name:<9} {}", clean(&value.to_string()));
     };
     let anchored = match cli.expect_head {
         Some(_) => "yes: it ends with the expected head",

@@ -56,7 +56,8 @@ fn assignment(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
     let begin = value + spaces(text, value);
     let value = match quoted(text, begin) {
         Some(value) => value,
-        None if spaced => return None,
+        // A setting, or a sentence with a sign of equality in it.
+        None if spaced => return material(text, begin, cuts),
         None => {
             let whole = !query && name.is_first(text) && is_set_whole(name.of(text), text);
             // What may turn out to be none is not read to its end again and again.
@@ -131,12 +132,21 @@ fn quoted(text: &[u8], at: usize) -> Option<Value> {
     let escapes = rest.iter().take(4).take_while(|byte| **byte == b'\\').count();
     let quote = *rest.get(escapes).filter(|byte| matches!(byte, b'"' | b'\''))?;
     let begin = at + escapes + 1;
-    let Some(len) = text[begin..].iter().position(|byte| *byte == quote) else {
-        return Some(Value { begin, end: text.len(), next: text.len() });
-    };
-    let close = begin + len;
-    let escaped = text[begin..close].iter().rev().take(escapes).take_while(|byte| **byte == b'\\').count();
-    Some(Value { begin, end: close - escaped, next: close + 1 })
+    let mut slashes = 0;
+    for (len, byte) in text[begin..].iter().enumerate() {
+        // A quote within the value has more before it than those around it: `\"` in JSON, `\\\"` in JSON in a string.
+        let closes = match (quote, escapes) {
+            (b'\'', 0) => true,
+            (_, 0) => slashes % 2 == 0,
+            _ => slashes <= escapes,
+        };
+        if *byte == quote && closes {
+            let close = begin + len;
+            return Some(Value { begin, end: close - slashes.min(escapes), next: close + 1 });
+        }
+        slashes = if *byte == b'\\' { slashes + 1 } else { 0 };
+    }
+    Some(Value { begin, end: text.len(), next: text.len() })
 }
 
 /// Whether a value with this name, the first of its word, takes all of the word: a variable, or the value of a flag,
@@ -203,7 +213,30 @@ fn colon(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
         return address(text, at + 3, cuts);
     }
     let name = name_before(text, at)?;
-    if name.quoted { field(text, at, name, cuts) } else { header_at(text, at, name, false, cuts) }
+    if name.quoted {
+        return field(text, at, name, cuts);
+    }
+    header_at(text, at, name, false, cuts).or_else(|| setting(text, at, name, cuts))
+}
+
+/// `name: value`, as YAML has it. What is in no quotes may be a sentence.
+fn setting(text: &[u8], at: usize, name: Name, cuts: &mut Cuts) -> Option<usize> {
+    if names::secrecy(name.of(text)) != Secrecy::Secret || name.spaced {
+        return None;
+    }
+    let begin = at + 1 + spaces(text, at + 1);
+    match quoted(text, begin) {
+        Some(value) => cut(text, value, Secrecy::Secret, cuts).then_some(value.next),
+        None => material(text, begin, cuts),
+    }
+}
+
+/// A word behind a name, if it looks like a secret by itself.
+fn material(text: &[u8], begin: usize, cuts: &mut Cuts) -> Option<usize> {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`,;".contains(byte);
+    let most = text.len().min(begin + LOOK);
+    let end = text[begin..most].iter().position(ends).map_or(most, |len| begin + len);
+    cut(text, Value { begin, end, next: end }, Secrecy::ByValue, cuts).then_some(end)
 }
 
 /// A field of JSON.
@@ -213,6 +246,9 @@ fn field(text: &[u8], at: usize, name: Name, cuts: &mut Cuts) -> Option<usize> {
         return None;
     }
     let begin = at + 1 + spaces(text, at + 1);
+    if text.get(begin) == Some(&b'[') && secrecy == Secrecy::Secret {
+        return list(text, begin + 1, cuts);
+    }
     let value = quoted(text, begin).unwrap_or_else(|| {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b'\n' | b'[' | b'{');
         let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
@@ -220,6 +256,18 @@ fn field(text: &[u8], at: usize, name: Name, cuts: &mut Cuts) -> Option<usize> {
         Value { begin, end, next: end }
     });
     cut(text, value, secrecy, cuts).then_some(value.next)
+}
+
+/// The strings of a list, whose bracket stands before `begin`.
+fn list(text: &[u8], begin: usize, cuts: &mut Cuts) -> Option<usize> {
+    let mut at = begin;
+    loop {
+        at += text[at..].iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
+        let Some(value) = quoted(text, at) else { break };
+        cut(text, value, Secrecy::Secret, cuts);
+        at = value.next;
+    }
+    (at > begin).then_some(at)
 }
 
 /// `Name: value` as the value of a flag that takes a header.
@@ -358,6 +406,32 @@ mod tests {
         assert_eq!(redacted("DB_PASSWORD=a&b=c"), "DB_PASSWORD=[redacted]");
         assert_eq!(redacted("{\"password\": \"a\", \"b\": 1}"), "{\"password\": \"[redacted]\", \"b\": 1}");
         assert_eq!(redacted(r#"{\"password\":\"a\"}"#), r#"{\"password\":\"[redacted]\"}"#);
+    }
+
+    #[test]
+    fn a_quote_within_a_value_does_not_end_it() {
+        assert_eq!(redacted(r#"{"password":"a\"b","x":1}"#), r#"{"password":"[redacted]","x":1}"#);
+        assert_eq!(redacted(r#"{"password":"a\\","x":1}"#), r#"{"password":"[redacted]","x":1}"#);
+        assert_eq!(
+            redacted(r#"{\"password\":\"a\\\"b\",\"x\":1}"#),
+            r#"{\"password\":\"[redacted]\",\"x\":1}"#
+        );
+        assert_eq!(
+            redacted(r#"{"password": ["a", "b"], "x": 1}"#),
+            r#"{"password": ["[redacted]", "[redacted]"], "x": 1}"#
+        );
+    }
+
+    #[test]
+    fn settings_are_read_as_files_have_them() {
+        assert_eq!(redacted("secret_key: \"a b\""), "secret_key: \"[redacted]\"");
+        assert_eq!(redacted("db.password: 'a'"), "db.password: '[redacted]'");
+        let key = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY";
+        assert_eq!(
+            redacted(&format!("aws_secret_access_key = {key}\nregion = x")),
+            "aws_secret_access_key = [redacted]\nregion = x"
+        );
+        assert_eq!(redacted("the password: it is not here"), "the password: it is not here");
     }
 
     #[test]

@@ -149,6 +149,9 @@ impl Line {
             self.expects = Some(Takes::Secret);
         } else if matches!(word, b"set" | b"config" | b"configure" | b"add") {
             self.setting = true;
+        } else if word.eq_ignore_ascii_case(b"bearer") {
+            // A header whose parts stand in words of their own.
+            self.expects = Some(Takes::ByValue);
         } else if word.starts_with(b"/p:") {
             cuts.add_value(word, 3..word.len());
         }

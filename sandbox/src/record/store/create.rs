@@ -164,6 +164,23 @@ impl StoreDir {
         Ok(file)
     }
 
+    /// Opens the file `name`, made where it is missing, which nobody but the recorder can open: whoever can may lock it.
+    ///
+    /// # Errors
+    /// It cannot be opened, is not a regular file, or is open to others.
+    pub fn lock_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NONBLOCK;
+        let file = make_file(&self.fd, name, flags, Grant::Owner)?;
+        let about = file.metadata()?;
+        if !about.is_file() || about.mode() & 0o077 != 0 || about.uid() != self.place.recorder.uid {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file of the recorder's alone",
+            ));
+        }
+        Ok(file)
+    }
+
     /// Puts a whole file in place of `name` at once, readable as `readers` says.
     ///
     /// # Errors
