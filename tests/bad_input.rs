@@ -181,7 +181,7 @@ fn values_that_mean_nothing_are_refused_with_what_is_wanted() {
         (&["query", "--type", "foo"], "Groups are file, net, proc and dns"),
         (&["query", "--action", "foo"], "WOULD_BLOCK"),
         (&["query", "--contains", ""], "--contains: is empty"),
-        (&["query", "--path", ""], "--path: is empty"),
+        (&["query", "--path", ""], "a value is required for '--path <PATH>'"),
     ] {
         let done = finish(scene.sandbox(args)).expect(2);
         assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);

@@ -222,11 +222,13 @@ fn contents_that_cannot_be_known_refuse_to_start() {
         return;
     }
     let scene = Scene::new();
-    for args in [["--hash-max-bytes", "many"].as_slice(), &["--hash-max-bytes", "1M", "--workspace", "none"]]
-    {
+    for (args, says) in [
+        (&["--hash-max-bytes", "many"][..], "--hash-max-bytes"),
+        (&["--hash-max-bytes", "1M", "--workspace", "none"], "--workspace: cannot use none"),
+    ] {
         let args = [&["run"], args, &["--", "touch", "ran"]].concat();
         let done = finish(scene.sandbox(args)).expect(125);
-        assert!(done.stderr.contains("--hash-max-bytes"), "{}", done.stderr);
+        assert!(done.stderr.contains(says), "{}", done.stderr);
         assert!(!scene.work().join("ran").exists() && scene.runs().is_empty(), "nothing was done");
     }
 }
