@@ -271,16 +271,16 @@ fn a_run_that_goes_on_is_asked_and_not_reindexed() {
 fn words_that_mean_nothing_say_what_would() {
     let scene = Scene::new();
     for (args, says) in [
-        (["--type", "file_opn"], "groups are file, net, proc and dns"),
+        (["--type", "file_opn"], "Groups are file, net, proc and dns"),
         (["--action", "block"], "WOULD_BLOCK"),
         (["--dest", "10.0.0.0/99"], "too many bits"),
         (["--since", "yesterday"], "write 2026-"),
-        (["--pid", "x"], "invalid digit"),
+        (["--pid", "x"], "a whole number is wanted"),
     ] {
         let done = finish(scene.sandbox(["query", "last"].iter().chain(&args))).expect(2);
         assert!(done.stderr.contains(says) && done.stdout.is_empty(), "{args:?}: {}", done.stderr);
     }
-    let done = finish(scene.sandbox(["query", "last", "--contains", ""])).expect(1);
+    let done = finish(scene.sandbox(["query", "last", "--contains", ""])).expect(2);
     assert!(done.stderr.contains("--contains: is empty"), "{}", done.stderr);
     for command in ["query", "reindex"] {
         let help = finish(scene.sandbox([command, "--help"])).expect(0).stdout;

@@ -168,31 +168,33 @@ fn remove(
         anyhow::ensure!(!goes_on(&run.path), "it goes on, or is only just beginning or ending");
         Ok(())
     };
-    match locked {
+    let removed = match locked {
         Some(mut locked) => enter(run, reason, &mut locked, signer, may_go)?,
-        None => may_go()?,
-    }
+        None => may_go().map(|()| Removed::Now)?,
+    };
     match std::fs::remove_dir_all(&run.path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Removed::BySomebody),
-        removed => removed.map(|()| Removed::Now).with_context(|| format!("remove {}", run.path.display())),
+        // Two may be at it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(removed),
+        done => done.map(|()| removed).with_context(|| format!("remove {}", run.path.display())),
     }
 }
 
-/// Enters that a run is removed, if the ledger has it and does not say so yet: then somebody else is removing it, or was.
+/// Enters that a run is removed, if the ledger has it and does not say so yet. If it does, somebody else is removing it, or
+/// was, and what is left goes too.
 fn enter(
     run: &Found,
     reason: &str,
     locked: &mut Locked<'_>,
     signer: Option<&SigningKey>,
     may_go: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Removed> {
     let known = locked.read()?;
     let entry = known.run(&run.id);
     if entry.is_some_and(|entry| entry.removed.is_some()) {
-        return Ok(());
+        return Ok(Removed::BySomebody);
     }
     may_go()?;
-    let Some(entry) = entry else { return Ok(()) };
+    let Some(entry) = entry else { return Ok(Removed::Now) };
     let (events, head) = match &entry.outcome {
         Some(outcome) => (outcome.events, outcome.head),
         None => {
@@ -201,7 +203,8 @@ fn enter(
         }
     };
     let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
-    Ok(locked.append(&entry, signer)?)
+    locked.append(&entry, signer)?;
+    Ok(Removed::Now)
 }
 
 /// Whether a run is being written, or may be so in a moment: its directory is there before its log is.
