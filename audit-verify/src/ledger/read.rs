@@ -267,7 +267,6 @@ impl Reader<'_> {
             Some(_) if demanded && known.is_none() => {
                 self.older = Some((key_id, Box::new(self.ledger.clone())));
             }
-
             // Signed by a key that nobody knows here: no proof, and no sign of an edit.
             Some(_) | None => {}
         }

@@ -163,14 +163,9 @@ fn remove(
     if !run.path.exists() {
         return Ok(Removed::BySomebody);
     }
-    // Much may have happened since it was chosen.
-    let may_go = || -> anyhow::Result<()> {
-        anyhow::ensure!(!goes_on(&run.path), "it goes on, or is only just beginning or ending");
-        Ok(())
-    };
     let removed = match locked {
-        Some(mut locked) => enter(run, reason, &mut locked, signer, may_go)?,
-        None => may_go().map(|()| Removed::Now)?,
+        Some(mut locked) => enter(run, reason, &mut locked, signer)?,
+        None => may_go(run).map(|()| Removed::Now)?,
     };
     match std::fs::remove_dir_all(&run.path) {
         // Two may be at it.
@@ -186,14 +181,13 @@ fn enter(
     reason: &str,
     locked: &mut Locked<'_>,
     signer: Option<&SigningKey>,
-    may_go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Removed> {
     let known = locked.read()?;
     let entry = known.run(&run.id);
     if entry.is_some_and(|entry| entry.removed.is_some()) {
         return Ok(Removed::BySomebody);
     }
-    may_go()?;
+    may_go(run)?;
     let Some(entry) = entry else { return Ok(Removed::Now) };
     let (events, head) = match &entry.outcome {
         Some(outcome) => (outcome.events, outcome.head),
@@ -205,6 +199,12 @@ fn enter(
     let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
     locked.append(&entry, signer)?;
     Ok(Removed::Now)
+}
+
+/// Looks again whether a run may go: much may have happened since it was chosen.
+fn may_go(run: &Found) -> anyhow::Result<()> {
+    anyhow::ensure!(!goes_on(&run.path), "it goes on, or is only just beginning or ending");
+    Ok(())
 }
 
 /// Whether a run is being written, or may be so in a moment: its directory is there before its log is.

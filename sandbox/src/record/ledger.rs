@@ -2,8 +2,9 @@
 //!
 //! The form and its judgement are [`audit_verify::ledger`]'s. This module holds the file: who adds to it holds a lock
 //! (flock(2)), so that runs which begin at the same time stand in one order, and each run's first line names the hash
-//! before its entry. The lock is a file of its own, which readers cannot open: a command could hold up all others with it. An entry is one write(2) and made durable; one that a crash tore is cut off at the next locking, and
-//! an entry says so, signed like all others.
+//! before its entry. The lock is a file of its own, which readers cannot open: a command could hold up all others with it.
+//! An entry is one write(2) and made durable; one that a crash tore is cut off at the next locking, and an entry says so,
+//! signed like all others.
 
 use std::fs::File;
 use std::io;

@@ -293,7 +293,7 @@ impl WriterThread {
         Ok(sealed)
     }
 
-    /// Whether the log's name still means this file, as long as it was written: what readers find is to be what is sealed.
+    /// Whether the log's name still means this file: what readers find is to be what is sealed.
     fn is_its_name(&self) -> io::Result<()> {
         let (written, found) = (rustix::fs::fstat(&self.file)?, rustix::fs::lstat(&self.shared.path)?);
         if (written.st_dev, written.st_ino) != (found.st_dev, found.st_ino) {

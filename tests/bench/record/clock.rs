@@ -16,6 +16,14 @@ pub struct Cost {
     pub cpu: Duration,
 }
 
+/// Waits until so many events may have come at `pace` events a second.
+pub fn keep_pace(start: Instant, pace: Option<u32>, events: u64) {
+    if let Some(pace) = pace {
+        let due = start + Duration::from_secs_f64(events as f64 / f64::from(pace));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// Of work in this process.
 pub fn costs(work: impl FnOnce()) -> Cost {
     // getrusage(2) counts what goes on only at the next tick, which is too coarse for a batch.

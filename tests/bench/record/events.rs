@@ -9,6 +9,9 @@ pub const AGENT: &str = "python3";
 /// The id of the made-up run.
 pub const RUN: &str = "20260721-101010-python3";
 
+/// Events of a batch.
+pub const BATCH: u64 = 256;
+
 /// Events number `from` to `from + count`, which are the same each time.
 pub fn events(from: u64, count: u64) -> Vec<Event> {
     (from..from + count).map(event).collect()

@@ -1,17 +1,14 @@
 //! What the index costs while a run goes on: the whole recorder, with its writer, its fdatasync and its index.
 
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::event::ProcId;
 use sandbox::record::store::{Account, Place, RunDir, RunName};
 use sandbox::record::{Attestation, Mode, RecordSettings, Recorder, RunEnd, RunStart};
 
-use super::events::{AGENT, events};
-
-/// Events of a batch.
-const BATCH: u64 = 256;
+use super::clock::keep_pace;
+use super::events::{AGENT, BATCH, events};
 
 /// What one run came to.
 #[derive(Clone, Copy, Debug)]
@@ -30,18 +27,14 @@ pub fn record(home: &Path, count: u64, pace: Option<u32>) -> Took {
         .expect("a run's directory");
     let path = dir.path().to_owned();
     let attestation = Attestation::default();
-    let recorder = Recorder::begin(dir, AGENT, &run_start(), RecordSettings::default(), attestation)
+    let mut recorder = Recorder::begin(dir, AGENT, &run_start(), RecordSettings::default(), attestation)
         .expect("a recorder");
     let start = Instant::now();
-    for (number, from) in (1..=count).step_by(BATCH as usize).enumerate() {
-        let batch = events(from, BATCH);
-        if let Some(pace) = pace {
-            let due = start + Duration::from_secs(1) / pace * BATCH as u32 * number as u32;
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
+    for from in (0..count).step_by(BATCH as usize) {
+        let batch = events(1 + from, BATCH);
+        keep_pace(start, pace, from);
         recorder.append(&batch).expect("the log");
     }
-    let mut recorder = recorder;
     recorder.seal(&RunEnd::default()).expect("the seal");
     let log = start.elapsed();
     let rows = recorder.finish_index().expect("the index");

@@ -14,11 +14,8 @@ use sandbox::event::Event;
 use sandbox::record::{LineBatch, LineWriter, LogWriter, RunEnd};
 use sha2::{Digest, Sha256};
 
-use super::clock::{Cost, costs};
-use super::events::{AGENT, RUN, events, start};
-
-/// Events of a batch.
-const BATCH: u64 = 256;
+use super::clock::{Cost, costs, keep_pace};
+use super::events::{AGENT, BATCH, RUN, events, start};
 
 /// Batches of events that come again and again.
 const BATCHES: u64 = 16;
@@ -164,10 +161,7 @@ fn write(path: &Path, batches: &[Vec<Event>], times: u64, sync: Sync, pace: Opti
         let mut lines = LineWriter::new(RUN, AGENT);
         let start = Instant::now();
         for (number, events) in (0..).zip((0..times).flat_map(|_| batches)) {
-            if let Some(pace) = pace {
-                let due = start + Duration::from_secs(1) / pace * BATCH as u32 * number;
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-            }
+            keep_pace(start, pace, number * BATCH);
             let mut batch = spent.try_recv().unwrap_or_default();
             events.iter().for_each(|event| lines.add(event, &mut batch));
             queue.send(batch).expect("the thread that writes");

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{FILE, IndexError};
 use crate::record::recorder::LOG;
-use crate::record::store::{Trust, trust_above};
+use crate::record::store::{Trust, open_regular_at, trust_above};
 
 /// Where root makes files that are nobody else's matter: sticky directories of root's own.
 const OF_ROOT: [&str; 2] = ["/var/tmp", "/tmp"];
@@ -62,7 +62,8 @@ impl Place {
             Err(error) => return Err(IndexError::io("lock", run_dir)(error.into())),
         }
         let log_path = run_dir.join(LOG);
-        let (log, like) = open_log(&directory).map_err(IndexError::io("open", &log_path))?;
+        let log = open_regular_at(&directory, LOG).map_err(IndexError::io("open", &log_path))?;
+        let like = log.metadata().map_err(IndexError::io("look at", &log_path))?;
         let user = rustix::process::geteuid().as_raw();
         let shared = is_shared(&directory, run_dir, user).map_err(IndexError::io("look at", run_dir))?;
         let elsewhere = if shared {
@@ -142,17 +143,6 @@ impl Place {
 
 fn temporary() -> String {
     format!(".{FILE}.new")
-}
-
-fn open_log(directory: &File) -> io::Result<(File, std::fs::Metadata)> {
-    // A pipe without a writer would hold up the open itself. For a regular file the flag means nothing.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let log = File::from(rustix::fs::openat(directory, LOG, flags, Mode::empty())?);
-    let about = log.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    Ok((log, about))
 }
 
 /// A directory that only root can reach, wherever the environment would rather have it.

@@ -13,6 +13,7 @@ use audit_verify::ledger;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use super::read::{open_regular_at, regular};
 use super::{Account, Grant, Place, StoreError, Trust, acl, check_directory, trust_above};
 use crate::record::{keys, time};
 
@@ -158,11 +159,7 @@ impl StoreDir {
     pub fn append_file(&self, name: &str) -> io::Result<File> {
         // Without waiting: somebody may have put a pipe there.
         let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NONBLOCK;
-        let file = make_file(&self.fd, name, flags, self.grant)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(file)
+        regular(make_file(&self.fd, name, flags, self.grant)?)
     }
 
     /// Opens the file `name`, made where it is missing, which nobody but the recorder can open: whoever can may lock it.
@@ -199,12 +196,7 @@ impl StoreDir {
     /// # Errors
     /// It is not there, or something else.
     pub fn open_file(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(file)
+        open_regular_at(&self.fd, name)
     }
 }
 

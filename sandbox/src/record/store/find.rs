@@ -144,7 +144,9 @@ impl FoundStores {
         if which != "last" && !which.is_empty() && Path::new(which).exists() {
             return at_path(Path::new(which));
         }
-        if let Some(reason) = self.removed(which) {
+        if which != "last"
+            && let Some(reason) = self.removed(which)
+        {
             return Err(FindError::Removed { id: which.to_owned(), reason });
         }
         match (which, runs.pop()) {

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 pub use create::{Readers, RunDir, RunName, StoreDir, tool_name};
 pub use find::{FindError, Found, FoundStores};
 pub use read::open_regular;
+pub(crate) use read::open_regular_at;
 
 /// Where root keeps what it records for other users.
 pub const SYSTEM_STORES: &str = "/var/lib/sandbox";
