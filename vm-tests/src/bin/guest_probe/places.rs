@@ -117,8 +117,14 @@ pub fn within(program: &str, steps: &[String]) -> i32 {
             eprintln!("guest-probe: cannot execute {program:?}: errno {errno}");
             std::process::exit(1)
         }
-        Ok(child) => exit_code(child).unwrap_or(1),
-        Err(_) => 1,
+        Ok(child) => exit_code(child).unwrap_or_else(|| {
+            eprintln!("guest-probe: a signal ended {program:?}");
+            1
+        }),
+        Err(errno) => {
+            eprintln!("guest-probe: cannot fork: errno {errno}");
+            1
+        }
     }
 }
 

@@ -105,7 +105,8 @@ impl Finished {
             .status
             .signal()
             .map_or_else(|| format!("{:?}", self.status.code()), |s| format!("signal {s}"));
-        bail!("sandbox ended with {how}, not {code}\nstdout: {}\nstderr: {}", self.stdout, self.stderr)
+        // The output last: a suite's is long, and what is printed of a failure may be cut.
+        bail!("sandbox ended with {how}, not {code}\nstderr: {}\nstdout: {}", self.stderr, self.stdout)
     }
 
     /// Its log.

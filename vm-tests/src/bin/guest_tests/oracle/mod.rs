@@ -98,8 +98,10 @@ fn at_once() -> Result<()> {
     let finished: Vec<Finished> = runs.into_iter().map(run::Run::finish).collect::<Result<_>>()?;
     let mut tally = Tally::default();
     for (case, finished) in cases.iter().zip(&finished) {
-        case.check(finished, ROUNDS, &mut tally)
-            .with_context(|| format!("{}\n{}", about(), shortened(&case.text)))?;
+        if let Err(error) = case.check(finished, ROUNDS, &mut tally) {
+            // The policy last: it is long, and what is printed of a failure may be cut.
+            bail!("{}: {error:?}\n{}", about(), shortened(&case.text));
+        }
     }
     println!("       {tally:?}, {contested} attempts contested");
     Ok(())
