@@ -135,6 +135,46 @@ fn a_signed_run_cannot_be_written_anew_or_cut() {
     finish(scene.audit_verify([&both[..], &[scene.store().to_str().expect("UTF-8")]].concat())).expect(0);
 }
 
+/// Whoever has a key that was replaced, from a backup or a theft, signs nothing with it any more.
+#[test]
+fn a_replaced_key_is_of_no_use() {
+    if !met("replaced keys", &[Need::Trace]) {
+        return;
+    }
+    let scene = Scene::new();
+    let key = key(&scene);
+    scene.record(["true"]).expect(0);
+    let secret = scene.store().join("keys/signing.pem");
+    let old = fs::read_to_string(&secret).expect("a key");
+    finish(scene.sandbox(["key", "rotate"])).expect(0);
+    scene.record(["true"]).expect(0);
+    verify(&scene, &key, &scene.store()).expect(0);
+    let new = fs::read_to_string(&secret).expect("a key");
+
+    fs::write(&secret, &old).expect("the old key back");
+    let done = scene.record(["true"]).expect(125);
+    assert!(done.stderr.contains("the ledger has") && done.stderr.contains("in force"), "{}", done.stderr);
+    assert_eq!(scene.runs().len(), 2);
+    fs::write(&secret, &new).expect("the new key back");
+    scene.record(["true"]).expect(0);
+    verify(&scene, &key, &scene.store()).expect(0);
+
+    // An entry that fits in every way, signed with the old key.
+    let ledger = scene.store().join("ledger.jsonl");
+    let honest = fs::read(&ledger).expect("a ledger");
+    let judged = audit_verify::ledger::read(&honest[..], &[]).expect("a ledger");
+    let at = audit_verify::chain::Position { seq: judged.entries, head: judged.head };
+    let entry = audit_verify::ledger::Entry::Repair { reason: "nothing".to_owned() };
+    for (pem, code) in [(&old, 1), (&new, 0)] {
+        let signer = audit_verify::sign::SigningKey::from_pem(pem).expect("a key");
+        let now = "2026-11-27T00:00:00.000000000Z";
+        let line = audit_verify::ledger::line(&mut ChainWriter::at(at), &entry, now, Some(&signer));
+        fs::write(&ledger, [&honest[..], &line.expect("a line")].concat()).expect("a ledger");
+        finish(scene.audit_verify([&scene.store()])).expect(code);
+        verify(&scene, &key, &scene.store()).expect(code);
+    }
+}
+
 fn copy_of(scene: &Scene, run: &Path) -> PathBuf {
     let copy = scene.path("second-copy");
     fs::create_dir(&copy).expect("a directory");

@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Statement};
 
 use super::block::{Block, BlockBuilder, Field, HEAD, MOMENTS, block_columns};
 use super::lines::Lines;
@@ -150,6 +151,10 @@ pub enum CompareError {
     },
 }
 
+/// The longest value and row that is read from an index, in bytes. Those of ours are not longer than a line, whose bytes
+/// may stand in its row in another form.
+const LENGTH_MAX: i32 = 2 * crate::canonical::LINE_MAX as i32;
+
 /// Opens an index that may be anybody's, for reading alone.
 ///
 /// # Errors
@@ -166,6 +171,7 @@ pub fn open(path: &Path) -> Result<Connection, CompareError> {
         // What stands in a schema that somebody else wrote is not to be run.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LENGTH_MAX)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "query_only", true)?;
         Ok(connection)
@@ -181,6 +187,15 @@ pub fn open(path: &Path) -> Result<Connection, CompareError> {
 /// # Errors
 /// A file cannot be read, or a line is none of ours.
 pub fn compare(log: &Path, index: &Path) -> Result<IndexVerdict, CompareError> {
+    match compare_rows(log, index) {
+        Err(CompareError::Sqlite { why, .. }) if why.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+            Ok(IndexVerdict::Damaged { why: format!("a value or row of more than {LENGTH_MAX} bytes") })
+        }
+        other => other,
+    }
+}
+
+fn compare_rows(log: &Path, index: &Path) -> Result<IndexVerdict, CompareError> {
     let failed = |why| CompareError::Sqlite { path: index.to_owned(), why };
     let connection = open(index)?;
     // Rows and blocks are seen at one moment, also while a run goes on.

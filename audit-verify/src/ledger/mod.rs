@@ -19,6 +19,9 @@ pub use read::{Ledger, LedgerFault, Outcome, RunEntry, WhyNot, read, starts_with
 /// The ledger's name in the store.
 pub const FILE: &str = "ledger.jsonl";
 
+/// The longest line of a ledger, in bytes without its newline: 64 KiB. Those of ours have a few hundred.
+pub const LINE_MAX: usize = 64 << 10;
+
 /// Version of the form, `v` on every line.
 pub const VERSION: u64 = 1;
 

@@ -1,6 +1,6 @@
 //! Judging a ledger.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read};
 
@@ -22,6 +22,8 @@ pub struct Ledger {
     pub keys: Vec<PublicKey>,
     /// The first line that is signed.
     pub signed_from: Option<u64>,
+    /// The key that may sign what follows: the one that the last `key` entry named, or else the first that signed.
+    pub in_force: Option<KeyId>,
     /// Bytes behind the last newline: a line that was torn.
     pub torn: bool,
     /// Why it does not hold.
@@ -43,6 +45,8 @@ pub struct RunEntry {
     pub outcome: Option<Outcome>,
     /// Whether it was removed on purpose.
     pub removed: Option<String>,
+    /// The key that signed that line, and so the one that signs the run's log; `None` where none did.
+    pub key: Option<KeyId>,
 }
 
 /// What a run's log was when it ended.
@@ -92,6 +96,19 @@ pub enum WhyNot {
     Unsigned,
     /// Its signature is not that of a key that is known here.
     Signature(String),
+    /// It is signed by another key than the one in force: that was replaced, or never introduced.
+    NotInForce {
+        /// Who signed.
+        key: String,
+        /// Who alone may sign there.
+        in_force: String,
+    },
+    /// A key was handed in that the ledger never had in force: it is another store's, or this is the ledger without the
+    /// entry that introduces it. There is no answer.
+    Absent {
+        /// That key.
+        key: String,
+    },
     /// No line is signed, and signatures are demanded.
     NeverSigned,
     /// It is signed by a key that was not handed in, and a later line, signed by that key, introduces one that was.
@@ -107,7 +124,7 @@ pub enum WhyNot {
 impl WhyNot {
     /// Whether it says that the ledger cannot be judged with the keys that were handed in, not that it was changed.
     pub fn is_unchecked(&self) -> bool {
-        matches!(self, WhyNot::OlderKey { .. })
+        matches!(self, WhyNot::OlderKey { .. } | WhyNot::Absent { .. })
     }
 }
 
@@ -123,6 +140,14 @@ impl fmt::Display for WhyNot {
             WhyNot::Order(why) => f.write_str(why),
             WhyNot::Unsigned => f.write_str("not signed, though it must be"),
             WhyNot::Signature(key) => write!(f, "its signature is not good for the key {key}"),
+            WhyNot::NotInForce { key, in_force } => {
+                write!(f, "signed by the key {key}, and there the key {in_force} alone may sign")
+            }
+            WhyNot::Absent { key } => write!(
+                f,
+                "the key {key}, which was given, never signed here nor was introduced: it is another store's, or this ledger \
+                 was cut or written anew without it"
+            ),
             WhyNot::NeverSigned => f.write_str("no line is signed"),
             WhyNot::OlderKey { first, given } => write!(
                 f,
@@ -144,6 +169,13 @@ pub fn starts_with(line: &[u8]) -> bool {
 /// key before it names; lines before are bound by its hash. Without, signatures by keys that the ledger itself names must
 /// be good all the same, and no line behind the first signed one may lack one.
 ///
+/// In both cases a key signs only until the next is introduced: a replaced one may be in wrong hands. A `key` entry is signed
+/// by the key in force, or by the one it introduces where that before it is lost; that one must then be in `keys`, if there
+/// are any.
+///
+/// Each of `keys` must have been in force at some time: the fault is [`WhyNot::Absent`] otherwise, where all else holds. Who
+/// has the newest key so finds out that a ledger was written anew with an older one.
+///
 /// Where the first signed line names its own key, not one of `keys`, and that key introduces one of `keys` later, the fault
 /// is [`WhyNot::OlderKey`]: all else holds, and the keys are those that the ledger names.
 ///
@@ -155,6 +187,7 @@ pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
         by_id: HashMap::new(),
         older: None,
         introduced: None,
+        replaced: HashSet::new(),
         ledger: Ledger::default(),
     };
     reader.ledger.keys = keys.to_vec();
@@ -167,6 +200,9 @@ pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
             break;
         }
         let judged = match line.end {
+            LineEnd::Newline if line.len > super::LINE_MAX as u64 => {
+                Err(WhyNot::Form(format!("it is longer than {} bytes", super::LINE_MAX)))
+            }
             LineEnd::Newline => reader.line(number, line.bytes),
             _ => Err(WhyNot::Form("it does not end with a newline alone".to_owned())),
         };
@@ -193,6 +229,11 @@ pub fn read(source: impl Read, keys: &[PublicKey]) -> io::Result<Ledger> {
         };
         ledger.fault = Some(LedgerFault { line, why });
     }
+    let had = |key: &&PublicKey| ledger.in_force == Some(key.id()) || reader.replaced.contains(&key.id());
+    if let (None, Some(key)) = (&ledger.fault, keys.iter().find(|key| !had(key))) {
+        let why = WhyNot::Absent { key: key.id().to_string() };
+        ledger.fault = Some(LedgerFault { line: ledger.entries.max(1), why });
+    }
     Ok(reader.ledger)
 }
 
@@ -205,7 +246,17 @@ struct Reader<'k> {
     older: Option<(KeyId, Box<Ledger>)>,
     /// A key that was handed in and that a later line introduces.
     introduced: Option<KeyId>,
+    /// Keys that were in force and are not any more.
+    replaced: HashSet<KeyId>,
     ledger: Ledger,
+}
+
+/// What a line says of a run that begins with it, beside its own members.
+struct Begun {
+    /// The hash before it.
+    prev: Hash,
+    /// Who signed it.
+    key: Option<KeyId>,
 }
 
 impl Reader<'_> {
@@ -234,10 +285,13 @@ impl Reader<'_> {
             _ => None,
         };
         self.signature(number, &signed, named.as_ref())?;
+        let signer = signed.signature.and(signed.key_id);
         if let Some(key) = named {
+            self.replace(key.id())?;
             self.trust(key);
         } else {
-            self.entry(number, kind, &record, prev)?;
+            self.ledger.in_force = self.ledger.in_force.or(signer);
+            self.entry(number, kind, &record, Begun { prev, key: signer })?;
         }
         self.ledger.head = itself;
         Ok(())
@@ -255,6 +309,11 @@ impl Reader<'_> {
         };
         let key_id = line.key_id.ok_or(WhyNot::Key("key_id"))?;
         let bad = || WhyNot::Signature(key_id.to_string());
+        let introduces_itself = named.is_some_and(|named| named.id() == key_id);
+        if let Some(in_force) = self.ledger.in_force.filter(|key| *key != key_id && !introduces_itself) {
+            let (key, in_force) = (key_id.to_string(), in_force.to_string());
+            return Err(WhyNot::NotInForce { key, in_force });
+        }
         let known = self.ledger.keys.iter().find(|key| key.id() == key_id);
         // A key that the line itself names may sign for itself where nobody handed one in. The first one may in any case:
         // whether it introduces one that was handed in is known at the end.
@@ -274,6 +333,15 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Another key is in force from here on. One that was so before does not come back: whoever has it could sign for it.
+    fn replace(&mut self, key: KeyId) -> Result<(), WhyNot> {
+        if self.replaced.contains(&key) || self.ledger.in_force == Some(key) {
+            return Err(WhyNot::Order(format!("the key {key} was introduced before")));
+        }
+        self.replaced.extend(self.ledger.in_force.replace(key));
+        Ok(())
+    }
+
     fn trust(&mut self, key: PublicKey) {
         if self.older.is_some() && self.handed_in.iter().any(|given| given.id() == key.id()) {
             self.introduced.get_or_insert(key.id());
@@ -283,7 +351,7 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, number: u64, kind: &str, record: &Record<'_>, prev: Hash) -> Result<(), WhyNot> {
+    fn entry(&mut self, number: u64, kind: &str, record: &Record<'_>, begun: Begun) -> Result<(), WhyNot> {
         if kind == "repair" {
             return Ok(());
         }
@@ -298,10 +366,11 @@ impl Reader<'_> {
             let run = RunEntry {
                 run_id: run_id.clone(),
                 line: number,
-                ledger_prev: prev,
+                ledger_prev: begun.prev,
                 first: hash("first")?,
                 outcome: None,
                 removed: None,
+                key: begun.key,
             };
             let at = self.ledger.runs.len();
             self.ledger.runs.push(run);

@@ -71,6 +71,8 @@ fn a_ledger_says_what_was_entered() {
         assert_eq!(b.outcome, Some(Outcome { sealed: false, events: 3, head: hash("three") }));
         assert_eq!(c.removed, None);
         assert_eq!(ledger.run("c").map(|run| run.line), Some(5));
+        assert_eq!([a, b, c].map(|run| run.key), [None, Some(key(1).id()), Some(key(1).id())]);
+        assert_eq!(ledger.in_force, Some(key(2).id()));
     }
 }
 
@@ -133,6 +135,45 @@ fn every_change_shows() {
     }
 }
 
+/// Behind its successor a key signs nothing, and does not come back.
+#[test]
+fn a_replaced_key_is_out_of_force() {
+    let (one, two, three) = (key(1), key(2), key(3));
+    let named = |key: &SigningKey| Entry::Key { key: Box::new(key.public()) };
+    let repair = Entry::Repair { reason: "x".to_owned() };
+    for keys in [&[][..], &[one.public()], &[one.public(), two.public()]] {
+        let ledger = judge(&sample(), keys);
+        let at = crate::chain::Position { seq: ledger.entries, head: ledger.head };
+        let with = |entry: &Entry, signer: &SigningKey| {
+            let line = line(&mut ChainWriter::at(at), entry, NOW, Some(signer)).unwrap();
+            judge(&[sample(), vec![line]].concat(), keys).fault.map(|fault| (fault.line, fault.why))
+        };
+        for entry in [begin("d"), end("b"), repair.clone(), named(&three)] {
+            let (key, in_force) = (one.id().to_string(), two.id().to_string());
+            assert_eq!(with(&entry, &one), Some((11, WhyNot::NotInForce { key, in_force })), "{entry:?}");
+        }
+        for (entry, signer) in [(begin("d"), &two), (repair.clone(), &two), (named(&three), &two)] {
+            assert_eq!(with(&entry, signer), None, "{entry:?}");
+        }
+        for (back, signer) in [(&one, &one), (&one, &two), (&two, &two)] {
+            let (_, why) = with(&named(back), signer).unwrap();
+            assert!(matches!(why, WhyNot::Order(_)), "{why:?}");
+        }
+        // Where the one in force is lost, its successor speaks for itself, and is believed by who was handed it.
+        let by_itself = with(&named(&three), &three).map(|(_, why)| why);
+        let unknown = WhyNot::Signature(three.id().to_string());
+        assert_eq!(by_itself, (!keys.is_empty()).then_some(unknown));
+        let line = line(&mut ChainWriter::at(at), &named(&three), NOW, Some(&three)).unwrap();
+        let handed = [keys, &[three.public()]].concat();
+        let believed = judge(&[sample(), vec![line]].concat(), &handed).fault;
+        assert_eq!(believed.is_none(), !keys.is_empty(), "{believed:?}");
+    }
+    // Written anew with the first one alone, and judged by who has the second too.
+    let absent = judge(&sample()[..5], &[one.public(), two.public()]).fault.unwrap().why;
+    assert_eq!(absent, WhyNot::Absent { key: two.id().to_string() });
+    assert!(absent.is_unchecked());
+}
+
 /// Written anew from some line on with hashes that fit, by somebody without the key.
 #[test]
 fn what_is_written_anew_is_not_signed() {
@@ -149,7 +190,14 @@ fn what_is_written_anew_is_not_signed() {
         let mut chain = ChainWriter::at(at);
         forged.push(line(&mut chain, &begin("forged"), NOW, Some(&key(9))).unwrap());
         let fault = judge(&forged, &[key(1).public()]).fault.unwrap();
-        assert_eq!(fault.why, WhyNot::Signature(key(9).id().to_string()));
+        let (key, in_force) = (key(9).id().to_string(), judge(&lines[..from], &[]).in_force);
+        assert_eq!(
+            fault.why,
+            match in_force {
+                None => WhyNot::Signature(key),
+                Some(in_force) => WhyNot::NotInForce { key, in_force: in_force.to_string() },
+            }
+        );
     }
 }
 
@@ -183,6 +231,16 @@ fn with_a_key_an_empty_ledger_is_not_the_one_that_it_signed() {
     let ledger = read(&b""[..], &[key(1).public()]).unwrap();
     assert_eq!(ledger.fault, Some(LedgerFault { line: 1, why: WhyNot::NeverSigned }));
     assert_eq!(read(&b""[..], &[]).unwrap().fault, None);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_none() {
+    let entry = |len: usize| Entry::Repair { reason: "x".repeat(len) };
+    let long = |len| line(&mut ChainWriter::default(), &entry(len), NOW, None).unwrap();
+    let frame = long(0).len() - 1;
+    assert_eq!(judge(&[long(LINE_MAX - frame)], &[]).fault, None);
+    let fault = judge(&[long(LINE_MAX - frame + 1)], &[]).fault.unwrap();
+    assert_eq!(fault, LedgerFault { line: 1, why: WhyNot::Form("it is longer than 65536 bytes".to_owned()) });
 }
 
 #[test]

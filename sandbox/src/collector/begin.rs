@@ -22,7 +22,9 @@ pub(super) fn record_settings(plan: &RunPlan) -> RecordSettings {
 pub(super) fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
     let ledger = plan.store.as_ref().filter(|_| plan.record.entered);
     let ledger = ledger.map(LedgerFile::open).transpose().map_err(RecordError::from)?;
-    let signer = plan.store.as_ref().map(keys::signer).transpose()?.flatten();
+    // In the ledger a key signs as long as it is in force there.
+    let signer = plan.store.as_ref().filter(|_| ledger.is_none());
+    let signer = signer.map(keys::signer).transpose()?.flatten();
     let reach = match plan.on_failure() {
         // A rule of the runner's own keeps it also from root.
         OnFailure::EndTree => KeyReach::Kept,
@@ -33,8 +35,7 @@ pub(super) fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
         }
         OnFailure::LetGo => KeyReach::WithinReach,
     };
-    let signer = signer.map(|key| (key, reach));
-    Ok(Attestation { ledger, signer, anchors: plan.record.anchors.clone() })
+    Ok(Attestation { ledger, signer, reach, anchors: plan.record.anchors.clone() })
 }
 
 /// Puts the policies as they hold, without variables, beside the log.

@@ -5,22 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use audit_verify::ledger::Entry;
-use audit_verify::sign::SigningKey;
+use audit_verify::ledger::{Entry, Ledger};
 use serde::Serialize;
 
 use crate::cli::GcArgs;
 use crate::error::{Refusal, say};
 use crate::exit::Exit;
 use crate::quantity::{duration, size};
-use crate::record::LOG;
 use crate::record::crashed;
-use crate::record::keys;
 use crate::record::ledger::{LedgerFile, Locked};
 use crate::record::meta::Meta;
 use crate::record::store::{Found, FoundStores, StoreDir};
 use crate::record::time;
-use crate::review::list::is_being_written;
+use crate::record::{LOG, is_being_written};
 use crate::review::{place, text};
 
 /// How long a run may take from making its directory to writing its log.
@@ -59,18 +56,15 @@ pub fn execute(args: &GcArgs) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::SUCCESS;
     let (mut sum, mut gone) = (0, 0);
-    let ledger = LedgerFile::existing(&store)?;
-    let signer = keys::signer(&store)?;
-    let known = ledger.as_ref().map(LedgerFile::read).transpose()?.unwrap_or_default();
-    if let Some(fault) = &known.fault {
-        anyhow::bail!(
-            "{fault}; nothing was removed: check the store with `audit-verify {}`",
-            store.path().display()
-        );
-    }
+    let file = LedgerFile::existing(&store)?;
+    let mut book = file.as_ref().map(|file| Book::open(file, &store)).transpose()?;
     for run in &going {
         let done = match (args.dry_run, &run.run) {
-            (false, Some(found)) => remove(found, &run.reason, ledger.as_ref(), signer.as_ref()),
+            (false, Some(found)) => {
+                // A ledger that does not hold any more ends all.
+                let locked = book.as_mut().map(Book::lock).transpose()?;
+                remove(found, &run.reason, locked)
+            }
             _ => Ok(Removed::Now),
         };
         match done {
@@ -151,20 +145,54 @@ enum Removed {
     BySomebody,
 }
 
+/// The ledger, and what it said when it was read last.
+struct Book<'l> {
+    file: &'l LedgerFile,
+    known: Ledger,
+}
+
+/// The ledger while nobody else adds to it.
+struct Page<'b> {
+    locked: Locked<'b>,
+    known: &'b mut Ledger,
+}
+
+impl<'l> Book<'l> {
+    fn open(file: &'l LedgerFile, store: &StoreDir) -> anyhow::Result<Self> {
+        let known = file.read()?;
+        let advice =
+            || format!("nothing was removed: check the store with `audit-verify {}`", store.path().display());
+        held(&known).with_context(advice)?;
+        Ok(Self { file, known })
+    }
+
+    /// Locks it. It is read again where somebody else added to it.
+    fn lock(&mut self) -> anyhow::Result<Page<'_>> {
+        let locked = self.file.lock()?;
+        if locked.head() != self.known.head {
+            self.known = locked.read()?;
+            held(&self.known).context("the ledger was changed meanwhile, and nothing more is removed")?;
+        }
+        Ok(Page { locked, known: &mut self.known })
+    }
+}
+
+fn held(ledger: &Ledger) -> anyhow::Result<()> {
+    match &ledger.fault {
+        Some(fault) => Err(anyhow::anyhow!("{fault}")),
+        None => Ok(()),
+    }
+}
+
 /// Enters that a run is removed, and removes it. In this order: what is gone without an entry would be tampering. What
 /// the entry says is found out with the ledger locked, so that nobody else enters anything of this run meanwhile.
-fn remove(
-    run: &Found,
-    reason: &str,
-    ledger: Option<&LedgerFile>,
-    signer: Option<&SigningKey>,
-) -> anyhow::Result<Removed> {
-    let locked = ledger.map(|ledger| ledger.lock(signer)).transpose()?;
+fn remove(run: &Found, reason: &str, page: Option<Page<'_>>) -> anyhow::Result<Removed> {
     if !run.path.exists() {
         return Ok(Removed::BySomebody);
     }
-    let removed = match locked {
-        Some(mut locked) => enter(run, reason, &mut locked, signer)?,
+    let mut page = page;
+    let removed = match &mut page {
+        Some(page) => page.enter(run, reason)?,
         None => may_go(run).map(|()| Removed::Now)?,
     };
     match std::fs::remove_dir_all(&run.path) {
@@ -174,31 +202,29 @@ fn remove(
     }
 }
 
-/// Enters that a run is removed, if the ledger has it and does not say so yet. If it does, somebody else is removing it, or
-/// was, and what is left goes too.
-fn enter(
-    run: &Found,
-    reason: &str,
-    locked: &mut Locked<'_>,
-    signer: Option<&SigningKey>,
-) -> anyhow::Result<Removed> {
-    let known = locked.read()?;
-    let entry = known.run(&run.id);
-    if entry.is_some_and(|entry| entry.removed.is_some()) {
-        return Ok(Removed::BySomebody);
-    }
-    may_go(run)?;
-    let Some(entry) = entry else { return Ok(Removed::Now) };
-    let (events, head) = match &entry.outcome {
-        Some(outcome) => (outcome.events, outcome.head),
-        None => {
-            let extent = crashed::extent(&run.path)?;
-            (extent.events, extent.head)
+impl Page<'_> {
+    /// Enters that a run is removed, if the ledger has it and does not say so yet. If it does, somebody else is removing it,
+    /// or was, and what is left goes too.
+    fn enter(&mut self, run: &Found, reason: &str) -> anyhow::Result<Removed> {
+        let entry = self.known.run(&run.id);
+        if entry.is_some_and(|entry| entry.removed.is_some()) {
+            return Ok(Removed::BySomebody);
         }
-    };
-    let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
-    locked.append(&entry, signer)?;
-    Ok(Removed::Now)
+        may_go(run)?;
+        let Some(entry) = entry else { return Ok(Removed::Now) };
+        let (events, head) = match &entry.outcome {
+            Some(outcome) => (outcome.events, outcome.head),
+            None => {
+                let extent = crashed::extent(&run.path)?;
+                (extent.events, extent.head)
+            }
+        };
+        let entry = Entry::Removed { run_id: run.id.clone(), events, head, reason: reason.to_owned() };
+        self.locked.append(&entry)?;
+        // Each run is asked for once, so that what was known of the others is still true.
+        self.known.head = self.locked.head();
+        Ok(Removed::Now)
+    }
 }
 
 /// Looks again whether a run may go: much may have happened since it was chosen.

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Context;
-use audit_verify::ledger::Entry;
 use audit_verify::sign::{PublicKey, SigningKey};
 
 use crate::cli::KeyCommand;
@@ -29,24 +28,13 @@ const KEEP_BOTH: &str = "keep the public halves of all keys elsewhere: `audit-ve
 pub fn execute(command: KeyCommand) -> anyhow::Result<Exit> {
     match command {
         KeyCommand::Init => {
-            let store = StoreDir::open(&place())?;
-            let key = make(&store, Before::None)?;
-            show(&key.public(), "made", KEEP)
+            let made = make(&StoreDir::open(&place())?, First::Yes)?;
+            show(&made.key.public(), "made", KEEP)
         }
         KeyCommand::Rotate => {
-            let store = existing()?;
-            // One that others may read, or that is no key, is replaced; it does not sign for its successor.
-            let (before, remark) = match keys::signer(&store) {
-                Ok(Some(key)) => (Some(key), None),
-                Ok(None) => return Err(KeysError::None(store.path().join(keys::DIRECTORY)).into()),
-                Err(error @ (KeysError::Content { .. } | KeysError::Open { .. } | KeysError::Lost(_))) => {
-                    (None, Some(format!("{error}\nthe ledger does not have its signature for the new one")))
-                }
-                Err(other) => return Err(other.into()),
-            };
-            let key = make(&store, Before::Some(before.as_ref()))?;
-            remark.iter().for_each(|remark| say(remark));
-            show(&key.public(), "made", if before.is_some() { KEEP_FIRST } else { KEEP_BOTH })
+            let made = make(&existing()?, First::No)?;
+            made.remark.iter().for_each(|remark| say(remark));
+            show(&made.key.public(), "made", if made.remark.is_none() { KEEP_FIRST } else { KEEP_BOTH })
         }
         KeyCommand::Show => {
             let store = existing()?;
@@ -65,33 +53,49 @@ fn existing() -> anyhow::Result<StoreDir> {
     Ok(store.ok_or_else(|| KeysError::None(place.store().join(keys::DIRECTORY)))?)
 }
 
-/// What there was before a new key.
-#[derive(Clone, Copy)]
-enum Before<'k> {
-    /// No key.
-    None,
-    /// One, which signs for the new one if it still can.
-    Some(Option<&'k SigningKey>),
+/// Whether a key is to be the first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Yes,
+    No,
+}
+
+/// A new key.
+struct Made {
+    key: SigningKey,
+    /// Why the one before did not sign for it.
+    remark: Option<String>,
 }
 
 /// Makes a key and enters it into the ledger, signed by the one before it or else by itself. With the ledger locked, so
 /// that no run begins, and nobody else makes a key, between the two.
-fn make(store: &StoreDir, before: Before<'_>) -> anyhow::Result<SigningKey> {
+fn make(store: &StoreDir, first: First) -> anyhow::Result<Made> {
     let ledger = LedgerFile::open(store)?;
     let mut locked = ledger.lock_for_key()?;
-    let before = match before {
-        Before::None if keys::signer(store)?.is_some() => {
-            return Err(KeysError::Exists(store.path().join(keys::DIRECTORY).join(keys::SECRET)).into());
-        }
-        Before::None => None,
-        Before::Some(key) => key,
+    let directory = store.path().join(keys::DIRECTORY);
+    let (before, remark) = match (first, keys::signer_for(store, locked.in_force())) {
+        (First::Yes, Ok(None)) => (None, None),
+        (First::Yes, Ok(Some(_))) => return Err(KeysError::Exists(directory.join(keys::SECRET)).into()),
+        (First::No, Ok(None)) => return Err(KeysError::None(directory).into()),
+        (First::No, Ok(Some(key))) => (Some(key), None),
+        // What others may read, what is no key and what is not the one in force is replaced, and does not sign.
+        (
+            First::No,
+            Err(
+                error @ (KeysError::Content { .. }
+                | KeysError::Open { .. }
+                | KeysError::NotInForce { .. }
+                | KeysError::Lost(_)),
+            ),
+        ) => (None, Some(format!("{error}\nthe ledger does not have its signature for the new one"))),
+        (_, Err(other)) => return Err(other.into()),
     };
     let key = keys::make(store)?;
-    let entry = Entry::Key { key: Box::new(key.public()) };
-    locked.append(&entry, Some(before.unwrap_or(&key)))?;
+    locked.introduce(key.clone(), before.as_ref())?;
+    keys::put_in_place(store)?;
     // A torn line is told of behind the key, so that there is one to sign it, also where that before is unusable.
-    locked.repair(Some(&key))?;
-    Ok(key)
+    locked.repair()?;
+    Ok(Made { key, remark })
 }
 
 fn show(key: &PublicKey, state: &str, keep: &str) -> anyhow::Result<Exit> {

@@ -8,7 +8,6 @@ use crate::cli::RecoverArgs;
 use crate::error::say;
 use crate::exit::Exit;
 use crate::record::crashed::{self, Crashed, Entered};
-use crate::record::keys;
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Found, StoreDir};
 use crate::review::list::{Status, status};
@@ -24,12 +23,11 @@ pub fn execute(args: &RecoverArgs) -> anyhow::Result<Exit> {
         say("the store has no ledger, so nothing to recover");
         return Ok(Exit::SUCCESS);
     };
-    let signer = keys::signer(&store)?;
     let mut out = std::io::stdout().lock();
     let mut exit = Exit::SUCCESS;
     let mut entered = 0;
     for run in unfinished(&store, &ledger)? {
-        match crashed::enter(&run, &ledger, signer.as_ref()) {
+        match crashed::enter(&run, &ledger) {
             Ok(Entered::Crashed(crashed)) => {
                 print(&mut out, &crashed, args).context("cannot print the runs")?;
             }

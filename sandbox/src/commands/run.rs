@@ -31,7 +31,7 @@ use crate::launch::workspace;
 use crate::launch::{aliases, guard};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
-use crate::record::{keys, time};
+use crate::record::time;
 use crate::settings::record::RecordOptions;
 use crate::settings::{ModeSetting, RunSettings, Verbosity};
 
@@ -320,13 +320,12 @@ fn clean_up(prepared: &Prepared, outcome: Option<&Outcome>) {
 /// Enters that a run which never started is gone, if the ledger has it at all.
 fn retract(store: &StoreDir, run_id: &str) -> anyhow::Result<()> {
     let ledger = LedgerFile::open(store)?;
-    let signer = keys::signer(store)?;
-    let mut locked = ledger.lock(signer.as_ref())?;
+    let mut locked = ledger.lock()?;
     let known = locked.read()?;
     let Some(run) = known.run(run_id).filter(|run| run.removed.is_none()) else { return Ok(()) };
     let reason = "the command never started".to_owned();
     let entry = Entry::Removed { run_id: run_id.to_owned(), events: 1, head: run.first, reason };
-    Ok(locked.append(&entry, signer.as_ref())?)
+    Ok(locked.append(&entry)?)
 }
 
 /// A run that never started has no record: what the collector wrote before it gave up goes, and the directory

@@ -31,7 +31,8 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<
     for (number, directory) in records.iter().enumerate() {
         variables.set_env(format!("RECORD_{number}"), directory.as_os_str().as_bytes());
         record_paths.extend([format!("${{env.RECORD_{number}}}"), format!("${{env.RECORD_{number}}}/**")]);
-        key_paths.push(format!("${{env.RECORD_{number}}}/{}/{}", keys::DIRECTORY, keys::SECRET));
+        let secret = |name| format!("${{env.RECORD_{number}}}/{}/{name}", keys::DIRECTORY);
+        key_paths.extend(keys::SECRETS.map(secret));
     }
     let mut policy_paths = Vec::new();
     for (number, file) in policies.iter().enumerate() {
@@ -87,7 +88,9 @@ mod tests {
         }
         assert_eq!(denied(Access::Read, "/no/such/st*re [x]/runs/1/events.jsonl"), None);
         let key = Some("runner/signing-key".to_owned());
-        assert_eq!(denied(Access::Read, "/no/such/st*re [x]/keys/signing.pem"), key);
+        for name in keys::SECRETS {
+            assert_eq!(denied(Access::Read, &format!("/no/such/st*re [x]/keys/{name}")), key);
+        }
         assert_eq!(policy.settings().kernel_allowed().len(), KERNEL.len());
     }
 

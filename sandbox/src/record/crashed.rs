@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use audit_verify::Hash;
 use audit_verify::ledger::Entry;
-use audit_verify::sign::SigningKey;
 use audit_verify::verify::{Question, Verdict, Verifier};
 
 use super::index::{self, IndexError};
@@ -102,19 +101,19 @@ pub enum Entered {
 ///
 /// # Errors
 /// Its log does not hold, the ledger cannot be written, or the index cannot be made.
-pub fn enter(run: &Found, ledger: &LedgerFile, signer: Option<&SigningKey>) -> Result<Entered, CrashedError> {
+pub fn enter(run: &Found, ledger: &LedgerFile) -> Result<Entered, CrashedError> {
     let Extent { events, head, missing } = extent(&run.path)?;
     let run_id = run.id.clone();
     let entry = match &missing {
         None => Entry::End { run_id, events, head },
         Some(reason) => Entry::Incomplete { run_id, events, head, reason: reason.clone() },
     };
-    let mut locked = ledger.lock(signer)?;
+    let mut locked = ledger.lock()?;
     let known = locked.read()?;
     if !known.run(&run.id).is_some_and(|run| run.outcome.is_none() && run.removed.is_none()) {
         return Ok(Entered::Already);
     }
-    locked.append(&entry, signer)?;
+    locked.append(&entry)?;
     drop(locked);
     index::reindex(&run.path)?;
     Ok(missing.map_or(Entered::Ended, |reason| {

@@ -18,6 +18,7 @@ pub mod index;
 pub mod keys;
 pub mod ledger;
 pub(crate) mod line;
+mod lock;
 mod log;
 pub mod meta;
 mod recorder;
@@ -31,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub use error::{LogAct, LogError, RecordError};
 pub use line::{LineBatch, LineWriter, runner_event};
+pub use lock::is_being_written;
 pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink};
 pub use recorder::{
     Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,

@@ -11,7 +11,6 @@
 //! log, so it can fall behind without holding anything up.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -29,6 +28,7 @@ use super::error::{LogAct, LogError, RecordError};
 use super::index::{IndexError, Indexer};
 use super::ledger::{LedgerError, LedgerFile};
 use super::line::{LineBatch, LineWriter};
+use super::lock::Held;
 use super::log::{Counts, LogWriter, RunEnd, Sealed};
 use super::meta::Meta;
 use super::start::{Bound, KeyReach, RunStart};
@@ -107,8 +107,10 @@ impl Default for Checkpoints {
 pub struct Attestation {
     /// The ledger of the store that the run is in.
     pub ledger: Option<LedgerFile>,
-    /// Who signs.
-    pub signer: Option<(SigningKey, KeyReach)>,
+    /// Who signs where there is no ledger; where there is one, that knows.
+    pub signer: Option<SigningKey>,
+    /// Whether the command could read the key that signs.
+    pub reach: KeyReach,
     /// Where heads go.
     pub anchors: Vec<anchor::Target>,
 }
@@ -126,19 +128,18 @@ pub struct Recorder {
     spent: Receiver<LineBatch>,
     writer: Option<JoinHandle<()>>,
     index: Option<Indexer>,
-    /// The log, kept open so that it stays locked until the run's end is in the ledger.
-    lock: Option<File>,
+    /// Held until the run's end is in the ledger.
+    lock: Option<Held>,
     meta_fault: Option<RecordError>,
     ledger: Option<LedgerFile>,
-    signer: Option<SigningKey>,
     anchored: Arc<OnceLock<AnchorReport>>,
 }
 
 impl Recorder {
     /// Opens the log with `run_start`, durable on the disk, and starts the threads.
     ///
-    /// The log is locked (flock(2)) for as long as it is written: that is how a reader tells a run that goes
-    /// on from one that crashed.
+    /// The run is locked for as long as it is written ([`super::lock`]): that is how a reader tells a run that goes on
+    /// from one that crashed.
     pub fn begin(
         dir: RunDir,
         agent_id: &str,
@@ -146,23 +147,20 @@ impl Recorder {
         settings: RecordSettings,
         attestation: Attestation,
     ) -> Result<Self, RecordError> {
-        let Attestation { ledger, signer, anchors } = attestation;
+        let Attestation { ledger, signer, reach, anchors } = attestation;
         let path = dir.path().join(LOG);
         let file = dir.create_file(LOG).map_err(RecordError::file("create", &path))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| RecordError::file("lock", &path)(e.into()))?;
+        let lock = Some(Held::take(&dir, &file).map_err(RecordError::file("lock", &path))?);
         let sync_file = file.try_clone().map_err(RecordError::file("open", &path))?;
-        let lock = Some(file.try_clone().map_err(RecordError::file("open", &path))?);
 
         let mut log = LogWriter::new(file, dir.id(), agent_id);
-        let key = signer.as_ref().map(|(key, _)| key);
-        let mut locked = ledger.as_ref().map(|ledger| ledger.lock(key)).transpose()?;
+        let mut locked = ledger.as_ref().map(LedgerFile::lock).transpose()?;
+        let signer = locked.as_ref().map_or(signer, |ledger| ledger.signer().cloned());
         let bound = Bound {
             trust: dir.trust(),
             ledger_prev: locked.as_ref().map_or(Hash::ZERO, |ledger| ledger.head()),
-            key: signer.as_ref().map(|(key, reach)| (key.id(), *reach)),
+            key: signer.as_ref().map(|key| (key.id(), reach)),
         };
-        let signer = signer.map(|(key, _)| key);
         let first = start.event(&bound).map_err(RecordError::file("read", Path::new("/dev/urandom")))?;
         let mut lines = LineWriter::new(dir.id(), agent_id);
         let mut batch = LineBatch::default();
@@ -175,7 +173,7 @@ impl Recorder {
         meta.write(&dir)?;
         if let Some(ledger) = &mut locked {
             let first = log.position().head;
-            ledger.append(&Entry::Begin { run_id: dir.id().to_owned(), first }, signer.as_ref())?;
+            ledger.append(&Entry::Begin { run_id: dir.id().to_owned(), first })?;
         }
         drop(locked);
         let anchor = match anchors.is_empty() {
@@ -188,7 +186,7 @@ impl Recorder {
         let (queue, requests) = sync_channel(QUEUE);
         let (give, spent) = channel();
         let anchored = Arc::new(OnceLock::new());
-        let attested = Attested { signer: signer.clone(), anchor, anchored: Arc::clone(&anchored) };
+        let attested = Attested { signer, anchor, anchored: Arc::clone(&anchored) };
         let writer = WriterThread::new(log, sync_file, settings, Arc::clone(&shared), attested, give);
         let writer = thread::Builder::new()
             .name("record-log".into())
@@ -208,7 +206,6 @@ impl Recorder {
             lock,
             meta_fault: None,
             ledger,
-            signer,
             anchored,
         })
     }
@@ -303,7 +300,7 @@ impl Recorder {
         // The head was made from a hash.
         let (run_id, head) = (self.dir.id().to_owned(), sealed.head.parse().unwrap_or_default());
         let entry = Entry::End { run_id, events: sealed.counts.events, head };
-        ledger.lock(self.signer.as_ref())?.append(&entry, self.signer.as_ref())
+        ledger.lock()?.append(&entry)
     }
 
     /// What became of the anchors, once the log is closed; nothing where there are none.

@@ -51,6 +51,14 @@ pub(crate) fn run_start() -> RunStart {
     }
 }
 
+/// The names in a directory, ascending.
+pub(crate) fn files(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 pub(crate) fn begin(home: &Path, settings: RecordSettings) -> Recorder {
     let dir = RunDir::create(&place(home), &RunName::new(1_763_688_205_000_000_007, b"/bin/test")).unwrap();
     Recorder::begin(dir, "agent", &run_start(), settings, Attestation::default()).unwrap()
@@ -116,13 +124,8 @@ fn a_run_of_every_type_is_chained_indexed_and_described() {
     assert_eq!(said.collect::<Vec<_>>(), paths);
 
     assert_eq!(index::compare(&directory).unwrap(), IndexVerdict::Agrees { rows: total });
-    let names: Vec<_> = {
-        let mut names: Vec<_> =
-            std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names, ["events.jsonl", "index.sqlite", "meta.json"], "nothing else is left");
+    let left = [".lock", "events.jsonl", "index.sqlite", "meta.json"];
+    assert_eq!(files(&directory), left, "nothing else is left");
 
     let meta = Meta::read(&directory).unwrap();
     let end = meta.end.unwrap();

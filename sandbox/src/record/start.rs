@@ -67,11 +67,12 @@ pub struct Bound {
 }
 
 /// Whether the command could read the secret key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyReach {
     /// It could not: it has another user, or the policy that is enforced keeps it.
     Kept,
     /// It could, and so its signatures say little.
+    #[default]
     WithinReach,
 }
 

@@ -3,14 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use serde::Serialize;
 
 use super::text;
-use crate::record::LOG;
+use crate::record::is_being_written;
 use crate::record::meta::{Meta, MetaEnd};
-use crate::record::store::{Found, open_regular};
+use crate::record::store::Found;
 
 /// The widest that the table is, in characters.
 const WIDTH: usize = 80;
@@ -81,12 +79,6 @@ pub fn status(directory: &Path, meta: Option<&Meta>) -> Status {
     } else {
         Status::Incomplete
     }
-}
-
-/// Whether a recorder holds the lock of the log: until the run's end is in the ledger.
-pub fn is_being_written(directory: &Path) -> bool {
-    let Ok(log) = open_regular(&directory.join(LOG)) else { return false };
-    rustix::fs::flock(&log, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
 /// The table, in 80 columns, the newest run last. `now_ns` is nanoseconds since 1970.

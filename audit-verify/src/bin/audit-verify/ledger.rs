@@ -78,8 +78,11 @@ impl StoreLedger {
         let named = ledger.map(|ledger| ledger.keys.clone()).unwrap_or_default();
         let demanded = match (self.demanded.is_empty(), before_keys) {
             (true, _) | (_, true) => Vec::new(),
-            // Those that a demanded key vouches for.
-            (false, false) if ledger.is_some() => named.clone(),
+            // The one that was in force when the run began, which a demanded key vouches for.
+            (false, false) if ledger.is_some() => match entry.and_then(|entry| entry.key) {
+                Some(own) => named.iter().filter(|key| key.id() == own).cloned().collect(),
+                None => named.clone(),
+            },
             (false, false) => self.demanded.clone(),
         };
         Keys { demanded, known: self.keys.iter().cloned().chain(named).collect() }
@@ -130,6 +133,14 @@ impl StoreLedger {
         let Some(genesis) = &report.genesis else { return None };
         if genesis.first != entry.first || genesis.ledger_prev != Some(entry.ledger_prev) {
             return tampered(format!("it does not begin as line {} of the ledger says", entry.line));
+        }
+        if let (Some(key), Some(signer)) = (entry.key, report.signed.key())
+            && key != signer
+        {
+            let line = entry.line;
+            return tampered(format!(
+                "it is signed by the key {signer}, and line {line} of the ledger by {key}"
+            ));
         }
         self.against_end(entry, report)
     }

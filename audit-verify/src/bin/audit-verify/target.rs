@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use audit_verify::ledger::LINE_MAX;
+
 use crate::store::{Caller, alike, run_name, runs};
 
 /// A log to be checked.
@@ -175,12 +177,10 @@ fn run_log(run: &Path) -> Log {
 
 /// Whether a file that was named is the ledger of a store, and then the error that says so.
 pub fn is_ledger(path: &Path) -> Option<TargetError> {
-    // Longer than any line of a ledger.
-    const LINE_MAX: u64 = 64 << 10;
     let mut line = Vec::new();
     // What cannot be read is told of where it is judged; a pipe can be read only once.
     let file = open_regular(path).ok()?;
-    BufReader::new(file.take(LINE_MAX)).read_until(b'\n', &mut line).ok()?;
+    BufReader::new(file.take(LINE_MAX as u64 + 1)).read_until(b'\n', &mut line).ok()?;
     let line = line.strip_suffix(b"\n")?;
     audit_verify::ledger::starts_with(line).then(|| {
         let store = path.parent().filter(|store| !store.as_os_str().is_empty()).unwrap_or(Path::new("."));

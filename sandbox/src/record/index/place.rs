@@ -19,10 +19,14 @@ use crate::record::store::{Trust, open_regular_at, trust_above};
 /// Where root makes files that are nobody else's matter: sticky directories of root's own.
 const OF_ROOT: [&str; 2] = ["/var/tmp", "/tmp"];
 
+/// Who makes the index holds this one, beside it: readers can open the directory, and so lock it, but not this.
+const LOCK: &str = ".index.lock";
+
 /// A run's directory, held open and by nobody else, whose index is made again.
 #[derive(Debug)]
 pub(super) struct Place {
     directory: File,
+    _lock: File,
     path: PathBuf,
     elsewhere: Option<TempDir>,
     /// The log, and what the index is to be like.
@@ -55,15 +59,17 @@ impl Place {
 
     /// The same of a directory that is open; `run_dir` is its name for people.
     pub fn of(directory: File, run_dir: &Path) -> Result<Self, IndexError> {
-        // With two of them one could put the other's unfinished file in place.
-        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(IndexError::Busy(run_dir.join(FILE))),
-            Err(error) => return Err(IndexError::io("lock", run_dir)(error.into())),
-        }
         let log_path = run_dir.join(LOG);
         let log = open_regular_at(&directory, LOG).map_err(IndexError::io("open", &log_path))?;
         let like = log.metadata().map_err(IndexError::io("look at", &log_path))?;
+        let lock_path = run_dir.join(LOCK);
+        let lock = open_lock(&directory, &like).map_err(IndexError::io("open", &lock_path))?;
+        // With two of them one could put the other's unfinished file in place.
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(IndexError::Busy(run_dir.join(FILE))),
+            Err(error) => return Err(IndexError::io("lock", &lock_path)(error.into())),
+        }
         let user = rustix::process::geteuid().as_raw();
         let shared = is_shared(&directory, run_dir, user).map_err(IndexError::io("look at", run_dir))?;
         let elsewhere = if shared {
@@ -71,7 +77,7 @@ impl Place {
         } else {
             None
         };
-        Ok(Self { directory, path: run_dir.to_owned(), elsewhere, log, like })
+        Ok(Self { directory, _lock: lock, path: run_dir.to_owned(), elsewhere, log, like })
     }
 
     /// The log, from its beginning.
@@ -138,6 +144,30 @@ impl Place {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(IndexError::io("remove", &self.path.join(name))(error.into())),
         }
+    }
+}
+
+/// Opens the lock in a run's directory, made where it is missing, for the owner of its log alone.
+fn open_lock(directory: &File, like: &std::fs::Metadata) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let new = flags | OFlags::CREATE | OFlags::EXCL;
+    match rustix::fs::openat(directory, LOCK, new, Mode::RUSR | Mode::WUSR) {
+        Ok(made) => {
+            let made = File::from(made);
+            // Root may make it for somebody else, who is to make an index as well.
+            if made.metadata()?.uid() != like.uid() {
+                fchown(&made, Some(like.uid()), Some(like.gid()))?;
+            }
+            Ok(made)
+        }
+        Err(Errno::EXIST) => {
+            let file = File::from(rustix::fs::openat(directory, LOCK, flags, Mode::empty())?);
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            }
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -10,7 +10,7 @@ use audit_verify::index::{Field, MOMENTS, NUMBERS, STRINGS, SqlText};
 use super::*;
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
 use crate::record::recorder::LOG;
-use crate::record::recorder::tests::begin;
+use crate::record::recorder::tests::{begin, files};
 use crate::record::{RecordSettings, Recorder};
 use crate::record::{RunEnd, runner_event};
 
@@ -68,6 +68,9 @@ fn dump(directory: &Path) -> Vec<String> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
+/// What lies in the directory of a run whose index was made again.
+const WITH_INDEX: [&str; 5] = [".index.lock", ".lock", "events.jsonl", "index.sqlite", "meta.json"];
+
 #[test]
 fn made_live_or_made_again_the_rows_are_the_same() {
     let home = tempfile::tempdir().unwrap();
@@ -79,7 +82,7 @@ fn made_live_or_made_again_the_rows_are_the_same() {
     assert_eq!(reindex(&directory).unwrap(), 3002);
     assert_eq!(dump(&directory), live);
     assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 3002 });
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3, "log, index, meta.json");
+    assert_eq!(files(&directory), WITH_INDEX);
     std::fs::remove_file(directory.join(FILE)).unwrap();
     assert_eq!(reindex(&directory).unwrap(), 3002);
     assert_eq!(dump(&directory), live);
@@ -109,7 +112,7 @@ fn in_a_directory_of_somebody_else_no_link_is_followed() {
     use std::os::unix::fs::MetadataExt;
     assert!(made.is_file() && made.uid() == 1000, "{made:?}");
     assert_eq!(dump(&directory), live);
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3, "log, index, meta.json");
+    assert_eq!(files(&directory), WITH_INDEX);
 
     let others = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(others.path(), Some(1000), Some(1000)).unwrap();
@@ -362,7 +365,7 @@ fn what_is_not_a_log_keeps_the_index_that_is_there() {
         let error = reindex(&directory).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         assert_eq!(std::fs::read(directory.join(FILE)).unwrap(), index);
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3);
+        assert_eq!(files(&directory), WITH_INDEX);
     }
     std::fs::write(directory.join(LOG), b"").unwrap();
     assert_eq!(reindex(&directory).unwrap(), 0);
@@ -421,12 +424,32 @@ fn an_index_of_a_newer_version_is_left_alone() {
     assert_eq!(std::fs::read(directory.join(FILE)).unwrap(), before);
 }
 
+/// One value of an index that somebody made is not to take all memory.
+#[test]
+fn values_beyond_all_bounds_are_not_read() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = run(home.path(), 40);
+    assert_eq!(compare(&directory).unwrap(), IndexVerdict::Agrees { rows: 42 });
+    let change = "UPDATE strings SET value = zeroblob(40 << 20) WHERE id = (SELECT max(id) FROM strings)";
+    open(&directory).execute_batch(change).unwrap();
+    let verdict = compare(&directory).unwrap();
+    assert!(matches!(&verdict, IndexVerdict::Damaged { why } if why.contains("bytes")), "{verdict:?}");
+}
+
 #[test]
 fn only_one_makes_an_index_at_a_time() {
     let home = tempfile::tempdir().unwrap();
     let directory = run(home.path(), 40);
-    let other = std::fs::File::open(&directory).unwrap();
-    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let lock = |path: &Path| {
+        let file = std::fs::File::open(path).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        file
+    };
+    // Readers can hold the directory and the log, and nobody waits for them.
+    let readers = [lock(&directory), lock(&directory.join("events.jsonl"))];
+    assert_eq!(reindex(&directory).unwrap(), 42);
+    drop(readers);
+    let other = lock(&directory.join(".index.lock"));
     let error = reindex(&directory).unwrap_err().to_string();
     assert!(error.contains("another process makes this index just now"), "{error}");
     drop(other);

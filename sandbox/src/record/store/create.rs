@@ -167,16 +167,7 @@ impl StoreDir {
     /// # Errors
     /// It cannot be opened, is not a regular file, or is open to others.
     pub fn lock_file(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NONBLOCK;
-        let file = make_file(&self.fd, name, flags, Grant::Owner)?;
-        let about = file.metadata()?;
-        if !about.is_file() || about.mode() & 0o077 != 0 || about.uid() != self.place.recorder.uid {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file of the recorder's alone",
-            ));
-        }
-        Ok(file)
+        private_file(&self.fd, name, self.place.recorder.uid)
     }
 
     /// Puts a whole file in place of `name` at once, readable as `readers` says.
@@ -319,6 +310,14 @@ impl RunDir {
         make_file(&self.fd, name, flags, self.grant)
     }
 
+    /// As [`StoreDir::lock_file`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lock_file(&self, name: &str) -> io::Result<File> {
+        private_file(&self.fd, name, rustix::process::geteuid().as_raw())
+    }
+
     /// Opens a file of the run for reading.
     pub fn open_file(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -375,6 +374,20 @@ fn make_file(directory: &OwnedFd, name: &str, flags: OFlags, grant: Grant) -> io
     if grant == Grant::Group {
         // The directory is set-group-id, so the file has the group; the mode must not depend on umask.
         rustix::fs::fchmod(&file, mode)?;
+    }
+    Ok(file)
+}
+
+/// A file that only `owner` can open, made where it is missing.
+fn private_file(directory: &OwnedFd, name: &str, owner: u32) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NONBLOCK;
+    let file = make_file(directory, name, flags, Grant::Owner)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.mode() & 0o077 != 0 || about.uid() != owner {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file of the recorder's alone",
+        ));
     }
     Ok(file)
 }

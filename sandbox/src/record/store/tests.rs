@@ -93,7 +93,7 @@ fn an_id_that_the_ledger_has_is_taken_also_where_its_directory_is_gone() {
             run_id: run.id().to_owned(),
             first: audit_verify::Hash::of(&[run.id().as_bytes()]),
         };
-        ledger.lock(None).unwrap().append(&entry, None).unwrap();
+        ledger.lock().unwrap().append(&entry).unwrap();
         ledger.read().unwrap()
     };
     // An id that only begins like one that is taken is free.
