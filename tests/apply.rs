@@ -121,12 +121,19 @@ fn another_policy_holds_from_then_on_and_the_record_tells() {
         events(&run).into_iter().find(|event| event.event_type == "policy_apply").expect("one change");
     let (path, sha256) = stored(&run, "policy.effective.2.yaml");
     assert_eq!((change.target.as_str(), change.sha256), ("policy.effective.2.yaml", sha256));
-    let text = fs::read_to_string(path).expect("it is text");
+    let text = fs::read_to_string(&path).expect("it is text");
     assert!(text.contains("name: \"first\"") && text.contains("/work/data\""), "{text}");
     // What the run began with is still there as its first line names it.
     let start = events(&run).remove(0);
     assert_eq!(start.sha256, stored(&run, "policy.effective.yaml").1);
     finish(scene.audit_verify(["--strict", "last"])).expect(0);
+    let honest = fs::read(&path).expect("the policy");
+    fs::write(&path, [&honest[..], b"# more\n"].concat()).expect("it is changed");
+    let done = finish(scene.audit_verify(["last"])).expect(1);
+    assert!(done.stdout.contains("policy.effective.2.yaml is not the policy"), "{}", done.stdout);
+    fs::remove_file(&path).expect("it goes");
+    finish(scene.audit_verify(["last"])).expect(1);
+    fs::write(&path, &honest).expect("it is back");
     // The denial is explained by the policy that made it.
     let why = finish(scene.sandbox(["why"])).expect(0);
     assert!(why.stdout.contains("second/closed") && why.stdout.contains("except: ["), "{}", why.stdout);

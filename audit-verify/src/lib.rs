@@ -15,9 +15,11 @@ mod lanes;
 pub mod ledger;
 pub mod lines;
 pub mod merkle;
+pub mod output;
 pub mod proof;
 pub mod python;
 pub mod sign;
+pub mod text;
 pub mod verify;
 
 pub use hash::{Hash, NotAHash};

@@ -373,7 +373,7 @@ fn one_json_object_for_each_log() {
 
     // What an adversary may name reaches the terminal escaped.
     let text = bench.ask(&["."]).stdout;
-    assert!(text.contains("20260721-101013-d\\u{1b}[31m") && !text.contains('\u{1b}'), "{text}");
+    assert!(text.contains("20260721-101013-d\\x1b[31m") && !text.contains('\u{1b}'), "{text}");
 }
 
 /// Takes the log out of a run's directory.

@@ -187,7 +187,7 @@ fn a_proof_replaces_nothing_that_it_should_not() {
     for place in [path.to_str().unwrap(), "alias/events.jsonl"] {
         let refused = prove(&["--force", "-o", place]);
         assert_eq!(refused.status.code(), Some(3));
-        assert!(stderr(&refused).contains("it is the log that the proof is made from"), "{refused:?}");
+        assert!(stderr(&refused).contains("it is the log that this is made from"), "{refused:?}");
     }
     fs::write(run.join("meta.json"), "{}").unwrap();
     let refused = prove(&["-o", "alias/proof.json"]);

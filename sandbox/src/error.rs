@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::exit::Exit;
-use crate::review::text;
+use audit_verify::text;
 
 /// An expected reason not to do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,9 @@ use std::num::NonZeroUsize;
 use pieces::{PIECE, Piece, Pieces};
 use segment::{Judge, Summary, Terms};
 use state::{State, is_log_line};
-pub use verdict::{Chain, Fault, Genesis, Missing, Report, Signed, Unchecked, Verdict, Why};
+pub use verdict::{
+    APPLIED_MAX, Applied, Chain, Fault, Genesis, Missing, Report, Signed, Unchecked, Verdict, Why,
+};
 use workers::Wanted;
 
 use crate::Hash;
@@ -241,7 +243,7 @@ impl Verifier {
         let chain = state.broken.clone().map_or(unbroken, Chain::Broken);
         let anchor = state.anchor_fault(expected_head);
         let signed = state.signatures.found();
-        let State { events, lost, prev: head, genesis, .. } = state;
+        let State { events, lost, prev: head, genesis, applied, .. } = state;
         let fault = match question {
             Question::Log => state.fault,
             Question::Chain => state.broken,
@@ -265,7 +267,7 @@ impl Verifier {
                 }
             }
         };
-        Report { verdict, chain, lines, signed, genesis }
+        Report { verdict, chain, lines, signed, genesis, applied }
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`super::segment`] passes over plain lines more quickly; whatever is not plain comes here.
 
 use super::signed::Signatures;
-use super::verdict::{Fault, Genesis, Why, shown};
+use super::verdict::{APPLIED_MAX, Applied, Fault, Genesis, Why, shown};
 use crate::Hash;
 use crate::canonical::{Member, scan};
 use crate::lines::{Line, LineEnd};
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub signatures: Signatures,
     /// What the first line binds it to.
     pub genesis: Option<Genesis>,
+    /// Policies that were applied later.
+    pub applied: Vec<Applied>,
 }
 
 /// The members of a line that are judged, as they are written.
@@ -55,6 +57,7 @@ pub(super) struct Links<'l> {
     pub merkle_root: Option<&'l [u8]>,
     pub ledger_prev: Option<&'l [u8]>,
     pub policy_sha256: Option<&'l [u8]>,
+    pub target: Option<&'l [u8]>,
     pub key_id: Option<&'l [u8]>,
 }
 
@@ -73,6 +76,7 @@ impl<'l> Links<'l> {
             "merkle_root" => self.merkle_root = member.raw.as_text(),
             "ledger_prev" => self.ledger_prev = member.raw.as_text(),
             "policy_sha256" => self.policy_sha256 = member.raw.as_text(),
+            "target" => self.target = member.raw.as_text(),
             "key_id" => self.key_id = member.raw.as_text(),
             _ => {}
         }
@@ -105,7 +109,7 @@ struct Statement<'s, 'l> {
 
 /// Whether a line of this `event_type` is judged by what it says about the log, so that it is never a plain one.
 pub(super) fn is_statement(kind: &[u8]) -> bool {
-    matches!(kind, b"run_start" | b"run_end" | b"checkpoint")
+    matches!(kind, b"run_start" | b"run_end" | b"checkpoint" | b"policy_apply")
 }
 
 impl State {
@@ -229,6 +233,16 @@ impl State {
             b"run_end" => {
                 self.counted(statement)?;
                 self.seal(statement)
+            }
+            b"policy_apply" => {
+                let named = |file: &[u8]| String::from_utf8_lossy(file).into_owned();
+                let sha256 = statement.links.policy_sha256.and_then(Hash::from_digits);
+                if let (Some(file), Some(sha256)) = (statement.links.target.map(named), sha256)
+                    && self.applied.len() < APPLIED_MAX
+                {
+                    self.applied.push(Applied { file, sha256 });
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -21,6 +21,20 @@ pub struct Report {
     pub signed: Signed,
     /// What its first line binds it to, if that holds.
     pub genesis: Option<Genesis>,
+    /// The policies that were applied later, at most [`APPLIED_MAX`] of them, as far as the log holds.
+    pub applied: Vec<Applied>,
+}
+
+/// So many policies that were applied later are kept: a log may be anybody's, and a run has a few.
+pub const APPLIED_MAX: usize = 4096;
+
+/// A policy that was applied while the run went on (`policy_apply`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The file beside the log, `target` in the line, escapes as they stand there.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: Hash,
 }
 
 /// Who signed a log.

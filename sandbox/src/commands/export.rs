@@ -8,8 +8,9 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::{Refusal, say};
 use crate::exit::Exit;
 use crate::export::csv::Formulas;
-use crate::export::output::{Draft, Existing, stdout, terminal};
+use crate::export::output::{self, Draft, Existing, stdout, terminal};
 use crate::export::{Exported, Extent, Format, Source, export};
+use crate::record::LOG;
 use crate::record::store::Found;
 use crate::review::{stores, text};
 
@@ -24,13 +25,13 @@ pub fn execute(args: &ExportArgs) -> anyhow::Result<Exit> {
     let run = stores().find(&args.run)?;
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let draft = match &args.output {
-        Some(place) => Some(Draft::create(place, existing, &run.path)?),
+        Some(place) => Some(Draft::create(place, existing, &run.path.join(LOG))?),
         None => None,
     };
     let source = Source::open(&run.path)?;
     let extent = extent(args, &run, &source.report)?;
     let sink = match &draft {
-        Some(draft) => draft.sink()?,
+        Some(draft) => output::file(draft)?,
         None if is_terminal => terminal(),
         None => stdout(),
     };

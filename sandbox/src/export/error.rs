@@ -33,25 +33,6 @@ pub enum ExportError {
     /// The Parquet file cannot be written.
     #[error("write the export: {0}")]
     Parquet(parquet::errors::ParquetError),
-    /// The file that was asked for cannot be made.
-    #[error("{act} {}: {why}", .path.display())]
-    File {
-        /// What was being done.
-        act: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why it failed.
-        why: io::Error,
-    },
-    /// The file that was asked for is there.
-    #[error("{}: it is there already; --force replaces it", .0.display())]
-    Exists(PathBuf),
-    /// The file that was asked for is no file.
-    #[error("{}: it is no regular file, and nothing else is replaced; leave -o away and redirect stdout", .0.display())]
-    NotAFile(PathBuf),
-    /// The file that was asked for would be part of the record.
-    #[error("{}: nothing is written into the directory of a run; choose another place", .0.display())]
-    InTheRecord(PathBuf),
 }
 
 impl ExportError {
@@ -68,9 +49,5 @@ impl ExportError {
 
     pub(super) fn log(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |why| ExportError::Log { act, path: path.to_owned(), why }
-    }
-
-    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |why| ExportError::File { act, path: path.to_owned(), why }
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use audit_verify::canonical::ObjectWriter;
 use audit_verify::chain::Position;
 
-use crate::review::text::safe;
+use audit_verify::text::safe;
 
 /// How long one anchor may take.
 const PATIENCE: Duration = Duration::from_secs(10);

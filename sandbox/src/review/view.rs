@@ -94,6 +94,7 @@ pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Re
                     unheld.extend(
                         record.list("unheld").unwrap_or_default().iter().map(|line| text::safe(line)),
                     );
+                    told_otherwise(&mut page, meta.as_ref(), &record);
                 }
                 timeline.add(&record);
             }
@@ -153,6 +154,22 @@ fn header(page: &mut String, run: &Found, meta: Option<&Meta>, report: &Report) 
         }
     }
     line("chain", &verdict(report));
+}
+
+/// Says where meta.json, which nothing binds, and the first line of the log differ.
+fn told_otherwise(page: &mut String, meta: Option<&Meta>, start: &Record<'_>) {
+    let Some(meta) = meta else { return };
+    let policy = meta.policy.as_ref().map(|policy| policy.sha256.as_str());
+    let pairs = [
+        ("mode", start.text("mode"), Some(meta.mode.as_str())),
+        ("store", start.text("store"), Some(meta.store.as_str())),
+        ("policy", start.text("policy_sha256"), policy),
+    ];
+    for (name, ..) in pairs.into_iter().filter(|(_, logged, told)| logged != told) {
+        // Writing to a String does not fail.
+        let _ =
+            writeln!(page, "NOTE      meta.json has another {name} than the log: what it says is not proven");
+    }
 }
 
 fn layers(meta: &Meta) -> String {

@@ -126,6 +126,26 @@ Would be blocked
 }
 
 #[test]
+fn what_meta_says_otherwise_than_the_log_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), Vec::new());
+    let page = || {
+        let mut out = Vec::new();
+        text(&run, ALL, Detail::default(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert!(!page().contains("NOTE"), "{}", page());
+    let path = run.path.join("meta.json");
+    let honest = std::fs::read_to_string(&path).unwrap();
+    let (told, other) = match honest.contains("audit-only") {
+        true => ("audit-only", "enforce"),
+        false => ("enforce", "audit-only"),
+    };
+    std::fs::write(&path, honest.replace(told, other)).unwrap();
+    assert!(page().contains("meta.json has another mode than the log"), "{}", page());
+}
+
+#[test]
 fn what_changed_files_held_is_told() {
     let home = tempfile::tempdir().unwrap();
     let change = |path: &[u8], details: &[(Key, &[u8])], sizes: &[(Key, u64)]| {

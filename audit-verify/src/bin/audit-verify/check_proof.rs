@@ -8,6 +8,7 @@ use std::path::Path;
 use audit_verify::Hash;
 use audit_verify::canonical::{LINE_MAX, ObjectWriter};
 use audit_verify::proof::{NotAProof, Proof, ProofFault, Shown};
+use audit_verify::text::clean_lines;
 use clap::Parser;
 
 use crate::cli::Output;
@@ -91,7 +92,7 @@ impl CheckProof {
                 format!("does not hold: {wrong}\n").into_bytes()
             }
             (Output::Text, Err(wrong)) => {
-                eprintln!("audit-verify: {}", crate::render::clean(&format!("{}: {wrong}", self.name())));
+                eprintln!("audit-verify: {}", clean_lines(&format!("{}: {wrong}", self.name())));
                 Vec::new()
             }
         };

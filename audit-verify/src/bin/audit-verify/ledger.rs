@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use audit_verify::Hash;
 use audit_verify::canonical::ObjectWriter;
 use audit_verify::ledger::{FILE, Ledger, RunEntry, read};
 use audit_verify::sign::PublicKey;
 use audit_verify::verify::{Report, Verdict};
 
-use crate::render::Style;
+use crate::render::{BELOW, Style};
 use crate::store::run_name;
 use crate::target::open_regular;
 
@@ -237,10 +238,10 @@ impl StoreFinding {
     pub fn row(&self, style: Style) -> String {
         let entries = self.entries.map_or_else(|| " ".repeat(16), |entries| format!("{entries:>8} entries"));
         let pad = " ".repeat(11usize.saturating_sub(self.verdict().len()));
-        let name = crate::render::printable(&self.name);
+        let name = audit_verify::text::safe(self.name.as_bytes());
         let mut text = format!("{}{pad} {entries}  {name}\n", style.word(self.verdict(), self.code));
         if self.code != 0 {
-            text.push_str(&format!("            {}\n", crate::render::clean(&self.message)));
+            text.push_str(&style.told(BELOW, &self.message));
         }
         text
     }
@@ -269,19 +270,27 @@ impl StoreFinding {
     }
 }
 
-/// Whether `policy.effective.yaml` is still the one that a run began with.
+/// Whether the policies beside a log, those that its run began with and those that were applied later, are still the ones
+/// whose hashes it has.
 pub fn policy_contradiction(run: &Path, report: &Report) -> Option<Contradiction> {
-    const POLICY: &str = "policy.effective.yaml";
-    const SIZE_MAX: u64 = 64 << 20;
-    let expected = report.genesis.as_ref()?.policy_sha256?;
-    let mut bytes = Vec::new();
-    let message =
-        match open_regular(&run.join(POLICY)).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes)) {
-            Ok(_) if audit_verify::Hash::of(&[&bytes]) == expected => return None,
-            Ok(_) => format!("{POLICY} is not the one that the run began with"),
-            Err(error) => format!("{POLICY}, which the run began with, cannot be read: {error}"),
-        };
+    let first = report.genesis.as_ref()?.policy_sha256.map(|sha256| ("policy.effective.yaml", sha256));
+    let later = report.applied.iter().map(|applied| (applied.file.as_str(), applied.sha256));
+    // The log may be anybody's: it names no file elsewhere.
+    let own = |file: &str| file.starts_with("policy.effective.") && !file.contains('/');
+    let found = first.into_iter().chain(later).filter(|(file, _)| own(file));
+    let message = found.filter_map(|(file, expected)| stored_otherwise(run, file, expected)).next()?;
     Some(Contradiction { code: 1, message, of_store: false })
+}
+
+/// What is wrong with a policy beside a log.
+fn stored_otherwise(run: &Path, file: &str, expected: Hash) -> Option<String> {
+    const SIZE_MAX: u64 = 64 << 20;
+    let mut bytes = Vec::new();
+    match open_regular(&run.join(file)).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes)) {
+        Ok(_) if Hash::of(&[&bytes]) == expected => None,
+        Ok(_) => Some(format!("{file} is not the policy that the log names")),
+        Err(error) => Some(format!("{file}, which the log names, cannot be read: {error}")),
+    }
 }
 
 /// Reads a public key in PEM.

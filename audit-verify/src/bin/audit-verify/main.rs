@@ -9,7 +9,6 @@ mod check_proof;
 mod cli;
 mod index;
 mod ledger;
-mod output;
 mod progress;
 mod prove;
 mod render;
@@ -23,11 +22,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use audit_verify::sign::PublicKey;
-use audit_verify::verify::{Report, Verdict};
+use audit_verify::text::clean_lines;
+use audit_verify::verify::{Report, Verdict, Verifier};
 use check_proof::CheckProof;
 use clap::Parser;
 use cli::{Cli, Output};
-use ledger::{Keys, StoreFinding, StoreLedger};
+use ledger::{Contradiction, Keys, StoreFinding, StoreLedger};
 use progress::Progress;
 use prove::Prove;
 use render::Finding;
@@ -61,7 +61,7 @@ fn run(cli: &Cli, stdout: &mut impl Write) -> io::Result<u8> {
     let keys = match cli.keys() {
         Ok(keys) => keys,
         Err(error) => {
-            eprintln!("audit-verify: {}", render::clean(&error.to_string()));
+            eprintln!("audit-verify: {}", clean_lines(&error.to_string()));
             return Ok(3);
         }
     };
@@ -159,7 +159,7 @@ impl<W: Write> Printer<'_, W> {
             Output::Text => render::details(finding, self.cli, self.style),
         };
         if let (Err(error), Output::Text) = (&finding.outcome, self.cli.output()) {
-            eprintln!("audit-verify: {}", render::clean(&error.to_string()));
+            eprintln!("audit-verify: {}", clean_lines(&error.to_string()));
         }
         self.text(&text)
     }
@@ -204,26 +204,10 @@ fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
     {
         return Finding { name: log.name.clone(), outcome: Err(error), against: None, index: None };
     }
-    let demanded = ledgers.keys.clone();
-    let store = ledgers.of_log(log).filter(|_| cli.asks_of_run());
-    let keys = match &store {
-        Some((ledger, run)) => ledger.keys_for(run),
-        None => Keys { demanded, known: Vec::new() },
+    let (outcome, against) = match judge(log, cli.verifier(), ledgers, cli.asks_of_run()) {
+        Ok((report, against)) => (Ok(report), against),
+        Err(error) => (Err(error), None),
     };
-    let outcome = read(log, cli, keys).map_err(|source| {
-        let path = match &log.source {
-            Source::Stdin => log.name.clone(),
-            Source::File(path) | Source::Run(path) => path.display().to_string(),
-        };
-        TargetError::Read { path, source }
-    });
-    let mut against = None;
-    if let (Ok(report), Source::Run(path)) = (&outcome, &log.source)
-        && cli.asks_of_run()
-    {
-        let by_ledger = store.and_then(|(ledger, run)| ledger.against(&run, report));
-        against = by_ledger.or_else(|| ledger::policy_contradiction(path.parent()?, report));
-    }
     let index = match &outcome {
         // What its log does not prove an index cannot be measured by.
         Ok(report)
@@ -236,8 +220,34 @@ fn check(log: &Log, cli: &Cli, ledgers: &mut Ledgers) -> Finding {
     Finding { name: log.name.clone(), outcome, against, index }
 }
 
-fn read(log: &Log, cli: &Cli, keys: Keys) -> io::Result<Report> {
-    let verifier = cli.verifier().demand_keys(keys.demanded).know_keys(keys.known);
+/// Judges a log: by itself and, where the run is asked of, by what lies beside it.
+fn judge(
+    log: &Log,
+    verifier: Verifier,
+    ledgers: &mut Ledgers,
+    asks_of_run: bool,
+) -> Result<(Report, Option<Contradiction>), TargetError> {
+    let demanded = ledgers.keys.clone();
+    let store = ledgers.of_log(log).filter(|_| asks_of_run);
+    let keys = match &store {
+        Some((ledger, run)) => ledger.keys_for(run),
+        None => Keys { demanded, known: Vec::new() },
+    };
+    let report = read(log, verifier.demand_keys(keys.demanded).know_keys(keys.known)).map_err(|source| {
+        let path = match &log.source {
+            Source::Stdin => log.name.clone(),
+            Source::File(path) | Source::Run(path) => path.display().to_string(),
+        };
+        TargetError::Read { path, source }
+    })?;
+    let Source::Run(path) = &log.source else { return Ok((report, None)) };
+    let by_ledger = store.and_then(|(ledger, run)| ledger.against(&run, &report));
+    let policy = path.parent().filter(|_| asks_of_run);
+    let against = by_ledger.or_else(|| ledger::policy_contradiction(policy?, &report));
+    Ok((report, against))
+}
+
+fn read(log: &Log, verifier: Verifier) -> io::Result<Report> {
     let file = match &log.source {
         Source::Stdin => return verifier.run(io::stdin().lock()),
         Source::File(path) => File::open(path)?,

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use audit_verify::output::{Draft, Existing, OutputError};
 use audit_verify::proof::{Proof, ProofFault};
+use audit_verify::text::clean_lines;
 use audit_verify::verify::{Verdict, Verifier};
 use clap::Parser;
 
 use crate::Ledgers;
 use crate::ledger::Contradiction;
-use crate::output::{Existing, OutputError, OutputPlace};
 use crate::progress::Progress;
 use crate::target::{self, Log, Source, TargetError, open_regular};
 
@@ -91,7 +92,7 @@ impl Prove {
                 Ok(0)
             }
             Err(error) => {
-                eprintln!("audit-verify: {}", crate::render::clean(&error.to_string()));
+                eprintln!("audit-verify: {}", clean_lines(&error.to_string()));
                 Ok(error.code())
             }
         }
@@ -102,11 +103,11 @@ impl Prove {
         let log = self.log()?;
         let (Source::File(path) | Source::Run(path)) = &log.source else { return Err(ProveError::Stdin) };
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
-        let place = self.output.as_ref().map(|place| OutputPlace::of(place, existing, path)).transpose()?;
+        let draft = self.output.as_ref().map(|place| Draft::create(place, existing, path)).transpose()?;
         let proof = self.prove(&log, path)?;
-        match place {
+        match draft {
             None => Ok(Some(proof)),
-            Some(place) => Ok(place.write(&proof).map(|()| None)?),
+            Some(draft) => Ok(draft.write(&proof).map(|()| None)?),
         }
     }
 
@@ -121,8 +122,10 @@ impl Prove {
 
     fn prove(&self, log: &Log, path: &Path) -> Result<Vec<u8>, ProveError> {
         let name = log.name.clone();
-        let (verdict, against) = verified(log, path)?;
-        let (events, head) = match verdict {
+        let mut ledgers = Ledgers { keys: Vec::new(), read: Vec::new() };
+        let verifier = Verifier::default().threads(crate::cli::cores());
+        let (report, against) = crate::judge(log, verifier, &mut ledgers, true)?;
+        let (events, head) = match report.verdict {
             Verdict::Intact { events, head, .. } => (events, head),
             other => {
                 return Err(ProveError::NotIntact { name, verdict: other.name(), code: other.code() });
@@ -143,20 +146,6 @@ impl Prove {
             Err(fault) => Err(ProveError::Fault { name, fault }),
         }
     }
-}
-
-/// Judges the log as check does, with what its store says of it.
-fn verified(log: &Log, path: &Path) -> Result<(Verdict, Option<Contradiction>), TargetError> {
-    let mut ledgers = Ledgers { keys: Vec::new(), read: Vec::new() };
-    let store = ledgers.of_log(log);
-    let mut verifier = Verifier::default().threads(crate::cli::cores());
-    if let Some((ledger, run)) = &store {
-        let keys = ledger.keys_for(run);
-        verifier = verifier.demand_keys(keys.demanded).know_keys(keys.known);
-    }
-    let report = open(path).and_then(|file| verifier.run(file)).map_err(TargetError::read(path))?;
-    let against = store.and_then(|(ledger, run)| ledger.against(&run, &report));
-    Ok((report.verdict, against))
 }
 
 fn open(path: &Path) -> io::Result<Progress<File>> {

@@ -1,9 +1,10 @@
 //! What people and programs read.
 
 use std::fmt::{self, Write};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, stdout};
 
 use audit_verify::canonical::ObjectWriter;
+use audit_verify::text::{clean_lines, safe};
 use audit_verify::verify::{Chain, Report, Signed, Verdict, Why};
 
 use crate::cli::Cli;
@@ -76,20 +77,53 @@ impl Finding {
     }
 }
 
-/// Whether verdicts are coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// Text alone.
-    Plain,
-    /// With colour.
-    Colour,
+/// How text for people looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Verdicts are coloured.
+    colour: bool,
+    /// Lines are not longer than this, in characters, where words can be parted.
+    width: Option<usize>,
 }
 
 impl Style {
-    /// Colour on a terminal, and never against NO_COLOR.
+    /// On a terminal its width and colour, but that never against NO_COLOR.
     pub fn detect() -> Style {
+        if !stdout().is_terminal() {
+            return Style::default();
+        }
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if std::io::stdout().is_terminal() && !unwanted { Style::Colour } else { Style::Plain }
+        let size = rustix::termios::tcgetwinsize(stdout()).ok();
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+        Style { colour: !unwanted, width }
+    }
+
+    /// A line that begins with `head`: what does not fit goes on below, under where `text` began. What others chose is shown
+    /// escaped.
+    pub fn told(self, head: &str, text: &str) -> String {
+        let indent = head.chars().count();
+        let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(ROOM_MIN));
+        let mut out = head.to_owned();
+        for (at, line) in clean_lines(text).split('\n').enumerate() {
+            if at > 0 {
+                let _ = write!(out, "\n{:indent$}", "");
+            }
+            let mut used = 0;
+            for word in line.split(' ') {
+                let len = word.chars().count();
+                if used > 0 && used + 1 + len > room {
+                    let _ = write!(out, "\n{:indent$}", "");
+                    used = 0;
+                } else if used > 0 {
+                    out.push(' ');
+                    used += 1;
+                }
+                out.push_str(word);
+                used += len;
+            }
+        }
+        out.push('\n');
+        out
     }
 
     fn verdict(self, finding: &Finding) -> String {
@@ -103,9 +137,9 @@ impl Style {
             2 => 33,
             _ => 31,
         };
-        match self {
-            Style::Plain => verdict.to_owned(),
-            Style::Colour => format!("\x1b[1;{colour}m{verdict}\x1b[0m"),
+        match self.colour {
+            false => verdict.to_owned(),
+            true => format!("\x1b[1;{colour}m{verdict}\x1b[0m"),
         }
     }
 }
@@ -119,26 +153,11 @@ pub enum LedgerRow {
     None,
 }
 
-/// A name from the file system, safe for a terminal.
-pub fn printable(name: &str) -> String {
-    name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
-}
+/// What stands before what is wrong with a row.
+pub const BELOW: &str = "            ";
 
-/// A text with something in it that others chose, safe for a terminal: what would move the cursor, or hide or turn round
-/// what follows, is escaped. Lines stay lines.
-pub fn clean(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push(c),
-            _ if c.is_control() || turns(c) => out.extend(c.escape_default()),
-            _ => out.push(c),
-        }
-    }
-    out
-}
+/// The narrowest column that text is broken for, in characters.
+const ROOM_MIN: usize = 20;
 
 /// One log among many: a row, and what is wrong below it.
 ///
@@ -158,7 +177,8 @@ pub fn row(finding: &Finding, style: Style, ledger_row: LedgerRow) -> String {
         }
         _ => String::new(),
     };
-    let mut text = format!("{}{pad} {events}  {}{lost}\n", style.verdict(finding), printable(&finding.name));
+    let mut text =
+        format!("{}{pad} {events}  {}{lost}\n", style.verdict(finding), safe(finding.name.as_bytes()));
     if let Ok(report) = &finding.outcome
         && (report.verdict.code() != 0 || finding.contradiction().is_some())
     {
@@ -167,10 +187,10 @@ pub fn row(finding: &Finding, style: Style, ledger_row: LedgerRow) -> String {
             (true, LedgerRow::Follows) => "see the ledger below".to_owned(),
             _ => finding.message(),
         };
-        let _ = writeln!(text, "            {}", clean(&message));
+        text.push_str(&style.told(BELOW, &message));
     }
     if let Some(index) = finding.index.as_ref().filter(|index| index.code != 0) {
-        let _ = writeln!(text, "            {}", clean(&index.message));
+        text.push_str(&style.told(BELOW, &index.message));
     }
     text
 }
@@ -178,9 +198,9 @@ pub fn row(finding: &Finding, style: Style, ledger_row: LedgerRow) -> String {
 /// The only log, with all there is to say.
 pub fn details(finding: &Finding, cli: &Cli, style: Style) -> String {
     let Ok(report) = &finding.outcome else { return String::new() };
-    let mut text = format!("{}: {}\n", style.verdict(finding), printable(&finding.name));
+    let mut text = format!("{}: {}\n", style.verdict(finding), safe(finding.name.as_bytes()));
     let mut line = |name: &str, value: &dyn fmt::Display| {
-        let _ = writeln!(text, "  {name:<9} {}", clean(&value.to_string()));
+        text.push_str(&style.told(&format!("  {name:<9} "), &value.to_string()));
     };
     let anchored = match cli.expect_head {
         Some(_) => "yes: it ends with the expected head",
