@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod lines;
 pub mod merkle;
 pub mod output;
+pub mod progress;
 pub mod proof;
 pub mod python;
 pub mod sign;

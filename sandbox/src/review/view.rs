@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use audit_verify::canonical::Record;
+use audit_verify::progress::Progress;
 use audit_verify::verify::{Question, Report, Verdict, Verifier};
 
 use super::list::{Status, status};
@@ -75,7 +76,8 @@ pub fn text(run: &Found, size: Size, detail: Detail, out: &mut impl Write) -> Re
     let path = run.path.join(LOG);
     let log = open(&path)?;
     tell_wait(&path, "the log is verified and read");
-    let report = Verifier::new(Question::Log).run(log).map_err(|e| log_error("verify", &path, e))?;
+    let verified = Progress::of(log).and_then(|log| Verifier::new(Question::Log).run(log));
+    let report = verified.map_err(|e| log_error("verify", &path, e))?;
     let meta = Meta::read(&run.path).ok();
     let mut page = String::new();
     header(&mut page, run, meta.as_ref(), &report);

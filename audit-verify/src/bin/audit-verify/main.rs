@@ -9,7 +9,6 @@ mod check_proof;
 mod cli;
 mod index;
 mod ledger;
-mod progress;
 mod prove;
 mod render;
 mod store;
@@ -21,6 +20,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use audit_verify::progress::Progress;
 use audit_verify::sign::PublicKey;
 use audit_verify::text::clean_lines;
 use audit_verify::verify::{Report, Verdict, Verifier};
@@ -28,7 +28,6 @@ use check_proof::CheckProof;
 use clap::Parser;
 use cli::{Cli, Output};
 use ledger::{Contradiction, Keys, StoreFinding, StoreLedger};
-use progress::Progress;
 use prove::Prove;
 use render::Finding;
 use target::{Log, Resolved, Source, TargetError, open_regular};
@@ -253,6 +252,5 @@ fn read(log: &Log, verifier: Verifier) -> io::Result<Report> {
         Source::File(path) => File::open(path)?,
         Source::Run(path) => open_regular(path)?,
     };
-    let size = file.metadata()?.len();
-    verifier.run(Progress::new(file, size))
+    verifier.run(Progress::of(file)?)
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use audit_verify::output::{Draft, Existing, OutputError};
+use audit_verify::progress::Progress;
 use audit_verify::proof::{Proof, ProofFault};
 use audit_verify::text::clean_lines;
 use audit_verify::verify::{Verdict, Verifier};
@@ -13,7 +14,6 @@ use clap::Parser;
 
 use crate::Ledgers;
 use crate::ledger::Contradiction;
-use crate::progress::Progress;
 use crate::target::{self, Log, Source, TargetError, open_regular};
 
 const HELP: &str = "\
@@ -149,7 +149,5 @@ impl Prove {
 }
 
 fn open(path: &Path) -> io::Result<Progress<File>> {
-    let file = open_regular(path)?;
-    let size = file.metadata()?.len();
-    Ok(Progress::new(file, size))
+    Progress::of(open_regular(path)?)
 }

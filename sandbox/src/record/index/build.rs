@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use audit_verify::index::lines::Lines;
 use audit_verify::index::{Block, BlockBuilder, SCHEMA_VERSION, STRINGS, TABLES, block_columns, columns};
+use audit_verify::progress::Gauge;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params_from_iter};
 
@@ -65,6 +66,8 @@ struct Source {
     log: PathBuf,
     lines: Lines,
     read: u64,
+    /// Who waits is told how far it is.
+    gauge: Option<Gauge>,
 }
 
 /// The index, as far as it was written.
@@ -89,7 +92,7 @@ impl Builder {
                 blocks: BlockBuilder::new(1),
                 rows: 0,
             },
-            source: Source { log: log.to_owned(), lines: Lines::new(log_file, 0), read: 0 },
+            source: Source { log: log.to_owned(), lines: Lines::new(log_file, 0), read: 0, gauge: None },
             batch: Batch::default(),
         })
     }
@@ -204,6 +207,9 @@ impl Source {
             }
         })?;
         self.read += batch.rows().len() as u64;
+        if let Some(gauge) = &mut self.gauge {
+            gauge.at(self.lines.offset());
+        }
         Ok(())
     }
 }
@@ -314,18 +320,30 @@ fn insert_block(connection: &Connection, block: &Block) -> rusqlite::Result<()> 
 /// Somebody else makes it at this moment, the log cannot be read or has a line that is none of ours, or the
 /// index cannot be written. What was there stays.
 pub fn reindex(run_dir: &Path) -> Result<u64, IndexError> {
-    make(&Place::open(run_dir)?, run_dir)
+    make(&Place::open(run_dir)?, run_dir, Waits::Somebody)
 }
 
 /// The same of a directory that is open; `run_dir` is its name for people.
 pub(super) fn reindex_in(directory: File, run_dir: &Path) -> Result<u64, IndexError> {
-    make(&Place::of(directory, run_dir)?, run_dir)
+    make(&Place::of(directory, run_dir)?, run_dir, Waits::Nobody)
 }
 
-fn make(place: &Place, run_dir: &Path) -> Result<u64, IndexError> {
+/// Whether somebody at the terminal waits for an index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Somebody,
+    Nobody,
+}
+
+fn make(place: &Place, run_dir: &Path, waits: Waits) -> Result<u64, IndexError> {
     let log = place.log()?;
+    let size = log.metadata().map_or(0, |about| about.len());
     let made = place.begin()?;
-    let built = Builder::new(&made, &run_dir.join(LOG), log, Audience::Nobody).and_then(Builder::finish);
+    let builder = Builder::new(&made, &run_dir.join(LOG), log, Audience::Nobody);
+    let built = builder.and_then(|mut builder| {
+        builder.source.gauge = (waits == Waits::Somebody).then(|| Gauge::new(size, "indexed"));
+        builder.finish()
+    });
     let placed = built.and_then(|rows| place.finish().map(|()| rows));
     if placed.is_err() {
         place.give_up();
