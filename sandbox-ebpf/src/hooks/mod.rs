@@ -188,6 +188,20 @@ pub fn entry() -> Option<&'static mut Task> {
     TASKS.get_ptr_mut(task).map(|entry| unsafe { &mut *entry })
 }
 
+/// The current task's scratch; null where it has none, or its storage is busy.
+#[inline(always)]
+fn own_scratch(flags: u64) -> *mut HookScratch {
+    // SAFETY: the map is task storage of `HookScratch`; no initial value is given.
+    unsafe {
+        bpf_task_storage_get(
+            SCRATCH.as_ptr(),
+            bpf_get_current_task_btf().cast(),
+            core::ptr::null_mut(),
+            flags,
+        ) as *mut HookScratch
+    }
+}
+
 /// Where a hook works: the task's own scratch, else one of the pool.
 pub struct Workplace {
     pub scratch: *mut HookScratch,
@@ -197,21 +211,21 @@ pub struct Workplace {
 
 impl Workplace {
     /// `None` when neither can be had.
+    ///
+    /// A task has its own from its birth (see `task`). To make one here is the last way out: a sleepable program allocates
+    /// with GFP_KERNEL, and while it sleeps in there the kernel's per-CPU mark on all task storage stays set
+    /// (bpf_task_storage_busy), so that every fork on that CPU would be refused.
     #[inline(always)]
     pub fn enter() -> Option<Workplace> {
-        // SAFETY: the map is task storage of `HookScratch`; no initial value is given.
-        let own = unsafe {
-            bpf_task_storage_get(
-                SCRATCH.as_ptr(),
-                bpf_get_current_task_btf().cast(),
-                core::ptr::null_mut(),
-                CREATE,
-            )
-        } as *mut HookScratch;
+        let own = own_scratch(0);
         if !own.is_null() {
             return Some(Workplace { scratch: own, pooled: 0 });
         }
-        Workplace::of_pool()
+        if let Some(pooled) = Workplace::of_pool() {
+            return Some(pooled);
+        }
+        let own = own_scratch(CREATE);
+        if own.is_null() { None } else { Some(Workplace { scratch: own, pooled: 0 }) }
     }
 
     /// One of the pool, for programs that cannot reach task storage.

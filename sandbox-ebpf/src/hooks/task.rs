@@ -6,7 +6,7 @@ use sandbox_ebpf::abi::config::Mode;
 use super::{CREATE, EAGAIN, Subject};
 use crate::{
     emit::counter,
-    maps::{MEMBERS, Member},
+    maps::{MEMBERS, Member, SCRATCH},
 };
 
 /// task_alloc(task, clone_flags), in the parent, before the child can run. A child whose membership cannot be
@@ -34,5 +34,8 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         (*member).slot = subject.slot;
         (*member).sets = subject.sets();
     }
+    // Its scratch as well, here where making it cannot sleep (see `Workplace::enter`). Without one it uses the pool.
+    // SAFETY: as above, of `HookScratch`.
+    unsafe { bpf_task_storage_get(SCRATCH.as_ptr(), child.cast(), core::ptr::null_mut(), CREATE) };
     0
 }
