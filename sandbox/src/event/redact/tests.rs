@@ -142,10 +142,72 @@ fn hostile_lines_are_read_in_bounded_time() {
         "ghp_",
         "private_key=/",
     ];
+    // Three times what a record holds: anything quadratic would take minutes, and the test with it.
+    read_repeated(parts, 48 << 10);
+}
+
+/// The same for what scripts are made of, as long as one argument can be.
+#[test]
+fn hostile_scripts_are_read_in_bounded_time() {
+    let parts: &[&str] = &[
+        "<<A",
+        "<<A\n",
+        "<<A ",
+        "<<-'A' <<<b\n",
+        "cat <<A |\n",
+        "x --password-stdin <<A\nb\n",
+        "<<<",
+        "<<<'",
+        "''",
+        "'a'\"b\"",
+        "password='a'",
+        "password=\"a\"'",
+        "token=$'",
+        "${",
+        "${A:-",
+        "${TOKEN:-",
+        "${KEY:-a",
+        "${KEY:-a}",
+        "token=${A:-",
+        "TOKEN=\"${A:-",
+        "key=${A:-/",
+        "token=$A$A",
+        "$A",
+        "(",
+        ")",
+        "((",
+        "$(",
+        "$(echo a ",
+        "(echo a;",
+        "{ echo a;",
+        "{ ",
+        "} ",
+        "(a)|",
+        "a|&",
+        "echo a|",
+        "cat|",
+        "machine ",
+        "machine h login u ",
+        "default login ",
+        "machine\\n",
+        "<password>",
+        "<password ",
+        "<key>a",
+        "<",
+        "\npassword: ",
+        "\nPASSWORD=",
+        "Authorization:\"",
+        "Authorization: Bearer\n",
+        "\"Authorization\":\"",
+        "machine login password ",
+    ];
+    read_repeated(parts, 128 << 10);
+}
+
+fn read_repeated(parts: &[&str], len: usize) {
     for part in parts {
         for tool in ["x", "sh"] {
-            // Three times what a record holds: anything quadratic would take minutes, and the test with it.
-            let long = part.repeat((48 << 10) / part.len()).into_bytes();
+            let long = part.repeat(len / part.len()).into_bytes();
             arguments(&mut [tool.into(), b"-c".to_vec(), long]);
         }
     }
@@ -173,6 +235,17 @@ const TEMPLATES: &[&[&str]] = &[
     &["redis-cli", "-a", "{}"],
     &["aws", "configure", "set", "aws_secret_access_key", "{}"],
     &["t", "https://ann:{}@h/p"],
+    &["sh", "-c", "docker login --password-stdin <<'E'\n{}\nE"],
+    &["sh", "-c", "docker login --password-stdin <<< '{}'"],
+    &["sh", "-c", "{ echo '{}'; } |& docker login --password-stdin"],
+    &["sh", "-c", "TOKEN=${TOKEN:-{}} run"],
+    &["sh", "-c", "export PASSWORD='{}'\"x\"; run"],
+    &["t", "Authorization:", "Bearer {}"],
+    &["htpasswd", "-bc", "f", "u", "{}"],
+    &["jq", "--arg", "password", "{}", "."],
+    &["t", "<password>{}</password>"],
+    &["t", "machine h login u password {}"],
+    &["curl", "-x", "ann:{}@h:3128", "https://h/"],
 ];
 
 proptest! {
@@ -272,4 +345,28 @@ const PIECES: &[&str] = &[
     "é",
     "-",
     "x",
+    "<<E",
+    "<<'E'",
+    "\nE\n",
+    "<<<",
+    "(",
+    ")",
+    "{ ",
+    "} ",
+    "|",
+    "echo ",
+    "cat ",
+    "--password-stdin",
+    "${TOKEN:-",
+    "$'",
+    "<password>",
+    "</password>",
+    "machine h login u password ",
+    "Authorization:",
+    "awk",
+    "jq",
+    "--arg",
+    "htpasswd",
+    "\nPASSWORD=",
+    "\npassword: hunter2",
 ];
