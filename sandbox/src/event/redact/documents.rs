@@ -38,11 +38,11 @@ fn setting(text: &[u8], at: usize, line: &[u8], cuts: &mut Cuts) {
     }
 }
 
-/// Whether a word is no name of a type or of something else in code.
+/// Whether a word is no name of a type or of something else in code, nor what YAML has signs for.
 fn is_value(word: &[u8]) -> bool {
     let tells = |byte: &u8| byte.is_ascii_digit() || b"!@#%^*~+=".contains(byte);
     let fits = |byte: &u8| byte.is_ascii_alphabetic() || tells(byte) || b"_-/".contains(byte);
-    word.len() >= 6 && word.iter().all(fits) && word.iter().any(tells)
+    word.len() >= 6 && !b"!*@%".contains(&word[0]) && word.iter().all(fits) && word.iter().any(tells)
 }
 
 /// `machine HOST login USER password SECRET`, whose parts may stand on lines of their own, if it begins at `at`.

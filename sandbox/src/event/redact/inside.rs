@@ -86,21 +86,9 @@ fn assignment(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
     cut(text, value, secrecy, cuts).then_some(value.next)
 }
 
-/// A value with what a shell takes for the rest of it: what stands in quotes right behind it, and words between. It is
-/// then cut with its quotes.
+/// A value with what a shell takes for the rest of it. It is then cut with its quotes.
 fn joined(text: &[u8], value: Value) -> Value {
-    let mut end = value.next;
-    while let Some(byte) = text.get(end) {
-        end = match byte {
-            b'"' | b'\'' => quoted(text, end).map_or(text.len(), |value| value.next),
-            b'\\' => (end + 2).min(text.len()),
-            // A word has other things behind a closing quote only where it is none of its own.
-            byte if end > value.end && (byte.is_ascii_alphanumeric() || b"$!#%*+-./@^_~".contains(byte)) => {
-                end + 1
-            }
-            _ => break,
-        };
-    }
+    let end = joined_end(text, value);
     if end == value.next {
         return value;
     }
@@ -108,11 +96,32 @@ fn joined(text: &[u8], value: Value) -> Value {
     Value { begin: value.begin - usize::from(quotes), end, next: end }
 }
 
+/// Where the word ends that a value begins: what stands in quotes right behind it belongs to it, and what stands between.
+fn joined_end(text: &[u8], value: Value) -> usize {
+    let mut end = value.next;
+    while let Some(byte) = text.get(end) {
+        end = match byte {
+            b'"' | b'\'' => quoted(text, end).map_or(text.len(), |value| value.next),
+            b'\\' => (end + 2).min(text.len()),
+            // What ends a value without quotes is no part of it.
+            byte if end > value.end && is_joined(*byte) => end + 1,
+            _ => break,
+        };
+    }
+    end
+}
+
+/// Whether a byte behind a closing quote belongs to the same word.
+fn is_joined(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"$!#%*+-./@^_~".contains(&byte)
+}
+
 /// Whether what stands behind a name without quotes is code that takes the value from elsewhere: `token=$1`.
 fn is_taken_from(text: &[u8], name: Name, begin: usize, read: Read) -> bool {
     let before = name.begin.checked_sub(1).map(|before| text[before]);
     let statement = before.is_some_and(|before| b"{;( \t\n".contains(&before));
-    if before == Some(b'$') || (statement && read == Read::Code) {
+    let path = text[name.begin] == b'.';
+    if before == Some(b'$') || ((statement || path) && read == Read::Code) {
         return true;
     }
     let value = &text[begin..text.len().min(begin + LOOK)];
@@ -329,13 +338,22 @@ fn field(text: &[u8], at: usize, name: Name, cuts: &mut Cuts) -> Option<usize> {
     if text.get(begin) == Some(&b'[') && secrecy == Secrecy::Secret {
         return list(text, begin + 1, cuts);
     }
-    let value = quoted(text, begin).unwrap_or_else(|| {
+    let spliced = if cuts.read() == Read::Shell { spliced(text, begin) } else { None };
+    let value = spliced.or_else(|| quoted(text, begin)).unwrap_or_else(|| {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b'\n' | b'[' | b'{');
         let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
         let end = text[begin..most].iter().position(ends).map_or(most, |len| begin + len);
         Value { begin, end, next: end }
     });
     cut(text, value, secrecy, cuts).then_some(value.next)
+}
+
+/// A string of JSON for which a script leaves its single quotes: `'{"password":"'"$X"'"}'`.
+fn spliced(text: &[u8], at: usize) -> Option<Value> {
+    let begin = at + text.get(at..)?.starts_with(b"\"'").then_some(2)?;
+    let most = text.len().min(begin + LOOK);
+    let len = text[begin..most].windows(2).position(|two| two == b"'\"")?;
+    Some(Value { begin, end: begin + len, next: begin + len + 2 })
 }
 
 /// The strings of a list, whose bracket stands before `begin`.
@@ -415,11 +433,9 @@ fn header_at(text: &[u8], at: usize, name: Name, certain: bool, cuts: &mut Cuts)
     }
     let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(value + LOOK) };
     let end = header_end(text, value, most);
-    let secret = is_secret_value(&text[value..end], secrecy);
-    if secret {
-        cuts.add_value(text, value..end);
-    }
-    Some(end)
+    let value = header_value(text, value, end, cuts.read());
+    cut(text, value, secrecy, cuts);
+    Some(value.end)
 }
 
 /// Schemes of `Authorization` (IANA's registry, and what services made up).
@@ -447,6 +463,21 @@ fn header_end(text: &[u8], value: usize, most: usize) -> usize {
     text[value..most].iter().position(ends).map_or(most, |len| value + len)
 }
 
+/// A header's value up to where it ends, with what a shell takes for the rest of it.
+fn header_value(text: &[u8], begin: usize, end: usize, read: Read) -> Value {
+    let value = Value { begin, end, next: end };
+    let closes = matches!(text.get(end), Some(b'"' | b'\''));
+    if read != Read::Shell || !closes {
+        return value;
+    }
+    let next = joined_end(text, Value { next: end + 1, ..value });
+    match next > end + 1 {
+        true if begin == end => Value { begin: end + 1, end: next, next },
+        true => Value { begin, end: next, next },
+        false => value,
+    }
+}
+
 /// The value of an `Authorization` header: its scheme stays.
 fn authorization(text: &[u8], begin: usize, certain: bool, cuts: &mut Cuts) -> Option<usize> {
     let value = &text[begin..];
@@ -459,8 +490,9 @@ fn authorization(text: &[u8], begin: usize, certain: bool, cuts: &mut Cuts) -> O
     }
     let end = header_end(text, begin, text.len());
     let secret = if space > 0 { begin + scheme + space } else { begin };
-    cuts.add_value(text, secret.min(end)..end);
-    Some(end)
+    let value = header_value(text, secret.min(end), end, cuts.read());
+    cuts.add_value(text, value.begin..value.end);
+    Some(value.end)
 }
 
 /// `user:password@host`; one that begins with `http://` is an address like others.

@@ -53,7 +53,10 @@ enum Kind {
 struct Command {
     /// None before its first word.
     kind: Option<Kind>,
-    sudo: bool,
+    /// `sudo` or `passwd`, which ask for a password.
+    asks: bool,
+    /// Its last word is a `<`: what stands in parentheses behind it is given to it.
+    takes: bool,
     /// Its words are flags of `printf` up to the one that says how.
     format: bool,
     /// It reads a secret.
@@ -194,6 +197,12 @@ impl Pipes {
         let Some(mut group) = self.groups.pop() else { return false };
         group.said.append(&mut output);
         self.now = group.outer;
+        if mem::take(&mut self.now.takes) {
+            for part in group.said {
+                self.give(part);
+            }
+            return true;
+        }
         match self.now.kind {
             None => {
                 self.now.kind = Some(Kind::Other);
@@ -213,7 +222,8 @@ impl Pipes {
 
 impl Command {
     fn word(&mut self, word: &[u8], place: Place) {
-        self.sudo |= word == b"sudo";
+        self.asks |= matches!(word, b"sudo" | b"passwd");
+        self.takes = word == b"<";
         match self.kind {
             None if stands_before(word) => {}
             None => {
@@ -234,8 +244,8 @@ impl Command {
     fn reads_by(&self, word: &[u8]) -> bool {
         match word {
             b"--with-token" | b"chpasswd" | b"--passphrase-fd" | b"--passphrase-fd=0" => true,
-            b"--stdin" if self.sudo => true,
-            [b'-', flags @ ..] if self.sudo && flags.contains(&b'S') => {
+            b"--stdin" if self.asks => true,
+            [b'-', flags @ ..] if self.asks && flags.contains(&b'S') => {
                 flags.iter().all(|flag| b"ASEHbiknp".contains(flag))
             }
             _ => {

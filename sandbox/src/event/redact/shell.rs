@@ -7,6 +7,7 @@ use super::{
     cuts::{Cuts, Read},
     documents,
     pipes::Pipes,
+    replaced,
     script::{Quotes, Token, Tokens},
     shapes,
 };
@@ -117,12 +118,17 @@ fn read(quotes: Quotes) -> Read {
     if quotes == Quotes::Single { Read::Plain } else { Read::Shell }
 }
 
-/// Cuts what is said as a secret, each line by itself: some may be names that are replaced.
+/// Cuts what is said as a secret, each line by itself: some may be names that are replaced, some a user's with such a
+/// name behind it.
 fn cut_lines(text: &[u8], said: Range<usize>, cuts: &mut Cuts) {
     let mut at = said.start;
     for line in text[said].split(|byte| *byte == b'\n') {
         let value = line.trim_ascii_start();
-        cuts.add_value(text, at + line.len() - value.len()..at + line.len());
+        let behind = value.iter().position(|byte| *byte == b':').map(|colon| &value[colon + 1..]);
+        let replaced = |value: &[u8]| cuts.read() == Read::Shell && replaced::literal(value).is_empty();
+        if !behind.is_some_and(replaced) {
+            cuts.add_value(text, at + line.len() - value.len()..at + line.len());
+        }
         at += line.len() + 1;
     }
 }

@@ -200,6 +200,10 @@ fn hostile_scripts_are_read_in_bounded_time() {
         "Authorization: Bearer\n",
         "\"Authorization\":\"",
         "machine login password ",
+        "\"password\":\"'x",
+        "'Authorization: Bearer '\"",
+        "a <(echo b) ",
+        "a < <(echo b) ",
     ];
     read_repeated(parts, 128 << 10);
 }
