@@ -9,6 +9,9 @@ use super::{
 /// How far an entry or the beginning of an element is read.
 const LOOK: usize = 512;
 
+/// How far an element is read.
+const VALUE: usize = 4096;
+
 /// Cuts the secrets of a text that is a file, or what a program is given to read.
 pub fn scan(text: &[u8], cuts: &mut Cuts) {
     let mut at = 0;
@@ -121,8 +124,8 @@ pub fn element(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
     }
     let value = &behind[tag + 1..];
     // Without its end it is none: `<token>` stands for one in what people are told.
-    let value_len = value.iter().position(|byte| *byte == b'<')?;
-    let end = value[value_len..].strip_prefix(b"</")?;
+    let value_len = value.windows(2).take(VALUE).position(|two| two == b"</")?;
+    let end = &value[value_len + 2..];
     if !end.starts_with(name) || !inside::is_secret_value(&value[..value_len], secrecy) {
         return None;
     }

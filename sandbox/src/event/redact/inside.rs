@@ -2,7 +2,7 @@
 //! and everything that is known by its shape.
 
 use super::{
-    cuts::{Cuts, Read},
+    cuts::{Cuts, REDACTED, Read},
     documents,
     names::{self, NAME_MAX, Secrecy},
     replaced, shapes,
@@ -247,13 +247,12 @@ fn value_len(value: &[u8], whole: bool) -> usize {
         b'&' | b';' | b',' | b' ' | b'\t' => {
             let rest = &value[at + 1..];
             let skip = spaces(value, at + 1);
-            if rest.get(skip) == Some(&b'-') && !value[at].is_ascii_whitespace() {
-                return false;
-            }
             // `User ID=` is one name, but behind a space it is the next word's.
             let of_name = |byte: u8| is_name_byte(byte) || (byte == b' ' && !value[at].is_ascii_whitespace());
             let name = rest[skip..].iter().take(NAME_MAX).take_while(|byte| of_name(**byte)).count();
-            rest.get(skip + name).is_none_or(|byte| *byte == b'=')
+            let behind = &rest[skip + name..];
+            // What was cut before stood at the end, or the value would have gone with it.
+            behind.first().is_none_or(|byte| *byte == b'=') || behind.starts_with(REDACTED)
         }
         _ => false,
     };

@@ -153,8 +153,7 @@ impl Line {
     /// A word that is neither a flag nor one's value.
     fn bare(&mut self, word: &[u8], cuts: &mut Cuts, depth: usize) -> Looked {
         let first = !std::mem::replace(&mut self.begun, true);
-        let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let name = if first { name.strip_prefix(b"-").unwrap_or(name) } else { name };
+        let name = program(word, first);
         if self.tool.is_some_and(Tool::has_operands) {
             if self.operands.is_secret() {
                 cuts.add_value(word, 0..word.len());
@@ -310,6 +309,15 @@ impl Line {
     fn is_shell(&self) -> bool {
         self.tool.is_some_and(|tool| tool.reads_scripts() || tool.flag(b"-c") == Some(Takes::Script))
     }
+}
+
+/// The name of the program, if a word is one: not the end of a text, or of a value that may be cut.
+fn program(word: &[u8], first: bool) -> &[u8] {
+    if word.iter().any(|byte| matches!(byte, b' ' | b'=')) {
+        return b"";
+    }
+    let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if first { name.strip_prefix(b"-").unwrap_or(name) } else { name }
 }
 
 /// Whether a word is a flag, and no value that happens to begin with a dash.
