@@ -2,18 +2,20 @@
 
 use std::ops::Range;
 
-use super::{names, shapes};
+use super::{names, replaced, shapes};
 
 /// What stands in the place of a secret.
 pub const REDACTED: &[u8] = b"[redacted]";
 
-/// Whether the text around is read by a shell before anybody else reads it.
+/// Who reads the text around before anybody else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// It is what it is.
     Plain,
     /// `$NAME` and `$(…)` stand for something else.
     Shell,
+    /// So they do in a program, and names without quotes do too.
+    Code,
 }
 
 /// Parts of one word, in any order; they may overlap.
@@ -42,8 +44,14 @@ impl Cuts {
     /// Cuts a value, but for the beginning that says what kind of token it is, and unless it says nothing or is a name
     /// that a shell replaces.
     pub fn add_value(&mut self, text: &[u8], part: Range<usize>) {
+        let part = if self.read == Read::Plain {
+            part
+        } else {
+            let literal = replaced::literal(&text[part.clone()]);
+            part.start + literal.start..part.start + literal.end
+        };
         let value = &text[part.clone()];
-        if names::is_plain_answer(value) || (self.read == Read::Shell && is_replaced(value)) {
+        if names::is_plain_answer(value) {
             return;
         }
         self.add(part.start + shapes::prefix_len(value)..part.end);
@@ -94,21 +102,4 @@ impl Cuts {
         out.extend_from_slice(&word[done..]);
         (out != word).then_some(out)
     }
-}
-
-/// Whether a shell puts something else in the place of all of this: `$NAME`, `${NAME}`, `$(command)`.
-fn is_replaced(value: &[u8]) -> bool {
-    let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-    let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
-    match inner {
-        // A parenthesis ends a word.
-        [b'$'] | [b'$', b'(', ..] | [b'`', ..] => true,
-        [b'$', b'{', rest @ .., b'}'] => is_variable(rest.split(|b| *b == b':').next().unwrap_or_default()),
-        [b'$', rest @ ..] => is_variable(rest),
-        _ => false,
-    }
-}
-
-fn is_variable(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }

@@ -2,9 +2,10 @@
 //! and everything that is known by its shape.
 
 use super::{
-    cuts::Cuts,
+    cuts::{Cuts, REDACTED, Read},
+    documents,
     names::{self, NAME_MAX, Secrecy},
-    shapes,
+    replaced, shapes,
 };
 
 /// Cuts the secrets of one word. Reads it once, and around each `=`, `:` and `://` a bounded part again.
@@ -16,6 +17,11 @@ pub fn scan(text: &[u8], cuts: &mut Cuts) {
             b'=' => assignment(text, at, cuts),
             b':' => colon(text, at, cuts),
             b'%' if text[at..].starts_with(b"%3A//") => address(text, at + 5, cuts),
+            b'<' => documents::element(text, at, cuts),
+            b'$' if text[at..].starts_with(b"${") => default(text, at, cuts),
+            b'd' | b'm' if text[at..].starts_with(b"default") || text[at..].starts_with(b"machine") => {
+                documents::netrc(text, at, cuts)
+            }
             _ if shapes::may_begin(byte) => shapes::cut_at(text, at, cuts),
             _ => None,
         };
@@ -54,12 +60,18 @@ fn assignment(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
     }
     let spaced = name.spaced || text.get(value) == Some(&b' ');
     let begin = value + spaces(text, value);
-    let value = match quoted(text, begin) {
+    let first = name.is_first(text);
+    // What a shell reads may have other quotes beside the first, or a `$` before them.
+    let shell = first && !spaced && cuts.read() == Read::Shell;
+    let dollar = usize::from(shell && matches!(text[begin..], [b'$', b'"' | b'\'', ..]));
+    let value = match quoted(text, begin + dollar) {
+        Some(value) if shell => joined(text, value),
         Some(value) => value,
+        None if !spaced && is_taken_from(text, name, begin, cuts.read()) => return None,
         // A setting, or a sentence with a sign of equality in it.
         None if spaced => return material(text, begin, cuts),
         None => {
-            let whole = !query && name.is_first(text) && is_set_whole(name.of(text), text);
+            let whole = !query && first && is_set_whole(name.of(text), text);
             // What may turn out to be none is not read to its end again and again.
             let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
             let end = begin + value_len(&text[begin..most], whole);
@@ -67,10 +79,79 @@ fn assignment(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
                 // An argument of a call, in code.
                 return None;
             }
-            Value { begin, end, next: end }
+            let value = Value { begin, end, next: end };
+            if shell && end > begin { joined(text, value) } else { value }
         }
     };
     cut(text, value, secrecy, cuts).then_some(value.next)
+}
+
+/// A value with what a shell takes for the rest of it. It is then cut with its quotes.
+fn joined(text: &[u8], value: Value) -> Value {
+    let end = joined_end(text, value);
+    if end == value.next {
+        return value;
+    }
+    let quotes = text[..value.begin].last().is_some_and(|byte| matches!(byte, b'"' | b'\''));
+    Value { begin: value.begin - usize::from(quotes), end, next: end }
+}
+
+/// Where the word ends that a value begins: what stands in quotes right behind it belongs to it, and what stands between.
+fn joined_end(text: &[u8], value: Value) -> usize {
+    let mut end = value.next;
+    while let Some(byte) = text.get(end) {
+        end = match byte {
+            b'"' | b'\'' => quoted(text, end).map_or(text.len(), |value| value.next),
+            b'\\' => (end + 2).min(text.len()),
+            // What ends a value without quotes is no part of it.
+            byte if end > value.end && is_joined(*byte) => end + 1,
+            _ => break,
+        };
+    }
+    end
+}
+
+/// Whether a byte behind a closing quote belongs to the same word.
+fn is_joined(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"$!#%*+-./@^_~".contains(&byte)
+}
+
+/// Whether what stands behind a name without quotes is code that takes the value from elsewhere: `token=$1`.
+fn is_taken_from(text: &[u8], name: Name, begin: usize, read: Read) -> bool {
+    let before = name.begin.checked_sub(1).map(|before| text[before]);
+    let statement = before.is_some_and(|before| b"{;( \t\n".contains(&before));
+    let path = text[name.begin] == b'.';
+    if before == Some(b'$') || ((statement || path) && read == Read::Code) {
+        return true;
+    }
+    let value = &text[begin..text.len().min(begin + LOOK)];
+    let sure = read != Read::Plain || matches!(value.get(1), Some(b'{' | b'(' | b'0'..=b'9'));
+    if !sure || (name.is_first(text) && read != Read::Code) {
+        return false;
+    }
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`;,&|)}".contains(byte);
+    replaced::reference(value)
+        .is_some_and(|taken| taken.default.is_none() && value.get(taken.len).is_none_or(ends))
+}
+
+/// `${NAME:-VALUE}`, which begins at `at`.
+fn default(text: &[u8], at: usize, cuts: &mut Cuts) -> Option<usize> {
+    let len = text[at + 2..]
+        .iter()
+        .take(NAME_MAX)
+        .take_while(|byte| is_name_byte(**byte) && **byte != b'-')
+        .count();
+    let name = at + 2..at + 2 + len;
+    let begin = replaced::default_begin(text, name.end)?;
+    let secrecy = names::secrecy(&text[name.clone()]);
+    let other = matches!(text.get(begin), None | Some(b'$' | b'`' | b'}'));
+    if other || text[..begin].ends_with(b"+") || matches!(secrecy, Secrecy::None | Secrecy::Place) {
+        return None;
+    }
+    let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
+    let end = replaced::closing(&text[begin..most]).map_or(most, |len| begin + len);
+    let value = replaced::without_quotes(text, begin..end);
+    cut(text, Value { begin: value.start, end: value.end, next: end }, secrecy, cuts).then_some(end)
 }
 
 /// What stands before a `=` or `:`.
@@ -97,7 +178,8 @@ impl Name {
     }
 }
 
-fn is_name_byte(byte: u8) -> bool {
+/// Whether a name may have this byte.
+pub fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }
 
@@ -168,7 +250,9 @@ fn value_len(value: &[u8], whole: bool) -> usize {
             // `User ID=` is one name, but behind a space it is the next word's.
             let of_name = |byte: u8| is_name_byte(byte) || (byte == b' ' && !value[at].is_ascii_whitespace());
             let name = rest[skip..].iter().take(NAME_MAX).take_while(|byte| of_name(**byte)).count();
-            rest.get(skip + name).is_none_or(|byte| *byte == b'=')
+            let behind = &rest[skip + name..];
+            // What was cut before stood at the end, or the value would have gone with it.
+            behind.first().is_none_or(|byte| *byte == b'=') || behind.starts_with(REDACTED)
         }
         _ => false,
     };
@@ -242,20 +326,33 @@ fn material(text: &[u8], begin: usize, cuts: &mut Cuts) -> Option<usize> {
 /// A field of JSON.
 fn field(text: &[u8], at: usize, name: Name, cuts: &mut Cuts) -> Option<usize> {
     let secrecy = names::secrecy(name.of(text));
+    let begin = at + 1 + spaces(text, at + 1);
+    if is_authorization(name.of(text)) {
+        let value = quoted(text, begin)?;
+        return authorization(&text[..value.end], value.begin, false, cuts).map(|_| value.next);
+    }
     if matches!(secrecy, Secrecy::None | Secrecy::Place) {
         return None;
     }
-    let begin = at + 1 + spaces(text, at + 1);
     if text.get(begin) == Some(&b'[') && secrecy == Secrecy::Secret {
         return list(text, begin + 1, cuts);
     }
-    let value = quoted(text, begin).unwrap_or_else(|| {
+    let spliced = if cuts.read() == Read::Shell { spliced(text, begin) } else { None };
+    let value = spliced.or_else(|| quoted(text, begin)).unwrap_or_else(|| {
         let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b'\n' | b'[' | b'{');
         let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(begin + LOOK) };
         let end = text[begin..most].iter().position(ends).map_or(most, |len| begin + len);
         Value { begin, end, next: end }
     });
     cut(text, value, secrecy, cuts).then_some(value.next)
+}
+
+/// A string of JSON for which a script leaves its single quotes: `'{"password":"'"$X"'"}'`.
+fn spliced(text: &[u8], at: usize) -> Option<Value> {
+    let begin = at + text.get(at..)?.starts_with(b"\"'").then_some(2)?;
+    let most = text.len().min(begin + LOOK);
+    let len = text[begin..most].windows(2).position(|two| two == b"'\"")?;
+    Some(Value { begin, end: begin + len, next: begin + len + 2 })
 }
 
 /// The strings of a list, whose bracket stands before `begin`.
@@ -279,19 +376,46 @@ pub fn header(text: &[u8], cuts: &mut Cuts) {
     }
 }
 
+fn is_authorization(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"authorization") || name.eq_ignore_ascii_case(b"proxy-authorization")
+}
+
+/// Whether a word is the name of a header whose value is the next word, or words.
+pub fn is_authorization_alone(word: &[u8]) -> bool {
+    word.strip_suffix(b":").is_some_and(is_authorization)
+}
+
+/// Whether a word is a scheme, behind which the secret stands.
+pub fn is_scheme(word: &[u8]) -> bool {
+    SCHEMES.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// What stands behind an `Authorization:` that is a word of its own: a scheme with the secret, or something that looks
+/// like one.
+pub fn authorization_value(text: &[u8], cuts: &mut Cuts) {
+    if text.contains(&b' ') {
+        authorization(text, 0, false, cuts);
+    } else {
+        material(text, 0, cuts);
+    }
+}
+
 /// A header, whose name ends at the `:` at `at`. Where it is not `certain` that it is one its name must say so: text for
 /// people has colons too.
 fn header_at(text: &[u8], at: usize, name: Name, certain: bool, cuts: &mut Cuts) -> Option<usize> {
     let (begin, named) = (name.begin, name.of(text));
     let is = |known: &[u8]| named.eq_ignore_ascii_case(known);
-    let starts = begin
-        .checked_sub(1)
-        .is_none_or(|before| !matches!(text[before], b'/' | b'@' | b'-' | b':' | b'$' | b'{'));
+    let starts = begin.checked_sub(1).is_none_or(|before| match text[before] {
+        // A field of an object in code.
+        b'{' => is_authorization(named),
+        byte => !matches!(byte, b'/' | b'@' | b'-' | b':' | b'$'),
+    });
     if name.spaced || !starts {
         return None;
     }
     let value = at + 1 + spaces(text, at + 1);
-    if is(b"authorization") || is(b"proxy-authorization") {
+    if is_authorization(named) {
+        let value = quoted(text, value).map_or(value, |quoted| quoted.begin);
         return authorization(text, value, certain, cuts);
     }
     if is(b"cookie") || is(b"set-cookie") {
@@ -308,11 +432,9 @@ fn header_at(text: &[u8], at: usize, name: Name, certain: bool, cuts: &mut Cuts)
     }
     let most = if secrecy == Secrecy::Secret { text.len() } else { text.len().min(value + LOOK) };
     let end = header_end(text, value, most);
-    let secret = is_secret_value(&text[value..end], secrecy);
-    if secret {
-        cuts.add_value(text, value..end);
-    }
-    Some(end)
+    let value = header_value(text, value, end, cuts.read());
+    cut(text, value, secrecy, cuts);
+    Some(value.end)
 }
 
 /// Schemes of `Authorization` (IANA's registry, and what services made up).
@@ -340,20 +462,45 @@ fn header_end(text: &[u8], value: usize, most: usize) -> usize {
     text[value..most].iter().position(ends).map_or(most, |len| value + len)
 }
 
+/// A header's value up to where it ends, with what a shell takes for the rest of it.
+fn header_value(text: &[u8], begin: usize, end: usize, read: Read) -> Value {
+    let value = Value { begin, end, next: end };
+    let closes = matches!(text.get(end), Some(b'"' | b'\''));
+    if read != Read::Shell || !closes {
+        return value;
+    }
+    let next = joined_end(text, Value { next: end + 1, ..value });
+    match next > end + 1 {
+        true if begin == end => Value { begin: end + 1, end: next, next },
+        true => Value { begin, end: next, next },
+        false => value,
+    }
+}
+
 /// The value of an `Authorization` header: its scheme stays.
 fn authorization(text: &[u8], begin: usize, certain: bool, cuts: &mut Cuts) -> Option<usize> {
     let value = &text[begin..];
     let scheme =
         value.iter().take(32).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
     let space = spaces(value, scheme);
-    let known = SCHEMES.iter().any(|known| value[..scheme].eq_ignore_ascii_case(known.as_bytes()));
+    let known = is_scheme(&value[..scheme]);
     if !certain && !known && space > 0 {
         return None;
     }
     let end = header_end(text, begin, text.len());
     let secret = if space > 0 { begin + scheme + space } else { begin };
-    cuts.add_value(text, secret.min(end)..end);
-    Some(end)
+    let value = header_value(text, secret.min(end), end, cuts.read());
+    cuts.add_value(text, value.begin..value.end);
+    Some(value.end)
+}
+
+/// `user:password@host`; one that begins with `http://` is an address like others.
+pub fn proxy(text: &[u8], cuts: &mut Cuts) {
+    let sign = text.iter().rposition(|byte| *byte == b'@').unwrap_or(0);
+    let colon = text[..sign].iter().position(|byte| *byte == b':');
+    if let Some(colon) = colon.filter(|colon| !text[*colon..].starts_with(b"://")) {
+        cuts.add_value(text, colon + 1..sign);
+    }
 }
 
 /// The password in an address, whose host or user begins at `at`.

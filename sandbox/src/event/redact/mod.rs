@@ -11,21 +11,23 @@
 //! plain word, is not found: it has no mark of one.
 
 mod cuts;
+mod documents;
 mod inside;
 mod names;
+mod pipes;
+mod replaced;
 mod script;
 mod shapes;
+mod shell;
 #[cfg(test)]
 mod tests;
 mod tools;
 
 pub use cuts::REDACTED;
-use std::ops::Range;
-
 use cuts::{Cuts, Read};
 pub use names::{Secrecy, secrecy};
-use script::{Quotes, Token, Tokens};
-use tools::Tool;
+use shell::Shell;
+use tools::{Operands, Tool};
 
 /// Scripts within scripts that are looked into.
 const DEPTH: usize = 4;
@@ -55,8 +57,14 @@ enum Takes {
     PassScheme,
     /// `name=value`, where the value is a secret whatever its name.
     Literal,
+    /// `user:password@host`.
+    Proxy,
+    /// The name of what the next word is.
+    Name,
     /// `Name: value`.
     Header,
+    /// The value of an `Authorization` header, or its scheme.
+    Authorization,
     /// `name=value; …`, or a file.
     Cookie,
     /// What a shell reads.
@@ -65,6 +73,10 @@ enum Takes {
     Login,
     /// From here on `-b` and `--body` take a secret.
     Body,
+    /// Code of a program's own language.
+    Code,
+    /// The operands of which the last may be a secret.
+    Operands,
 }
 
 /// What is left to do with a word.
@@ -111,7 +123,14 @@ struct Line {
     setting: bool,
     /// The id of an AWS key stands in it.
     aws: bool,
+    /// How much was said of an entry of a netrc.
+    entry: usize,
+    /// Of a program whose last operand may be a secret.
+    operands: Operands,
 }
+
+/// Words of an entry of a netrc, in their order; what follows is a secret.
+const ENTRY: &[&[u8]] = &[b"machine", b"login", b"password"];
 
 impl Line {
     /// Reads the next word.
@@ -122,7 +141,9 @@ impl Line {
             _ => self.bare(word, cuts, depth),
         };
         if looked == Looked::ByMeaning {
-            inside::scan(word, cuts);
+            let code = self.tool.is_some_and(Tool::reads_code);
+            let read = if code { Read::Code } else { cuts.read() };
+            cuts.within(0, read, |cuts| inside::scan(word, cuts));
         }
         if self.aws {
             shapes::cut_aws_secrets(word, cuts);
@@ -132,9 +153,12 @@ impl Line {
     /// A word that is neither a flag nor one's value.
     fn bare(&mut self, word: &[u8], cuts: &mut Cuts, depth: usize) -> Looked {
         let first = !std::mem::replace(&mut self.begun, true);
-        let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let name = if first { name.strip_prefix(b"-").unwrap_or(name) } else { name };
-        if let Some(tool) = Tool::named(name) {
+        let name = program(word, first);
+        if self.tool.is_some_and(Tool::has_operands) {
+            if self.operands.is_secret() {
+                cuts.add_value(word, 0..word.len());
+            }
+        } else if let Some(tool) = Tool::named(name) {
             self.tool = Some(tool);
             (self.login, self.body) = (false, false);
         } else if let Some(takes) = self.tool.and_then(|tool| tool.word(word)) {
@@ -154,6 +178,8 @@ impl Line {
             self.expects = Some(Takes::ByValue);
         } else if word.starts_with(b"/p:") {
             cuts.add_value(word, 3..word.len());
+        } else if !self.header(word) {
+            self.entry(word);
         }
         Looked::ByMeaning
     }
@@ -161,6 +187,7 @@ impl Line {
     /// A word that begins with a dash.
     fn flag(&mut self, word: &[u8], cuts: &mut Cuts, depth: usize) -> Looked {
         self.begun = true;
+        self.operands.flag(word);
         let equals = word.iter().take(names::NAME_MAX).position(|byte| *byte == b'=');
         let name = &word[..equals.unwrap_or(word.len())];
         if let (None, Some((takes, value))) = (self.own_flag(name), self.attached(word)) {
@@ -211,7 +238,7 @@ impl Line {
         let after = |sign: u8| value.iter().position(|byte| *byte == sign).map(|at| at + 1);
         let from = match takes {
             Takes::Nothing => return Looked::Done,
-            Takes::Login | Takes::Body => None,
+            Takes::Login | Takes::Body | Takes::Code | Takes::Operands => None,
             Takes::Secret | Takes::Attached => Some(0),
             Takes::UnlessPath => inside::is_secret_value(value, Secrecy::UnlessPath).then_some(0),
             Takes::ByValue => inside::is_secret_value(value, Secrecy::ByValue).then_some(0),
@@ -221,8 +248,25 @@ impl Line {
             Takes::LastColon => value.iter().rposition(|byte| *byte == b':').map(|at| at + 1),
             Takes::PassScheme => value.starts_with(b"pass:").then_some(5),
             Takes::Literal | Takes::Cookie => after(b'='),
+            Takes::Proxy => {
+                inside::proxy(value, cuts);
+                None
+            }
+            Takes::Name => {
+                self.expects = takes_by(secrecy(value));
+                None
+            }
             Takes::Header => {
                 inside::header(value, cuts);
+                self.header(value);
+                None
+            }
+            Takes::Authorization if inside::is_scheme(value) => {
+                self.expects = Some(Takes::Secret);
+                None
+            }
+            Takes::Authorization => {
+                inside::authorization_value(value, cuts);
                 None
             }
             Takes::Script => return self.script(value, cuts, depth),
@@ -233,74 +277,47 @@ impl Line {
         Looked::ByMeaning
     }
 
+    /// A word that may belong to an entry of a netrc.
+    fn entry(&mut self, word: &[u8]) {
+        if ENTRY[self.entry] == word {
+            self.entry = (self.entry + 1) % ENTRY.len();
+            if self.entry == 0 {
+                self.expects = Some(Takes::Secret);
+            }
+        }
+    }
+
+    /// A word that may be the name of a header, whose value stands in words of its own.
+    fn header(&mut self, word: &[u8]) -> bool {
+        let is = inside::is_authorization_alone(word);
+        if is {
+            self.expects = Some(Takes::Authorization);
+        }
+        is
+    }
+
     /// Reads what a shell is given to read.
     fn script(&self, text: &[u8], cuts: &mut Cuts, depth: usize) -> Looked {
         if depth >= DEPTH {
             return Looked::ByMeaning;
         }
-        let begin = || Line { aws: self.aws, ..Line::default() };
-        let mut line = begin();
-        let mut echo = Echo::default();
-        for token in Tokens::of(text) {
-            match token {
-                Token::End => (line, echo) = (begin(), Echo::default()),
-                Token::Pipe => (line, echo) = (begin(), echo.piped()),
-                Token::Word(range, quotes) => {
-                    let read = if quotes == Quotes::Single { Read::Plain } else { Read::Shell };
-                    let word = &text[range.clone()];
-                    cuts.within(range.start, read, |cuts| line.word(word, cuts, depth + 1));
-                    echo.word(word, (range, read));
-                    for (said, read) in echo.secrets(word) {
-                        cuts.within(0, read, |cuts| cuts.add_value(text, said));
-                    }
-                }
-            }
-        }
+        Shell::of(text, self.aws, depth).read(cuts);
         Looked::Done
     }
+
+    /// Whether the program is a shell, or hands on to one what it reads.
+    fn is_shell(&self) -> bool {
+        self.tool.is_some_and(|tool| tool.reads_scripts() || tool.flag(b"-c") == Some(Takes::Script))
+    }
 }
 
-/// What a script says into a pipe: a secret, if the command behind the pipe reads one.
-#[derive(Debug, Default)]
-struct Echo {
-    /// The command that is being read, once it has a word, says its words.
-    says: Option<bool>,
-    /// The command is run by sudo.
-    sudo: bool,
-    /// What this command says.
-    words: Vec<(Range<usize>, Read)>,
-    /// What the command before the pipe said.
-    said: Vec<(Range<usize>, Read)>,
-}
-
-impl Echo {
-    fn piped(self) -> Echo {
-        Echo { said: self.words, ..Echo::default() }
+/// The name of the program, if a word is one: not the end of a text, or of a value that may be cut.
+fn program(word: &[u8], first: bool) -> &[u8] {
+    if word.iter().any(|byte| matches!(byte, b' ' | b'=')) {
+        return b"";
     }
-
-    fn word(&mut self, word: &[u8], place: (Range<usize>, Read)) {
-        let sign = word.first().is_none_or(|byte| matches!(byte, b'-' | b'>' | b'<')) || word.contains(&b'%');
-        match self.says {
-            None => {
-                self.says = Some(matches!(word, b"echo" | b"printf"));
-                self.sudo = word == b"sudo";
-            }
-            Some(true) if !sign => self.words.push(place),
-            Some(_) => {}
-        }
-    }
-
-    /// What was said, where this word is one of a command that reads a secret.
-    fn secrets(&mut self, word: &[u8]) -> Vec<(Range<usize>, Read)> {
-        let reads = match word {
-            b"--with-token" | b"chpasswd" | b"--passphrase-fd" => true,
-            b"-S" => self.sudo,
-            _ => {
-                word.starts_with(b"--") && word.ends_with(b"-stdin") && secrecy(&word[2..]) == Secrecy::Place
-            }
-        };
-        if reads { std::mem::take(&mut self.said) } else { Vec::new() }
-    }
+    let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if first { name.strip_prefix(b"-").unwrap_or(name) } else { name }
 }
 
 /// Whether a word is a flag, and no value that happens to begin with a dash.
@@ -325,7 +342,12 @@ fn named_flag(name: &[u8]) -> Option<Takes> {
     if matches!(bare, b"passin" | b"passout") {
         return Some(Takes::PassScheme);
     }
-    match names::flag(bare) {
+    takes_by(names::flag(bare))
+}
+
+/// What a name says about the next word.
+fn takes_by(secrecy: Secrecy) -> Option<Takes> {
+    match secrecy {
         Secrecy::None | Secrecy::Place => None,
         Secrecy::ByValue => Some(Takes::ByValue),
         Secrecy::UnlessPath => Some(Takes::UnlessPath),

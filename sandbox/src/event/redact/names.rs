@@ -186,7 +186,7 @@ fn ends_in_pw(name: &[u8]) -> bool {
 
 /// What the name of a flag, without its dashes, says about the word after it.
 pub fn flag(name: &[u8]) -> Secrecy {
-    if !may_tell(name) || name.contains(&b'/') {
+    if !may_tell(name) || name.contains(&b'/') || name.contains(&b' ') {
         return Secrecy::None;
     }
     // A flag says what it takes with its last word: `--token-limit`, `-fpass-plugin`.

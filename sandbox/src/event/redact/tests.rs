@@ -142,10 +142,76 @@ fn hostile_lines_are_read_in_bounded_time() {
         "ghp_",
         "private_key=/",
     ];
+    // Three times what a record holds: anything quadratic would take minutes, and the test with it.
+    read_repeated(parts, 48 << 10);
+}
+
+/// The same for what scripts are made of, as long as one argument can be.
+#[test]
+fn hostile_scripts_are_read_in_bounded_time() {
+    let parts: &[&str] = &[
+        "<<A",
+        "<<A\n",
+        "<<A ",
+        "<<-'A' <<<b\n",
+        "cat <<A |\n",
+        "x --password-stdin <<A\nb\n",
+        "<<<",
+        "<<<'",
+        "''",
+        "'a'\"b\"",
+        "password='a'",
+        "password=\"a\"'",
+        "token=$'",
+        "${",
+        "${A:-",
+        "${TOKEN:-",
+        "${KEY:-a",
+        "${KEY:-a}",
+        "token=${A:-",
+        "TOKEN=\"${A:-",
+        "key=${A:-/",
+        "token=$A$A",
+        "$A",
+        "(",
+        ")",
+        "((",
+        "$(",
+        "$(echo a ",
+        "(echo a;",
+        "{ echo a;",
+        "{ ",
+        "} ",
+        "(a)|",
+        "a|&",
+        "echo a|",
+        "cat|",
+        "machine ",
+        "machine h login u ",
+        "default login ",
+        "machine\\n",
+        "<password>",
+        "<password ",
+        "<key>a",
+        "<",
+        "\npassword: ",
+        "\nPASSWORD=",
+        "Authorization:\"",
+        "Authorization: Bearer\n",
+        "\"Authorization\":\"",
+        "machine login password ",
+        "\"password\":\"'x",
+        "'Authorization: Bearer '\"",
+        "a <(echo b) ",
+        "a < <(echo b) ",
+    ];
+    read_repeated(parts, 128 << 10);
+}
+
+fn read_repeated(parts: &[&str], len: usize) {
     for part in parts {
         for tool in ["x", "sh"] {
-            // Three times what a record holds: anything quadratic would take minutes, and the test with it.
-            let long = part.repeat((48 << 10) / part.len()).into_bytes();
+            let long = part.repeat(len / part.len()).into_bytes();
             arguments(&mut [tool.into(), b"-c".to_vec(), long]);
         }
     }
@@ -173,6 +239,17 @@ const TEMPLATES: &[&[&str]] = &[
     &["redis-cli", "-a", "{}"],
     &["aws", "configure", "set", "aws_secret_access_key", "{}"],
     &["t", "https://ann:{}@h/p"],
+    &["sh", "-c", "docker login --password-stdin <<'E'\n{}\nE"],
+    &["sh", "-c", "docker login --password-stdin <<< '{}'"],
+    &["sh", "-c", "{ echo '{}'; } |& docker login --password-stdin"],
+    &["sh", "-c", "TOKEN=${TOKEN:-{}} run"],
+    &["sh", "-c", "export PASSWORD='{}'\"x\"; run"],
+    &["t", "Authorization:", "Bearer {}"],
+    &["htpasswd", "-bc", "f", "u", "{}"],
+    &["jq", "--arg", "password", "{}", "."],
+    &["t", "<password>{}</password>"],
+    &["t", "machine h login u password {}"],
+    &["curl", "-x", "ann:{}@h:3128", "https://h/"],
 ];
 
 proptest! {
@@ -185,7 +262,7 @@ proptest! {
         before in prop::collection::vec("[a-z]{1,8}", 0..3),
     ) {
         // In an address a slash is escaped: behind digits it would end a port.
-        let address = template.concat().contains("://ann");
+        let address = template.concat().contains("ann:{}@");
         let secret = if address { secret.replace('/', "%2F") } else { secret };
         let mut argv: Vec<Vec<u8>> = template.iter().map(|word| word.replace("{}", &secret).into_bytes()).collect();
         argv.splice(0..0, before.into_iter().map(String::into_bytes));
@@ -272,4 +349,28 @@ const PIECES: &[&str] = &[
     "é",
     "-",
     "x",
+    "<<E",
+    "<<'E'",
+    "\nE\n",
+    "<<<",
+    "(",
+    ")",
+    "{ ",
+    "} ",
+    "|",
+    "echo ",
+    "cat ",
+    "--password-stdin",
+    "${TOKEN:-",
+    "$'",
+    "<password>",
+    "</password>",
+    "machine h login u password ",
+    "Authorization:",
+    "awk",
+    "jq",
+    "--arg",
+    "htpasswd",
+    "\nPASSWORD=",
+    "\npassword: hunter2",
 ];

@@ -11,7 +11,7 @@ pub struct Tool {
     names: &'static [&'static str],
     /// Flags with what they take; a short one may have its value attached, or stand at the end of others.
     flags: &'static [(&'static str, Takes)],
-    /// Words with what the word after them is; the empty one says that words are for a shell.
+    /// Words with what the word after them is; the empty one says what other words are.
     words: &'static [(&'static str, Takes)],
 }
 
@@ -22,12 +22,27 @@ impl Tool {
             let names = |tool: &'static Tool| tool.names.iter().map(move |name| (name.as_bytes(), tool));
             TOOLS.iter().flat_map(names).collect()
         });
+        let name = name.strip_suffix(b".exe").unwrap_or(name);
         if name.len() < 2 || name.len() > 16 { None } else { BY_NAME.get(name).copied() }
     }
 
     /// Whether a word with spaces in it is for a shell to read.
     pub fn reads_scripts(&self) -> bool {
-        self.words.iter().any(|(word, _)| word.is_empty())
+        self.other_words() == Some(Takes::Script)
+    }
+
+    /// Whether words are programs in a language of its own.
+    pub fn reads_code(&self) -> bool {
+        self.other_words() == Some(Takes::Code)
+    }
+
+    /// Whether the last operand may be a secret.
+    pub fn has_operands(&self) -> bool {
+        self.other_words() == Some(Takes::Operands)
+    }
+
+    fn other_words(&self) -> Option<Takes> {
+        self.words.iter().find(|(word, _)| word.is_empty()).map(|(_, takes)| *takes)
     }
 
     /// What a flag takes, by its whole name with dashes.
@@ -63,6 +78,31 @@ impl Tool {
     }
 }
 
+/// Operands of `htpasswd`: a file, unless there is none, a user, and with `-b` a password.
+#[derive(Debug, Default)]
+pub struct Operands {
+    password: bool,
+    no_file: bool,
+    seen: usize,
+}
+
+impl Operands {
+    /// Reads a word that begins with a dash.
+    pub fn flag(&mut self, word: &[u8]) {
+        if word.starts_with(b"--") {
+            return;
+        }
+        self.password |= word.contains(&b'b');
+        self.no_file |= word.contains(&b'n');
+    }
+
+    /// Whether the next operand is the password.
+    pub fn is_secret(&mut self) -> bool {
+        self.seen += 1;
+        self.password && self.seen == if self.no_file { 2 } else { 3 }
+    }
+}
+
 const SHELL: &[(&str, Takes)] = &[("-c", Takes::Script)];
 
 const TOOLS: &[Tool] = &[
@@ -85,6 +125,14 @@ const TOOLS: &[Tool] = &[
             ("-H", Takes::Header),
             ("--header", Takes::Header),
             ("--proxy-header", Takes::Header),
+            ("-x", Takes::Proxy),
+            ("--proxy", Takes::Proxy),
+            ("--preproxy", Takes::Proxy),
+            ("--proxy1.0", Takes::Proxy),
+            ("--socks4", Takes::Proxy),
+            ("--socks4a", Takes::Proxy),
+            ("--socks5", Takes::Proxy),
+            ("--socks5-hostname", Takes::Proxy),
             ("-b", Takes::Cookie),
             ("--cookie", Takes::Cookie),
             ("-E", Takes::LastColon),
@@ -132,7 +180,19 @@ const TOOLS: &[Tool] = &[
             "mariadb-check",
             "mycli",
         ],
-        flags: &[("-p", Takes::Attached), ("--password", Takes::Attached)],
+        flags: &[
+            ("-p", Takes::Attached),
+            ("--password", Takes::Attached),
+            // Long names that are written with one dash begin like a password.
+            ("-password", Takes::Attached),
+            ("-pager", Takes::Nothing),
+            ("-plugin-dir", Takes::Nothing),
+            ("-plugin_dir", Takes::Nothing),
+            ("-port", Takes::Nothing),
+            ("-print-defaults", Takes::Nothing),
+            ("-prompt", Takes::Nothing),
+            ("-protocol", Takes::Nothing),
+        ],
         words: &[],
     },
     Tool {
@@ -244,6 +304,33 @@ const TOOLS: &[Tool] = &[
     },
     Tool { names: &["kubectl"], flags: &[("--from-literal", Takes::Literal)], words: &[] },
     Tool { names: &["doctl"], flags: &[("-t", Takes::Secret)], words: &[] },
+    Tool {
+        names: &["putty", "plink", "pscp", "psftp", "puttytel", "kitty", "klink", "kscp"],
+        flags: &[("-pw", Takes::Secret)],
+        words: &[],
+    },
+    Tool {
+        names: &["htpasswd"],
+        flags: &[("-C", Takes::Nothing), ("-r", Takes::Nothing)],
+        words: &[("", Takes::Operands)],
+    },
+    Tool {
+        names: &["jq", "gojq", "jaq"],
+        flags: &[("--arg", Takes::Name), ("--argjson", Takes::Name)],
+        words: &[("", Takes::Code)],
+    },
+    Tool {
+        names: &["xsltproc"],
+        flags: &[("--param", Takes::Name), ("--stringparam", Takes::Name)],
+        words: &[],
+    },
+    Tool { names: &["awk", "gawk", "mawk", "nawk"], flags: &[], words: &[("", Takes::Code)] },
+    // Which of several passes.
+    Tool {
+        names: &["ffmpeg", "x264", "x265", "vpxenc", "aomenc"],
+        flags: &[("-pass", Takes::Nothing), ("--pass", Takes::Nothing)],
+        words: &[],
+    },
     // Names of crates are no names of secrets.
     Tool {
         names: &["rustc", "rustdoc", "clippy-driver"],
