@@ -18,7 +18,8 @@ const KEEP: &str = "keep its public half elsewhere, for `audit-verify --key`";
 
 /// The same of a key that others were before.
 const KEEP_FIRST: &str = "keep the public half of the first key elsewhere: with it `audit-verify --key` judges this store, \
-                          also what later keys signed; keep this one too, for logs that are copied out of the store";
+                          also what later keys signed; keep this one too and give both, so that a store that was written \
+                          anew with an older key shows, and for logs that are copied out of the store";
 
 /// The same of a key that the one before did not sign for.
 const KEEP_BOTH: &str = "keep the public halves of all keys elsewhere: `audit-verify` needs this one and those before it \
