@@ -23,6 +23,15 @@ pub enum Existing {
     Replace,
 }
 
+/// Where a log lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the directory of its run, where nothing else is made.
+    Run,
+    /// Anywhere.
+    File,
+}
+
 /// A file that is not made.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
@@ -66,15 +75,21 @@ impl Draft {
     ///
     /// # Errors
     /// It may not be made there, or cannot.
-    pub fn create(place: &Path, existing: Existing, log: &Path) -> Result<Draft, OutputError> {
+    pub fn create(
+        place: &Path,
+        existing: Existing,
+        (log, origin): (&Path, Origin),
+    ) -> Result<Draft, OutputError> {
         let name = place.file_name().ok_or_else(|| OutputError::NotAFile(place.to_owned()))?;
         let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = parent.canonicalize().map_err(failed("open", parent))?;
         let has = |name: &str| directory.join(name).symlink_metadata().is_ok();
-        if has(EVENTS) && BESIDE.into_iter().any(has) {
+        let log = log.canonicalize().ok();
+        let beside = log.as_deref().and_then(Path::parent) == Some(&directory);
+        if origin == Origin::Run && beside || has(EVENTS) && BESIDE.into_iter().any(has) {
             return Err(OutputError::InTheRecord(place.to_owned()));
         }
-        if log.canonicalize().is_ok_and(|log| log == directory.join(name)) {
+        if log.is_some_and(|log| log == directory.join(name)) {
             return Err(OutputError::TheLog(place.to_owned()));
         }
         match place.symlink_metadata() {
@@ -168,19 +183,22 @@ mod tests {
         let place = top.path().join("out");
         let names = || fs::read_dir(top.path()).unwrap().count();
 
-        let draft = Draft::create(&place, Existing::Keep, &log).unwrap();
+        let draft = Draft::create(&place, Existing::Keep, (&log, Origin::File)).unwrap();
         draft.file().unwrap().write_all(b"half").unwrap();
         drop(draft);
         assert_eq!(names(), 1, "a draft that is dropped leaves nothing");
 
-        let draft = Draft::create(&place, Existing::Keep, &log).unwrap();
+        let draft = Draft::create(&place, Existing::Keep, (&log, Origin::File)).unwrap();
         // Somebody is faster.
         fs::write(&place, "theirs").unwrap();
         assert!(matches!(draft.publish(), Err(OutputError::Exists(_))));
         assert_eq!((fs::read(&place).unwrap(), names()), (b"theirs".to_vec(), 2));
-        assert!(matches!(Draft::create(&place, Existing::Keep, &log), Err(OutputError::Exists(_))));
+        assert!(matches!(
+            Draft::create(&place, Existing::Keep, (&log, Origin::File)),
+            Err(OutputError::Exists(_))
+        ));
 
-        let draft = Draft::create(&place, Existing::Replace, &log).unwrap();
+        let draft = Draft::create(&place, Existing::Replace, (&log, Origin::File)).unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"theirs");
         draft.write(b"ours").unwrap();
         assert_eq!((fs::read(&place).unwrap(), names()), (b"ours".to_vec(), 2));
@@ -195,20 +213,24 @@ mod tests {
         let alias = elsewhere.path().join("alias");
         std::os::unix::fs::symlink(top.path(), &alias).unwrap();
         for place in [log.clone(), alias.join(EVENTS)] {
-            let refused = Draft::create(&place, Existing::Replace, &log);
+            let refused = Draft::create(&place, Existing::Replace, (&log, Origin::File));
             assert!(matches!(refused, Err(OutputError::TheLog(_))), "{}", place.display());
         }
-        drop(Draft::create(&top.path().join("beside"), Existing::Keep, &log).unwrap());
+        drop(Draft::create(&top.path().join("beside"), Existing::Keep, (&log, Origin::File)).unwrap());
+        for place in [log.clone(), top.path().join("beside"), alias.join("beside")] {
+            let refused = Draft::create(&place, Existing::Replace, (&log, Origin::Run));
+            assert!(matches!(refused, Err(OutputError::InTheRecord(_))), "{}", place.display());
+        }
         for beside in BESIDE {
             fs::write(top.path().join(beside), "").unwrap();
             for place in [log.clone(), top.path().join("new"), alias.join(EVENTS)] {
-                let refused = Draft::create(&place, Existing::Replace, &log);
+                let refused = Draft::create(&place, Existing::Replace, (&log, Origin::File));
                 assert!(matches!(refused, Err(OutputError::InTheRecord(_))), "{}", place.display());
             }
             fs::remove_file(top.path().join(beside)).unwrap();
         }
         for place in [Path::new("/dev/null"), elsewhere.path(), Path::new("/")] {
-            let refused = Draft::create(place, Existing::Replace, &log);
+            let refused = Draft::create(place, Existing::Replace, (&log, Origin::File));
             assert!(matches!(refused, Err(OutputError::NotAFile(_))), "{}", place.display());
         }
         assert_eq!(fs::read_dir(top.path()).unwrap().count(), 1);

@@ -181,13 +181,13 @@ fn a_proof_replaces_nothing_that_it_should_not() {
     assert_eq!(fs::read(store.path().join("proof.json")).unwrap(), proof);
     assert_eq!(names(store.path()), ["proof.json", "runs"]);
 
-    // The log itself, by any name of its directory, also where nothing says that this is a run's.
+    // The log itself, by any name of its directory.
     let path = run.join("events.jsonl");
     std::os::unix::fs::symlink(&run, store.path().join("alias")).unwrap();
     for place in [path.to_str().unwrap(), "alias/events.jsonl"] {
         let refused = prove(&["--force", "-o", place]);
         assert_eq!(refused.status.code(), Some(3));
-        assert!(stderr(&refused).contains("it is the log that this is made from"), "{refused:?}");
+        assert!(stderr(&refused).contains("nothing is written into the directory of a run"), "{refused:?}");
     }
     fs::write(run.join("meta.json"), "{}").unwrap();
     let refused = prove(&["-o", "alias/proof.json"]);

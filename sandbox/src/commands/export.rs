@@ -8,7 +8,7 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::{Refusal, say};
 use crate::exit::Exit;
 use crate::export::csv::Formulas;
-use crate::export::output::{self, Draft, Existing, stdout, terminal};
+use crate::export::output::{self, Draft, Existing, Origin, stdout, terminal};
 use crate::export::{Exported, Extent, Format, Source, export};
 use crate::record::LOG;
 use crate::record::store::Found;
@@ -25,7 +25,7 @@ pub fn execute(args: &ExportArgs) -> anyhow::Result<Exit> {
     let run = stores().find(&args.run)?;
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let draft = match &args.output {
-        Some(place) => Some(Draft::create(place, existing, &run.path.join(LOG))?),
+        Some(place) => Some(Draft::create(place, existing, (&run.path.join(LOG), Origin::Run))?),
         None => None,
     };
     let source = Source::open(&run.path)?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-pub use audit_verify::output::{Draft, Existing, OutputError};
+pub use audit_verify::output::{Draft, Existing, Origin, OutputError};
 
 /// How much is written at once, bytes.
 const CHUNK: usize = 256 << 10;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use audit_verify::output::{Draft, Existing, OutputError};
+use audit_verify::output::{Draft, Existing, Origin, OutputError};
 use audit_verify::progress::Progress;
 use audit_verify::proof::{Proof, ProofFault};
 use audit_verify::text::clean_lines;
@@ -101,9 +101,14 @@ impl Prove {
     /// The proof, unless it went to a file.
     fn make(&self) -> Result<Option<Vec<u8>>, ProveError> {
         let log = self.log()?;
-        let (Source::File(path) | Source::Run(path)) = &log.source else { return Err(ProveError::Stdin) };
+        let (path, origin) = match &log.source {
+            Source::Stdin => return Err(ProveError::Stdin),
+            Source::File(path) => (path, Origin::File),
+            Source::Run(path) => (path, Origin::Run),
+        };
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
-        let draft = self.output.as_ref().map(|place| Draft::create(place, existing, path)).transpose()?;
+        let draft =
+            self.output.as_ref().map(|place| Draft::create(place, existing, (path, origin))).transpose()?;
         let proof = self.prove(&log, path)?;
         match draft {
             None => Ok(Some(proof)),
