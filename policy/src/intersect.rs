@@ -3,7 +3,7 @@
 use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
 use crate::model::{Decision, Mode, Policy, RuleName};
-use crate::settings::KERNEL;
+use crate::settings::{KERNEL, Limits};
 use crate::subject::Subject;
 use crate::variables::Variables;
 
@@ -74,6 +74,13 @@ impl Policies {
     /// The words of the section `kernel` that none of them closes. One that is on trial closes nothing.
     pub fn kernel_allowed(&self) -> Vec<&'static str> {
         KERNEL.into_iter().filter(|word| self.kernel_closing(&[word]).is_none()).collect()
+    }
+
+    /// The limits that hold: of each the tightest that one of them sets. One that is on trial sets none.
+    pub fn limits(&self) -> Limits {
+        let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
+        let all = law.filter_map(|policy| policy.settings().limits.as_ref());
+        all.fold(Limits::default(), |all, limits| all.and(limits))
     }
 
     /// What denies an act that any of `words` of the section `kernel` opens: the default of the first policy by name

@@ -1,9 +1,10 @@
 //! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `limits`, `env`, `observe`.
 //!
-//! They are read, checked and printed. Of them `kernel`, `env` and `syscalls: default` are held; [`Settings::keys`] says
+//! They are read, checked and printed. Of them `kernel`, `env`, `limits` and `syscalls: default` can be held; [`Settings::keys`] says
 //! which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold where the file says
 //! nothing itself.
 
+pub use crate::units::write_duration;
 use std::time::Duration;
 
 /// What the section `kernel` can allow; everything else in it is denied when enforced.
@@ -58,6 +59,83 @@ pub struct Limits {
     pub cpu: Option<u64>,
     /// Time from start to end.
     pub time: Option<Duration>,
+}
+
+/// One of the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// `memory`.
+    Memory,
+    /// `processes`.
+    Processes,
+    /// `cpu`.
+    Cpu,
+    /// `time`.
+    Time,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Limit; 4] = [Limit::Memory, Limit::Processes, Limit::Cpu, Limit::Time];
+
+    /// The key in a policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Memory => "memory",
+            Limit::Processes => "processes",
+            Limit::Cpu => "cpu",
+            Limit::Time => "time",
+        }
+    }
+}
+
+/// Some of the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitSet(u8);
+
+impl LimitSet {
+    /// None of them.
+    pub const EMPTY: LimitSet = LimitSet(0);
+    /// All of them.
+    pub const ALL: LimitSet = LimitSet(0b1111);
+
+    /// Whether it has this one.
+    pub fn contains(self, limit: Limit) -> bool {
+        self.0 & 1 << limit as u8 != 0
+    }
+
+    /// With this one.
+    pub fn with(self, limit: Limit) -> LimitSet {
+        LimitSet(self.0 | 1 << limit as u8)
+    }
+}
+
+impl FromIterator<Limit> for LimitSet {
+    fn from_iter<I: IntoIterator<Item = Limit>>(limits: I) -> Self {
+        limits.into_iter().fold(LimitSet::EMPTY, LimitSet::with)
+    }
+}
+
+impl Limits {
+    /// Those that are set.
+    pub fn set(&self) -> LimitSet {
+        let Limits { memory, processes, cpu, time } = self;
+        let set = [memory.is_some(), processes.is_some(), cpu.is_some(), time.is_some()];
+        Limit::ALL.into_iter().zip(set).filter(|(_, set)| *set).map(|(limit, _)| limit).collect()
+    }
+
+    /// The tighter of each, of two policies that hold together.
+    pub fn and(&self, other: &Limits) -> Limits {
+        fn least<T: Ord + Copy>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.into_iter().chain(other).min()
+        }
+        Limits {
+            memory: least(self.memory, other.memory),
+            processes: least(self.processes, other.processes),
+            cpu: least(self.cpu, other.cpu),
+            time: least(self.time, other.time),
+        }
+    }
 }
 
 /// The command's environment. A name may have `*` at its ends.

@@ -16,7 +16,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The same quantity in the largest unit that holds it without a rest.
-pub(crate) fn write_duration(duration: Duration) -> String {
+pub fn write_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m")];
     match units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)) {

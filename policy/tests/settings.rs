@@ -1,7 +1,9 @@
 //! The sections that are no rules: read, printed, inherited, and named where nothing holds them.
 
+use std::collections::BTreeSet;
+
 use policy::compile::lsm::{self, Held, SetTable};
-use policy::settings::{Fold, Landlock, Syscalls};
+use policy::settings::{Fold, Landlock, Limit, Syscalls};
 use policy::{Policy, Variables};
 
 const ALL: &str = "version: 1
@@ -46,7 +48,14 @@ fn what_nothing_holds_is_named() {
     let plan = lsm::compile(&[&parse(ALL)], 0, &mut SetTable::new()).unwrap();
     let named: Vec<String> = plan.unheld(&Held::NOTHING).iter().map(ToString::to_string).collect();
     let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
-    assert_eq!(named, ["syscalls", "landlock", "limits", "observe"].map(text));
+    let limit = |name: &str| format!("section `p/limits` limits `{name}`, which no layer of this run holds");
+    let mut all: Vec<String> = ["syscalls", "landlock", "observe"].map(text).into();
+    all.extend(["memory", "processes", "cpu", "time"].map(limit));
+    assert_eq!(named.iter().collect::<BTreeSet<_>>(), all.iter().collect());
+    let limits = [Limit::Memory, Limit::Time].into_iter().collect();
+    let held = plan.unheld(&Held { limits, ..Held::NOTHING });
+    let named: Vec<String> = held.iter().map(ToString::to_string).collect();
+    assert!(!named.contains(&limit("memory")) && named.contains(&limit("cpu")), "{named:?}");
     let held = "env: { drop: [\"*\"] }\nsyscalls: default\n";
     assert_eq!(
         lsm::compile(&[&parse(&format!("version: 1\nname: p\n{held}"))], 0, &mut SetTable::new())

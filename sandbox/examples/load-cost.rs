@@ -3,6 +3,7 @@
 //!
 //! A run pays for all of it before its command starts. Where no hook can be attached only the tracepoints are shown.
 
+use policy::settings::LimitSet;
 use std::time::{Duration, Instant};
 
 use sandbox::{
@@ -29,7 +30,7 @@ fn main() -> anyhow::Result<()> {
     let hooks = attach(&mut object, Known::Path);
     let attached = start.elapsed();
     let start = Instant::now();
-    let group = Cgroup::create("load-cost")?;
+    let group = Cgroup::create("load-cost", LimitSet::EMPTY)?;
     group::attach(&mut object, group.directory(), Purpose::Judge)?;
     let grouped = start.elapsed();
     let start = Instant::now();

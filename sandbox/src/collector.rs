@@ -105,6 +105,8 @@ enum End {
     Told,
     /// The log cannot be written.
     Log(String),
+    /// The run has taken as long as its policy allows.
+    Time(Duration),
 }
 
 /// The collector's process, from fork to exit status.
@@ -172,7 +174,9 @@ fn start(
     let changes = changes(plan)?;
     let judging = judging(plan);
     let group = plan.cgroup.as_ref().map(Cgroup::directory);
-    let request = sensor::Request { layers: &plan.layers, required: &plan.required, judging, group };
+    let (limits, root) = (&plan.limits, plan.target.uid == 0);
+    let request =
+        sensor::Request { layers: &plan.layers, required: &plan.required, judging, group, limits, root };
     let (sensor, terms) = Sensor::start(request)?;
     let mut notes = sensor.notes();
     let changes = changes.map(|(changes, note)| {
@@ -331,6 +335,7 @@ impl Collector {
         if let Some(cgroup) = plan.cgroup.as_ref().filter(|_| !told) {
             // The front-end would have done it.
             cgroup.remove(LOOK);
+            plan.limits.remove(LOOK);
         }
         // The front-end waits for this word: what it reports then is there to be read. For the end of this process it
         // does not wait: the kernel takes about a tenth of a second for each hook that is taken off.
@@ -362,8 +367,15 @@ impl Collector {
         let mut told = signal(SignalKind::terminate())?;
         let mut look = tokio::time::interval(LOOK);
         let mut changes = self.changes.take();
+        let time = plan.mode.limits().time;
+        let out_of_time = tokio::time::sleep_until(match time {
+            Some(time) => (self.started + time).into(),
+            None => tokio::time::Instant::now(),
+        });
+        tokio::pin!(out_of_time);
         loop {
             tokio::select! {
+                () = &mut out_of_time, if time.is_some() => return Ok(End::Time(time.unwrap_or_default())),
                 ready = front_ready.readable() => {
                     let mut ready = ready?;
                     match front.try_receive() {
@@ -488,6 +500,7 @@ impl Collector {
         let (unsealed, ended_by_runner) = verdict(end, ends);
         let unsealed = unsealed.or_else(|| drained.err().map(|error| error.to_string()));
         let mut summary = Summary { left_running, unsealed, ended_by_runner, ..Summary::default() };
+        summary.out_of_time = matches!(end, End::Time(_));
         if summary.unsealed.is_none() {
             let run_end = run_end(end, &summary, duration, self.process);
             match self.recorder.seal(&run_end) {
@@ -558,6 +571,10 @@ fn verdict(end: &End, ends: bool) -> (Option<String>, Option<String>) {
         End::Told if ends => (None, ended("the collector was told to end (SIGTERM)")),
         End::Told => (Some("the collector was told to end (SIGTERM) while the command ran".into()), None),
         End::Log(error) => (Some(error.clone()), ended(error)),
+        End::Time(time) => (
+            None,
+            ended(&format!("its time is over (`limits`: {})", policy::settings::write_duration(*time))),
+        ),
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
         lsm::{self, Installed, Known, Lease, Marker},
     },
     kernel::object::{Object, ObjectError},
+    launch::limits::LimitGroups,
     layers::probe,
     record::LayerReport,
     settings::{Layer, LayerChoice, OnUnheld},
@@ -39,7 +40,7 @@ pub use held::{HELD_BY_HOOKS, held};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::survey;
 
-use held::unheld;
+use held::{limits_held, unheld};
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 
 /// The slot of the run: a runner holds one.
@@ -59,6 +60,10 @@ pub struct Request<'a> {
     pub judging: Judging<'a>,
     /// The directory of the run's control group, where it has one.
     pub group: Option<&'a Path>,
+    /// The groups that limit the run.
+    pub limits: &'a LimitGroups,
+    /// Whether the command runs as root, which can leave its groups where no hook keeps it.
+    pub root: bool,
 }
 
 /// What is done with a policy.
@@ -208,7 +213,7 @@ impl Sensor {
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
             judges: holds || in_force,
-            held: held(holds, in_force),
+            held: held(holds, in_force, limits_held(&request, holds)),
             law,
             known,
             sets,

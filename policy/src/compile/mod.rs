@@ -102,8 +102,10 @@ pub enum Unsupported {
     Target(&'static str),
     /// An exception that is no address.
     Exception(&'static str),
-    /// It is a section of settings (`limits`, `env`, …).
+    /// It is a section of settings (`syscalls`, `observe`, …).
     Setting,
+    /// It sets a limit.
+    Limit(&'static str),
     /// It allows more or less than whole directories, single files or ports of TCP: a list of those does not say it.
     Shape,
     /// It asks, and nobody can be asked: the plan denies.
@@ -120,6 +122,7 @@ impl std::fmt::Display for Unheld {
             Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
             Unsupported::Setting => write!(f, "section `{rule}` sets something"),
+            Unsupported::Limit(what) => write!(f, "section `{rule}` limits `{what}`"),
             Unsupported::Shape => {
                 write!(f, "rule `{rule}` allows what no list of directories and ports says")
             }

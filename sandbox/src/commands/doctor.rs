@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context;
+use policy::settings::LimitSet;
 use serde::Serialize;
 
 use super::policy::read;
@@ -49,7 +50,7 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
     let uname = rustix::system::uname();
     // A group of its own: the programs see what is in it and nothing else.
-    let group = Cgroup::create(&format!("doctor-{}", std::process::id())).ok();
+    let group = Cgroup::create(&format!("doctor-{}", std::process::id()), LimitSet::EMPTY).ok();
     let layers = sensor::survey(group.as_ref().map(Cgroup::directory));
     if let Some(group) = &group {
         group.remove(Duration::from_secs(1));

@@ -23,6 +23,7 @@ use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{ChildFailure, ChildStep, Summary};
 use crate::launch::identity::{Sudo, Target};
 use crate::launch::launch;
+use crate::launch::limits::LimitGroups;
 use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
@@ -190,13 +191,15 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         // An enforced run refuses these.
         notes.extend(policies.iter().flat_map(policy::not_judged));
     }
-    let cgroup = match Cgroup::create(run_dir.id()) {
+    let limits = mode.limits();
+    let cgroup = match Cgroup::create(run_dir.id(), limits.set()) {
         Ok(cgroup) => Some(cgroup),
         Err(error) => {
             notes.push(format!("no control group for this run: {:#}", anyhow::Error::new(error)));
             None
         }
     };
+    let limits = LimitGroups::make(run_dir.id(), cgroup.as_ref(), &limits);
     let agent_id = settings
         .agent_id
         .clone()
@@ -220,6 +223,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         contents,
         cwd,
         cgroup,
+        limits,
         notes,
     };
     Ok(Prepared { plan, run_dir_origin })
@@ -307,6 +311,8 @@ fn clean_up(prepared: &Prepared, outcome: Option<&Outcome>) {
         };
         cgroup.remove(patience);
     }
+    // Only enforced runs have them, and of those nothing is left.
+    plan.limits.remove(Duration::from_secs(1));
     if !matches!(outcome, Some(Outcome::Ran { .. })) {
         if let Some(store) = plan.store.as_ref().filter(|_| plan.record.entered)
             && let Err(error) = retract(store, plan.run_dir.id())
@@ -410,7 +416,10 @@ fn say_record(plan: &RunPlan, record: RecordEnd, settings: &RunSettings) -> Opti
                 None if settings.verbosity == Verbosity::Normal => say(&summary_text(&summary, &place)),
                 None => {}
             }
-            summary.ended_by_runner.map(|_| Exit::ENDED_BY_RUNNER)
+            summary.ended_by_runner.map(|_| match summary.out_of_time {
+                true => Exit::TIME_LIMIT,
+                false => Exit::ENDED_BY_RUNNER,
+            })
         }
     }
 }

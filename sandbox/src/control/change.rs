@@ -131,6 +131,10 @@ pub(super) fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<Strin
             lines.push(format!("`env` of {}: the command has its environment already", policy.name()));
         }
     }
+    let (now, then) = (policies.limits(), first.limits());
+    if now != then && now.and(&then) != then {
+        lines.push("`limits` that are tighter than those it began with".to_owned());
+    }
     let allowed = policies.kernel_allowed();
     for word in first.kernel_allowed() {
         if !allowed.contains(&word) && !HELD_BY_HOOKS.contains(&word) {

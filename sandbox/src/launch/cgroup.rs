@@ -1,7 +1,8 @@
 //! The run's control group: its scope in the v2 tree.
 //!
 //! Made below the caller's own group, wherever v2 is mounted (mountinfo tells; on hybrid machines that is not
-//! /sys/fs/cgroup). It sets no limits. Membership in a run is decided by task identity, not here: a root task
+//! /sys/fs/cgroup); or, where limits need controllers that groups there do not have, below the nearest group above it that
+//! gives them. The limits themselves are set elsewhere ([`super::limits`]). Membership in a run is decided by task identity, not here: a root task
 //! can leave its group (threat model X52); this is the quick way to end many, and a second opinion.
 
 use std::ffi::OsStr;
@@ -11,6 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use policy::settings::{Limit, LimitSet};
+
+use super::limits::{controller, gives_controller};
 
 /// The inode of the first cgroup namespace (PROC_CGROUP_INIT_INO, include/linux/proc_ns.h).
 const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
@@ -63,17 +68,12 @@ pub fn owner_above(directory: &Path) -> Option<u32> {
 impl Cgroup {
     /// Makes `sandbox-<run>` below the caller's own group. Runs in different stores may have the same id; the
     /// later group then has its maker's pid behind its name.
-    pub fn create(run: &str) -> Result<Cgroup, CgroupError> {
-        let read = |path: &str| {
-            fs::read(path).map_err(|source| CgroupError::Io {
-                what: "cannot read",
-                path: path.into(),
-                source,
-            })
-        };
-        let parent = own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
+    ///
+    /// `limits`: those that it is to hold.
+    pub fn create(run: &str, limits: LimitSet) -> Result<Cgroup, CgroupError> {
+        let parent = own_place()?.giving(limits);
         sweep(&parent.directory);
-        let mut directory = parent.directory.join(format!("{PREFIX}{run}"));
+        let mut directory = parent.directory.join(name_of(run));
         let mut made = fs::create_dir(&directory);
         if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
             directory = parent.directory.join(format!("{PREFIX}{run}.{}", std::process::id()));
@@ -148,27 +148,56 @@ impl Cgroup {
     /// Removes it and the groups made inside it. Groups whose last process is still being reaped are busy for
     /// a moment, hence `patience`. Gives whether it is gone.
     pub fn remove(&self, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
-        loop {
-            let mut below = Vec::new();
-            walk(&self.directory, &mut |directory| below.push(directory.to_owned()));
-            for directory in below.iter().rev() {
-                let _ = fs::remove_dir(directory);
-            }
-            if !self.directory.exists() {
-                return true;
-            }
-            if Instant::now() >= end {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        remove(&self.directory, patience)
     }
+}
+
+/// The name of a run's groups.
+pub(super) fn name_of(run: &str) -> String {
+    format!("{PREFIX}{run}")
+}
+
+/// Removes a group and those below it, as [`Cgroup::remove`].
+pub(super) fn remove(group: &Path, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        let mut below = Vec::new();
+        walk(group, &mut |directory| below.push(directory.to_owned()));
+        for directory in below.iter().rev() {
+            let _ = fs::remove_dir(directory);
+        }
+        if !group.exists() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn read(path: &str) -> Result<Vec<u8>, CgroupError> {
+    fs::read(path).map_err(|source| CgroupError::Io { what: "cannot read", path: path.into(), source })
+}
+
+/// The caller's own group in the v2 tree.
+fn own_place() -> Result<Place, CgroupError> {
+    own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
+}
+
+/// The group in the v2 tree that a run with these limits would be made below.
+pub(super) fn parent_for(limits: LimitSet) -> Option<PathBuf> {
+    own_place().ok().map(|place| place.giving(limits).directory)
+}
+
+/// The caller's own group in the v1 tree of a controller, where it has one that can be seen.
+pub(super) fn own_in_v1(controller: &str) -> Option<PathBuf> {
+    own_of_controller(&read("/proc/self/mountinfo").ok()?, &read("/proc/self/cgroup").ok()?, controller)
 }
 
 /// Removes groups that earlier runs left behind, because processes of theirs went on or their runner was
 /// killed. The kernel refuses where anything lives in one; a group so young may be about to be used.
-fn sweep(parent: &Path) {
+pub(super) fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let ours = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes());
         let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
@@ -189,10 +218,47 @@ fn walk(directory: &Path, visit: &mut dyn FnMut(&Path)) {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     directory: PathBuf,
     level: u32,
+    /// Where the tree is mounted.
+    top: PathBuf,
+}
+
+impl Place {
+    /// This group, or the nearest above it below which groups have the controllers of these limits that the tree has at
+    /// all; where none gives all of those, this one.
+    fn giving(self, limits: LimitSet) -> Place {
+        let names = Limit::ALL.into_iter().filter(|limit| limits.contains(*limit)).filter_map(controller);
+        let in_tree: Vec<&str> = names.filter(|name| gives_controller(&self.top, name)).collect();
+        let gives = |directory: &Path| in_tree.iter().all(|name| gives_controller(directory, name));
+        let (mut directory, mut level) = (self.directory.as_path(), self.level);
+        while !gives(directory) {
+            match directory.parent().filter(|_| directory != self.top && level > 0) {
+                Some(above) => (directory, level) = (above, level - 1),
+                None => return self,
+            }
+        }
+        Place { directory: directory.to_owned(), level, top: self.top.clone() }
+    }
+}
+
+/// The caller's own group in the tree of a v1 controller.
+fn own_of_controller(mountinfo: &[u8], cgroup: &[u8], controller: &str) -> Option<PathBuf> {
+    let own = cgroup.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+        let (names, path) = (fields.next()?, fields.next()?);
+        let named = names.split(|byte| *byte == b',').any(|name| name == controller.as_bytes());
+        named.then(|| PathBuf::from(OsStr::from_bytes(path)))
+    })?;
+    if own.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    mountinfo.split(|byte| *byte == b'\n').find_map(|line| {
+        let (root, point) = mount(line, b"cgroup", Some(controller))?;
+        own.strip_prefix(&root).ok().map(|below| point.join(below))
+    })
 }
 
 /// The caller's own group, from the text of /proc/self/mountinfo and /proc/self/cgroup.
@@ -208,22 +274,26 @@ fn own_directory(mountinfo: &[u8], cgroup: &[u8]) -> Result<Place, CgroupError> 
     let level = own.components().filter(|part| matches!(part, Component::Normal(_))).count();
     let mut seen = false;
     for line in mountinfo.split(|byte| *byte == b'\n') {
-        let Some((root, point)) = v2_mount(line) else { continue };
+        let Some((root, point)) = mount(line, b"cgroup2", None) else { continue };
         seen = true;
         if let Ok(below) = own.strip_prefix(&root) {
-            let directory = if below.as_os_str().is_empty() { point } else { point.join(below) };
-            return Ok(Place { directory, level: u32::try_from(level).unwrap_or(u32::MAX) });
+            let directory = if below.as_os_str().is_empty() { point.clone() } else { point.join(below) };
+            return Ok(Place { directory, level: u32::try_from(level).unwrap_or(u32::MAX), top: point });
         }
     }
     Err(if seen { CgroupError::OutsideMount(own.display().to_string()) } else { CgroupError::NoHierarchy })
 }
 
-/// Root and mount point of a line of mountinfo, if it is a cgroup2 mount (proc_pid_mountinfo(5)).
-fn v2_mount(line: &[u8]) -> Option<(PathBuf, PathBuf)> {
+/// Root and mount point of a line of mountinfo, if it is a mount of this type with this option of its file system
+/// (proc_pid_mountinfo(5)).
+fn mount(line: &[u8], kind: &[u8], option: Option<&str>) -> Option<(PathBuf, PathBuf)> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let separator = fields.iter().position(|field| *field == b"-")?;
-    if *fields.get(separator + 1)? != b"cgroup2" {
+    if *fields.get(separator + 1)? != kind {
         return None;
+    }
+    if let Some(option) = option {
+        fields.get(separator + 3)?.split(|byte| *byte == b',').find(|found| *found == option.as_bytes())?;
     }
     let path = |field: &[u8]| PathBuf::from(OsStr::from_bytes(&unescape(field)));
     Some((path(fields.get(3)?), path(fields.get(4)?)))
@@ -279,13 +349,13 @@ mod tests {
     #[test]
     fn a_group_holds_lists_and_kills_its_processes() {
         let run = format!("test-{}", std::process::id());
-        let Ok(cgroup) = Cgroup::create(&run) else {
+        let Ok(cgroup) = Cgroup::create(&run, LimitSet::EMPTY) else {
             assert!(std::env::var_os("SANDBOX_TESTS").is_none_or(|value| value != "required"));
             eprintln!("skipped: no control group can be made here");
             return;
         };
         // The same name again, as from another store.
-        let other = Cgroup::create(&run).unwrap();
+        let other = Cgroup::create(&run, LimitSet::EMPTY).unwrap();
         assert_ne!(cgroup.id(), other.id());
         assert!(other.remove(Duration::ZERO));
 
@@ -320,7 +390,48 @@ mod tests {
             38 31 0:35 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
         let own = own_directory(hybrid, b"4:memory:/a\n0::/\n").unwrap();
-        assert_eq!(own, Place { directory: "/sys/fs/cgroup/unified".into(), level: 0 });
+        let top = PathBuf::from("/sys/fs/cgroup/unified");
+        assert_eq!(own, Place { directory: top.clone(), level: 0, top });
+    }
+
+    #[test]
+    fn the_own_group_of_a_v1_controller_is_found() {
+        let mounts = b"32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+            35 31 0:32 /docker/a /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let own = |cgroup: &[u8], name| own_of_controller(mounts, cgroup, name);
+        let found = own(b"4:memory:/docker/a/b\n2:cpu,cpuacct:/user\n0::/\n", "memory");
+        assert_eq!(found, Some("/sys/fs/cgroup/memory/b".into()));
+        assert_eq!(own(b"2:cpu,cpuacct:/user\n", "cpu"), Some("/sys/fs/cgroup/cpu,cpuacct/user".into()));
+        assert_eq!(own(b"2:cpu,cpuacct:/user\n", "cpua"), None);
+        assert_eq!(own(b"4:memory:/elsewhere\n", "memory"), None);
+        assert_eq!(own(b"4:memory:/docker/a/../x\n", "memory"), None);
+        assert_eq!(own(b"8:pids:/\n", "pids"), None, "it is mounted nowhere");
+    }
+
+    #[test]
+    fn limits_are_set_where_their_controllers_are_given() {
+        let tree = tempfile::tempdir().unwrap();
+        let own = tree.path().join("user/session");
+        fs::create_dir_all(&own).unwrap();
+        let give =
+            |group: &Path, names: &str| fs::write(group.join("cgroup.subtree_control"), names).unwrap();
+        let place = Place { directory: own.clone(), level: 2, top: tree.path().to_owned() };
+        let giving = |limits: &[Limit]| {
+            let Place { directory, level, .. } = place.clone().giving(limits.iter().copied().collect());
+            (directory.strip_prefix(tree.path()).unwrap().to_owned(), level)
+        };
+        give(tree.path(), "cpu memory pids\n");
+        give(&tree.path().join("user"), "memory pids\n");
+        give(&own, "");
+        assert_eq!(giving(&[]), ("user/session".into(), 2));
+        assert_eq!(giving(&[Limit::Time]), ("user/session".into(), 2));
+        assert_eq!(giving(&[Limit::Memory, Limit::Processes]), ("user".into(), 1));
+        assert_eq!(giving(&[Limit::Cpu]), ("".into(), 0));
+        // What the tree has not is not looked for in it.
+        give(tree.path(), "pids\n");
+        assert_eq!(giving(&[Limit::Memory]), ("user/session".into(), 2));
+        assert_eq!(giving(&[Limit::Memory, Limit::Processes]), ("user".into(), 1));
     }
 
     #[test]

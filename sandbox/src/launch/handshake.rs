@@ -68,6 +68,8 @@ pub struct Summary {
     pub unsealed: Option<String>,
     /// Why the runner ended the run, if it did.
     pub ended_by_runner: Option<String>,
+    /// Whether it did so because its time was over.
+    pub out_of_time: bool,
     /// What was denied, by rule: lines for people.
     pub denials: Vec<String>,
     /// What else the user should know.

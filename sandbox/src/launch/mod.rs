@@ -21,6 +21,7 @@ pub mod guardian;
 pub mod handshake;
 pub mod identity;
 pub mod inherited;
+pub mod limits;
 pub mod links;
 pub mod plan;
 pub mod policy;
@@ -111,6 +112,7 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
             source: io::Error::other(error),
         })?;
     }
+    plan.limits.add(child_process.pid()).map_err(failed("move the command into the groups that limit it"))?;
 
     let collector_links = CollectorLinks {
         front: collector_to_front,

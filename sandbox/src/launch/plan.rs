@@ -5,12 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
+use policy::settings::Limits;
 use policy::{Policies, Policy, Variables};
 
 use super::cgroup::Cgroup;
 use super::child::{ChildPlan, Confinement};
 use super::guardian::OnFailure;
 use super::identity::Target;
+use super::limits::LimitGroups;
 use super::program::Program;
 use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
@@ -76,6 +78,8 @@ pub struct RunPlan {
     pub contents: Option<Contents>,
     /// Its control group, where there could be one.
     pub cgroup: Option<Cgroup>,
+    /// The groups that limit it.
+    pub limits: LimitGroups,
     /// What the user should know before it starts.
     pub notes: Vec<String>,
 }
@@ -86,6 +90,16 @@ impl Mode {
         match self {
             Mode::Observe => None,
             Mode::Audit(policies) | Mode::Enforce(policies, _) => Some(policies),
+        }
+    }
+}
+
+impl Mode {
+    /// The limits that are to hold: a run that is only recorded has none.
+    pub fn limits(&self) -> Limits {
+        match self {
+            Mode::Enforce(policies, _) => policies.limits(),
+            Mode::Observe | Mode::Audit(_) => Limits::default(),
         }
     }
 }

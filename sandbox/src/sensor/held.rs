@@ -6,6 +6,7 @@ use policy::{
         Unheld,
         lsm::{Held, LsmPlan},
     },
+    settings::{Limit, LimitSet},
 };
 
 use super::{Judging, Request, SensorError, tried::Tried};
@@ -43,8 +44,8 @@ pub const HELD_BY_HOOKS: [&str; 9] = [
 const HELD_BY_GROUP: [Access; 3] = [Access::Connect, Access::Send, Access::Bind];
 
 /// What is held where hooks judge (`lsm`), and where the programs of the run's control group do (`group`).
-pub fn held(lsm: bool, group: bool) -> Held {
-    match (lsm, group) {
+pub fn held(lsm: bool, group: bool, limits: LimitSet) -> Held {
+    let accesses = match (lsm, group) {
         (true, true) => Held::whole(HELD_BY_LSM.into_iter().collect()),
         // Which names an address has, and whose listener is there, only the others know.
         (true, false) => Held { unix: true, ..Held::of(HELD_BY_LSM.into_iter().collect()) },
@@ -53,7 +54,36 @@ pub fn held(lsm: bool, group: bool) -> Held {
             Held { accesses, names: true, own: true, ..Held::NOTHING }
         }
         (false, false) => Held::NOTHING,
+    };
+    Held { limits, ..accesses }
+}
+
+/// The limits that are held where hooks judge (`lsm`), or do not.
+pub(super) fn limits_held(request: &Request<'_>, lsm: bool) -> LimitSet {
+    let held = request.limits.held();
+    match leaver(request, lsm) {
+        None => held,
+        Some(_) if held.contains(Limit::Time) => LimitSet::EMPTY.with(Limit::Time),
+        Some(_) => LimitSet::EMPTY,
     }
+}
+
+/// Who inside the run could leave the groups that limit it.
+fn leaver(request: &Request<'_>, lsm: bool) -> Option<String> {
+    let Judging::Enforce(policies, _) = request.judging else { return None };
+    // Files of control groups are settings of the kernel's, which hooks close.
+    let kept = lsm && !policies.kernel_allowed().contains(&"sysctl-write");
+    if kept || !request.limits.are_by_group() {
+        return None;
+    }
+    if request.root {
+        let why = if lsm { "the policy allows `sysctl-write`" } else { "only the lsm layer would keep it" };
+        return Some(format!("root inside the run can leave the control groups that limit it: {why}"));
+    }
+    let owner = request.group.and_then(cgroup::owner_above)?;
+    Some(format!(
+        "the run's control group lies below one of uid {owner}, whose processes can leave it, and its limits with it"
+    ))
 }
 
 /// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
@@ -65,7 +95,7 @@ pub(super) fn unheld(
 ) -> Result<Vec<String>, SensorError> {
     let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
     let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
-    let held = held(works(lsm), works(group));
+    let held = held(works(lsm), works(group), limits_held(request, works(lsm)));
     let mut lines = Unheld::lines(&plan.unheld(&held));
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
     if !held.unix && works(group) && plan.header.net_default_deny != 0 {
@@ -83,6 +113,8 @@ pub(super) fn unheld(
     if lines.is_empty() {
         return Ok(lines);
     }
+    lines.extend(request.limits.missing().iter().cloned());
+    lines.extend(leaver(request, works(lsm)));
     for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
         match tried {
             Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),

@@ -2,6 +2,7 @@
 //!
 //! What is never law in them is left out and reported: never made wider, and never dropped in silence.
 
+use super::held::LIMITS;
 use crate::compile::{Unheld, Unsupported};
 use crate::model::{Decision, Mode, Policy, RuleName, Section};
 
@@ -12,7 +13,8 @@ pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     let mut kept = policy.clone();
     let mut unheld = Vec::new();
     let setting = |key| Unheld { rule: RuleName::new(&policy.name, key), what: Unsupported::Setting };
-    unheld.extend(policy.settings.keys().map(setting));
+    // Which limits are held is a matter of the run's control group (see `held`).
+    unheld.extend(policy.settings.keys().filter(|key| *key != LIMITS).map(setting));
     section(&mut kept.files, &mut unheld);
     section(&mut kept.exec, &mut unheld);
     section(&mut kept.network, &mut unheld);

@@ -7,7 +7,11 @@ use crate::access::{AccessSet, SectionKind};
 use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
 use crate::ends::Source;
-use crate::model::{Decision, Policy, Rule, RuleName, Section};
+use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
+use crate::settings::{Limit, LimitSet};
+
+/// The section of limits.
+pub(super) const LIMITS: &str = "limits";
 
 /// What the layers of a run judge, and what of an attempt they know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +27,20 @@ pub struct Held {
     pub unix: bool,
     /// Whether it is known which process acts, for `by`, `unless_by` and `under`.
     pub conditions: bool,
+    /// The limits of the whole run that are held.
+    pub limits: LimitSet,
 }
 
 impl Held {
     /// Nothing at all.
-    pub const NOTHING: Self =
-        Self { accesses: AccessSet::EMPTY, names: false, own: false, unix: false, conditions: false };
+    pub const NOTHING: Self = Self {
+        accesses: AccessSet::EMPTY,
+        names: false,
+        own: false,
+        unix: false,
+        conditions: false,
+        limits: LimitSet::EMPTY,
+    };
 
     /// These accesses of every process, to files and addresses.
     pub fn of(accesses: AccessSet) -> Self {
@@ -37,7 +49,7 @@ impl Held {
 
     /// These accesses of every process, to whatever rules can name.
     pub fn whole(accesses: AccessSet) -> Self {
-        Self { accesses, names: true, own: true, unix: true, conditions: true }
+        Self { accesses, names: true, own: true, unix: true, ..Self::of(accesses) }
     }
 
     /// Whether it is known what a condition, or a target of a source, asks.
@@ -48,6 +60,7 @@ impl Held {
             Need::Source(Source::Own) => self.own,
             Need::Source(Source::Socket) => self.unix,
             Need::Process => self.conditions,
+            Need::Limit(limit) => self.limits.contains(limit),
         }
     }
 
@@ -63,6 +76,7 @@ impl Held {
 pub(super) enum Need {
     Source(Source),
     Process,
+    Limit(Limit),
 }
 
 /// What of a policy's rules, those on trial included, is not judged where only `held` is: targets and exceptions that
@@ -89,6 +103,13 @@ pub(super) fn needs(policy: &Policy) -> Vec<(Need, Unheld)> {
             sources(&rule.objects).into_iter().for_each(|source| add(source, Unsupported::Target));
             sources(&rule.except).into_iter().for_each(|source| add(source, Unsupported::Exception));
         }
+    }
+    if let Some(limits) = policy.settings.limits.as_ref().filter(|_| policy.mode == Mode::Enforce) {
+        let rule = RuleName::new(&policy.name, LIMITS);
+        let set = limits.set();
+        all.extend(Limit::ALL.into_iter().filter(|limit| set.contains(*limit)).map(|limit| {
+            (Need::Limit(limit), Unheld { rule: rule.clone(), what: Unsupported::Limit(limit.name()) })
+        }));
     }
     all
 }

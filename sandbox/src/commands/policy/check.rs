@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use policy::compile::lsm::{self, SetTable};
+use policy::settings::LimitSet;
 use policy::{Note, Policy, Severity};
 
 use super::{Place, print};
@@ -67,7 +68,7 @@ fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
         if rules == 1 { "rule" } else { "rules" },
         plan.states().iter().sum::<usize>(),
     );
-    let unheld = plan.unheld(&held(true, true));
+    let unheld = plan.unheld(&held(true, true, LimitSet::ALL));
     if !unheld.is_empty() {
         text.push_str("  enforcing it refuses to start, also where the layer lsm works:\n");
     }

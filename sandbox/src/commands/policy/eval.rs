@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use policy::compile::{Unheld, Unsupported, lsm};
+use policy::settings::LimitSet;
 use policy::suggest::{self, NoSuggestion, Suggestion};
 use policy::{
     Access, AccessSet, Act, Decision, Policy, Protocol, RuleName, SectionKind, Subject, Verdict, evaluate,
@@ -184,7 +185,7 @@ fn not_held(policy: &Policy, rule: &RuleName, act: &Act<'_>) -> anyhow::Result<V
         let other = matches!(unheld.what, Unsupported::Access(access) if !tried.contains(access));
         unheld.rule == *rule && !other
     };
-    let held = held(true, true);
+    let held = held(true, true, LimitSet::ALL);
     let unheld = plan.unheld(&held).into_iter().filter(matters);
     let lines: Vec<String> = unheld.map(|unheld| unheld.to_string()).collect();
     if !lines.is_empty() {

@@ -17,6 +17,8 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
         }
         "chroot" => call(libc::SYS_chroot, [name, 0, 0, 0]),
         "userns" => apart(|| call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0])),
+        "many" => many(path.to_str().ok()?.parse().ok()?),
+        "memory" => memory(path.to_str().ok()?.parse().ok()?),
         "traceme" => apart(|| call(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0])),
         // A descriptor of the parent: of a process outside the run.
         "attach-parent" => attach(),
@@ -41,6 +43,42 @@ fn call_number(number: libc::c_long, [a, b, c, d]: [libc::c_long; 4]) -> libc::c
 fn parent() -> libc::pid_t {
     // SAFETY: no pointers.
     unsafe { libc::getppid() }
+}
+
+/// So many children that live at the same time; the first failure.
+fn many(count: u32) -> Result<(), Errno> {
+    let (alive, hold) = std::io::pipe().map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+    let mut children = Vec::new();
+    let mut result = Ok(());
+    for _ in 0..count {
+        match places::fork() {
+            Ok(0) => {
+                drop(hold);
+                // Ends when the parent lets go of the other end.
+                let _ = std::io::Read::read(&mut &alive, &mut [0]);
+                std::process::exit(0);
+            }
+            Ok(child) => children.push(child),
+            Err(errno) => {
+                result = Err(errno);
+                break;
+            }
+        }
+    }
+    drop(hold);
+    children.into_iter().for_each(places::wait);
+    result
+}
+
+/// So many MiB that are written to, in a child; EIO where that is killed.
+fn memory(mib: usize) -> Result<(), Errno> {
+    let child = places::fork()?;
+    if child == 0 {
+        let mut pages = vec![0u8; mib << 20];
+        pages.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        std::process::exit(i32::from(std::hint::black_box(&pages).is_empty()));
+    }
+    places::exit_code(child).filter(|code| *code == 0).map(drop).ok_or(libc::EIO)
 }
 
 /// Makes the attempt in a child; the result comes by its exit status.

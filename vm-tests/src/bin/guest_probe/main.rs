@@ -46,6 +46,7 @@ attempts
   utimes=PATH  futimes=  setxattr=  fsetxattr=  removexattr=  set-acl=  remove-acl=  chattr=
   memfd-attributes                       see attributes.rs
   own-parent=fcntl|fcntl-ex|ioctl        name the parent as a socket's owner
+  many=COUNT  memory=MIB                 children at a time; memory that is written to
   mount=DIR  open-tree=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
                                          see acts.rs
   why-write                              write to the runner's answer about denials

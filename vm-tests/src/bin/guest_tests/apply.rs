@@ -161,7 +161,11 @@ fn refused() -> Result<()> {
     let cases = [
         ("env", "kernel: { allow: [io-uring, mount] }\nenv: { drop: [X] }\n".to_owned(), "`env` of narrow"),
         ("kernel", "kernel: { allow: [mount] }\n".to_owned(), "`kernel` without `io-uring`"),
-        ("limits", "kernel: { allow: [io-uring] }\nlimits: { processes: 5 }\n".to_owned(), "narrow/limits"),
+        (
+            "limits",
+            "kernel: { allow: [io-uring] }\nlimits: { processes: 5 }\n".to_owned(),
+            "`limits` that are tighter",
+        ),
         (
             "contents",
             format!(

@@ -1,7 +1,7 @@
 //! What a policy says beside its rules, and what a run makes of it before the command starts.
 
 use crate::attempt::{ACCES, Attempt, Treatment, allowed, denied, expect_answers, expect_events, steps};
-use crate::run::complete;
+use crate::run::{complete, outside};
 use crate::{Trial, write};
 use anyhow::{Result, ensure};
 use std::fs;
@@ -10,6 +10,9 @@ use std::os::unix::fs::symlink;
 pub const TRIALS: &[Trial] = &[
     ("environment", environment),
     ("what is not held", not_held),
+    ("limits", limits),
+    ("limits that nothing holds", limits_not_held),
+    ("time", time),
     ("links at start", links),
     ("the run's own record and policy", guarded),
     ("other names of the record", guarded_elsewhere),
@@ -38,9 +41,7 @@ fn environment() -> Result<()> {
 
 /// Settings that nothing holds refuse, by name.
 fn not_held() -> Result<()> {
-    for (number, setting) in
-        ["limits: { processes: 5 }", "syscalls: strict", "landlock: auto"].iter().enumerate()
-    {
+    for (number, setting) in ["syscalls: strict", "landlock: auto"].iter().enumerate() {
         let text = format!("version: 1\nname: unheld\nfiles: {{ default: allow }}\n{setting}\n");
         let policy = write(&format!("unheld-{number}.yaml"), &text)?;
         let refused = complete(&format!("unheld-{number}"), &["--enforce", &policy], &["read=/etc/passwd"])?;
@@ -49,6 +50,59 @@ fn not_held() -> Result<()> {
         ensure!(refused.stderr.contains(&format!("unheld/{section}")), "{}", refused.stderr);
     }
     Ok(())
+}
+
+/// Limits of the whole run hold for root too, who cannot leave the groups that hold them.
+fn limits() -> Result<()> {
+    let steps = ["many=60", "memory=120", "write=/sys/fs/cgroup/cgroup.procs"];
+    ensure!(outside(&steps)? == format!("{}\t0\n{}\t0\n{}\t0\n", steps[0], steps[1], steps[2]));
+    let policy = write(
+        "limits.yaml",
+        "version: 1\nname: limits\nfiles: { default: allow }\nlimits: { processes: 30, memory: 64MiB, cpu: 90% }\n",
+    )?;
+    let held = complete("limits", &["--enforce", &policy, "--require", "lsm"], &steps)?;
+    held.expect_code(0)?;
+    let answers = [-libc::EAGAIN, -libc::EIO, -libc::EPERM];
+    let expected: String =
+        steps.iter().zip(answers).map(|(step, answer)| format!("{step}\t{answer}\n")).collect();
+    ensure!(held.stdout == expected, "{}", held.stdout);
+    held.expect_verdict(0)?;
+    // Who only records limits nothing.
+    let audited = complete("limits-audited", &["--audit-only", "--policy", &policy], &steps[..2])?;
+    ensure!(audited.stdout == format!("{}\t0\n{}\t0\n", steps[0], steps[1]), "{}", audited.stdout);
+    Ok(())
+}
+
+/// Where the policy lets root write to control groups, or the kernel gives the controller to none, a run does not start.
+fn limits_not_held() -> Result<()> {
+    let text = |more: &str| {
+        format!("version: 1\nname: unheld\nfiles: {{ default: allow }}\nlimits: {{ processes: 30 }}\n{more}")
+    };
+    let open = write("limits-open.yaml", &text("kernel: { allow: [sysctl-write] }\n"))?;
+    let refused = complete("limits-open", &["--enforce", &open], &["read=/etc/passwd"])?;
+    refused.expect_code(125)?;
+    ensure!(refused.stderr.contains("the policy allows `sysctl-write`"), "{}", refused.stderr);
+    const GIVEN: &str = "/sys/fs/cgroup/cgroup.subtree_control";
+    let policy = write("limits-none.yaml", &text(""))?;
+    fs::write(GIVEN, "-pids")?;
+    let refused = complete("limits-none", &["--enforce", &policy], &["read=/etc/passwd"]);
+    fs::write(GIVEN, "+pids")?;
+    let refused = refused?;
+    refused.expect_code(125)?;
+    for said in ["section `unheld/limits` limits `processes`", "has the controller pids"] {
+        ensure!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    complete("limits-given", &["--enforce", &policy], &["read=/etc/passwd"])?.expect_code(0)
+}
+
+/// A run whose time is over is ended, with all that is in it, and its record is whole.
+fn time() -> Result<()> {
+    let policy =
+        write("time.yaml", "version: 1\nname: time\nfiles: { default: allow }\nlimits: { time: 2s }\n")?;
+    let ended = complete("time", &["--enforce", &policy, "--require", "lsm"], &["wait=/nowhere"])?;
+    ended.expect_code(124)?;
+    ensure!(ended.stderr.contains("its time is over (`limits`: 2s)"), "{}", ended.stderr);
+    ended.expect_verdict(0)
 }
 
 /// A rule through a symbolic link holds for what the link led to at the start, also by its own name; where the link

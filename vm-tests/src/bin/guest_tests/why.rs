@@ -210,9 +210,11 @@ fn told_before() -> Result<()> {
     let (code, told) = ask(&policy)?;
     let whole = told.contains("\n  held by lsm  strict/no-shadow\n") && !told.contains("NOT HELD");
     ensure!(code == Some(0) && whole, "{code:?}: {told}");
-    let more = write("limits.yaml", &format!("{POLICY}limits: {{ processes: 9 }}\n"))?;
+    let more =
+        write("syscalls.yaml", &format!("{POLICY}syscalls: strict\nlimits: {{ processes: 9, time: 2h }}\n"))?;
     let (code, told) = ask(&more)?;
-    let part = told.contains("\n  NOT HELD     strict/limits\n               sets something");
+    let part = told.contains("\n  NOT HELD     strict/syscalls\n               sets something");
+    ensure!(!told.contains("strict/limits"), "{told}");
     ensure!(code == Some(1) && part && told.contains("held by lsm  strict/no-shadow"), "{code:?}: {told}");
     Ok(())
 }
