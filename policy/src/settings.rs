@@ -1,11 +1,12 @@
 //! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `limits`, `env`, `observe`.
 //!
-//! They are read, checked and printed. Of them `kernel`, `env`, `limits` and `syscalls: default` can be held; [`Settings::keys`] says
-//! which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold where the file says
-//! nothing itself.
+//! They are read, checked and printed. Of them `kernel`, `env`, `limits` and `syscalls: default` can be held;
+//! [`Settings::keys`] says which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold
+//! where the file says nothing itself.
+
+use std::time::Duration;
 
 pub use crate::units::write_duration;
-use std::time::Duration;
 
 /// What the section `kernel` can allow; everything else in it is denied when enforced.
 pub const KERNEL: [&str; 15] = [
@@ -102,6 +103,11 @@ impl LimitSet {
     /// Whether it has this one.
     pub fn contains(self, limit: Limit) -> bool {
         self.0 & 1 << limit as u8 != 0
+    }
+
+    /// Those that it has.
+    pub fn iter(self) -> impl Iterator<Item = Limit> {
+        Limit::ALL.into_iter().filter(move |limit| self.contains(*limit))
     }
 
     /// With this one.

@@ -367,15 +367,11 @@ impl Collector {
         let mut told = signal(SignalKind::terminate())?;
         let mut look = tokio::time::interval(LOOK);
         let mut changes = self.changes.take();
-        let time = plan.mode.limits().time;
-        let out_of_time = tokio::time::sleep_until(match time {
-            Some(time) => (self.started + time).into(),
-            None => tokio::time::Instant::now(),
-        });
+        let out_of_time = out_of_time(self.started, plan.mode.limits().time);
         tokio::pin!(out_of_time);
         loop {
             tokio::select! {
-                () = &mut out_of_time, if time.is_some() => return Ok(End::Time(time.unwrap_or_default())),
+                time = &mut out_of_time => return Ok(End::Time(time)),
                 ready = front_ready.readable() => {
                     let mut ready = ready?;
                     match front.try_receive() {
@@ -546,6 +542,17 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<Request>>) -> Request {
     };
     match next {
         Some(request) => request,
+        None => std::future::pending().await,
+    }
+}
+
+/// The time that a run may take, once it is over; waits for ever where there is no such limit.
+async fn out_of_time(started: Instant, time: Option<Duration>) -> Duration {
+    match time {
+        Some(time) => {
+            tokio::time::sleep_until((started + time).into()).await;
+            time
+        }
         None => std::future::pending().await,
     }
 }

@@ -36,7 +36,7 @@ use crate::{
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
-pub use held::{HELD_BY_HOOKS, held};
+pub use held::{HELD_BY_HOOKS, groups_are_kept, held};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::survey;
 

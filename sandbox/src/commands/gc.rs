@@ -186,11 +186,10 @@ fn held(ledger: &Ledger) -> anyhow::Result<()> {
 
 /// Enters that a run is removed, and removes it. In this order: what is gone without an entry would be tampering. What
 /// the entry says is found out with the ledger locked, so that nobody else enters anything of this run meanwhile.
-fn remove(run: &Found, reason: &str, page: Option<Page<'_>>) -> anyhow::Result<Removed> {
+fn remove(run: &Found, reason: &str, mut page: Option<Page<'_>>) -> anyhow::Result<Removed> {
     if !run.path.exists() {
         return Ok(Removed::BySomebody);
     }
-    let mut page = page;
     let removed = match &mut page {
         Some(page) => page.enter(run, reason)?,
         None => may_go(run).map(|()| Removed::Now)?,

@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use policy::settings::{Limit, LimitSet};
+use policy::settings::LimitSet;
 
 use super::limits::{controller, gives_controller};
 
@@ -230,7 +230,7 @@ impl Place {
     /// This group, or the nearest above it below which groups have the controllers of these limits that the tree has at
     /// all; where none gives all of those, this one.
     fn giving(self, limits: LimitSet) -> Place {
-        let names = Limit::ALL.into_iter().filter(|limit| limits.contains(*limit)).filter_map(controller);
+        let names = limits.iter().filter_map(controller);
         let in_tree: Vec<&str> = names.filter(|name| gives_controller(&self.top, name)).collect();
         let gives = |directory: &Path| in_tree.iter().all(|name| gives_controller(directory, name));
         let (mut directory, mut level) = (self.directory.as_path(), self.level);
@@ -328,6 +328,8 @@ fn in_first_namespace() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use policy::settings::Limit;
+
     use super::*;
 
     #[test]

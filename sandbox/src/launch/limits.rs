@@ -56,8 +56,7 @@ impl LimitGroups {
     /// Sets the limits of a run, whose own group is `group`. What cannot be set is listed.
     pub fn make(run: &str, group: Option<&Cgroup>, limits: &Limits) -> LimitGroups {
         let mut groups = LimitGroups::default();
-        let set = limits.set();
-        for limit in Limit::ALL.into_iter().filter(|limit| set.contains(*limit)) {
+        for limit in limits.set().iter() {
             let Some(name) = controller(limit) else {
                 groups.held = groups.held.with(limit);
                 continue;
@@ -109,7 +108,7 @@ impl LimitGroups {
 
     /// Whether some of them are held by control groups.
     pub fn are_by_group(&self) -> bool {
-        Limit::ALL.into_iter().any(|limit| controller(limit).is_some() && self.held.contains(limit))
+        self.held.iter().any(|limit| controller(limit).is_some())
     }
 
     /// Why others are not, in lines.

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_verify::Hash;
 use audit_verify::canonical::Record;
@@ -21,17 +21,14 @@ use audit_verify::chain::{ChainWriter, Position, own_hash};
 use audit_verify::ledger::{self, Entry, Ledger};
 use audit_verify::sign::{KEY_ID, KeyId, PublicKey, SigningKey};
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
 use super::keys::{self, KeysError};
+use super::lock::lock;
 use super::store::StoreDir;
 use super::time;
 
 /// How long to wait for others who add to the ledger: each takes a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often to look whether they are done.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// What is locked, beside the ledger.
 const LOCK: &str = ".ledger.lock";
@@ -127,15 +124,8 @@ impl LedgerFile {
     /// # Errors
     /// As [`LedgerFile::lock`].
     pub fn lock_for_key(&self) -> Result<Locked<'_>, LedgerError> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match rustix::fs::flock(&self.lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOOK),
-                Err(Errno::WOULDBLOCK) => return Err(LedgerError::Held(self.lock_path.clone())),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(io("lock", &self.lock_path)(error.into())),
-            }
+        if !lock(&self.lock, PATIENCE).map_err(io("lock", &self.lock_path))? {
+            return Err(LedgerError::Held(self.lock_path.clone()));
         }
         // From here on dropping it unlocks.
         let mut locked =

@@ -21,7 +21,7 @@ const LOCK: &str = ".lock";
 /// How long to wait for those who only look: each takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often to look whether they are done.
+/// How often to look whether others are done.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// That a run is being written, until this is dropped.
@@ -38,18 +38,18 @@ impl Held {
     /// The first cannot be taken. That of the log can be held by any reader, and then is done without.
     pub fn take(directory: &RunDir, log: &File) -> io::Result<Self> {
         let own = directory.lock_file(LOCK)?;
-        if !lock(&own)? {
+        if !lock(&own, PATIENCE)? {
             return Err(Errno::WOULDBLOCK.into());
         }
         let log = log.try_clone()?;
-        lock(&log)?;
+        lock(&log, PATIENCE)?;
         Ok(Self { _own: own, _log: log })
     }
 }
 
-/// Locks a file for oneself; false where somebody else holds it for long.
-fn lock(file: &File) -> io::Result<bool> {
-    let until = Instant::now() + PATIENCE;
+/// Locks a file for oneself; false where somebody else holds it for longer than `patience`.
+pub(super) fn lock(file: &File, patience: Duration) -> io::Result<bool> {
+    let until = Instant::now() + patience;
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),

@@ -37,7 +37,7 @@ use super::writer::{Attested, Request, Shared, WriterThread};
 use crate::event::Event;
 
 /// The log's name in the run's directory.
-pub const LOG: &str = "events.jsonl";
+pub const LOG: &str = audit_verify::output::EVENTS;
 
 /// Batches that wait for the writer. With [`BATCH_MAX`] lines of about 1 KiB this bounds the queue's memory
 /// to some 16 MiB.

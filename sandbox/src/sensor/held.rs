@@ -68,12 +68,16 @@ pub(super) fn limits_held(request: &Request<'_>, lsm: bool) -> LimitSet {
     }
 }
 
+/// Whether nobody inside a run can leave its control groups: their files are settings of the kernel's, which hooks close
+/// unless a policy allows them.
+pub fn groups_are_kept(lsm: bool, kernel_allowed: &[&str]) -> bool {
+    lsm && !kernel_allowed.contains(&"sysctl-write")
+}
+
 /// Who inside the run could leave the groups that limit it.
 fn leaver(request: &Request<'_>, lsm: bool) -> Option<String> {
     let Judging::Enforce(policies, _) = request.judging else { return None };
-    // Files of control groups are settings of the kernel's, which hooks close.
-    let kept = lsm && !policies.kernel_allowed().contains(&"sysctl-write");
-    if kept || !request.limits.are_by_group() {
+    if groups_are_kept(lsm, &policies.kernel_allowed()) || !request.limits.are_by_group() {
         return None;
     }
     if request.root {

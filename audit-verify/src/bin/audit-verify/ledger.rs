@@ -277,8 +277,8 @@ pub fn policy_contradiction(run: &Path, report: &Report) -> Option<Contradiction
     let later = report.applied.iter().map(|applied| (applied.file.as_str(), applied.sha256));
     // The log may be anybody's: it names no file elsewhere.
     let own = |file: &str| file.starts_with("policy.effective.") && !file.contains('/');
-    let found = first.into_iter().chain(later).filter(|(file, _)| own(file));
-    let message = found.filter_map(|(file, expected)| stored_otherwise(run, file, expected)).next()?;
+    let mut found = first.into_iter().chain(later).filter(|(file, _)| own(file));
+    let message = found.find_map(|(file, expected)| stored_otherwise(run, file, expected))?;
     Some(Contradiction { code: 1, message, of_store: false })
 }
 

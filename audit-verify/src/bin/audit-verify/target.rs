@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use audit_verify::ledger::LINE_MAX;
+use audit_verify::output::EVENTS;
 
 use crate::store::{Caller, alike, run_name, runs};
 
@@ -96,9 +97,6 @@ fn nearest(stores: &[PathBuf], runs: &[String]) -> String {
     }
     text
 }
-
-/// The name of a run's log.
-pub const EVENTS: &str = "events.jsonl";
 
 /// What a target means.
 #[derive(Debug, Default)]

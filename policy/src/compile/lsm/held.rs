@@ -106,8 +106,7 @@ pub(super) fn needs(policy: &Policy) -> Vec<(Need, Unheld)> {
     }
     if let Some(limits) = policy.settings.limits.as_ref().filter(|_| policy.mode == Mode::Enforce) {
         let rule = RuleName::new(&policy.name, LIMITS);
-        let set = limits.set();
-        all.extend(Limit::ALL.into_iter().filter(|limit| set.contains(*limit)).map(|limit| {
+        all.extend(limits.set().iter().map(|limit| {
             (Need::Limit(limit), Unheld { rule: rule.clone(), what: Unsupported::Limit(limit.name()) })
         }));
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::held;
+use crate::sensor::{groups_are_kept, held};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -43,7 +43,7 @@ impl Coverage {
         let (lsm, group) = (works(Layer::Lsm), works(Layer::CgroupNet));
         let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
         // Root, for whom most runs are, leaves its groups where no hook keeps it.
-        let limits = match lsm && !policy.settings().kernel_allowed().contains(&"sysctl-write") {
+        let limits = match groups_are_kept(lsm, policy.settings().kernel_allowed()) {
             true => limits::possible(),
             false => LimitSet::EMPTY.with(Limit::Time),
         };

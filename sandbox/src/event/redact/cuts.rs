@@ -33,6 +33,17 @@ impl Default for Cuts {
     }
 }
 
+#[cfg(test)]
+impl Cuts {
+    /// A text without what is found in it.
+    pub fn redacted(text: &str, find: fn(&[u8], &mut Cuts)) -> String {
+        let mut cuts = Cuts::default();
+        find(text.as_bytes(), &mut cuts);
+        let word = cuts.apply(text.as_bytes()).unwrap_or_else(|| text.into());
+        String::from_utf8(word).unwrap()
+    }
+}
+
 impl Cuts {
     /// Cuts this part of the text that is being looked at.
     pub fn add(&mut self, part: Range<usize>) {

@@ -139,10 +139,7 @@ mod tests {
     use super::*;
 
     fn redacted(text: &str) -> String {
-        let mut cuts = Cuts::default();
-        scan(text.as_bytes(), &mut cuts);
-        let word = cuts.apply(text.as_bytes()).unwrap_or_else(|| text.into());
-        String::from_utf8(word).unwrap()
+        Cuts::redacted(text, scan)
     }
 
     #[test]
