@@ -74,7 +74,12 @@ impl Terminal {
                 self.at += found + text.len();
                 return before;
             }
-            assert!(self.read_until(end), "{text:?} did not appear; the terminal shows:\n{}", self.seen);
+            assert!(
+                self.read_until(end),
+                "{text:?} did not appear; the terminal shows:\n{}\nits processes:\n{}",
+                self.seen,
+                self.processes()
+            );
         }
     }
 
@@ -101,6 +106,27 @@ impl Terminal {
         drop(std::mem::replace(&mut self.master, tempfile::tempfile().expect("a file")));
     }
 
+    /// Every process of the terminal, with the state that tells who waits for whom.
+    fn processes(&self) -> String {
+        let terminal = |stat: &str| stat_field(stat, TTY).map(str::to_owned);
+        let own = std::fs::read_to_string(format!("/proc/{}/stat", self.shell.id())).unwrap_or_default();
+        let mut text = String::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+            let stat = read("stat");
+            if stat.is_empty() || terminal(&stat) != terminal(&own) {
+                continue;
+            }
+            text.push_str(stat.trim_end());
+            text.push_str(&format!("\n  waits in {} {}", read("wchan"), read("syscall")));
+            let status = read("status");
+            for line in status.lines().filter(|line| line.contains("Pnd:") || line.starts_with("SigBlk")) {
+                text.push_str(&format!("  {}\n", line.replace('\t', " ")));
+            }
+        }
+        text
+    }
+
     /// Reads what is there, or waits for it; false when time is up.
     fn read_until(&mut self, end: Instant) -> bool {
         let left = end.saturating_duration_since(Instant::now());
@@ -125,6 +151,13 @@ impl Drop for Terminal {
         let _ = self.shell.kill();
         let _ = self.shell.wait();
     }
+}
+
+/// The controlling terminal in /proc/PID/stat, counted behind the command's name (proc(5)).
+const TTY: usize = 4;
+
+fn stat_field(stat: &str, number: usize) -> Option<&str> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(number)
 }
 
 /// Both ends. Close-on-exec from the start (openpty(3) is not): commands of other tests must not inherit them.
