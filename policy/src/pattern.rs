@@ -106,6 +106,26 @@ impl Pattern {
         read::pattern(text, scope)
     }
 
+    /// A pattern that stands in the program's own text: no variables. `None` where it is none.
+    pub(crate) fn known(text: &str) -> Option<Self> {
+        let variables = crate::variables::Variables::new();
+        match Self::parse(text, &Scope::new(&variables, &[]).0) {
+            Ok(Parsed::Read(pattern)) => Some(pattern),
+            _ => None,
+        }
+    }
+
+    /// An absolute path, taken literally, and everything below it.
+    pub fn beneath(path: &[u8]) -> Self {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let mut glob: Vec<Element> = path.iter().map(|byte| Element::Byte(*byte)).collect();
+        match glob.is_empty() {
+            true => glob.extend([Element::Byte(b'/'), Element::Any]),
+            false => glob.push(Element::Below),
+        }
+        Self::of_glob(glob)
+    }
+
     /// The pattern as the language writes it, variables replaced.
     pub fn text(&self) -> &str {
         &self.text

@@ -213,7 +213,6 @@ impl Settings {
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         let has = [
             ("syscalls", matches!(self.syscalls, Some(Syscalls::Strict | Syscalls::Deny(_)))),
-            ("landlock", self.landlock == Some(Landlock::Auto)),
             ("limits", self.limits.is_some()),
             ("observe", self.fold == Some(Fold::On)),
         ];

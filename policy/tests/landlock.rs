@@ -1,8 +1,10 @@
 //! The plan of Landlock against the oracle: what it grants and the policy denies is listed, and so is what it
 //! denies and the policy allows.
 
-use policy::compile::landlock::{self, Place};
-use policy::compile::layers::{self, Layer, Plans};
+use std::collections::BTreeSet;
+
+use policy::compile::landlock::{self, Command, Place};
+use policy::compile::layers::{Layer, Layers, Words};
 use policy::compile::{Unsupported, lsm};
 use policy::{Access, AccessSet, Decision, Policy, SectionKind, Variables, evaluate};
 use proptest::prelude::*;
@@ -44,7 +46,8 @@ fn directories_files_and_ports_are_granted_and_the_rest_is_told() {
         .collect();
     let expected = [("/etc/hosts", Place::File), ("/usr", Place::Beneath), ("/work", Place::Beneath)];
     assert_eq!(paths, expected.map(|(path, place)| (path.to_owned(), place)));
-    assert_eq!(plan.ports.iter().map(|rule| rule.port).collect::<Vec<_>>(), [443, 8000, 8001]);
+    // By port, whatever the address is: another layer holds addresses.
+    assert_eq!(plan.ports.iter().map(|rule| rule.port).collect::<Vec<_>>(), [80, 443, 8000, 8001]);
     assert_eq!(plan.handled_ports, landlock::right::CONNECT_TCP, "binding is open everywhere");
     let told: Vec<String> = plan.unheld().iter().map(|one| format!("{} {:?}", one.rule, one.what)).collect();
     let told: Vec<&str> =
@@ -52,10 +55,11 @@ fn directories_files_and_ports_are_granted_and_the_rest_is_told() {
     assert_eq!(
         told,
         [
+            // What may be read below /work and not be run is run by the dynamic loader.
+            "p/exec.default Access(Run)",
             "p/keys Access(Read)",
             "p/logs Shape",
             "p/mine Condition(\"by\")",
-            "p/one Shape",
             // Names beside a single file are its directory's.
             "p/work Shape",
         ]
@@ -74,24 +78,77 @@ fn what_allows_by_default_it_cannot_hold() {
     let plan = landlock::compile(&policy, 5);
     assert_eq!((plan.handled_files, plan.paths.len()), (0, 0));
     assert_eq!(plan.unheld().len(), 1);
-    assert_eq!(landlock::compile(&parse(&format!("mode: audit\n{RULES}")), 5), Default::default());
+    let on_trial = landlock::compile(&parse(&format!("mode: audit\n{RULES}")), 7);
+    assert!(on_trial.is_empty() && on_trial.unheld().is_empty());
+}
+
+#[test]
+fn programs_are_held_where_what_is_read_may_be_run() {
+    let text = RULES.replace(
+        "path: [\"/usr/**\"]",
+        "path: [\"/usr/**\", \"/work/**\", \"/etc/hosts\", \"/memfd:*\", \"/memfd:*/**\"]",
+    );
+    let plan = landlock::compile(&parse(&text), 7);
+    assert!(!plan.unheld().iter().any(|one| one.rule.as_str() == "p/exec.default"), "{:?}", plan.unheld());
+}
+
+#[test]
+fn scopes_and_words_follow_the_policy() {
+    let plan = |abi, text: &str| landlock::compile(&parse(text), abi);
+    let all = landlock::right::SCOPE_SIGNAL | landlock::right::SCOPE_ABSTRACT;
+    assert_eq!(plan(6, RULES).scopes, all);
+    assert_eq!(plan(5, RULES).scopes, 0);
+    let open = RULES.replace("\"10.0.0.1:80\"", "\"unix:@x\"") + "kernel: { allow: [signal-outside] }\n";
+    assert_eq!(plan(6, &open).scopes, 0);
+    let words = |text: &str| plan(7, text).words(Command::Root);
+    let usual = ["mount", "ptrace-any", "signal-outside", "raw-devices", "sysctl-write"];
+    assert_eq!(words(RULES), usual);
+    let of = |path: &str, accesses: &str| {
+        words(&RULES.replace(
+            "allow: [read, write, create, delete], path: [\"/work/**\", \"/etc/hosts\"]",
+            &format!("allow: [{accesses}], path: [\"{path}\"]"),
+        ))
+    };
+    assert_eq!(of("/dev/null", "read, write"), usual);
+    assert_eq!(of("/dev/sda", "read"), ["mount", "ptrace-any", "signal-outside", "sysctl-write"]);
+    assert_eq!(of("/proc/**", "read"), ["mount", "ptrace-any", "signal-outside", "sysctl-write"], "kcore");
+    let of_user = |text: &str| plan(7, text).words(Command::User);
+    assert_eq!(of_user(&RULES.replace("\"/var/log/*.log\"", "\"/proc/**\"")), usual, "it needs a capability");
+    assert_eq!(of("/sys/fs/**", "read, write"), ["mount", "ptrace-any", "signal-outside", "raw-devices"]);
+    assert_eq!(of("/**", "read, write"), ["mount", "ptrace-any", "signal-outside"]);
+    // A device can be made where anything can, where the policy says so.
+    let devices = format!("{RULES}kernel: {{ allow: [raw-devices] }}\n");
+    assert_eq!(words(&devices), ["mount", "ptrace-any", "signal-outside", "sysctl-write"]);
+    assert_eq!(plan(7, "files: { default: allow }\n").words(Command::Root), ["ptrace-any", "signal-outside"]);
 }
 
 #[test]
 fn each_rule_has_the_layers_that_hold_it() {
     let policy = parse(RULES);
     let plan = lsm::compile(&[&policy], 0, &mut lsm::SetTable::new()).unwrap();
-    let held = SectionKind::Files.accesses().union(SectionKind::Exec.accesses());
-    let held = lsm::Held::of(held.union(SectionKind::Network.accesses()));
-    let landlock = landlock::compile(&policy, 4);
-    let all = layers::holding(&policy, Plans { lsm: Some((&plan, held)), landlock: Some(&landlock) });
-    let of =
-        |name: &str| all.iter().find(|(rule, _)| rule.as_str() == name).map(|(_, layers)| layers.clone());
-    assert_eq!(of("p/tools"), Some(vec![Layer::Lsm, Layer::Landlock]));
-    assert_eq!(of("p/other"), Some(vec![Layer::Lsm, Layer::Landlock]));
-    assert_eq!(of("p/keys"), Some(vec![Layer::Lsm]));
-    assert_eq!(of("p/kernel.default"), Some(vec![Layer::Lsm, Layer::Seccomp]));
-    assert_eq!(layers::holding(&policy, Plans::default()).values().flatten().count(), 0);
+    let accesses = SectionKind::Files.accesses().union(SectionKind::Exec.accesses());
+    let judged = lsm::Held::of(accesses.union(SectionKind::Network.accesses()));
+    let plans = [landlock::compile(&policy, 7)];
+    let nothing = Words::new();
+    let held =
+        plans[0].words(Command::User).into_iter().map(|word| (word, BTreeSet::from([Layer::Landlock])));
+    let all: Words = held.collect();
+    let with = |programs: bool, landlock: bool| Layers {
+        programs: if programs { judged } else { lsm::Held::NOTHING },
+        judges: if programs { (Some(Layer::Lsm), Some(Layer::Lsm)) } else { (None, None) },
+        landlock: if landlock { &plans } else { &[] },
+        kept: &[],
+        words: if landlock { &all } else { &nothing },
+    };
+    let of = |layers: &Layers<'_>, name: &str| {
+        let held = layers.holding(&plan, &policy);
+        held.iter().find(|(rule, _)| rule.as_str() == name).unwrap().1.iter().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(of(&with(true, false), "p/keys"), [Layer::Lsm]);
+    assert_eq!(of(&with(false, true), "p/other"), [Layer::Landlock]);
+    assert_eq!(of(&with(false, true), "p/keys"), []);
+    assert_eq!(of(&with(false, true), "p/kernel.default"), [], "chroot is open");
+    assert_eq!(of(&with(false, false), "p/other"), []);
 }
 
 const PATTERNS: &[&str] = &[
@@ -143,7 +200,7 @@ proptest! {
         for path in all_paths() {
             for access in [Access::Read, Access::Write, Access::Create, Access::Delete] {
                 let verdict = evaluate::file(&policy, access.into(), path.as_bytes());
-                let denied = !plan.denied_at(AccessSet::from(access), path.as_bytes(), abi).is_empty();
+                let denied = !plan.denied_at(AccessSet::from(access), path.as_bytes()).is_empty();
                 let told = plan.unheld().iter().any(|one| one.rule == *verdict.rule);
                 if verdict.decision == Decision::Allow {
                     // The name of a granted directory itself belongs to the one above it.

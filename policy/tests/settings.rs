@@ -49,7 +49,7 @@ fn what_nothing_holds_is_named() {
     let named: Vec<String> = plan.unheld(&Held::NOTHING).iter().map(ToString::to_string).collect();
     let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
     let limit = |name: &str| format!("section `p/limits` limits `{name}`, which no layer of this run holds");
-    let mut all: Vec<String> = ["syscalls", "landlock", "observe"].map(text).into();
+    let mut all: Vec<String> = ["syscalls", "observe"].map(text).into();
     all.extend(["memory", "processes", "cpu", "time"].map(limit));
     assert_eq!(named.iter().collect::<BTreeSet<_>>(), all.iter().collect());
     let limits = [Limit::Memory, Limit::Time].into_iter().collect();

@@ -28,7 +28,7 @@ use crate::launch::cgroup::Cgroup;
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
-    Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
+    Armed, Channel, Fenced, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
 use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::process::{Process, Stat};
@@ -175,15 +175,23 @@ fn start(
     let judging = judging(plan);
     let group = plan.cgroup.as_ref().map(Cgroup::directory);
     let (limits, root) = (&plan.limits, plan.target.uid == 0);
-    let request =
-        sensor::Request { layers: &plan.layers, required: &plan.required, judging, group, limits, root };
+    let request = sensor::Request {
+        layers: &plan.layers,
+        required: &plan.required,
+        judging,
+        group,
+        limits,
+        fence: plan.fence.as_ref(),
+        kept: &plan.kept,
+        root,
+    };
     let (sensor, terms) = Sensor::start(request)?;
     let mut notes = sensor.notes();
     let changes = changes.map(|(changes, note)| {
         notes.push(note);
         changes
     });
-    let listener = arm_child(child, sensor.arm_program()?)?;
+    let listener = arm_child(child, sensor.arm_program()?, sensor.fenced())?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
@@ -279,9 +287,10 @@ fn judging(plan: &RunPlan) -> Judging<'_> {
 fn arm_child(
     child: &Channel<ToChild, Armed>,
     program: BorrowedFd<'_>,
+    fence: Fenced,
 ) -> Result<Option<OwnedFd>, StartError> {
     let peer = |source| StartError::Peer { peer: "command's process", source };
-    child.send_with(&ToChild::Arm, &[program]).map_err(peer)?;
+    child.send_with(&ToChild::Arm { fence }, &[program]).map_err(peer)?;
     match child.receive().map_err(peer)? {
         Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
         Received::Message(Armed::Failed { errno }, _) => {

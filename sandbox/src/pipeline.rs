@@ -27,7 +27,7 @@ use crate::{
     evidence::{Changes, Hashes},
     explain::live::Live,
     kernel::object::ObjectError,
-    launch::{cgroup::Cgroup, plan::Mode},
+    launch::{cgroup::Cgroup, handshake::Fenced, plan::Mode},
     names::{Askers, Known, Law, Names},
     observe::RawEvent,
     record::{LogError, Recorder, runner_event, time},
@@ -101,6 +101,7 @@ impl Pipeline {
         let judging = match mode {
             Mode::Enforce(..) if sensor.has_hooks() => Judging::Enforced,
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
+            Mode::Enforce(..) if sensor.fenced() == Fenced::Yes => Judging::Fenced,
             _ => Judging::Observed,
         };
         let mut judge = Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(marks);

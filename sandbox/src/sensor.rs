@@ -17,7 +17,10 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use policy::{
     Policies, Policy,
-    compile::lsm::{LsmPlan, SetTable, compile},
+    compile::{
+        layers::Kept,
+        lsm::{LsmPlan, SetTable, compile},
+    },
 };
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig, RunCounters},
@@ -27,21 +30,22 @@ use sandbox_ebpf::abi::{
 use crate::{
     enforce::{
         group::{self, Purpose},
+        landlock::Fence,
         lsm::{self, Installed, Known, Lease, Marker},
     },
     kernel::object::{Object, ObjectError},
-    launch::limits::LimitGroups,
+    launch::{handshake::Fenced, limits::LimitGroups},
     layers::probe,
     record::LayerReport,
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
-pub use held::{HELD_BY_HOOKS, groups_are_kept, held};
+pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::survey;
 
-use held::{limits_held, unheld};
-use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
+use held::{Layers, limits_held, unheld};
+use tried::{NO_GROUP, Tried, discard, report, try_group, try_landlock, try_lsm, try_trace, watch_group};
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
@@ -62,6 +66,10 @@ pub struct Request<'a> {
     pub group: Option<&'a Path>,
     /// The groups that limit the run.
     pub limits: &'a LimitGroups,
+    /// What the command's process can put around itself, or why there is nothing; `None` where that is not wanted.
+    pub fence: Option<&'a Result<Fence, String>>,
+    /// What is kept from the command beside all layers.
+    pub kept: &'a [Kept],
     /// Whether the command runs as root, which can leave its groups where no hook keeps it.
     pub root: bool,
 }
@@ -140,6 +148,8 @@ pub struct Sensor {
     asked: Option<Arc<LsmPlan>>,
     /// Whether records tell what resolvers answer.
     hears: bool,
+    /// Whether the command's process is to put its fence up, and what is to be known of it.
+    fenced: (Fenced, Vec<String>),
 }
 
 impl Sensor {
@@ -159,10 +169,7 @@ impl Sensor {
             Some(plan) if plan.header.hashes != 0 => Known::Contents,
             _ => Known::Path,
         };
-        let wanted = |layer| match request.layers {
-            LayerChoice::Auto => true,
-            LayerChoice::Only(layers) => layers.contains(&layer),
-        };
+        let wanted = |layer| request.layers.includes(layer);
         let obstacle = wanted(Layer::Lsm).then(probe::lsm_obstacle);
         if obstacle == Some(None) {
             // What hooks do not hold, no try will tell; a try takes long.
@@ -171,7 +178,7 @@ impl Sensor {
                 Some(_) => Ok(Vec::new()),
                 None => Err(NO_GROUP.to_owned()),
             });
-            unheld(&request, plan.as_deref(), &works, &group)?;
+            unheld(&request, plan.as_deref(), &Layers { lsm: &works, group: &group, fence: None })?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
@@ -200,7 +207,15 @@ impl Sensor {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
-        let unheld = unheld(&request, plan.as_deref(), &lsm, &in_group)?;
+        // Hooks hold all that it does, and more exactly.
+        let fenced = match holds && !request.layers.names(Layer::Landlock) {
+            true => None,
+            false => request.fence.map(try_landlock),
+        };
+        demand(&request, Layer::Landlock, &fenced)?;
+        let fence = fence_of(&request, &fenced);
+        let layers = Layers { lsm: &lsm, group: &in_group, fence };
+        let unheld = unheld(&request, plan.as_deref(), &layers)?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
@@ -229,6 +244,9 @@ impl Sensor {
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
+        let fence_notes = fence.map(|fence| fence.notes().to_vec());
+        let fenced_report = report(Layer::Landlock, "enforces", fenced);
+        reports.extend(fenced_report);
         Ok((
             Sensor {
                 object,
@@ -241,6 +259,10 @@ impl Sensor {
                 installed,
                 asked,
                 hears,
+                fenced: match fence_notes {
+                    Some(notes) => (Fenced::Yes, notes),
+                    None => (Fenced::No, Vec::new()),
+                },
             },
             terms,
         ))
@@ -254,6 +276,11 @@ impl Sensor {
     /// What the policy says and nothing holds; empty unless the user chose to go on without it.
     pub fn unheld(&self) -> &[String] {
         &self.unheld
+    }
+
+    /// Whether the command's process is to restrict itself.
+    pub fn fenced(&self) -> Fenced {
+        self.fenced.0
     }
 
     /// Whether hooks judge the run.
@@ -322,7 +349,7 @@ impl Sensor {
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        unheld.chain(self.unseen.iter().cloned()).collect()
+        unheld.chain(self.unseen.iter().cloned()).chain(self.fenced.1.iter().cloned()).collect()
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.
@@ -381,9 +408,17 @@ impl Sensor {
     }
 }
 
+/// The fence that works.
+fn fence_of<'a>(request: &Request<'a>, tried: &Option<Tried>) -> Option<&'a Fence> {
+    match (request.fence, tried) {
+        (Some(Ok(fence)), Some(Ok(_))) => Some(fence),
+        _ => None,
+    }
+}
+
 /// A layer that was named must be there.
 fn demand(request: &Request<'_>, layer: Layer, tried: &Option<Tried>) -> Result<(), SensorError> {
-    let named = matches!(request.layers, LayerChoice::Only(layers) if layers.contains(&layer));
+    let named = request.layers.names(layer);
     match tried {
         Some(Err(reason)) if named || request.required.contains(&layer) => {
             Err(SensorError::Missing { layer: layer.name(), reason: reason.clone() })

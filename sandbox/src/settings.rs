@@ -20,11 +20,16 @@ pub enum Layer {
     Trace,
     /// BPF programs of the run's control group.
     CgroupNet,
+    /// Landlock.
+    Landlock,
 }
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
+    pub const ALL: [Layer; 4] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Landlock];
+
+    /// Those that are programs in the kernel, which only root can load.
+    pub const OF_BPF: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -32,6 +37,7 @@ impl Layer {
             Layer::Lsm => "lsm",
             Layer::Trace => "trace",
             Layer::CgroupNet => "cgroup-net",
+            Layer::Landlock => "landlock",
         }
     }
 
@@ -59,6 +65,11 @@ impl LayerChoice {
             LayerChoice::Auto => true,
             LayerChoice::Only(layers) => layers.contains(&layer),
         }
+    }
+
+    /// Whether the layer was asked for by its name.
+    pub fn names(&self, layer: Layer) -> bool {
+        matches!(self, LayerChoice::Only(layers) if layers.contains(&layer))
     }
 }
 
@@ -223,7 +234,7 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net");
+        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, landlock");
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
     }

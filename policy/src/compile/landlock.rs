@@ -7,13 +7,19 @@
 //! listed, by access. A rule that allows and cannot be expressed is left out, which makes the plan narrower, and is
 //! listed too. Where a rule is listed, another layer must hold it.
 //!
+//! What can be read can be mapped as code and handed to an interpreter or the dynamic loader, of which Landlock sees
+//! nothing: so `run` and `load` are held only where reading is denied as well. Its ports of TCP hold nothing alone (UDP,
+//! MPTCP and fast open go past them): they are granted by port whatever the address, and every network rule is listed.
+//! Files in memory alone (`/memfd:…`) it leaves to everybody.
+//!
 //! Right numbers are those of include/uapi/linux/landlock.h. Opening the directories is the caller's.
 
 use std::collections::BTreeSet;
 
 use super::{Unheld, Unsupported};
 use crate::access::{Access, AccessSet, SectionKind};
-use crate::address::Protocol;
+use crate::address::{Protocol, Target};
+use crate::ends::{Meaning, Source};
 use crate::lint;
 use crate::model::{Decision, Mode, Policy, Rule, Section};
 use crate::pattern::{Element, Pattern};
@@ -32,18 +38,26 @@ pub mod right {
     pub const REMOVE_DIR: u64 = 1 << 4;
     /// Remove a file from a directory.
     pub const REMOVE_FILE: u64 = 1 << 5;
-    /// Make any kind of file in a directory (MAKE_CHAR to MAKE_SYM).
-    pub const MAKE: u64 = 0x7f << 6;
+    /// Make any kind of file in a directory but a device (MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_SYM).
+    pub const MAKE: u64 = 0x7f << 6 & !MAKE_DEVICES;
+    /// Make devices (MAKE_CHAR, MAKE_BLOCK).
+    pub const MAKE_DEVICES: u64 = 1 << 6 | 1 << 11;
     /// Link or rename to another directory; ABI 2.
     pub const REFER: u64 = 1 << 13;
     /// Truncate a file; ABI 3.
     pub const TRUNCATE: u64 = 1 << 14;
+    /// Commands of devices (ioctl(2)); ABI 5.
+    pub const IOCTL_DEV: u64 = 1 << 15;
     /// Those that a rule on a file that is no directory may have.
-    pub const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE;
+    pub const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
     /// Bind a TCP port; ABI 4.
     pub const BIND_TCP: u64 = 1 << 0;
     /// Connect to a TCP port; ABI 4.
     pub const CONNECT_TCP: u64 = 1 << 1;
+    /// Scope: abstract unix sockets of others; ABI 6.
+    pub const SCOPE_ABSTRACT: u64 = 1 << 0;
+    /// Scope: signals to others; ABI 6.
+    pub const SCOPE_SIGNAL: u64 = 1 << 1;
 }
 
 /// The ABI that knows REFER.
@@ -52,6 +66,10 @@ const WITH_REFER: u32 = 2;
 const WITH_TRUNCATE: u32 = 3;
 /// The ABI that knows ports.
 const WITH_PORTS: u32 = 4;
+/// The ABI that knows commands of devices.
+const WITH_IOCTL: u32 = 5;
+/// The ABI that knows scopes.
+const WITH_SCOPES: u32 = 6;
 /// Most ports that one target may stand for.
 const MANY_PORTS: u16 = 1024;
 
@@ -95,25 +113,66 @@ pub struct LandlockPlan {
     pub paths: Vec<PathRule>,
     /// Grants of ports, ascending.
     pub ports: Vec<PortRule>,
+    /// What is denied to those outside of the run.
+    pub scopes: u64,
+    abi: u32,
+    grants: Vec<Grant>,
     unheld: Vec<Unheld>,
+    narrower: Vec<Unheld>,
+}
+
+/// As whom a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// As root, with its capabilities.
+    Root,
+    /// As anybody else, without any.
+    User,
+}
+
+/// What a rule that allows became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Grant {
+    accesses: AccessSet,
+    pattern: Pattern,
 }
 
 /// The plan for a kernel whose Landlock has this ABI (1 and up).
 pub fn compile(policy: &Policy, abi: u32) -> LandlockPlan {
-    let mut plan = LandlockPlan::default();
+    let mut plan = LandlockPlan { abi, ..LandlockPlan::default() };
     if policy.mode == Mode::Audit {
         return plan;
     }
-    let mut unheld = BTreeSet::new();
+    let mut narrower = BTreeSet::new();
+    let devices = policy.settings.kernel_allowed().contains(&"raw-devices");
     for (kind, section) in [(SectionKind::Files, &policy.files), (SectionKind::Exec, &policy.exec)] {
-        plan.section(kind, section, abi, &mut unheld);
+        plan.grant(kind, section, &mut narrower);
     }
-    plan.network(policy, abi, &mut unheld);
+    if plan.handles(Access::Create) {
+        plan.handled_files |= right::MAKE_DEVICES;
+        let makers = plan.paths.iter_mut().filter(|rule| devices && rule.rights & right::MAKE != 0);
+        makers.for_each(|rule| rule.rights |= right::MAKE_DEVICES);
+    }
+    if abi >= WITH_IOCTL && plan.handles(Access::Read) && plan.handles(Access::Write) {
+        plan.handled_files |= right::IOCTL_DEV;
+        let opened = right::READ_FILE | right::WRITE_FILE;
+        let used = plan.paths.iter_mut().filter(|rule| rule.rights & opened != 0);
+        used.for_each(|rule| rule.rights |= right::IOCTL_DEV);
+    }
+    plan.ports(policy);
+    plan.scope(policy);
     plan.paths.sort();
     plan.paths.dedup();
     plan.ports.sort();
     plan.ports.dedup();
+    let mut unheld = BTreeSet::new();
+    for (kind, section) in [(SectionKind::Files, &policy.files), (SectionKind::Exec, &policy.exec)] {
+        plan.compare(policy, kind, section, &mut unheld);
+    }
+    of_network(policy, &mut unheld);
+    unheld.extend(narrower.iter().cloned());
     plan.unheld = unheld.into_iter().collect();
+    plan.narrower = narrower.into_iter().collect();
     plan
 }
 
@@ -145,8 +204,104 @@ impl LandlockPlan {
         &self.unheld
     }
 
+    /// Rules that allow what it denies.
+    pub fn narrower(&self) -> &[Unheld] {
+        &self.narrower
+    }
+
+    /// Whether it denies anything.
+    pub fn is_empty(&self) -> bool {
+        self.handled_files == 0 && self.handled_ports == 0 && self.scopes == 0
+    }
+
+    /// Whether it denies an access where nothing grants it.
+    fn handles(&self, access: Access) -> bool {
+        let (rights, whole) = rights(access, self.abi);
+        whole && rights != 0 && self.handled_files & rights == rights
+    }
+
+    /// Grants of any of the rights that an access needs.
+    fn granting(&self, access: Access) -> impl Iterator<Item = &Pattern> {
+        self.grants.iter().filter(move |grant| grant.accesses.contains(access)).map(|grant| &grant.pattern)
+    }
+
+    /// Whether it denies an access to all that `objects` match.
+    pub fn denies(&self, access: Access, objects: &[Pattern]) -> bool {
+        let apart = |access| {
+            self.handles(access) && self.granting(access).all(|pattern| lint::surely_apart(pattern, objects))
+        };
+        let named = || patterns(NAMELESS).iter().all(|pattern| lint::surely_apart(pattern, objects));
+        match access {
+            Access::Read | Access::Write | Access::Create | Access::Delete => apart(access) && named(),
+            // Mapping as code asks nobody but who opened the file; so does an interpreter.
+            Access::Load => apart(Access::Read) && named(),
+            Access::Run => apart(Access::Run) && apart(Access::Read) && named(),
+            Access::Attributes => false,
+            Access::Connect | Access::Send | Access::Bind | Access::Listen => false,
+        }
+    }
+
+    /// Whether it denies an access wherever no rule of the policy allows it.
+    pub fn denies_by_default(&self, policy: &Policy, access: Access) -> bool {
+        // What is read and may not be run, or not be mapped as code, is open to it all the same.
+        let within = |section: &Section<Pattern>| {
+            let allowed = section.rules.iter().filter(|rule| {
+                let open = rule.effect == Decision::Allow && rule.accesses.contains(access);
+                open && why_not(rule).is_empty() && !rule.is_void()
+            });
+            let allowed: Vec<Pattern> = allowed.flat_map(|rule| rule.objects.iter().cloned()).collect();
+            let nameless = patterns(NAMELESS);
+            self.granting(Access::Read)
+                .chain(&nameless)
+                .all(|pattern| lint::surely_covered(pattern, &allowed))
+        };
+        match access {
+            Access::Load => self.handles(Access::Read) && within(&policy.files),
+            Access::Run => self.handles(Access::Run) && self.handles(Access::Read) && within(&policy.exec),
+            access => self.handles(access),
+        }
+    }
+
+    /// The words of the section `kernel` that it holds wherever it is in force.
+    pub fn words(&self, command: Command) -> Vec<&'static str> {
+        let mut words = Vec::new();
+        if self.handled_files != 0 {
+            // Who is restricted in files changes no mounts (security/landlock/fs.c).
+            words.push("mount");
+        }
+        if !self.is_empty() {
+            // Nor does it reach into processes that are not restricted as it is (security/landlock/task.c).
+            words.push("ptrace-any");
+        }
+        if self.scopes & right::SCOPE_SIGNAL != 0 {
+            words.push("signal-outside");
+        }
+        let closed = |access, places: &[Pattern], harmless: &[Pattern]| {
+            !places.is_empty()
+                && self.handles(access)
+                && self.granting(access).all(|pattern| {
+                    lint::surely_apart(pattern, places) || lint::surely_covered(pattern, harmless)
+                })
+        };
+        let devices = match command {
+            Command::Root => patterns(&[DEVICES, KERNEL_MEMORY].concat()),
+            Command::User => patterns(DEVICES),
+        };
+        let (harmless, settings) = (patterns(HARMLESS), patterns(SETTINGS));
+        let read_and_written = [Access::Read, Access::Write, Access::Create];
+        if read_and_written.into_iter().all(|access| closed(access, &devices, &harmless))
+            && self.paths.iter().all(|rule| rule.rights & right::MAKE_DEVICES == 0)
+        {
+            words.push("raw-devices");
+        }
+        if [Access::Write, Access::Create].into_iter().all(|access| closed(access, &settings, &[])) {
+            words.push("sysctl-write");
+        }
+        words
+    }
+
     /// The accesses among `accesses` that are denied at `path`, as the kernel would judge a file there.
-    pub fn denied_at(&self, accesses: AccessSet, path: &[u8], abi: u32) -> AccessSet {
+    pub fn denied_at(&self, accesses: AccessSet, path: &[u8]) -> AccessSet {
         let parent = path.iter().rposition(|byte| *byte == b'/').map_or(path, |at| &path[..at.max(1)]);
         let granted = |path: &[u8]| {
             let rules = self.paths.iter().filter(|rule| match rule.place {
@@ -161,129 +316,173 @@ impl LandlockPlan {
                 Access::Create | Access::Delete => (parent, u64::MAX),
                 _ => (path, right::OF_FILES),
             };
-            rights(*access, abi).0 & needed & self.handled_files & !granted(place) != 0
+            rights(*access, self.abi).0 & needed & self.handled_files & !granted(place) != 0
         };
         accesses.iter().filter(denied).collect()
     }
 
-    fn section(
-        &mut self,
-        kind: SectionKind,
-        section: &Section<Pattern>,
-        abi: u32,
-        unheld: &mut BTreeSet<Unheld>,
-    ) {
-        let closed = section.default != Decision::Allow;
-        if closed {
-            self.handled_files |= of_accesses(kind.accesses(), abi);
+    /// Grants what a closed section allows; `narrower` are the rules that say more than it can.
+    fn grant(&mut self, kind: SectionKind, section: &Section<Pattern>, narrower: &mut BTreeSet<Unheld>) {
+        if section.default == Decision::Allow {
+            return;
         }
-        let mut granted: Vec<(AccessSet, Pattern)> = Vec::new();
-        for rule in
-            section.rules.iter().filter(|rule| closed && rule.effect == Decision::Allow && !rule.is_void())
-        {
-            let mut tell = |what| _ = unheld.insert(Unheld { rule: rule.name.clone(), what });
+        let open = |access: &Access| everywhere(section, *access);
+        let closed: AccessSet = kind.accesses().iter().filter(|access| !open(access)).collect();
+        self.handled_files |= of_accesses(closed, self.abi);
+        let allowing = section.rules.iter().filter(|rule| rule.effect == Decision::Allow && !rule.is_void());
+        for rule in allowing {
+            let accesses = rule.accesses.iter().filter(|access| closed.contains(*access)).collect();
+            let rights = of_accesses(accesses, self.abi);
+            if rights == 0 {
+                continue;
+            }
+            let mut tell = |what| _ = narrower.insert(Unheld { rule: rule.name.clone(), what });
             let whys = why_not(rule);
             if !whys.is_empty() {
                 whys.into_iter().for_each(tell);
                 continue;
             }
+            let nameless = patterns(NAMELESS);
             for glob in rule.objects.iter().flat_map(Pattern::globs) {
-                let Some(path) = path_rule(glob, of_accesses(rule.accesses, abi)) else {
+                if lint::surely_covered(&Pattern::of_glob(glob.clone()), &nameless) {
+                    continue;
+                }
+                let Some(path) = path_rule(glob, rights) else {
                     tell(Unsupported::Shape);
                     continue;
                 };
                 // Making and removing the name of a single file is its directory's matter.
-                if path.place == Place::File && names(rule.accesses) {
+                if path.place == Place::File && names(accesses) {
                     tell(Unsupported::Shape);
                 }
                 if path.rights != 0 {
-                    granted.push((rule.accesses, Pattern::of_glob(glob.clone())));
+                    self.grants.push(Grant { accesses, pattern: Pattern::of_glob(glob.clone()) });
                     self.paths.push(path);
                 }
             }
         }
+    }
+
+    /// Lists what a section denies and the plan does not.
+    fn compare(
+        &self,
+        policy: &Policy,
+        kind: SectionKind,
+        section: &Section<Pattern>,
+        unheld: &mut BTreeSet<Unheld>,
+    ) {
         let strict =
             section.rules.iter().filter(|rule| rule.effect != Decision::Allow && rule.mode == Mode::Enforce);
         for rule in strict.filter(|rule| !rule.is_void()) {
             for access in rule.accesses.iter() {
-                let reached = granted.iter().any(|(accesses, pattern)| {
-                    accesses.contains(access)
-                        && (rule.objects.is_empty() || !lint::surely_apart(pattern, &rule.objects))
-                });
-                if !closed || reached || !rights(access, abi).1 {
+                if rule.objects.is_empty() || !self.denies(access, &rule.objects) {
                     unheld.insert(Unheld { rule: rule.name.clone(), what: Unsupported::Access(access) });
                 }
             }
         }
-        if closed {
-            let partly = kind.accesses().iter().filter(|access| !rights(*access, abi).1);
-            let everywhere = |access| {
-                section.rules.iter().any(|rule| {
-                    let open = rule.effect == Decision::Allow && rule.accesses.contains(access);
-                    open && why_not(rule).is_empty() && rule.objects.iter().any(Pattern::is_everything)
-                })
-            };
-            for access in partly.filter(|access| !everywhere(*access)) {
-                let rule = section.default_name.clone();
-                unheld.insert(Unheld { rule, what: Unsupported::Access(access) });
-            }
+        if section.default == Decision::Allow {
+            return;
+        }
+        let closed = kind.accesses().iter().filter(|access| !everywhere(section, *access));
+        for access in closed.filter(|access| !self.denies_by_default(policy, *access)) {
+            let rule = section.default_name.clone();
+            unheld.insert(Unheld { rule, what: Unsupported::Access(access) });
         }
     }
 
-    /// Ports of TCP only: what else a rule denies is not held, whatever it is about.
-    fn network(&mut self, policy: &Policy, abi: u32, unheld: &mut BTreeSet<Unheld>) {
+    /// Grants ports of TCP, whatever the address is.
+    fn ports(&mut self, policy: &Policy) {
         let section = &policy.network;
-        let closed = section.default != Decision::Allow;
+        if section.default == Decision::Allow || self.abi < WITH_PORTS {
+            return;
+        }
+        // A right that some rule grants at every port is not handled: there is no port for "every".
         let mut open = 0;
-        for rule in section.rules.iter().filter(|rule| !rule.is_void() && rule.mode == Mode::Enforce) {
-            if rule.effect != Decision::Allow {
-                for access in rule.accesses.iter() {
-                    unheld.insert(Unheld { rule: rule.name.clone(), what: Unsupported::Access(access) });
-                }
-                continue;
-            }
+        let law = |rule: &&Rule<Target>| !rule.is_void() && rule.effect == Decision::Allow;
+        for rule in section.rules.iter().filter(law) {
             let (connect, bind) =
                 (rule.accesses.contains(Access::Connect), rule.accesses.contains(Access::Bind));
             let rights = (u64::from(connect) * right::CONNECT_TCP) | (u64::from(bind) * right::BIND_TCP);
-            if !closed || abi < WITH_PORTS || rights == 0 {
-                continue;
-            }
-            let mut tell = |what| _ = unheld.insert(Unheld { rule: rule.name.clone(), what });
-            let whys = why_not(rule);
-            if !whys.is_empty() {
-                whys.into_iter().for_each(tell);
-                continue;
-            }
-            for target in &rule.objects {
-                let tcp = target.protocol.is_none_or(|protocol| protocol == Protocol::Tcp);
-                if !tcp {
-                    continue;
-                }
+            let tcp = |target: &&Target| {
+                target.meaning.source() != Source::Socket
+                    && target.protocol.is_none_or(|protocol| protocol == Protocol::Tcp)
+            };
+            for target in rule.objects.iter().filter(tcp) {
                 match target.port_range() {
-                    _ if !target.is_every_address() => tell(Unsupported::Shape),
-                    (0, u16::MAX) => open |= rights,
                     (low, high) if high - low < MANY_PORTS => {
                         self.ports.extend((low..=high).map(|port| PortRule { port, rights }));
                     }
-                    _ => tell(Unsupported::Shape),
+                    _ => open |= rights,
                 }
             }
         }
-        if !closed {
+        self.handled_ports = (right::CONNECT_TCP | right::BIND_TCP) & !open;
+        self.ports.retain_mut(|rule| {
+            rule.rights &= self.handled_ports;
+            rule.rights != 0
+        });
+    }
+
+    /// What those outside of the run are out of reach of.
+    fn scope(&mut self, policy: &Policy) {
+        if self.abi < WITH_SCOPES {
             return;
         }
-        if abi >= WITH_PORTS {
-            // A right that some rule grants at every port is not handled: there is no port for "every".
-            self.handled_ports = (right::CONNECT_TCP | right::BIND_TCP) & !open;
-            self.ports.retain_mut(|rule| {
-                rule.rights &= self.handled_ports;
-                rule.rights != 0
-            });
+        if !policy.settings.kernel_allowed().contains(&"signal-outside") {
+            self.scopes |= right::SCOPE_SIGNAL;
         }
+        let network = &policy.network;
+        let names_one = network.rules.iter().filter(|rule| rule.effect == Decision::Allow).any(|rule| {
+            let reaches = rule.accesses.contains(Access::Connect) || rule.accesses.contains(Access::Send);
+            let one = |target: &Target| matches!(target.meaning, Meaning::Abstract(_));
+            reaches && !rule.is_void() && rule.objects.iter().any(one)
+        });
+        if network.default != Decision::Allow && !names_one {
+            self.scopes |= right::SCOPE_ABSTRACT;
+        }
+    }
+}
+
+/// Every network rule that denies, and the default.
+fn of_network(policy: &Policy, unheld: &mut BTreeSet<Unheld>) {
+    let section = &policy.network;
+    let strict =
+        section.rules.iter().filter(|rule| rule.effect != Decision::Allow && rule.mode == Mode::Enforce);
+    for rule in strict.filter(|rule| !rule.is_void()) {
+        for access in rule.accesses.iter() {
+            unheld.insert(Unheld { rule: rule.name.clone(), what: Unsupported::Access(access) });
+        }
+    }
+    if section.default != Decision::Allow {
         for access in SectionKind::Network.accesses().iter() {
             unheld.insert(Unheld { rule: section.default_name.clone(), what: Unsupported::Access(access) });
         }
     }
+}
+
+/// Whether some rule allows an access everywhere.
+fn everywhere(section: &Section<Pattern>, access: Access) -> bool {
+    section.rules.iter().any(|rule| {
+        let open = rule.effect == Decision::Allow && rule.accesses.contains(access);
+        open && why_not(rule).is_empty() && rule.objects.iter().any(Pattern::is_everything)
+    })
+}
+
+/// Files that no directory has: it denies nothing of them.
+const NAMELESS: &[&str] = &["/memfd:*", "/memfd:*/**"];
+/// Where raw devices lie.
+const DEVICES: &[&str] = &["/dev/**"];
+/// What needs CAP_SYS_RAWIO besides (fs/proc/kcore.c).
+const KERNEL_MEMORY: &[&str] = &["/proc/kcore"];
+/// What of these is none.
+const HARMLESS: &[&str] =
+    &["/dev/{null,zero,full,random,urandom,tty,ptmx,stdin,stdout,stderr,fd/**,pts/**,shm/**,mqueue/**}"];
+/// Where the kernel's settings lie.
+const SETTINGS: &[&str] = &["/proc/{sys/**,sysrq-trigger,irq/**,acpi/**,bus/**,mtrr,scsi/**}", "/sys/**"];
+
+/// Patterns that are written in this file.
+fn patterns(texts: &[&str]) -> Vec<Pattern> {
+    texts.iter().filter_map(|text| Pattern::known(text)).collect()
 }
 
 /// What keeps a rule that allows out of the plan.
@@ -318,4 +517,17 @@ fn path_rule(glob: &[Element], rights: u64) -> Option<PathRule> {
 fn is_beneath(path: &[u8], directory: &[u8]) -> bool {
     let rest = if directory == b"/" { Some(path) } else { path.strip_prefix(directory) };
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patterns_of_this_file_are_patterns() {
+        for texts in [DEVICES, KERNEL_MEMORY, HARMLESS, SETTINGS, NAMELESS] {
+            assert_eq!(patterns(texts).len(), texts.len(), "{texts:?}");
+        }
+        assert!(patterns(NAMELESS).iter().any(|pattern| pattern.matches(b"/memfd:a/b")));
+    }
 }

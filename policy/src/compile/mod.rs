@@ -110,6 +110,8 @@ pub enum Unsupported {
     Shape,
     /// It asks, and nobody can be asked: the plan denies.
     Ask,
+    /// It closes this word of the section `kernel`.
+    Word(&'static str),
 }
 
 impl std::fmt::Display for Unheld {
@@ -127,6 +129,7 @@ impl std::fmt::Display for Unheld {
                 write!(f, "rule `{rule}` allows what no list of directories and ports says")
             }
             Unsupported::Ask => write!(f, "rule `{rule}` asks"),
+            Unsupported::Word(word) => write!(f, "`{rule}` closes `{word}`"),
         }?;
         f.write_str(", which no layer of this run holds")
     }

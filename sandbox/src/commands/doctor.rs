@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context;
+use policy::compile::landlock::Command;
 use policy::settings::LimitSet;
 use serde::Serialize;
 
@@ -15,16 +16,17 @@ use super::run::shell_word;
 use crate::cli::DoctorArgs;
 use crate::exit::Exit;
 use crate::launch::cgroup::Cgroup;
+use crate::launch::identity::{Sudo, Target};
 use crate::record::LayerReport;
 use crate::sensor;
 use crate::settings::Layer;
 use coverage::Coverage;
 
-/// What is said where `cgroup-net` works without `lsm`.
+/// What is said where other layers work and `lsm` does not.
 const PARTLY: &str = "
-Policies cannot be enforced as a whole here: `sandbox run --enforce` refuses to
-start. With --best-effort it starts, and holds TCP and UDP (connect, send, bind)
-by address and by host name; files, programs and all else it only records.";
+Policies can be enforced here as far as the layers above hold them: what they do
+not, `sandbox run --enforce` names and refuses. `sandbox doctor --policy FILE`
+says it rule by rule; --best-effort starts without.";
 
 /// What is known of this machine.
 #[derive(Serialize)]
@@ -55,7 +57,12 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     if let Some(group) = &group {
         group.remove(Duration::from_secs(1));
     }
-    let policies = policies.iter().map(|policy| Coverage::of(policy, &layers));
+    // As whom `sandbox run` would run a command here.
+    let command = match Target::resolve(None, &Sudo::from_environment()) {
+        Ok(target) if target.uid != 0 => Command::User,
+        _ => Command::Root,
+    };
+    let policies = policies.iter().map(|policy| Coverage::of(policy, &layers, command));
     let policies = policies.collect::<Result<Vec<_>, _>>()?;
     let diagnosis = Diagnosis {
         kernel: uname.release().to_string_lossy().into_owned(),
@@ -100,11 +107,12 @@ fn table(diagnosis: &Diagnosis) -> String {
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
         return text;
     }
+    let others = [Layer::CgroupNet, Layer::Landlock];
     text.push_str(match (missing(diagnosis, Layer::Lsm), missing(diagnosis, Layer::CgroupNet)) {
         (false, false) => "\nPolicies can be enforced here.",
         (false, true) => "\nPolicies can be enforced here, but for host names and `own`.",
-        (true, false) => PARTLY,
-        (true, true) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
+        (true, _) if others.into_iter().any(|layer| !missing(diagnosis, layer)) => PARTLY,
+        (true, _) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
     });
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
         text.push_str("\nRuns cannot be recorded here.");
@@ -123,6 +131,7 @@ fn purpose(layer: &str) -> &'static str {
     match layer {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
+        "landlock" => "files, programs and signals, by lists of what is allowed",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }

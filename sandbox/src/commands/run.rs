@@ -8,12 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::policy::settings::Landlock;
 use anyhow::Context;
 use audit_verify::ledger::Entry;
 use nix::unistd::Uid;
 
 use crate::cli::RunArgs;
 use crate::collector;
+use crate::enforce::landlock::Fence;
 use crate::error::{Refusal, say};
 use crate::evidence::Contents;
 use crate::exit::{CommandStatus, Exit};
@@ -29,12 +31,12 @@ use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
 use crate::launch::standard;
 use crate::launch::workspace;
-use crate::launch::{aliases, guard};
+use crate::launch::{aliases, guard, permissions};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
 use crate::settings::record::RecordOptions;
-use crate::settings::{ModeSetting, RunSettings, Verbosity};
+use crate::settings::{Layer, LayerChoice, ModeSetting, RunSettings, Verbosity};
 
 /// A run that can be launched.
 #[derive(Debug)]
@@ -169,7 +171,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         // Another run took the name in the same second: ${RUN_DIR} is another.
         law = load_policy(&settings.mode, surroundings(run_dir.path()), &place)?;
     }
-    let Law { mode, guard } = law;
+    let Law { mode, guard, own } = law;
+    let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
     let variables = match &mode {
         Mode::Observe => ::policy::Variables::new(),
         Mode::Audit(_) | Mode::Enforce(..) => policy::given(surroundings(run_dir.path()))
@@ -200,6 +203,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         }
     };
     let limits = LimitGroups::make(run_dir.id(), cgroup.as_ref(), &limits);
+    let fence = fence(&mode, &settings.layers);
     let agent_id = settings
         .agent_id
         .clone()
@@ -224,6 +228,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         cwd,
         cgroup,
         limits,
+        fence,
+        kept,
         notes,
     };
     Ok(Prepared { plan, run_dir_origin })
@@ -240,6 +246,18 @@ struct Law {
     mode: Mode,
     /// That of the runner itself, which is among them.
     guard: Option<::policy::Policy>,
+    /// What it closes.
+    own: guard::Own,
+}
+
+/// What the command's process puts around itself, where it may be needed.
+fn fence(mode: &Mode, layers: &LayerChoice) -> Option<Result<Fence, String>> {
+    let Mode::Enforce(policies, _) = mode else { return None };
+    let off = |policy: &::policy::Policy| policy.settings().landlock == Some(Landlock::Off);
+    if !layers.includes(Layer::Landlock) || policies.iter().any(off) {
+        return None;
+    }
+    Some(Fence::prepare(policies).map_err(|error| format!("{:#}", anyhow::Error::new(error))))
 }
 
 fn load_policy(
@@ -248,11 +266,11 @@ fn load_policy(
     place: &Place,
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
-    let (mode, guard) = match setting {
-        ModeSetting::Observe => (Mode::Observe, None),
+    let (mode, guard, own) = match setting {
+        ModeSetting::Observe => (Mode::Observe, None, guard::Own::default()),
         ModeSetting::Audit(policies) => {
             let policies = policy::load_all(policies, surroundings).map_err(|error| refusal(error.into()))?;
-            (policies.map_or(Mode::Observe, Mode::Audit), None)
+            (policies.map_or(Mode::Observe, Mode::Audit), None, guard::Own::default())
         }
         ModeSetting::Enforce { law, trial, on_unheld } => {
             let mut files = Vec::new();
@@ -260,20 +278,21 @@ fn load_policy(
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {
                     let names = policies.iter().any(|policy| policy.names_hosts());
-                    let guard = guard(&files, place, surroundings.run_dir, names).map_err(refusal)?;
-                    (Mode::Enforce(policies.and(guard.clone()), *on_unheld), Some(guard))
+                    let own = own(&files, place, surroundings.run_dir).map_err(refusal)?;
+                    let guard = own.policy(names).map_err(|errors| refusal(errors.into()))?;
+                    (Mode::Enforce(policies.and(guard.clone()), *on_unheld), Some(guard), own)
                 }
                 // The command line gives at least one.
                 None => return Err(Refusal::cannot_start("--enforce names no policy")),
             }
         }
     };
-    Ok(Law { mode, guard })
+    Ok(Law { mode, guard, own })
 }
 
 /// What is kept from the command in any case: the store and the run's directory, and the files of its policies, under
 /// all names that they have.
-fn guard(files: &[PathBuf], place: &Place, run_dir: &Path, names: bool) -> anyhow::Result<::policy::Policy> {
+fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<guard::Own> {
     let all = |paths: Vec<PathBuf>| -> anyhow::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for path in paths {
@@ -286,7 +305,7 @@ fn guard(files: &[PathBuf], place: &Place, run_dir: &Path, names: bool) -> anyho
     let records = all(vec![place.store(), run_dir.to_owned()])?;
     // What comes out of a pipe is nobody's to change.
     let files = all(files.iter().filter(|file| file.is_file()).cloned().collect())?;
-    Ok(guard::policy(&records, &files, names)?)
+    Ok(guard::Own { records, policies: files })
 }
 
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME.
@@ -378,6 +397,7 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
         ChildStep::Identity => {
             format!("cannot become {} (uid {}): {error}", plan.target.name, plan.target.uid)
         }
+        ChildStep::Landlock => format!("cannot restrict the command by Landlock: {error}"),
         ChildStep::NoNewPrivs => format!("cannot set no_new_privs: {error}"),
         ChildStep::Seccomp => {
             format!("cannot install the system call filter: {error}; it needs CONFIG_SECCOMP_FILTER")

@@ -2,5 +2,6 @@
 
 pub mod cut;
 pub mod group;
+pub mod landlock;
 pub mod lsm;
 pub mod seccomp;

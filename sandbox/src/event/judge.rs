@@ -43,6 +43,9 @@ pub enum Judging {
     Audited,
     /// Nobody in the kernel: everything is judged from what was observed.
     Observed,
+    /// Layers that hold policies and tell nobody what they refuse (Landlock): what was refused and a policy denies was
+    /// blocked.
+    Fenced,
 }
 
 impl Judging {
@@ -76,7 +79,7 @@ impl Judging {
         match self {
             Judging::Enforced => false,
             Judging::Audited => !hooked,
-            Judging::Observed => true,
+            Judging::Observed | Judging::Fenced => true,
         }
     }
 }
@@ -186,6 +189,9 @@ impl Judge {
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
                 court.judge_observed(event, facts);
             }
+            Judgement::None if self.judging == Judging::Fenced && refused(event) => {
+                court.judge_refused(event, facts);
+            }
             Judgement::None => {}
             _ if facts.cause == Cause::Link => court.name_linked(event, facts, &self.marks),
             // Families that no rule names fall to the default, which is told.
@@ -202,6 +208,12 @@ fn succeeded(event: &Event) -> bool {
         Some(Value::Int(ret)) => *ret >= 0 || (*ret == begun && event.event_type == EventType::NetConnect),
         _ => false,
     }
+}
+
+/// Whether an attempt failed as those fail that a layer refuses: by permission, or as from another file system.
+fn refused(event: &Event) -> bool {
+    let errnos = [libc::EACCES, libc::EPERM, libc::EROFS, libc::EXDEV].map(|errno| -i64::from(errno));
+    matches!(event.get(Key::Ret), Some(Value::Int(ret)) if errnos.contains(ret))
 }
 
 /// The policies, and what they said before.
@@ -294,6 +306,20 @@ impl Court<'_> {
             None => return,
         }
         event.set(Key::Layer, Value::Bytes(b"trace".to_vec()));
+    }
+
+    /// Judges what was refused by somebody who says nothing of it. What no policy denies, others refused.
+    fn judge_refused(&mut self, event: &mut Event, facts: &Facts) {
+        if event.get(Key::PathTruncated).is_some() {
+            return;
+        }
+        let Some(said) = self.decide(event, facts) else { return };
+        if said.decision == Decision::Allow || said.on_trial {
+            return;
+        }
+        event.action = Action::Blocked;
+        name(event, &said);
+        event.set(Key::Layer, Value::Bytes(b"landlock".to_vec()));
     }
 
     /// What the policy says about an event; `None` where the event does not name its object.

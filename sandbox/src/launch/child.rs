@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
-use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Go, Received, ToChild};
+use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Fenced, Go, Received, ToChild};
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
+use crate::enforce::landlock::Fence;
 use crate::exit::Exit;
 use crate::inside::filter;
 
@@ -49,15 +50,17 @@ pub struct ChildPlan<'a> {
     pub confinement: Confinement,
     /// What the section `kernel` of every policy allows, where it is held.
     pub allowed: Vec<&'static str>,
+    /// What it puts around itself where the collector says so.
+    pub fence: Option<&'a Fence>,
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
 }
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
 pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
-    if !become_member(&links, plan.confinement, arm) {
+    let Some(fenced) = become_member(&links, plan.confinement, arm) else {
         return Exit::CANNOT_START;
-    }
+    };
     match links.front.receive() {
         Ok(Received::Message(Go::Now, _)) => {}
         // The front-end has ended: nobody wants the command any more.
@@ -65,7 +68,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     }
     // The collector must be able to tell a command from a child that still waits.
     drop(links.collector);
-    let failure = execute(&plan);
+    let failure = execute(&plan, fenced);
     let exit = match (failure.step, Errno::from_raw(failure.errno)) {
         // A file that is there and "not found" names an interpreter that is not.
         (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
@@ -76,8 +79,9 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     exit
 }
 
-fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool {
-    let Ok(Received::Message(ToChild::Arm, fds)) = links.collector.receive() else { return false };
+/// `None`: it could not become one.
+fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> Option<Fenced> {
+    let Ok(Received::Message(ToChild::Arm { fence }, fds)) = links.collector.receive() else { return None };
     let listener = match confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
@@ -91,11 +95,12 @@ fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool
         },
     };
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-    links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
+    let told = links.collector.send_with(&armed, &listener).is_ok();
+    (told && armed == Armed::Yes).then_some(fence)
 }
 
 /// Everything up to exec; comes back with what failed.
-fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
+fn execute(plan: &ChildPlan<'_>, fenced: Fenced) -> ChildFailure {
     let failed =
         |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
     if let Identity::Switch = plan.target.identity
@@ -116,11 +121,23 @@ fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
+        if let Err(error) = fence(plan, fenced) {
+            return failed(ChildStep::Landlock, &error);
+        }
         if let Err(error) = crate::enforce::seccomp::install(&plan.allowed) {
             return failed(ChildStep::Seccomp, &error);
         }
     }
     ChildFailure { step: ChildStep::Exec, errno: exec(plan.program) as i32 }
+}
+
+/// Puts the fence up where it is to be.
+fn fence(plan: &ChildPlan<'_>, fenced: Fenced) -> io::Result<()> {
+    match (fenced, plan.fence) {
+        (Fenced::No, _) => Ok(()),
+        (Fenced::Yes, Some(fence)) => fence.restrict(),
+        (Fenced::Yes, None) => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 /// Tries each candidate as execvp(3) does: a file that may not be executed does not hide a later one.

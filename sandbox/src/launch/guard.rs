@@ -4,7 +4,7 @@
 //! inside the run is kept out as well. Reading is not its matter, but for the key that signs records.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use policy::{Errors, Policy, Variables, settings::KERNEL};
 
@@ -17,6 +17,41 @@ pub const NAME: &str = "runner";
 /// be asked. Libraries that find them closed ask DNS.
 const NAME_SERVICES: &str = "\"unix:/{var/,}run/nscd/**\", \"unix:/{var/,}run/systemd/resolve/**\", \
                              \"unix:/{var/,}run/avahi-daemon/**\", \"unix:/{var/,}run/dbus/**\"";
+
+/// What the runner keeps from a command: under all names that they have.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Directories of records.
+    pub records: Vec<PathBuf>,
+    /// Files of policies.
+    pub policies: Vec<PathBuf>,
+}
+
+impl Own {
+    /// Directories of records.
+    pub fn records(&self) -> impl Iterator<Item = &Path> {
+        self.records.iter().map(PathBuf::as_path)
+    }
+
+    /// Files of policies.
+    pub fn policies(&self) -> impl Iterator<Item = &Path> {
+        self.policies.iter().map(PathBuf::as_path)
+    }
+
+    /// Files that are not to be read either.
+    pub fn secrets(&self) -> Vec<PathBuf> {
+        let of = |record: &PathBuf| keys::SECRETS.map(|name| record.join(keys::DIRECTORY).join(name));
+        self.records.iter().flat_map(of).collect()
+    }
+
+    /// The policy that closes them.
+    ///
+    /// # Errors
+    /// A path is longer than the language takes.
+    pub fn policy(&self, names: bool) -> Result<Policy, Errors> {
+        policy(&self.records, &self.policies, names)
+    }
+}
 
 /// The policy that closes directories of records and files of policies for changes: by these names, so all that they
 /// have must be among them (see [`super::aliases`]). A link among them is closed itself, not what else is where it leads.

@@ -84,10 +84,23 @@ pub enum FromFrontEnd {
 }
 
 /// Collector to child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToChild {
     /// Become a member of the run, with the descriptor that travels along, if any.
-    Arm,
+    Arm {
+        /// Whether it puts its fence around itself.
+        fence: Fenced,
+    },
+}
+
+/// Whether Landlock holds the command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fenced {
+    /// It is not used.
+    #[default]
+    No,
+    /// It is.
+    Yes,
 }
 
 /// Child to collector.
@@ -125,6 +138,8 @@ pub enum ChildStep {
     Identity,
     /// Giving up the gain of privileges.
     NoNewPrivs,
+    /// Restricting itself by Landlock.
+    Landlock,
     /// Installing the system call filter.
     Seccomp,
     /// execve(2).

@@ -23,6 +23,7 @@ pub mod identity;
 pub mod inherited;
 pub mod limits;
 pub mod links;
+pub mod permissions;
 pub mod plan;
 pub mod policy;
 pub mod process;

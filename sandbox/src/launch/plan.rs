@@ -8,12 +8,15 @@ use nix::sys::signal::SigSet;
 use policy::settings::Limits;
 use policy::{Policies, Policy, Variables};
 
+use policy::compile::layers::Kept;
+
 use super::cgroup::Cgroup;
 use super::child::{ChildPlan, Confinement};
 use super::guardian::OnFailure;
 use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
+use crate::enforce::landlock::Fence;
 use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
 use crate::record::{Checkpoints, Durability, OnLogError, anchor};
@@ -80,6 +83,10 @@ pub struct RunPlan {
     pub cgroup: Option<Cgroup>,
     /// The groups that limit it.
     pub limits: LimitGroups,
+    /// What the command's process can put around itself, or why there is nothing; `None` where that is not wanted.
+    pub fence: Option<Result<Fence, String>>,
+    /// What is kept from the command beside all layers.
+    pub kept: Vec<Kept>,
     /// What the user should know before it starts.
     pub notes: Vec<String>,
 }
@@ -135,6 +142,7 @@ impl RunPlan {
             OnFailure::EndTree => Confinement::Enforced,
         };
         let allowed = self.mode.policies().map(|policies| policies.kernel_allowed()).unwrap_or_default();
-        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, mask }
+        let fence = self.fence.as_ref().and_then(|fence| fence.as_ref().ok());
+        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, fence, mask }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
 
+pub mod landlock;
 mod net;
 
 use std::{
@@ -211,12 +212,16 @@ fn under_denial(
 }
 
 /// A policy that allows nothing.
-fn deny_all() -> Result<LsmPlan, SelfTestError> {
+fn deny_all_policy() -> Result<Policy, SelfTestError> {
     const TEXT: &str = "version: 1\nname: selftest\nfiles: { default: deny }\nexec: { default: deny }\n\
                         network: { default: deny }\n";
     let policy = Policy::parse("selftest", TEXT, &Variables::new());
-    let policy = policy.map_err(|errors| io::Error::other(errors.to_string()))?;
-    let plan = compile(&[&policy], 0, &mut SetTable::new());
+    Ok(policy.map_err(|errors| io::Error::other(errors.to_string()))?)
+}
+
+/// Its tables.
+fn deny_all() -> Result<LsmPlan, SelfTestError> {
+    let plan = compile(&[&deny_all_policy()?], 0, &mut SetTable::new());
     Ok(plan.map_err(io::Error::other)?)
 }
 

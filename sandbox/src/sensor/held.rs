@@ -1,16 +1,21 @@
 //! What layers hold, and what of a policy a run would not hold.
 
+use std::collections::BTreeSet;
+
 use policy::{
     Access,
     compile::{
         Unheld,
+        landlock::{Command, LandlockPlan},
+        layers::{self, Words},
         lsm::{Held, LsmPlan},
+        seccomp,
     },
-    settings::{Limit, LimitSet},
+    settings::{KERNEL, Limit, LimitSet},
 };
 
 use super::{Judging, Request, SensorError, tried::Tried};
-use crate::{launch::cgroup, settings::OnUnheld};
+use crate::{enforce::landlock::Fence, launch::cgroup, settings::OnUnheld};
 
 /// What the hooks of the `lsm` layer can hold.
 const HELD_BY_LSM: [Access; 11] = [
@@ -58,6 +63,23 @@ pub fn held(lsm: bool, group: bool, limits: LimitSet) -> Held {
     Held { limits, ..accesses }
 }
 
+/// The words of the section `kernel` that something holds: hooks (`lsm`), plans of Landlock (`landlock`), and the filter
+/// of every enforced run.
+pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command) -> Words {
+    let mut words = Words::new();
+    let mut add =
+        |word: &'static str, layer| _ = words.entry(word).or_insert_with(BTreeSet::new).insert(layer);
+    if lsm {
+        HELD_BY_HOOKS.into_iter().for_each(|word| add(word, layers::Layer::Lsm));
+    }
+    landlock.iter().flat_map(|plan| plan.words(command)).for_each(|word| add(word, layers::Layer::Landlock));
+    // What has hooks too is theirs where they are, and not the filter's alone.
+    let whole = |word: &&str| !HELD_BY_HOOKS.contains(word);
+    seccomp::words().filter(whole).for_each(|word| add(word, layers::Layer::Seccomp));
+    debug_assert!(words.keys().all(|word| KERNEL.contains(word)));
+    words
+}
+
 /// The limits that are held where hooks judge (`lsm`), or do not.
 pub(super) fn limits_held(request: &Request<'_>, lsm: bool) -> LimitSet {
     let held = request.limits.held();
@@ -90,17 +112,37 @@ fn leaver(request: &Request<'_>, lsm: bool) -> Option<String> {
     ))
 }
 
+/// The layers that were tried.
+#[derive(Clone, Copy)]
+pub(super) struct Layers<'a> {
+    pub lsm: &'a Option<Tried>,
+    pub group: &'a Option<Tried>,
+    /// What works of Landlock.
+    pub fence: Option<&'a Fence>,
+}
+
 /// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
 pub(super) fn unheld(
     request: &Request<'_>,
     plan: Option<&LsmPlan>,
-    lsm: &Option<Tried>,
-    group: &Option<Tried>,
+    Layers { lsm, group, fence }: &Layers<'_>,
 ) -> Result<Vec<String>, SensorError> {
-    let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
+    let (Judging::Enforce(policies, choice), Some(plan)) = (request.judging, plan) else {
+        return Ok(Vec::new());
+    };
     let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
     let held = held(works(lsm), works(group), limits_held(request, works(lsm)));
-    let mut lines = Unheld::lines(&plan.unheld(&held));
+    let landlock = fence.map(Fence::plans).unwrap_or_default();
+    let command = if request.root { Command::Root } else { Command::User };
+    let together = layers::Layers {
+        programs: held,
+        judges: (None, None),
+        landlock,
+        kept: request.kept,
+        words: &words(works(lsm), landlock, command),
+    };
+    let policies: Vec<_> = policies.iter().collect();
+    let mut lines = Unheld::lines(&together.unheld(plan, &policies));
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
     if !held.unix && works(group) && plan.header.net_default_deny != 0 {
         lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
@@ -119,6 +161,9 @@ pub(super) fn unheld(
     }
     lines.extend(request.limits.missing().iter().cloned());
     lines.extend(leaver(request, works(lsm)));
+    if let Some(Err(reason)) = request.fence {
+        lines.push(format!("the landlock layer is missing: {reason}"));
+    }
     for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
         match tried {
             Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),

@@ -8,6 +8,7 @@ use sandbox_ebpf::abi::event::Kind;
 use crate::{
     enforce::{
         group::{self, Purpose},
+        landlock::Fence,
         lsm::{self, Known},
     },
     kernel::object::{Object, ObjectError},
@@ -37,21 +38,22 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
                 (Layer::Trace, try_trace(&mut object, &mut ring)),
                 (Layer::CgroupNet, try_group(&mut object, group, Purpose::Judge)),
             ],
-            Err(error) => Layer::ALL.map(|layer| (layer, Err(text(&error)))),
+            Err(error) => Layer::OF_BPF.map(|layer| (layer, Err(text(&error)))),
         },
         Err(error) => {
             let reason = match nix::unistd::geteuid().is_root() {
                 true => text(&error),
                 false => "not known: only root can load eBPF programs".to_owned(),
             };
-            Layer::ALL.map(|layer| (layer, Err(reason.clone())))
+            Layer::OF_BPF.map(|layer| (layer, Err(reason.clone())))
         }
     };
-    let reports = tried.into_iter().filter_map(|(layer, tried)| {
+    let others = [(Layer::Landlock, prove_landlock())];
+    let reports = tried.into_iter().chain(others).filter_map(|(layer, tried)| {
         let role = match layer {
             Layer::Lsm => "observes and enforces",
             Layer::Trace => "observes",
-            Layer::CgroupNet => "enforces",
+            Layer::CgroupNet | Layer::Landlock => "enforces",
         };
         report(layer, role, Some(tried))
     });
@@ -79,6 +81,18 @@ pub(super) fn try_group(object: &mut Object, directory: Option<&Path>, purpose: 
         |object| group::attach(object, directory, purpose),
         |object| selftest::group(object, directory, purpose),
     )
+}
+
+/// Proves Landlock, where there is something to put up.
+pub(super) fn try_landlock(fence: &Result<Fence, String>) -> Tried {
+    match fence {
+        Ok(_) => prove_landlock(),
+        Err(reason) => Err(reason.clone()),
+    }
+}
+
+fn prove_landlock() -> Tried {
+    selftest::landlock::landlock().map_err(|error| text(&error)).and_then(proven)
 }
 
 pub(super) fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {

@@ -1,16 +1,18 @@
 //! Rule by rule, what of a policy this machine holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use policy::compile::{CompileError, Unheld, lsm};
-use policy::settings::{Limit, LimitSet};
+use policy::compile::landlock::{self, Command};
+use policy::compile::{CompileError, Unheld, layers, lsm};
+use policy::settings::{Landlock, Limit, LimitSet};
 use policy::{Decision, Policy, RuleName, Section};
 use serde::Serialize;
 
+use crate::enforce::landlock as enforce;
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::{groups_are_kept, held};
+use crate::sensor::{groups_are_kept, held, words};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -25,32 +27,49 @@ pub struct Coverage {
 #[derive(Debug, Serialize)]
 struct Covered {
     rule: String,
-    /// The layer; none where something of it is not held.
-    held_by: Option<&'static str>,
+    /// The layers that hold it together; none where something of it is not held.
+    held_by: Vec<&'static str>,
     /// What of it is not held.
     unheld: Vec<String>,
 }
 
 impl Coverage {
-    /// Compares a policy with the layers that were proven.
+    /// Compares a policy with the layers that were proven, for a command that runs as `command`.
     ///
     /// # Errors
     /// The policy does not fit the kernel's tables.
-    pub fn of(policy: &Policy, layers: &[LayerReport]) -> Result<Coverage, CompileError> {
+    pub fn of(policy: &Policy, layers: &[LayerReport], command: Command) -> Result<Coverage, CompileError> {
         let works = |layer: Layer| {
             layers.iter().any(|report: &LayerReport| report.name == layer.name() && !report.is_off())
         };
         let (lsm, group) = (works(Layer::Lsm), works(Layer::CgroupNet));
         let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
+        // Where hooks are it is not used.
+        let fenced = works(Layer::Landlock) && !lsm && policy.settings().landlock != Some(Landlock::Off);
+        let fence = fenced.then(enforce::abi).and_then(Result::ok).map(|abi| landlock::compile(policy, abi));
+        let landlock = fence.as_slice();
         // Root, for whom most runs are, leaves its groups where no hook keeps it.
         let limits = match groups_are_kept(lsm, policy.settings().kernel_allowed()) {
             true => limits::possible(),
             false => LimitSet::EMPTY.with(Limit::Time),
         };
-        let unheld = plan.unheld(&held(lsm, group, limits));
-        let beyond_hooks = plan.unheld(&held(lsm, false, limits));
-        let mut of_network = BTreeSet::new();
-        add(&mut of_network, policy.network());
+        let words = words(lsm, landlock, command);
+        let with = |group: bool| layers::Layers {
+            programs: held(lsm, group, limits),
+            judges: (
+                lsm.then_some(layers::Layer::Lsm),
+                match (lsm, group) {
+                    (true, _) => Some(layers::Layer::Lsm),
+                    (false, true) => Some(layers::Layer::CgroupNet),
+                    (false, false) => None,
+                },
+            ),
+            landlock,
+            kept: &[],
+            words: &words,
+        };
+        let unheld = with(group).unheld(&plan, &[policy]);
+        let (all, beyond) = (with(group).holding(&plan, policy), with(false).holding(&plan, policy));
         let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();
         add(&mut names, policy.files());
         add(&mut names, policy.exec());
@@ -59,11 +78,14 @@ impl Coverage {
         names.insert(&kernel);
         let rules = names.into_iter().map(|name| {
             let unheld: Vec<String> = unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
-            let hooks = lsm && !beyond_hooks.iter().any(|unheld| unheld.rule == *name);
-            let held_by = match unheld.is_empty() {
-                true if hooks => Some(Layer::Lsm.name()),
-                true if group && of_network.contains(name) => Some(Layer::CgroupNet.name()),
-                _ => None,
+            let of = |all: &BTreeMap<RuleName, BTreeSet<layers::Layer>>| -> Vec<&'static str> {
+                all.get(name).into_iter().flatten().map(|layer| layer.name()).collect()
+            };
+            let held_by = match (unheld.is_empty(), of(&beyond)) {
+                (false, _) => Vec::new(),
+                // Only with the programs of the group: it is theirs.
+                (true, without) if without.is_empty() && lsm => vec![Layer::CgroupNet.name()],
+                (true, _) => of(&all),
             };
             Covered { rule: name.to_string(), held_by, unheld }
         });
@@ -72,7 +94,7 @@ impl Coverage {
 
     /// Whether an enforced run would hold all of it.
     pub fn is_complete(&self) -> bool {
-        self.rules.iter().all(|rule| rule.held_by.is_some())
+        self.rules.iter().all(|rule| rule.unheld.is_empty())
     }
 
     /// For people: a line for each rule, and one for each thing that is not held.
@@ -80,13 +102,12 @@ impl Coverage {
         let mut text = format!("policy {}", self.policy);
         for rule in &self.rules {
             // Writing to a String does not fail.
-            let _ = match rule.held_by {
-                Some(layer) => write!(text, "\n  held by {layer}  {}", rule.rule),
-                None => write!(text, "\n  NOT HELD     {}", rule.rule),
+            let _ = match (rule.unheld.is_empty(), rule.held_by.as_slice()) {
+                // It denies nothing.
+                (true, []) => write!(text, "\n  allows       {}", rule.rule),
+                (true, layers) => write!(text, "\n  held by {}  {}", layers.join("+"), rule.rule),
+                (false, _) => write!(text, "\n  NOT HELD     {}", rule.rule),
             };
-            if rule.held_by.is_none() && rule.unheld.is_empty() {
-                text.push_str("\n               needs the lsm layer");
-            }
             for what in &rule.unheld {
                 let _ = write!(text, "\n               {what}");
             }
@@ -107,7 +128,7 @@ fn add<'p, O>(names: &mut BTreeSet<&'p RuleName>, section: &'p Section<O>) {
 fn what(unheld: &Unheld) -> String {
     let text = unheld.to_string();
     let without = text.strip_suffix(", which no layer of this run holds").unwrap_or(&text);
-    let name = format!(" `{}` ", unheld.rule);
+    let name = format!("`{}` ", unheld.rule);
     without.split_once(&name).map_or(without, |(_, what)| what).to_owned()
 }
 
@@ -123,14 +144,15 @@ mod tests {
         let policy = Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
         let report =
             |role: &str| [LayerReport { name: "lsm".into(), role: role.into(), selftest: Vec::new() }];
-        let here = Coverage::of(&policy, &report("observes and enforces")).unwrap();
+        let here = Coverage::of(&policy, &report("observes and enforces"), Command::Root).unwrap();
         let table = here.table();
         assert!(
-            table.contains("\n  held by lsm  p/keys") && table.contains("\n  held by lsm  p/kernel.default")
+            table.contains("\n  held by lsm  p/keys")
+                && table.contains("\n  held by lsm+seccomp  p/kernel.default")
         );
         assert!(table.contains("\n  NOT HELD     p/syscalls\n               sets something"), "{table}");
         assert!(!here.is_complete() && !table.contains("p/limits"), "{table}");
-        let nowhere = Coverage::of(&policy, &report(LayerReport::OFF)).unwrap().table();
+        let nowhere = Coverage::of(&policy, &report(LayerReport::OFF), Command::Root).unwrap().table();
         assert!(nowhere.contains("\n  NOT HELD     p/keys\n               denies `read`"), "{nowhere}");
         assert!(!nowhere.contains("held by"), "{nowhere}");
     }
@@ -149,17 +171,17 @@ mod tests {
                 selftest: Vec::new(),
             })
         };
-        let alone = Coverage::of(&policy, &layers(LayerReport::OFF)).unwrap().table();
+        let alone = Coverage::of(&policy, &layers(LayerReport::OFF), Command::Root).unwrap().table();
         for line in [
             "\n  held by cgroup-net  p/address",
             "\n  held by cgroup-net  p/host",
             "\n  NOT HELD     p/socket\n               is about `unix:`",
             "\n  NOT HELD     p/network.default\n               denies `listen`",
-            "\n  NOT HELD     p/kernel.default\n               needs the lsm layer",
+            "\n  NOT HELD     p/kernel.default\n               closes `bpf`",
         ] {
             assert!(alone.contains(line), "{line}\n{alone}");
         }
-        let both = Coverage::of(&policy, &layers("observes and enforces")).unwrap();
+        let both = Coverage::of(&policy, &layers("observes and enforces"), Command::Root).unwrap();
         let table = both.table();
         assert!(both.is_complete(), "{table}");
         assert!(

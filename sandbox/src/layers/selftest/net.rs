@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv6Addr, TcpListener, UdpSocket},
+    net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{FromRawFd, OwnedFd},
         linux::net::SocketAddrExt,
@@ -54,6 +54,15 @@ pub(super) fn accept() -> i32 {
         libc::EAGAIN => 0,
         other => other,
     }
+}
+
+/// Connects to a listener of before.
+pub(super) fn connect_tcp() -> i32 {
+    static LISTENER: OnceLock<Option<TcpListener>> = OnceLock::new();
+    let Some(listener) = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").ok()) else {
+        return libc::EIO;
+    };
+    errno(listener.local_addr().and_then(TcpStream::connect).map(drop))
 }
 
 pub(super) fn connect_name() -> i32 {

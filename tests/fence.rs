@@ -1,0 +1,280 @@
+//! Policies that Landlock holds, where no hook does: what is denied fails with its errno and is recorded with its rule,
+//! the control beside it works, and what it cannot hold is refused by name before the command starts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use sandbox_tests::log::Log;
+use sandbox_tests::requirement::{Need, met};
+use sandbox_tests::scene::{Done, Scene, finish};
+
+const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("python3")];
+
+/// A closed world in which programs run; `{rules}` are more.
+fn policy(scene: &Scene, rules: &str, rest: &str) -> String {
+    let work = scene.work();
+    let work = work.display();
+    let top = scene.path("");
+    let top = top.display();
+    format!(
+        "version: 1
+name: p
+files:
+  default: deny
+  rules:
+    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
+    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\"] }}
+    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
+    - {{ name: null, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
+    - {{ name: keys, deny: [read, write, create, delete], path: [\"{top}secrets/**\"], because: keys stay here }}
+{rules}exec: {{ default: allow }}
+network: {{ default: allow }}
+kernel: {{ allow: [userns, chroot, ptrace-own, bpf] }}
+{rest}"
+    )
+    .replace("name: null", "name: devices")
+}
+
+/// A scene with a workspace that belongs to nobody, and things beside it.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    std::os::unix::fs::chown(scene.work(), Some(65534), Some(65534)).expect("chown");
+    for directory in ["secrets", "other"] {
+        let path = scene.path(directory);
+        fs::create_dir(&path).expect("a directory");
+        // Nothing but the policy denies anything here.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("chmod");
+        fs::write(path.join("file"), "text").expect("a file");
+        fs::set_permissions(path.join("file"), fs::Permissions::from_mode(0o666)).expect("chmod");
+    }
+    scene
+}
+
+fn enforced(scene: &Scene, policy: &str, options: &[&str], script: &str) -> Done {
+    fs::write(scene.path("policy.yaml"), policy).expect("a policy");
+    let mut command = scene.sandbox(["run", "-q"]);
+    command.args(options).arg("--enforce").arg(scene.path("policy.yaml"));
+    command.args(["--", "python3", "-I", "-c", script]);
+    finish(command)
+}
+
+/// Makes attempts and prints for each its name and 0 or the errno.
+const ATTEMPTS: &str = r#"
+import errno, os, signal, socket, sys
+TOP = os.path.dirname(os.getcwd())
+def attempt(name, act):
+    try:
+        act()
+        print(name, 0)
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+def at(place, name="file"):
+    return os.path.join(TOP, place, name)
+def touch(path):
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+for place in ["work", "other", "secrets"]:
+    if place == "work":
+        open(at(place), "w").write("text")
+    attempt(place + " read", lambda: open(at(place)).close())
+    attempt(place + " list", lambda: os.listdir(at(place, "")))
+    attempt(place + " write", lambda: os.close(os.open(at(place), os.O_WRONLY)))
+    attempt(place + " truncate", lambda: os.truncate(at(place), 1))
+    attempt(place + " create", lambda: touch(at(place, "new")))
+    attempt(place + " mkdir", lambda: os.mkdir(at(place, "directory")))
+    attempt(place + " symlink", lambda: os.symlink("x", at(place, "link")))
+    attempt(place + " mkfifo", lambda: os.mkfifo(at(place, "fifo")))
+    attempt(place + " link", lambda: os.link(at(place), at("work", "linked-" + place)))
+    attempt(place + " rename", lambda: os.rename(at(place), at("work", "moved-" + place)))
+    attempt(place + " unlink", lambda: os.unlink(at(place, "file")))
+    attempt(place + " proc", lambda: open("/proc/self/root" + at(place)).close())
+attempt("signal", lambda: os.kill(os.getppid(), 0))
+attempt("signal own", lambda: os.kill(os.getpid(), 0))
+ours = socket.socket(socket.AF_UNIX)
+ours.bind("\0sandbox-test-%d" % os.getpid())
+ours.listen()
+attempt("socket own", lambda: socket.socket(socket.AF_UNIX).connect("\0sandbox-test-%d" % os.getpid()))
+"#;
+
+fn results(done: &Done) -> BTreeMap<String, String> {
+    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
+    done.stdout.lines().filter_map(line).collect()
+}
+
+#[test]
+fn what_is_denied_fails_and_is_recorded_and_the_rest_works() {
+    if !met("landlock holds files", NEEDS) {
+        return;
+    }
+    let scene = scene();
+    let options = ["--user", "nobody", "--layers", "trace,landlock"];
+    let done = enforced(&scene, &policy(&scene, "", ""), &options, ATTEMPTS).expect(0);
+    let found = results(&done);
+    let of = |name: &str| found.get(name).map_or("?", String::as_str);
+    let acts = ["read", "list", "write", "truncate", "create", "mkdir", "symlink", "mkfifo"];
+    for act in acts {
+        assert_eq!(of(&format!("work {act}")), "0", "{act}\n{}", done.stdout);
+        for place in ["other", "secrets"] {
+            assert_eq!(of(&format!("{place} {act}")), "EACCES", "{place} {act}\n{}", done.stdout);
+        }
+    }
+    assert_eq!(
+        (of("work link"), of("work rename"), of("signal own"), of("socket own")),
+        ("0", "0", "0", "0")
+    );
+    for place in ["other", "secrets"] {
+        // From where nothing is granted to where something is.
+        assert_eq!(of(&format!("{place} link")), "EXDEV");
+        assert_eq!(of(&format!("{place} rename")), "EACCES");
+        assert_eq!(of(&format!("{place} unlink")), "EACCES");
+        assert_eq!(of(&format!("{place} proc")), "EACCES");
+    }
+    assert_eq!(of("signal"), "EPERM", "{}", done.stdout);
+    assert_eq!(fs::read_to_string(scene.path("secrets/file")).expect("it is whole"), "text");
+    finish(scene.audit_verify(["--strict", "last"])).expect(0);
+
+    // Each denial of files stands in the record, with the rule that it is by.
+    let log = Log::of_run(scene.run());
+    let denied = |path: &str| -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::new();
+        for (_, record) in log.records() {
+            let named = ["path", "path2", "target"].iter().any(|key| {
+                record
+                    .text(key)
+                    .is_some_and(|found| found.starts_with(scene.path(path).to_str().expect("UTF-8")))
+            });
+            if named && record.text("action") == Some("BLOCKED") {
+                assert_eq!(record.text("layer"), Some("landlock"));
+                *all.entry(record.text("policy_rule").unwrap_or("?").to_owned()).or_default() += 1;
+            }
+        }
+        all
+    };
+    assert_eq!(denied("secrets").keys().collect::<Vec<_>>(), ["p/keys"]);
+    assert_eq!(denied("other").keys().collect::<Vec<_>>(), ["p/files.default"]);
+    assert!(
+        denied("secrets")["p/keys"] >= 10 && denied("other")["p/files.default"] >= 10,
+        "{denied:?}",
+        denied = denied("other")
+    );
+
+    // The control: the same attempts, with nothing around them.
+    let scene = self::scene();
+    let free = finish(scene.command("python3", ["-I", "-c", ATTEMPTS]));
+    let found = results(&free);
+    assert!(
+        found.iter().all(|(name, code)| code == "0" || name.ends_with("proc") || name.ends_with("unlink")),
+        "{}",
+        free.stdout
+    );
+}
+
+#[test]
+fn what_it_cannot_hold_is_refused_by_name() {
+    if !met("landlock refuses", NEEDS) {
+        return;
+    }
+    let scene = scene();
+    let options = ["--user", "nobody", "--layers", "trace,landlock"];
+    let pem = "    - { name: pem, deny: [read], path: [\"**/*.pem\"] }\n";
+    let floating = policy(&scene, pem, "");
+    let read = "open('x.pem', 'w').close(); open('x.pem').close(); print('read')";
+    let refused = enforced(&scene, &floating, &options, read).expect(125);
+    assert!(
+        refused.stderr.contains("rule `p/pem` denies `read`, which no layer of this run holds"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stdout.is_empty() && scene.runs().is_empty(), "it never started");
+    // The way round is there, and is recorded: before, and when it happens.
+    let mut with = vec!["--best-effort"];
+    with.extend(options);
+    let went = enforced(&scene, &floating, &with, read).expect(0);
+    assert_eq!(went.stdout, "read\n");
+    let log = Log::of_run(scene.run());
+    let first = log.records().next().expect("a line").1;
+    let unheld = first.list("unheld").expect("what is not held").to_vec();
+    assert!(unheld.iter().any(|line| String::from_utf8_lossy(line).contains("`p/pem`")));
+    let passed = log.records().any(|(_, record)| {
+        record.text("policy_rule") == Some("p/pem") && record.text("action") == Some("WOULD_BLOCK")
+    });
+    assert!(passed, "what went past it is in the record");
+
+    // Each of these is refused for its own reason.
+    let cases = [
+        ("files: { default: allow }\n", "`p/kernel.default` closes `mount`"),
+        (
+            "files: { default: allow, rules: [{ name: x, deny: [read], path: [\"/x\"] }] }\n",
+            "rule `p/x` denies `read`",
+        ),
+    ];
+    for (files, why) in cases {
+        let text = format!(
+            "version: 1\nname: p\n{files}exec: {{ default: allow }}\nnetwork: {{ default: allow }}\n"
+        );
+        let refused = enforced(&scene, &text, &options, "print('started')").expect(125);
+        assert!(refused.stderr.contains(why) && refused.stdout.is_empty(), "{files}\n{}", refused.stderr);
+    }
+    let off = policy(&scene, "", "landlock: off\n");
+    let refused = enforced(&scene, &off, &options, "print('started')").expect(125);
+    assert!(refused.stderr.contains("rule `p/files.default` denies"), "{}", refused.stderr);
+    // What is not listed cannot be rebuilt by lists: this rule allows by a pattern.
+    let logs = "    - { name: logs, allow: [read], path: [\"/var/log/*.log\"] }\n";
+    let refused = enforced(&scene, &policy(&scene, logs, ""), &options, "print('started')").expect(125);
+    assert!(
+        refused.stderr.contains("rule `p/logs` allows what no list of directories and ports says"),
+        "{}",
+        refused.stderr
+    );
+}
+
+/// Without hooks and without permissions that speak for it, the record of a run is not kept from who it is about.
+#[test]
+fn the_record_is_kept_from_the_command_or_the_run_does_not_start() {
+    if !met("the record is kept", NEEDS) {
+        return;
+    }
+    let scene = scene();
+    let refused =
+        enforced(&scene, &policy(&scene, "", ""), &["--layers", "trace,landlock"], "print('started')")
+            .expect(125);
+    assert!(refused.stderr.contains("rule `runner/record` denies `attributes`"), "{}", refused.stderr);
+    assert!(refused.stdout.is_empty());
+    // A policy that the command's user owns is one that it may change for the next run.
+    fs::write(scene.path("policy.yaml"), "").expect("a file");
+    std::os::unix::fs::chown(scene.path("policy.yaml"), Some(65534), None).expect("chown");
+    let options = ["--user", "nobody", "--layers", "trace,landlock"];
+    let refused = enforced(&scene, &policy(&scene, "", ""), &options, "print('started')").expect(125);
+    assert!(refused.stderr.contains("rule `runner/policy` denies `attributes`"), "{}", refused.stderr);
+}
+
+#[test]
+fn doctor_says_what_holds_each_rule() {
+    if !met("doctor on landlock", NEEDS) {
+        return;
+    }
+    let scene = scene();
+    fs::write(scene.path("policy.yaml"), policy(&scene, "", "")).expect("a policy");
+    let mut command = scene.sandbox(["doctor", "--json", "--policy"]);
+    command
+        .arg(scene.path("policy.yaml"))
+        .env("SUDO_UID", "65534")
+        .env("SUDO_GID", "65534")
+        .env("SUDO_USER", "nobody");
+    let done = finish(command);
+    let diagnosis: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let layer =
+        diagnosis["layers"].as_array().expect("layers").iter().find(|layer| layer["name"] == "landlock");
+    let layer = layer.expect("landlock is named");
+    assert_eq!(layer["role"], "enforces", "{layer}");
+    assert!(layer["selftest"].as_array().expect("checks").iter().all(|check| check["result"] == "held"));
+    let hooks = diagnosis["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .any(|l| l["name"] == "lsm" && l["role"] != "off");
+    let rules = diagnosis["policies"][0]["rules"].as_array().expect("rules");
+    let keys = rules.iter().find(|rule| rule["rule"] == "p/keys").expect("the rule");
+    assert_eq!(keys["held_by"][0], if hooks { "lsm" } else { "landlock" });
+    assert!(rules.iter().all(|rule| rule["unheld"].as_array().expect("a list").is_empty()), "{rules:?}");
+}
