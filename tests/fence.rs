@@ -134,7 +134,7 @@ fn what_is_denied_fails_and_is_recorded_and_the_rest_works() {
     finish(scene.audit_verify(["--strict", "last"])).expect(0);
 
     // Each denial of files stands in the record, with the rule that it is by.
-    let log = Log::of_run(scene.run());
+    let log = Log::of_run(&scene.run());
     let denied = |path: &str| -> BTreeMap<String, usize> {
         let mut all = BTreeMap::new();
         for (_, record) in log.records() {
@@ -191,7 +191,7 @@ fn what_it_cannot_hold_is_refused_by_name() {
     with.extend(options);
     let went = enforced(&scene, &floating, &with, read).expect(0);
     assert_eq!(went.stdout, "read\n");
-    let log = Log::of_run(scene.run());
+    let log = Log::of_run(&scene.run());
     let first = log.records().next().expect("a line").1;
     let unheld = first.list("unheld").expect("what is not held").to_vec();
     assert!(unheld.iter().any(|line| String::from_utf8_lossy(line).contains("`p/pem`")));

@@ -28,7 +28,7 @@ use crate::launch::cgroup::Cgroup;
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
-    Armed, Channel, Fenced, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
+    Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
 use crate::launch::plan::{Mode, RunPlan};
 use crate::launch::process::{Process, Stat};
@@ -74,6 +74,8 @@ enum StartError {
     ChildGone,
     #[error("cannot make the command's process a member of the run")]
     Arm(#[source] io::Error),
+    #[error("the mountns layer does not hold: {0}")]
+    Cover(String),
     #[error("cannot talk to the {peer}")]
     Peer { peer: &'static str, source: io::Error },
     #[error("cannot {step}")]
@@ -191,7 +193,8 @@ fn start(
         notes.push(note);
         changes
     });
-    let listener = arm_child(child, sensor.arm_program()?, sensor.fenced())?;
+    let orders = ToChild::Arm { fence: sensor.fenced(), mounts: sensor.mounts().clone() };
+    let listener = arm_child(child, sensor.arm_program()?, &orders)?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
@@ -287,15 +290,16 @@ fn judging(plan: &RunPlan) -> Judging<'_> {
 fn arm_child(
     child: &Channel<ToChild, Armed>,
     program: BorrowedFd<'_>,
-    fence: Fenced,
+    orders: &ToChild,
 ) -> Result<Option<OwnedFd>, StartError> {
     let peer = |source| StartError::Peer { peer: "command's process", source };
-    child.send_with(&ToChild::Arm { fence }, &[program]).map_err(peer)?;
+    child.send_with(orders, &[program]).map_err(peer)?;
     match child.receive().map_err(peer)? {
         Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
         Received::Message(Armed::Failed { errno }, _) => {
             Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
         }
+        Received::Message(Armed::NotCovered { why }, _) => Err(StartError::Cover(why)),
         Received::Closed => Err(StartError::ChildGone),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
+mod covers;
 mod held;
 mod terms;
 mod tried;
@@ -32,6 +33,7 @@ use crate::{
         group::{self, Purpose},
         landlock::Fence,
         lsm::{self, Installed, Known, Lease, Marker},
+        mountns::Mounts,
     },
     kernel::object::{Object, ObjectError},
     launch::{handshake::Fenced, limits::LimitGroups},
@@ -44,8 +46,11 @@ pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::survey;
 
+use covers::Covers;
 use held::{Layers, limits_held, unheld};
-use tried::{NO_GROUP, Tried, discard, report, try_group, try_landlock, try_lsm, try_trace, watch_group};
+use tried::{
+    NO_GROUP, Tried, discard, report, try_group, try_landlock, try_lsm, try_mountns, try_trace, watch_group,
+};
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
@@ -148,8 +153,14 @@ pub struct Sensor {
     asked: Option<Arc<LsmPlan>>,
     /// Whether records tell what resolvers answer.
     hears: bool,
-    /// Whether the command's process is to put its fence up, and what is to be known of it.
-    fenced: (Fenced, Vec<String>),
+    walls: Walls,
+}
+
+/// What the command's process is to put around itself.
+struct Walls {
+    fenced: Fenced,
+    mounts: Mounts,
+    notes: Vec<String>,
 }
 
 impl Sensor {
@@ -178,7 +189,9 @@ impl Sensor {
                 Some(_) => Ok(Vec::new()),
                 None => Err(NO_GROUP.to_owned()),
             });
-            unheld(&request, plan.as_deref(), &Layers { lsm: &works, group: &group, fence: None })?;
+            let (lsm, group, kept) = (&works, &group, request.kept);
+            let layers = Layers { lsm, group, fence: None, kept, uncovered: None };
+            unheld(&request, plan.as_deref(), &layers)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
@@ -214,8 +227,20 @@ impl Sensor {
         };
         demand(&request, Layer::Landlock, &fenced)?;
         let fence = fence_of(&request, &fenced);
-        let layers = Layers { lsm: &lsm, group: &in_group, fence };
-        let unheld = unheld(&request, plan.as_deref(), &layers)?;
+        let layers = Layers { lsm: &lsm, group: &in_group, fence, kept: request.kept, uncovered: None };
+        let planned = match holds || !law || !wanted(Layer::Mountns) {
+            true => Covers::default(),
+            false => covers::plan(&layers.together(&request, &layers.words(&request)), &policies),
+        };
+        let covered = (!planned.mounts.is_empty()).then(try_mountns);
+        demand(&request, Layer::Mountns, &covered)?;
+        let Covers { mounts, kept, notes: covers_notes } = match covered {
+            Some(Err(_)) => Covers::default(),
+            _ => planned,
+        };
+        let kept: Vec<Kept> = request.kept.iter().cloned().chain(kept).collect();
+        let uncovered = covered.as_ref().and_then(|tried| tried.as_ref().err()).map(String::as_str);
+        let unheld = unheld(&request, plan.as_deref(), &Layers { kept: &kept, uncovered, ..layers })?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
@@ -244,9 +269,13 @@ impl Sensor {
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
-        let fence_notes = fence.map(|fence| fence.notes().to_vec());
-        let fenced_report = report(Layer::Landlock, "enforces", fenced);
-        reports.extend(fenced_report);
+        let walls = Walls {
+            fenced: if fence.is_some() { Fenced::Yes } else { Fenced::No },
+            mounts,
+            notes: fence.map(Fence::notes).unwrap_or_default().iter().cloned().chain(covers_notes).collect(),
+        };
+        reports.extend(report(Layer::Landlock, "enforces", fenced));
+        reports.extend(report(Layer::Mountns, "enforces", covered));
         Ok((
             Sensor {
                 object,
@@ -259,10 +288,7 @@ impl Sensor {
                 installed,
                 asked,
                 hears,
-                fenced: match fence_notes {
-                    Some(notes) => (Fenced::Yes, notes),
-                    None => (Fenced::No, Vec::new()),
-                },
+                walls,
             },
             terms,
         ))
@@ -280,7 +306,12 @@ impl Sensor {
 
     /// Whether the command's process is to restrict itself.
     pub fn fenced(&self) -> Fenced {
-        self.fenced.0
+        self.walls.fenced
+    }
+
+    /// What the command's process is to cover.
+    pub fn mounts(&self) -> &Mounts {
+        &self.walls.mounts
     }
 
     /// Whether hooks judge the run.
@@ -349,7 +380,7 @@ impl Sensor {
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        unheld.chain(self.unseen.iter().cloned()).chain(self.fenced.1.iter().cloned()).collect()
+        unheld.chain(self.unseen.iter().cloned()).chain(self.walls.notes.iter().cloned()).collect()
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.

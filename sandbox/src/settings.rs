@@ -22,11 +22,13 @@ pub enum Layer {
     CgroupNet,
     /// Landlock.
     Landlock,
+    /// Mounts of the run's own.
+    Mountns,
 }
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 4] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Landlock];
+    pub const ALL: [Layer; 5] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Landlock, Layer::Mountns];
 
     /// Those that are programs in the kernel, which only root can load.
     pub const OF_BPF: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
@@ -38,6 +40,7 @@ impl Layer {
             Layer::Trace => "trace",
             Layer::CgroupNet => "cgroup-net",
             Layer::Landlock => "landlock",
+            Layer::Mountns => "mountns",
         }
     }
 
@@ -234,7 +237,10 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, landlock");
+        assert_eq!(
+            unknown.message(),
+            "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, landlock, mountns"
+        );
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
     }

@@ -170,6 +170,13 @@ pub fn compile(policy: &Policy, abi: u32) -> LandlockPlan {
         plan.compare(policy, kind, section, &mut unheld);
     }
     of_network(policy, &mut unheld);
+    // Whoever is restricted has these closed, whatever else is granted.
+    let closed = [("mount", plan.handled_files != 0), ("ptrace-any", !plan.is_empty())];
+    for (word, _) in closed.into_iter().filter(|(_, closed)| *closed) {
+        if policy.settings.kernel_allowed().contains(&word) {
+            narrower.insert(Unheld { rule: policy.kernel_default(), what: Unsupported::Closed(word) });
+        }
+    }
     unheld.extend(narrower.iter().cloned());
     plan.unheld = unheld.into_iter().collect();
     plan.narrower = narrower.into_iter().collect();

@@ -112,6 +112,8 @@ pub enum Unsupported {
     Ask,
     /// It closes this word of the section `kernel`.
     Word(&'static str),
+    /// It opens this word of the section `kernel`, and Landlock closes it.
+    Closed(&'static str),
 }
 
 impl std::fmt::Display for Unheld {
@@ -130,6 +132,9 @@ impl std::fmt::Display for Unheld {
             }
             Unsupported::Ask => write!(f, "rule `{rule}` asks"),
             Unsupported::Word(word) => write!(f, "`{rule}` closes `{word}`"),
+            Unsupported::Closed(word) => {
+                return write!(f, "`{rule}` opens `{word}`, which Landlock closes to whoever it restricts");
+            }
         }?;
         f.write_str(", which no layer of this run holds")
     }

@@ -132,6 +132,7 @@ fn purpose(layer: &str) -> &'static str {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
         "landlock" => "files, programs and signals, by lists of what is allowed",
+        "mountns" => "covers over what is denied and there at the start",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }

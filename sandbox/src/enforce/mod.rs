@@ -4,4 +4,5 @@ pub mod cut;
 pub mod group;
 pub mod landlock;
 pub mod lsm;
+pub mod mountns;
 pub mod seccomp;

@@ -43,8 +43,8 @@ pub enum Judging {
     Audited,
     /// Nobody in the kernel: everything is judged from what was observed.
     Observed,
-    /// Layers that hold policies and tell nobody what they refuse (Landlock): what was refused and a policy denies was
-    /// blocked.
+    /// Layers that hold policies and tell nobody what they refuse (Landlock, mounts): what was refused and a policy denies
+    /// was blocked.
     Fenced,
 }
 
@@ -189,8 +189,10 @@ impl Judge {
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
                 court.judge_observed(event, facts);
             }
-            Judgement::None if self.judging == Judging::Fenced && refused(event) => {
-                court.judge_refused(event, facts);
+            Judgement::None if self.judging == Judging::Fenced => {
+                if let Some(layer) = refuser(event) {
+                    court.judge_refused(event, facts, layer);
+                }
             }
             Judgement::None => {}
             _ if facts.cause == Cause::Link => court.name_linked(event, facts, &self.marks),
@@ -210,10 +212,15 @@ fn succeeded(event: &Event) -> bool {
     }
 }
 
-/// Whether an attempt failed as those fail that a layer refuses: by permission, or as from another file system.
-fn refused(event: &Event) -> bool {
-    let errnos = [libc::EACCES, libc::EPERM, libc::EROFS, libc::EXDEV].map(|errno| -i64::from(errno));
-    matches!(event.get(Key::Ret), Some(Value::Int(ret)) if errnos.contains(ret))
+/// The layer that an attempt may have been refused by, as it failed: where permission was missing Landlock, where
+/// something is mounted the covers.
+fn refuser(event: &Event) -> Option<&'static str> {
+    let Some(Value::Int(ret)) = event.get(Key::Ret) else { return None };
+    match i32::try_from(-ret).ok()? {
+        libc::EACCES | libc::EPERM | libc::EXDEV => Some("landlock"),
+        libc::EROFS | libc::EBUSY => Some("mountns"),
+        _ => None,
+    }
 }
 
 /// The policies, and what they said before.
@@ -309,7 +316,7 @@ impl Court<'_> {
     }
 
     /// Judges what was refused by somebody who says nothing of it. What no policy denies, others refused.
-    fn judge_refused(&mut self, event: &mut Event, facts: &Facts) {
+    fn judge_refused(&mut self, event: &mut Event, facts: &Facts, layer: &str) {
         if event.get(Key::PathTruncated).is_some() {
             return;
         }
@@ -319,7 +326,7 @@ impl Court<'_> {
         }
         event.action = Action::Blocked;
         name(event, &said);
-        event.set(Key::Layer, Value::Bytes(b"landlock".to_vec()));
+        event.set(Key::Layer, Value::Bytes(layer.into()));
     }
 
     /// What the policy says about an event; `None` where the event does not name its object.

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -50,6 +51,8 @@ pub struct ChildPlan<'a> {
     pub confinement: Confinement,
     /// What the section `kernel` of every policy allows, where it is held.
     pub allowed: Vec<&'static str>,
+    /// Its directory.
+    pub cwd: &'a Path,
     /// What it puts around itself where the collector says so.
     pub fence: Option<&'a Fence>,
     /// The signal mask it starts with.
@@ -58,7 +61,7 @@ pub struct ChildPlan<'a> {
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
 pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
-    let Some(fenced) = become_member(&links, plan.confinement, arm) else {
+    let Some(fenced) = become_member(&links, &plan, arm) else {
         return Exit::CANNOT_START;
     };
     match links.front.receive() {
@@ -80,9 +83,16 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
 }
 
 /// `None`: it could not become one.
-fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> Option<Fenced> {
-    let Ok(Received::Message(ToChild::Arm { fence }, fds)) = links.collector.receive() else { return None };
-    let listener = match confinement {
+fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Fenced> {
+    let Ok(Received::Message(ToChild::Arm { fence, mounts }, fds)) = links.collector.receive() else {
+        return None;
+    };
+    // Before anything is a member's doing, and while the process may still mount.
+    if let Err(error) = mounts.enter(plan.cwd) {
+        let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
+        return None;
+    }
+    let listener = match plan.confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
         Confinement::Enforced => filter::listen().ok(),

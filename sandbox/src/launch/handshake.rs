@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::enforce::mountns::Mounts;
 use crate::exit::CommandStatus;
 
 /// The longest message, bytes. Notes and names are short; what is longer is a fault of ours.
@@ -90,6 +91,8 @@ pub enum ToChild {
     Arm {
         /// Whether it puts its fence around itself.
         fence: Fenced,
+        /// What it covers first.
+        mounts: Mounts,
     },
 }
 
@@ -112,6 +115,11 @@ pub enum Armed {
     Failed {
         /// The error number.
         errno: i32,
+    },
+    /// It could not cover what is denied.
+    NotCovered {
+        /// Why not.
+        why: String,
     },
 }
 

@@ -143,6 +143,7 @@ impl RunPlan {
         };
         let allowed = self.mode.policies().map(|policies| policies.kernel_allowed()).unwrap_or_default();
         let fence = self.fence.as_ref().and_then(|fence| fence.as_ref().ok());
-        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, fence, mask }
+        let cwd = &self.cwd;
+        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, cwd, fence, mask }
     }
 }

@@ -4,7 +4,9 @@
 //! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
 
 pub mod landlock;
+pub mod mountns;
 mod net;
+mod place;
 
 use std::{
     ffi::{CStr, CString},

@@ -7,7 +7,7 @@ use policy::{
     compile::{
         Unheld,
         landlock::{Command, LandlockPlan},
-        layers::{self, Words},
+        layers::{self, Kept, Words},
         lsm::{Held, LsmPlan},
         seccomp,
     },
@@ -119,28 +119,49 @@ pub(super) struct Layers<'a> {
     pub group: &'a Option<Tried>,
     /// What works of Landlock.
     pub fence: Option<&'a Fence>,
+    /// What is kept beside the policies.
+    pub kept: &'a [Kept],
+    /// Why there are no mounts of the run's own, where they were wanted.
+    pub uncovered: Option<&'a str>,
+}
+
+impl<'a> Layers<'a> {
+    /// Everything that they hold together; `words` are those that they hold of the section `kernel`.
+    pub fn together(&self, request: &Request<'_>, words: &'a Words) -> layers::Layers<'a> {
+        let (lsm, group) = (works(self.lsm), works(self.group));
+        layers::Layers {
+            programs: held(lsm, group, limits_held(request, lsm)),
+            judges: (None, None),
+            landlock: self.fence.map(Fence::plans).unwrap_or_default(),
+            kept: self.kept,
+            words,
+        }
+    }
+
+    /// The words of the section `kernel` that they hold.
+    pub fn words(&self, request: &Request<'_>) -> Words {
+        let command = if request.root { Command::Root } else { Command::User };
+        words(works(self.lsm), self.fence.map(Fence::plans).unwrap_or_default(), command)
+    }
+}
+
+fn works(tried: &Option<Tried>) -> bool {
+    matches!(tried, Some(Ok(_)))
 }
 
 /// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
 pub(super) fn unheld(
     request: &Request<'_>,
     plan: Option<&LsmPlan>,
-    Layers { lsm, group, fence }: &Layers<'_>,
+    found: &Layers<'_>,
 ) -> Result<Vec<String>, SensorError> {
     let (Judging::Enforce(policies, choice), Some(plan)) = (request.judging, plan) else {
         return Ok(Vec::new());
     };
-    let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
-    let held = held(works(lsm), works(group), limits_held(request, works(lsm)));
-    let landlock = fence.map(Fence::plans).unwrap_or_default();
-    let command = if request.root { Command::Root } else { Command::User };
-    let together = layers::Layers {
-        programs: held,
-        judges: (None, None),
-        landlock,
-        kept: request.kept,
-        words: &words(works(lsm), landlock, command),
-    };
+    let Layers { lsm, group, uncovered, .. } = *found;
+    let words = found.words(request);
+    let together = found.together(request, &words);
+    let held = together.programs;
     let policies: Vec<_> = policies.iter().collect();
     let mut lines = Unheld::lines(&together.unheld(plan, &policies));
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
@@ -163,6 +184,9 @@ pub(super) fn unheld(
     lines.extend(leaver(request, works(lsm)));
     if let Some(Err(reason)) = request.fence {
         lines.push(format!("the landlock layer is missing: {reason}"));
+    }
+    if let Some(reason) = uncovered {
+        lines.push(format!("the mountns layer is missing: {reason}"));
     }
     for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
         match tried {

@@ -48,12 +48,12 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
             Layer::OF_BPF.map(|layer| (layer, Err(reason.clone())))
         }
     };
-    let others = [(Layer::Landlock, prove_landlock())];
+    let others = [(Layer::Landlock, prove_landlock()), (Layer::Mountns, try_mountns())];
     let reports = tried.into_iter().chain(others).filter_map(|(layer, tried)| {
         let role = match layer {
             Layer::Lsm => "observes and enforces",
             Layer::Trace => "observes",
-            Layer::CgroupNet | Layer::Landlock => "enforces",
+            Layer::CgroupNet | Layer::Landlock | Layer::Mountns => "enforces",
         };
         report(layer, role, Some(tried))
     });
@@ -93,6 +93,11 @@ pub(super) fn try_landlock(fence: &Result<Fence, String>) -> Tried {
 
 fn prove_landlock() -> Tried {
     selftest::landlock::landlock().map_err(|error| text(&error)).and_then(proven)
+}
+
+/// Proves mounts of the run's own.
+pub(super) fn try_mountns() -> Tried {
+    selftest::mountns::mountns().map_err(|error| text(&error)).and_then(proven)
 }
 
 pub(super) fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use nix::errno::Errno;
 use policy::compile::landlock;
 
+use super::place::Directory;
 use super::{Check, SelfTestError, attempts, code, deny_all_policy, errno, judge, net, on_acts, on_files};
 use super::{apart, mount_nothing, reach_out};
 use crate::enforce::landlock::{Fence, abi};
@@ -49,11 +50,10 @@ pub fn landlock() -> Result<Vec<SelfTest>, SelfTestError> {
     let fence = Fence::of(vec![plan]).map_err(io::Error::other)?;
     let checks: Vec<Check> =
         CHECKS.iter().filter(|(since, _)| *since <= abi).map(|(_, check)| *check).collect();
-    let place = PLACE.get_or_init(|| make_place().unwrap_or_default());
+    let directory = Directory::make()?;
+    fill(directory.path())?;
+    let _ = PLACE.set(directory.path().to_owned());
     let tried = attempts(&checks, |_| Ok::<(), io::Error>(()), || fence.restrict().is_ok());
-    if !place.as_os_str().is_empty() {
-        let _ = fs::remove_dir_all(place);
-    }
     let (before, after) = tried?;
     let found = checks.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
@@ -62,26 +62,20 @@ pub fn landlock() -> Result<Vec<SelfTest>, SelfTestError> {
     Ok(found.collect())
 }
 
-/// A directory with what attempts are made at, each twice: the first round removes one.
-fn make_place() -> io::Result<PathBuf> {
-    let usual = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into(), "/dev/shm".into()];
-    let make = |above: &PathBuf| nix::unistd::mkdtemp(&above.join("sandbox-selftest-XXXXXX"));
-    let made = usual.iter().find_map(|above| make(above).ok());
-    let place = made.ok_or_else(|| io::Error::other("no temporary directory can be made"))?;
-    for name in ["file", "file-2"] {
-        fs::write(place.join(name), "")?;
+/// What attempts are made at, each twice: the first round removes one.
+fn fill(place: &Path) -> io::Result<()> {
+    for name in ["file", "file-2", "text"] {
+        fs::write(place.join(name), "text")?;
     }
     for name in ["directory", "directory-2"] {
         fs::create_dir(place.join(name))?;
     }
-    fs::write(place.join("text"), "text")?;
-    Ok(place)
+    Ok(())
 }
 
 /// A name in the directory; without one no attempt means anything.
 fn place(name: &str) -> io::Result<PathBuf> {
-    let place = PLACE.get().filter(|place| !place.as_os_str().is_empty());
-    let file = place.ok_or(io::ErrorKind::Unsupported)?.join(name);
+    let file = PLACE.get().ok_or(io::ErrorKind::Unsupported)?.join(name);
     match name {
         // Which may be removed by now.
         "file" => present(name),

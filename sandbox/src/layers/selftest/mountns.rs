@@ -1,0 +1,127 @@
+//! Proof that covers hold: a child makes its attempts in a directory of the test's own, covers it, and makes them again.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+
+use super::place::Directory;
+use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judge};
+use crate::enforce::mountns::{Cover, MountError, Mounts};
+use crate::record::SelfTest;
+
+/// What is tried at a file that is hidden, one that is read-only, and a directory that is pinned. Root reads what is
+/// hidden and finds nothing.
+const CHECKS: [Check; 4] = [
+    on("hidden", Errno::EACCES, read_hidden),
+    on("read_only", Errno::EROFS, || errno(file("kept").and_then(open_to_write))),
+    on("read_only_remove", Errno::EBUSY, || errno(file("kept").and_then(|path| remove(&path)))),
+    on("pin", Errno::EBUSY, || errno(file("above").and_then(|path| rename(&path)))),
+];
+
+const fn on(name: &'static str, denied: Errno, attempt: Attempt) -> Check {
+    Check { name, attempt, denied, closed: None }
+}
+
+/// Where attempts are made.
+static PLACE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Proves that this machine gives mounts of a run's own.
+///
+/// # Errors
+/// There can be none, or the test could not be run; neither is proof.
+pub fn mountns() -> Result<Vec<SelfTest>, SelfTestError> {
+    let directory = Directory::make()?;
+    for name in ["hidden", "kept", "above/kept"] {
+        let path = directory.path().join(name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(path, "text")?;
+    }
+    let _ = PLACE.set(directory.path().to_owned());
+    let mut mounts = Mounts::default();
+    mounts.add(directory.path().join("hidden"), Cover::Hidden);
+    mounts.add(directory.path().join("kept"), Cover::ReadOnly);
+    mounts.add(directory.path().join("above"), Cover::Pin);
+    // A child first that only covers: its error says why there is nothing to prove.
+    possible(&mounts)?;
+    let joined = || mounts.enter(Path::new("/")).is_ok();
+    let (before, after) = attempts(&CHECKS, |_| Ok::<(), io::Error>(()), joined)?;
+    let found = CHECKS.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
+        check: check.name.to_owned(),
+        result: judge(before, after, check),
+    });
+    Ok(found.collect())
+}
+
+/// Covers in a child, and gives what it said.
+fn possible(mounts: &Mounts) -> Result<(), SelfTestError> {
+    use std::io::{Read, Write};
+    let (mut said, mut say) = io::pipe()?;
+    // SAFETY: this process has one thread; the child covers, says what came of it, and leaves by _exit.
+    match unsafe { nix::unistd::fork() }.map_err(io::Error::from)? {
+        nix::unistd::ForkResult::Child => {
+            let text = match mounts.enter(Path::new("/")) {
+                Ok(()) => HELD.to_owned(),
+                Err(error) => hint(&error),
+            };
+            let _ = say.write_all(text.as_bytes());
+            // SAFETY: ends the child at once, without the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            drop(say);
+            let mut text = String::new();
+            said.read_to_string(&mut text)?;
+            nix::sys::wait::waitpid(child, None).map_err(io::Error::from)?;
+            match text.as_str() {
+                HELD => Ok(()),
+                _ => Err(io::Error::other(text).into()),
+            }
+        }
+    }
+}
+
+/// What an ordinary user can do about it.
+fn hint(error: &MountError) -> String {
+    let limit = |file: &str| fs::read_to_string(file).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let why = if limit("/proc/sys/user/max_user_namespaces") == "0" {
+        "; user namespaces are switched off here (user.max_user_namespaces)"
+    } else if limit("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+        "; AppArmor restricts user namespaces here (kernel.apparmor_restrict_unprivileged_userns)"
+    } else {
+        ""
+    };
+    format!("{error}{why}")
+}
+
+fn file(name: &str) -> io::Result<PathBuf> {
+    Ok(PLACE.get().ok_or(io::ErrorKind::Unsupported)?.join(name))
+}
+
+/// Reads what is hidden. Whoever may read everything reads nothing of it.
+fn read_hidden() -> i32 {
+    match file("hidden").and_then(fs::read) {
+        Ok(bytes) if bytes.is_empty() => libc::EACCES,
+        Ok(_) => 0,
+        Err(error) => errno(Err(error)),
+    }
+}
+
+fn open_to_write(path: PathBuf) -> io::Result<()> {
+    File::options().write(true).open(path).map(drop)
+}
+
+/// Removes a file, and makes it again for the next round.
+fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    fs::write(path, "text")
+}
+
+/// Renames a directory, and back.
+fn rename(path: &Path) -> io::Result<()> {
+    let other = path.with_extension("moved");
+    fs::rename(path, &other)?;
+    fs::rename(&other, path)
+}

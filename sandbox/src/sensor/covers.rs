@@ -1,0 +1,219 @@
+//! Which places are covered by mounts of the run's own: what rules deny at places that can be pointed at, where nothing
+//! else holds it.
+//!
+//! Only looks; [`crate::enforce::mountns`] lays them.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use policy::compile::landlock::{LandlockPlan, Place};
+use policy::compile::layers::{Kept, Layer, Layers, Uncovered};
+use policy::pattern::Pattern;
+use policy::{Access, AccessSet, Policy};
+
+use crate::enforce::mountns::{Cover, Mounts};
+
+/// What is denied where something empty lies over a place.
+const HIDDEN: [Access; 7] = [
+    Access::Read,
+    Access::Write,
+    Access::Create,
+    Access::Delete,
+    Access::Attributes,
+    Access::Load,
+    Access::Run,
+];
+
+/// What is denied where it is read-only.
+const READ_ONLY: [Access; 4] = [Access::Write, Access::Create, Access::Delete, Access::Attributes];
+
+/// The words of `kernel` without which covers hold nothing: mounts are changed inside, or looked round outside.
+pub const NEEDED: [&str; 2] = ["mount", "ptrace-any"];
+
+/// Covers, and what they hold.
+#[derive(Debug, Default)]
+pub struct Covers {
+    /// What is laid.
+    pub mounts: Mounts,
+    /// What that denies.
+    pub kept: Vec<Kept>,
+    /// What the user should know of it.
+    pub notes: Vec<String>,
+}
+
+/// Plans the covers of a run that has these layers.
+pub fn plan(layers: &Layers<'_>, policies: &[&Policy]) -> Covers {
+    let mut covers = Covers::default();
+    if NEEDED.iter().any(|word| !layers.words.contains_key(word)) {
+        return covers;
+    }
+    let uncovered = layers.uncovered(policies);
+    let mut absent = Vec::new();
+    for one in &uncovered {
+        let path = PathBuf::from(OsStr::from_bytes(&one.path));
+        match look(&path) {
+            Found::There(found) => covers.cover(one, &path, &found, layers.landlock),
+            Found::Absent => absent.push((one, path)),
+            Found::ByLink => {}
+        }
+    }
+    let mut later: Vec<String> = Vec::new();
+    for (one, path) in absent {
+        // Where nobody inside can make it there will be nothing to deny.
+        let layer = match denied(layers.landlock, Access::Create, &path) {
+            true => Layer::Landlock,
+            false if covers.denies(Access::Create, &path) => Layer::Mountns,
+            false => continue,
+        };
+        covers.kept.push(kept(layer, one.accesses, &path));
+        if one.accesses.contains(Access::Read) {
+            later.push(path.display().to_string());
+        }
+    }
+    later.sort();
+    later.dedup();
+    if let Some(first) = later.first() {
+        let more = match later.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        covers.notes.push(format!(
+            "{first}{more}: not there now; what somebody outside puts there during the run is open to it"
+        ));
+    }
+    covers
+}
+
+/// What is at a place.
+enum Found {
+    There(Metadata),
+    Absent,
+    /// A symbolic link is on the way: the place has another path, by which it is covered.
+    ByLink,
+}
+
+fn look(path: &Path) -> Found {
+    match (fs::symlink_metadata(path), fs::canonicalize(path)) {
+        (Ok(found), Ok(real)) if real == path => Found::There(found),
+        (Ok(_), _) => Found::ByLink,
+        (Err(_), _) => {
+            // What is above it must have this very path, for a name in it to be this one.
+            let above = path.ancestors().skip(1).find(|above| fs::symlink_metadata(above).is_ok());
+            match above.map(|above| (above, fs::canonicalize(above))) {
+                Some((above, Ok(real))) if real == above => Found::Absent,
+                _ => Found::ByLink,
+            }
+        }
+    }
+}
+
+/// Whether some plan denies an access to a place and to all below it.
+fn denied(plans: &[LandlockPlan], access: Access, path: &Path) -> bool {
+    let pattern = [Pattern::beneath(path.as_os_str().as_bytes())];
+    plans.iter().any(|plan| plan.denies(access, &pattern))
+}
+
+fn kept(layer: Layer, accesses: AccessSet, path: &Path) -> Kept {
+    Kept { layer, accesses, places: vec![Pattern::beneath(path.as_os_str().as_bytes())] }
+}
+
+impl Covers {
+    /// Whether what is covered so far denies an access to a place.
+    fn denies(&self, access: Access, path: &Path) -> bool {
+        let denying = self.kept.iter().filter(|kept| kept.accesses.contains(access));
+        denying.flat_map(|kept| &kept.places).any(|place| place.matches(path.as_os_str().as_bytes()))
+    }
+
+    fn cover(&mut self, one: &Uncovered, path: &Path, found: &Metadata, plans: &[LandlockPlan]) {
+        // A rule on a directory alone says nothing of what is in it, and a cover would.
+        if path == Path::new("/") || (one.place == Place::File && found.is_dir()) {
+            return;
+        }
+        let reads = [Access::Read, Access::Load, Access::Run].into_iter().any(|a| one.accesses.contains(a));
+        let (cover, accesses): (_, AccessSet) = match reads {
+            true => (Cover::Hidden, HIDDEN.into_iter().collect()),
+            false => (Cover::ReadOnly, READ_ONLY.into_iter().collect()),
+        };
+        if !found.is_dir() && found.nlink() > 1 {
+            self.notes.push(format!("{} has another name, by which it is not covered", path.display()));
+            return;
+        }
+        self.mounts.add(path.to_owned(), cover);
+        for above in path.ancestors().skip(1).filter(|above| *above != Path::new("/")) {
+            let moves = |plan: &LandlockPlan| {
+                plan.denied_at(Access::Delete.into(), above.as_os_str().as_bytes()).is_empty()
+            };
+            if plans.iter().all(moves) {
+                self.mounts.add(above.to_owned(), Cover::Pin);
+            }
+        }
+        self.kept.push(kept(Layer::Mountns, accesses, path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use policy::Variables;
+    use policy::compile::landlock;
+    use policy::compile::layers::Words;
+    use policy::compile::lsm::Held;
+
+    use super::*;
+
+    fn with(text: &str, words: &Words, check: impl FnOnce(Covers)) {
+        let policy = Policy::parse("p", text, &Variables::new()).unwrap_or_else(|errors| panic!("{errors}"));
+        let plans = [landlock::compile(&policy, 7)];
+        let layers =
+            Layers { programs: Held::NOTHING, judges: (None, None), landlock: &plans, kept: &[], words };
+        check(plan(&layers, &[&policy]));
+    }
+
+    #[test]
+    fn what_is_there_is_covered_and_what_is_above_it_pinned() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(top.join("work/git/hooks")).unwrap();
+        fs::write(top.join("work/git/config"), "").unwrap();
+        fs::write(top.join("work/secret"), "").unwrap();
+        fs::write(top.join("work/linked"), "").unwrap();
+        fs::hard_link(top.join("work/linked"), top.join("other-name")).unwrap();
+        std::os::unix::fs::symlink("git", top.join("work/by-link")).unwrap();
+        let at = top.display();
+        let text = format!(
+            "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+             - {{ name: work, allow: [read, write, create, delete], path: [\"{at}/work/**\"] }}\n    \
+             - {{ name: git, deny: [write, create, delete], path: [\"{at}/work/git/{{config,hooks/**,absent}}\"] }}\n    \
+             - {{ name: secret, deny: [read], path: [\"{at}/work/{{secret,linked,by-link/config}}\", \"**/floating\", \"{at}/elsewhere\"] }}\n"
+        );
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        with(&text, &all, |covers| {
+            let mut expected = Mounts::default();
+            expected.add(top.join("work/git/config"), Cover::ReadOnly);
+            expected.add(top.join("work/git"), Cover::Pin);
+            expected.add(top.join("work/git/hooks"), Cover::ReadOnly);
+            expected.add(top.join("work/secret"), Cover::Hidden);
+            assert_eq!(covers.mounts, expected);
+            assert!(covers.notes.iter().any(|note| note.contains("work/linked has another name")));
+            let kept = |access: Access, name: &str| {
+                let path = top.join(name);
+                let path = path.as_os_str().as_bytes();
+                covers.kept.iter().any(|kept| {
+                    kept.accesses.contains(access) && kept.places.iter().any(|place| place.matches(path))
+                })
+            };
+            assert!(
+                kept(Access::Write, "work/git/hooks/pre-commit") && !kept(Access::Read, "work/git/config")
+            );
+            assert!(kept(Access::Read, "work/secret") && kept(Access::Attributes, "work/secret"));
+            for name in ["work/git/absent", "work/linked", "work/by-link/config"] {
+                assert!(!kept(Access::Write, name) && !kept(Access::Read, name), "{name}");
+            }
+        });
+        with(&text, &Words::new(), |covers| assert!(covers.mounts.is_empty() && covers.kept.is_empty()));
+    }
+}
