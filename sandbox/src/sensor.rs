@@ -17,7 +17,10 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use policy::{
     Policies, Policy,
-    compile::lsm::{LsmPlan, SetTable, compile},
+    compile::{
+        lsm::{LsmPlan, SetTable, compile},
+        seccomp::Hooks,
+    },
 };
 use sandbox_ebpf::abi::{
     config::{Mode, RunConfig, RunCounters},
@@ -38,10 +41,10 @@ use crate::{
 
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held};
 pub use terms::{Planned, Successor, Terms};
-pub use tried::survey;
+pub use tried::{FILTER, survey};
 
 use held::{limits_held, unheld};
-use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
+use tried::{NO_GROUP, Tried, discard, report, try_filter, try_group, try_lsm, try_trace, watch_group};
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
@@ -229,6 +232,11 @@ impl Sensor {
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
+        if let Judging::Enforce(policies, _) = request.judging {
+            let hooks = if holds { Hooks::Judge } else { Hooks::Missing };
+            let proven = try_filter(&policies.filter(), hooks);
+            reports.push(proven.map_err(|reason| SensorError::Missing { layer: FILTER, reason })?);
+        }
         Ok((
             Sensor {
                 object,

@@ -54,7 +54,7 @@ pub fn holding(policy: &Policy, plans: Plans<'_>) -> BTreeMap<RuleName, Vec<Laye
     let closed = |word: &str| !policy.settings.kernel_allowed().contains(&word);
     let kernel = all.entry(policy.kernel_default()).or_default();
     kernel.retain(|layer| *layer == Layer::Lsm);
-    if !kernel.is_empty() && seccomp::words().any(closed) {
+    if !kernel.is_empty() && seccomp::words(seccomp::Hooks::Judge).any(closed) {
         kernel.push(Layer::Seccomp);
     }
     all

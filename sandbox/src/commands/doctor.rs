@@ -16,7 +16,7 @@ use crate::cli::DoctorArgs;
 use crate::exit::Exit;
 use crate::launch::cgroup::Cgroup;
 use crate::record::LayerReport;
-use crate::sensor;
+use crate::sensor::{self, FILTER};
 use crate::settings::Layer;
 use coverage::Coverage;
 
@@ -94,7 +94,8 @@ fn table(diagnosis: &Diagnosis) -> String {
         }
         text.push('\n');
     }
-    if !diagnosis.root && diagnosis.layers.iter().all(LayerReport::is_off) {
+    let mut programs = diagnosis.layers.iter().filter(|layer| layer.name != FILTER);
+    if !diagnosis.root && programs.all(LayerReport::is_off) {
         // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
         let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
@@ -123,6 +124,7 @@ fn purpose(layer: &str) -> &'static str {
     match layer {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
+        FILTER => "filter of system calls: in every enforced run",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }

@@ -9,13 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use policy::compile::seccomp::{self, Filter, Hooks};
 
 use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Go, Received, ToChild};
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
+use crate::enforce::seccomp::install;
 use crate::exit::Exit;
-use crate::inside::filter;
+use crate::inside::{self, filter};
 
 /// Makes the calling task a member of the run, with the descriptor that the collector sent.
 pub type Arm = fn(BorrowedFd<'_>) -> io::Result<()>;
@@ -47,17 +49,15 @@ pub struct ChildPlan<'a> {
     pub target: &'a Target,
     /// What holds it.
     pub confinement: Confinement,
-    /// What the section `kernel` of every policy allows, where it is held.
-    pub allowed: Vec<&'static str>,
+    /// What the policies ask of the system call filter, where they are held.
+    pub filter: Filter,
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
 }
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
 pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
-    if !become_member(&links, plan.confinement, arm) {
-        return Exit::CANNOT_START;
-    }
+    let Some(hooks) = become_member(&links, plan.confinement, arm) else { return Exit::CANNOT_START };
     match links.front.receive() {
         Ok(Received::Message(Go::Now, _)) => {}
         // The front-end has ended: nobody wants the command any more.
@@ -65,7 +65,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     }
     // The collector must be able to tell a command from a child that still waits.
     drop(links.collector);
-    let failure = execute(&plan);
+    let failure = execute(&plan, hooks);
     let exit = match (failure.step, Errno::from_raw(failure.errno)) {
         // A file that is there and "not found" names an interpreter that is not.
         (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
@@ -76,8 +76,9 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     exit
 }
 
-fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool {
-    let Ok(Received::Message(ToChild::Arm, fds)) = links.collector.receive() else { return false };
+/// Makes the child a member; gives whether hooks judge it.
+fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> Option<Hooks> {
+    let Ok(Received::Message(ToChild::Arm { hooks }, fds)) = links.collector.receive() else { return None };
     let listener = match confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
@@ -91,11 +92,12 @@ fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool
         },
     };
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-    links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
+    let told = links.collector.send_with(&armed, &listener).is_ok();
+    (told && armed == Armed::Yes).then_some(if hooks { Hooks::Judge } else { Hooks::Missing })
 }
 
 /// Everything up to exec; comes back with what failed.
-fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
+fn execute(plan: &ChildPlan<'_>, hooks: Hooks) -> ChildFailure {
     let failed =
         |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
     if let Identity::Switch = plan.target.identity
@@ -116,7 +118,7 @@ fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
-        if let Err(error) = crate::enforce::seccomp::install(&plan.allowed) {
+        if let Err(error) = install(&seccomp::compile(&plan.filter, hooks), &[inside::QUESTION as u32]) {
             return failed(ChildStep::Seccomp, &error);
         }
     }

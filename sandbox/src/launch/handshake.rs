@@ -87,7 +87,10 @@ pub enum FromFrontEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToChild {
     /// Become a member of the run, with the descriptor that travels along, if any.
-    Arm,
+    Arm {
+        /// Whether hooks judge the run: what they do not hold is the filter's.
+        hooks: bool,
+    },
 }
 
 /// Child to collector.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
+use policy::compile::seccomp::Filter;
 use policy::settings::Limits;
 use policy::{Policies, Policy, Variables};
 
@@ -134,7 +135,7 @@ impl RunPlan {
             OnFailure::LetGo => Confinement::None,
             OnFailure::EndTree => Confinement::Enforced,
         };
-        let allowed = self.mode.policies().map(|policies| policies.kernel_allowed()).unwrap_or_default();
-        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, mask }
+        let filter = self.mode.policies().map_or_else(|| Filter::new(Vec::new()), Policies::filter);
+        ChildPlan { program: &self.program, target: &self.target, confinement, filter, mask }
     }
 }

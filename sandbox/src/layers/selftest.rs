@@ -3,6 +3,7 @@
 //!
 //! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
 
+mod filter;
 mod net;
 
 use std::{
@@ -47,6 +48,8 @@ use crate::{
     },
     record::SelfTest,
 };
+
+pub use filter::filter;
 
 /// The slot that self-tests run in; runs use the others.
 pub const SLOT: u32 = MAX_SLOTS - 1;

@@ -41,7 +41,7 @@ fn environment() -> Result<()> {
 
 /// Settings that nothing holds refuse, by name.
 fn not_held() -> Result<()> {
-    for (number, setting) in ["syscalls: strict", "landlock: auto"].iter().enumerate() {
+    for (number, setting) in ["observe: { fold: true }", "landlock: auto"].iter().enumerate() {
         let text = format!("version: 1\nname: unheld\nfiles: {{ default: allow }}\n{setting}\n");
         let policy = write(&format!("unheld-{number}.yaml"), &text)?;
         let refused = complete(&format!("unheld-{number}"), &["--enforce", &policy], &["read=/etc/passwd"])?;
