@@ -24,7 +24,8 @@ use coverage::Coverage;
 const PARTLY: &str = "
 Policies cannot be enforced as a whole here: `sandbox run --enforce` refuses to
 start. With --best-effort it starts, and holds TCP and UDP (connect, send, bind)
-by address and by host name; files, programs and all else it only records.";
+by address and by host name, and what the system call filter can; files,
+programs and all else it only records.";
 
 /// What is known of this machine.
 #[derive(Serialize)]
@@ -131,7 +132,7 @@ fn purpose(layer: &str) -> &'static str {
 }
 
 /// Breaks a text at blanks into lines of at most `width` characters; a longer word stands alone.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.len() - 1;

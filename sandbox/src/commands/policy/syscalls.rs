@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use policy::compile::seccomp::{Answer, Data, Entry, Group, OpenedBy, What, Where, data};
 use serde::Serialize;
 
+use super::super::doctor::wrap;
 use super::{print, print_json};
 use crate::cli::PolicySyscallsArgs;
 use crate::exit::Exit;
@@ -80,34 +81,35 @@ fn text(data: &Data) -> String {
             Where::WithoutHooks => "; by hooks where there are some",
         };
         // Writing to a String does not fail.
-        let _ = writeln!(text, "\n{} ({opened}{place})\n  {}", group.name, group.why);
+        let _ = writeln!(text, "\n{} ({opened}{place})", group.name);
+        paragraph(&mut text, "  ", &group.why);
         for entry in &group.entries {
             let mut name = entry.what.call().to_owned();
             if let Some(condition) = condition(&entry.what) {
                 let _ = write!(name, " {condition}");
             }
             let errno = if entry.answer == Answer::NoSuchCall { " (ENOSYS)" } else { "" };
-            let _ = writeln!(text, "    {name}{errno}: {}", entry.why);
+            paragraph(&mut text, "    ", &format!("{name}{errno}: {}", entry.why));
         }
     }
     text.push_str("\nopen, unless `strict` or a list of the policy's own closes it:\n");
     for (name, why) in &data.left_open {
-        let _ = writeln!(text, "    {name}: {why}");
+        paragraph(&mut text, "    ", &format!("{name}: {why}"));
     }
     text.push_str("\nall that `syscalls: strict` leaves, but for what `kernel` allows:\n");
     for group in &data.strict {
-        let _ = writeln!(text, "\n{}\n  {}", group.name, group.why);
-        let mut line = String::new();
-        for name in &group.calls {
-            if line.len() + name.len() > 74 {
-                let _ = writeln!(text, "   {line}");
-                line.clear();
-            }
-            let _ = write!(line, " {name}");
-        }
-        let _ = writeln!(text, "   {line}");
+        let _ = writeln!(text, "\n{}: {}", group.name, group.why);
+        paragraph(&mut text, "    ", &group.calls.join(" "));
     }
     text
+}
+
+/// Words in lines of at most 80 characters, those after the first further in.
+fn paragraph(text: &mut String, indent: &str, words: &str) {
+    for (number, line) in wrap(words, 74).iter().enumerate() {
+        let further = if number == 0 { "" } else { "  " };
+        let _ = writeln!(text, "{indent}{further}{line}");
+    }
 }
 
 fn opening(group: &Group) -> Vec<&'static str> {
@@ -170,5 +172,7 @@ mod tests {
             text.contains("\nptrace (opened by ptrace-own, ptrace-any; by hooks where there are some)\n")
         );
         assert!(text.contains("    socket family 2 type 5: "), "{text}");
+        let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{long:?}");
     }
 }
