@@ -98,7 +98,8 @@ fn text(data: &Data) -> String {
     }
     text.push_str("\nall that `syscalls: strict` leaves, but for what `kernel` allows:\n");
     for group in &data.strict {
-        let _ = writeln!(text, "\n{}: {}", group.name, group.why);
+        let _ = writeln!(text, "\n{}", group.name);
+        paragraph(&mut text, "  ", &group.why);
         paragraph(&mut text, "    ", &group.calls.join(" "));
     }
     text
