@@ -30,7 +30,7 @@ files:
     - {{ name: env, deny: [all], path: [\"{work}/.env\", \"{work}/private/**\"], because: it holds passwords }}
 {more}exec: {{ default: allow }}
 network: {{ default: allow }}
-kernel: {{ allow: [userns, chroot, ptrace-own, bpf] }}
+kernel: {{ allow: [ptrace-own] }}
 "
     )
 }

@@ -30,7 +30,7 @@ files:
     - {{ name: keys, deny: [read, write, create, delete], path: [\"{top}secrets/**\"], because: keys stay here }}
 {rules}exec: {{ default: allow }}
 network: {{ default: allow }}
-kernel: {{ allow: [userns, chroot, ptrace-own, bpf] }}
+kernel: {{ allow: [ptrace-own] }}
 {rest}"
     )
     .replace("name: null", "name: devices")

@@ -48,10 +48,14 @@ fn a_right_policy_says_what_would_not_be_held() {
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("repo.yaml: `repo` is right: 5 rules"), "{stdout}");
     assert!(!stdout.contains("refuses to start"), "{stdout}");
-    fs::write(scene.work().join("more.yaml"), format!("{POLICY}syscalls: strict\nlimits: {{ time: 2h }}\n"))
-        .unwrap();
+    fs::write(
+        scene.work().join("more.yaml"),
+        format!("{POLICY}syscalls: strict\nobserve: {{ fold: true }}\nlimits: {{ time: 2h }}\n"),
+    )
+    .unwrap();
     let (code, stdout, _) = ask(&scene, &["check", "more.yaml"]);
-    assert!(code == 0 && stdout.contains("section `repo/syscalls` sets something"), "{stdout}");
+    assert!(code == 0 && stdout.contains("section `repo/observe` sets something"), "{stdout}");
+    assert!(!stdout.contains("syscalls"), "the filter holds it: {stdout}");
     assert!(!stdout.contains("limits"), "the time is limited by the runner itself: {stdout}");
 }
 

@@ -464,6 +464,8 @@ fn policies_of_other_tools_come_and_go() {
     assert_eq!((code, &profile["defaultAction"]), (0, &"SCMP_ACT_ALLOW".into()));
     let names = profile["syscalls"][0]["names"].as_array().expect("names");
     assert!(names.contains(&"io_uring_setup".into()) && names.contains(&"setns".into()), "{names:?}");
+    assert!(names.contains(&"mount".into()) && names.contains(&"reboot".into()), "{names:?}");
+    assert!(stderr.contains("WIDER: `kernel`: of `ptrace-any` a filter leaves open"), "{stderr}");
     assert!(stderr.contains("WIDER: section `files`"), "{stderr}");
     for (args, says) in [
         (&["convert", "repo.yaml"][..], "is a policy already"),
@@ -479,9 +481,25 @@ fn policies_of_other_tools_come_and_go() {
 }
 
 #[test]
+fn closed_system_calls_are_listed_with_their_reasons() {
+    let scene = Scene::new();
+    let (code, stdout, stderr) = ask(&scene, &["syscalls"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("\nchroot (opened by chroot; by hooks where there are some)\n"), "{stdout}");
+    assert!(stdout.contains("    userfaultfd: stops the kernel"), "{stdout}");
+    let (code, stdout, _) = ask(&scene, &["syscalls", "--json"]);
+    let listed: Vec<_> = stdout.lines().map(json).collect();
+    let keyctl = listed.iter().find(|entry| entry["name"] == "keyctl").expect("keyctl is listed");
+    assert_eq!(
+        (code, &keyctl["opened_by"], &keyctl["errno"]),
+        (0, &serde_json::json!(["keyrings"]), &"EPERM".into())
+    );
+}
+
+#[test]
 fn every_verb_helps_with_an_example_in_eighty_columns() {
     let scene = Scene::new();
-    for verb in ["eval", "test", "replay", "diff", "groups", "convert"] {
+    for verb in ["eval", "test", "replay", "diff", "groups", "syscalls", "convert"] {
         let (code, stdout, _) = ask(&scene, &[verb, "--help"]);
         assert!(code == 0 && stdout.contains(&format!("  sandbox policy {verb} ")), "{verb}: {stdout}");
         let long: Vec<&str> = stdout.lines().filter(|line| line.chars().count() > 80).collect();

@@ -1,5 +1,6 @@
 //! Several policies at once: each must allow.
 
+use crate::compile::seccomp::{Filter, Level};
 use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
 use crate::model::{Decision, Mode, Policy, RuleName};
@@ -74,6 +75,13 @@ impl Policies {
     /// The words of the section `kernel` that none of them closes. One that is on trial closes nothing.
     pub fn kernel_allowed(&self) -> Vec<&'static str> {
         KERNEL.into_iter().filter(|word| self.kernel_closing(&[word]).is_none()).collect()
+    }
+
+    /// What they ask of the system call filter: each closes its own. One that is on trial asks nothing.
+    pub fn filter(&self) -> Filter {
+        let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
+        let none = Filter { level: Level::Off, ..Filter::new(self.kernel_allowed()) };
+        law.fold(none, |filter, policy| filter.and(policy.settings().syscalls.as_ref()))
     }
 
     /// The limits that hold: of each the tightest that one of them sets. One that is on trial sets none.

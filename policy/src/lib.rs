@@ -36,6 +36,7 @@ pub mod schema;
 pub mod settings;
 mod subject;
 pub mod suggest;
+pub mod syscalls;
 mod units;
 mod validate;
 pub mod variables;

@@ -308,6 +308,11 @@ impl Policy {
         Self::parse_with(source_name, bytes, variables, &NoFiles)
     }
 
+    /// The section `syscalls`, as what is held names it.
+    pub fn syscalls_section(&self) -> RuleName {
+        RuleName::new(&self.name, "syscalls")
+    }
+
     /// `policy/kernel.default`: what denies that which the section `kernel` does not allow.
     pub fn kernel_default(&self) -> RuleName {
         RuleName::new(&self.name, "kernel.default")

@@ -1,6 +1,6 @@
 //! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `limits`, `env`, `observe`.
 //!
-//! They are read, checked and printed. Of them `kernel`, `env`, `limits` and `syscalls: default` can be held;
+//! They are read, checked and printed. Of them `kernel`, `env`, `limits` and `syscalls` can be held;
 //! [`Settings::keys`] says which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold
 //! where the file says nothing itself.
 
@@ -30,13 +30,13 @@ pub const KERNEL: [&str; 15] = [
 /// Which system calls there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Syscalls {
-    /// Those that the filter of every enforced run leaves.
+    /// All but a surface that no agent's command needs.
     Default,
-    /// Few.
+    /// Those of a list.
     Strict,
-    /// All.
+    /// That surface too. What `kernel` closes, and ways round other layers, stay closed.
     Off,
-    /// The usual ones without these.
+    /// Those of `default` without these: names of [`crate::syscalls`], ascending.
     Deny(Vec<String>),
 }
 
@@ -211,11 +211,7 @@ impl Settings {
 
     /// The sections that ask for something that must be held.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
-        let has = [
-            ("syscalls", matches!(self.syscalls, Some(Syscalls::Strict | Syscalls::Deny(_)))),
-            ("limits", self.limits.is_some()),
-            ("observe", self.fold == Some(Fold::On)),
-        ];
+        let has = [("limits", self.limits.is_some()), ("observe", self.fold == Some(Fold::On))];
         has.into_iter().filter(|(_, has)| *has).map(|(key, _)| key)
     }
 }

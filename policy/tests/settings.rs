@@ -49,22 +49,40 @@ fn what_nothing_holds_is_named() {
     let named: Vec<String> = plan.unheld(&Held::NOTHING).iter().map(ToString::to_string).collect();
     let text = |key: &str| format!("section `p/{key}` sets something, which no layer of this run holds");
     let limit = |name: &str| format!("section `p/limits` limits `{name}`, which no layer of this run holds");
-    let mut all: Vec<String> = ["syscalls", "observe"].map(text).into();
+    let mut all: Vec<String> = ["observe"].map(text).into();
     all.extend(["memory", "processes", "cpu", "time"].map(limit));
     assert_eq!(named.iter().collect::<BTreeSet<_>>(), all.iter().collect());
     let limits = [Limit::Memory, Limit::Time].into_iter().collect();
     let held = plan.unheld(&Held { limits, ..Held::NOTHING });
     let named: Vec<String> = held.iter().map(ToString::to_string).collect();
     assert!(!named.contains(&limit("memory")) && named.contains(&limit("cpu")), "{named:?}");
-    let held = "env: { drop: [\"*\"] }\nsyscalls: default\n";
-    assert_eq!(
-        lsm::compile(&[&parse(&format!("version: 1\nname: p\n{held}"))], 0, &mut SetTable::new())
-            .unwrap()
-            .unheld(&Held::NOTHING),
-        []
-    );
+    for held in ["default", "strict", "off", "{ deny: [chmod] }"] {
+        let policy = parse(&format!("version: 1\nname: p\nenv: {{ drop: [\"*\"] }}\nsyscalls: {held}\n"));
+        let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap();
+        assert_eq!(plan.unheld(&Held::NOTHING), [], "{held}");
+    }
     let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");
     assert_eq!(lsm::compile(&[&off], 0, &mut SetTable::new()).unwrap().unheld(&Held::NOTHING), []);
+}
+
+#[test]
+fn calls_are_denied_by_names_that_are_known() {
+    let read = |names: &str| {
+        let text = format!("version: 1\nname: p\nsyscalls: {{ deny: [{names}] }}\n");
+        Policy::parse("test.yaml", &text, &Variables::new()).map_err(|errors| errors.to_string())
+    };
+    let policy = read("chmod, bpf, chmod").unwrap();
+    assert_eq!(policy.settings().syscalls, Some(Syscalls::Deny(vec!["bpf".into(), "chmod".into()])));
+    let told = read("chmdo").unwrap_err();
+    assert!(told.contains("`chmdo` is no system call of x86-64 or aarch64; write `chmod`?"), "{told}");
+    let told = read("BPF").unwrap_err();
+    assert!(told.contains("write `bpf`?"), "{told}");
+    let told = read("frobnicate_everything").unwrap_err();
+    assert!(told.contains("write its name in the manual pages"), "{told}");
+    for essential in ["execve", "exit", "exit_group", "rt_sigreturn"] {
+        let told = read(essential).unwrap_err();
+        assert!(told.contains("is no system call that can be denied"), "{told}");
+    }
 }
 
 #[test]

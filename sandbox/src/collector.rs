@@ -193,8 +193,7 @@ fn start(
         notes.push(note);
         changes
     });
-    let orders = ToChild::Arm { fence: sensor.fenced(), mounts: sensor.mounts().clone() };
-    let listener = arm_child(child, sensor.arm_program()?, &orders)?;
+    let listener = arm_child(child, &sensor)?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
@@ -287,13 +286,11 @@ fn judging(plan: &RunPlan) -> Judging<'_> {
 
 /// Makes the child a member of the run, by the program that it runs for that; gives what the run asks its runner by,
 /// where it is enforced and there could be one.
-fn arm_child(
-    child: &Channel<ToChild, Armed>,
-    program: BorrowedFd<'_>,
-    orders: &ToChild,
-) -> Result<Option<OwnedFd>, StartError> {
+fn arm_child(child: &Channel<ToChild, Armed>, sensor: &Sensor) -> Result<Option<OwnedFd>, StartError> {
     let peer = |source| StartError::Peer { peer: "command's process", source };
-    child.send_with(orders, &[program]).map_err(peer)?;
+    let arm =
+        ToChild::Arm { hooks: sensor.has_hooks(), fence: sensor.fenced(), mounts: sensor.mounts().clone() };
+    child.send_with(&arm, &[sensor.arm_program()?]).map_err(peer)?;
     match child.receive().map_err(peer)? {
         Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
         Received::Message(Armed::Failed { errno }, _) => {

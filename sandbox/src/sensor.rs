@@ -21,6 +21,7 @@ use policy::{
     compile::{
         layers::Kept,
         lsm::{LsmPlan, SetTable, compile},
+        seccomp::Hooks,
     },
 };
 use sandbox_ebpf::abi::{
@@ -44,12 +45,13 @@ use crate::{
 
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use terms::{Planned, Successor, Terms};
-pub use tried::survey;
+pub use tried::{FILTER, survey};
 
 use covers::Covers;
 use held::{Layers, limits_held, unheld};
 use tried::{
-    NO_GROUP, Tried, discard, report, try_group, try_landlock, try_lsm, try_mountns, try_trace, watch_group,
+    NO_GROUP, Tried, discard, report, try_filter, try_group, try_landlock, try_lsm, try_mountns, try_trace,
+    watch_group,
 };
 
 /// The slot of the run: a runner holds one.
@@ -276,6 +278,11 @@ impl Sensor {
         };
         reports.extend(report(Layer::Landlock, "enforces", fenced));
         reports.extend(report(Layer::Mountns, "enforces", covered));
+        if let Judging::Enforce(policies, _) = request.judging {
+            let hooks = if holds { Hooks::Judge } else { Hooks::Missing };
+            let proven = try_filter(&policies.filter(), hooks);
+            reports.push(proven.map_err(|reason| SensorError::Missing { layer: FILTER, reason })?);
+        }
         Ok((
             Sensor {
                 object,

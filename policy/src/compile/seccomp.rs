@@ -1,138 +1,188 @@
 //! The plan of the system call filter: which calls and sockets an enforced run cannot make, and why.
 //!
-//! It closes the ways round that other layers cannot see into. Calls are named as the manual pages do; what their
-//! numbers are, and how they are refused, is the business of whoever installs the filter. A filter judges no paths
-//! and no addresses: it sees pointers, and what they point to can change after it has looked.
+//! It closes the ways round that other layers cannot see into, what the section `kernel` does not open, and what the
+//! section `syscalls` says. Calls are named as the manual pages do; how they are refused is the business of whoever
+//! installs the filter. A filter judges no paths and no addresses: it sees pointers, and what they point to can change
+//! after it has looked.
+
+mod data;
+
+use std::collections::BTreeSet;
+
+pub use data::{
+    Allowed, Answer, ClosedArgument, ClosedSocket, Data, Entry, Group, OpenedBy, What, Where, data,
+};
+
+use crate::settings::Syscalls;
+use crate::syscalls::{self, Architecture};
+
+/// What enforced policies ask of the filter, together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The words of `kernel` that all of them allow.
+    pub allowed: Vec<&'static str>,
+    /// The strictest of their levels.
+    pub level: Level,
+    /// The calls that any of them denies, ascending.
+    pub denied: Vec<&'static str>,
+}
+
+/// How much of the system calls there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// `off`: also the surface that no agent's command needs.
+    Off,
+    /// `default`: all but that.
+    Default,
+    /// `strict`: a list.
+    Strict,
+}
+
+impl Filter {
+    /// That of policies that allow these words and say nothing of system calls.
+    pub fn new(allowed: Vec<&'static str>) -> Self {
+        Self { allowed, level: Level::Default, denied: Vec::new() }
+    }
+
+    /// With what one more policy says of system calls, which can only take away; `None` where it says nothing.
+    #[must_use]
+    pub fn and(mut self, said: Option<&Syscalls>) -> Self {
+        let level = match said {
+            Some(Syscalls::Off) => Level::Off,
+            Some(Syscalls::Strict) => Level::Strict,
+            Some(Syscalls::Default | Syscalls::Deny(_)) | None => Level::Default,
+        };
+        self.level = self.level.max(level);
+        if let Some(Syscalls::Deny(names)) = said {
+            // Names were looked up when the policy was read.
+            self.denied.extend(names.iter().filter_map(|name| syscalls::find(name)).map(|call| call.name));
+            self.denied.sort_unstable();
+            self.denied.dedup();
+        }
+        self
+    }
+
+    /// Whether it closes all that `other` closes by its level and its list; words of `kernel` are not compared.
+    pub fn is_as_strict_as(&self, other: &Filter) -> bool {
+        self.level >= other.level && other.denied.iter().all(|name| self.denied.contains(name))
+    }
+}
+
+/// Whether the hooks of the `lsm` layer judge the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooks {
+    /// They do: what they judge is left to them, since they know more of it and record it.
+    Judge,
+    /// They do not: the filter closes what it can of theirs.
+    Missing,
+}
 
 /// The filter of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeccompPlan {
-    /// Calls that fail with EPERM, whatever their arguments are; ascending by name.
-    pub calls: Vec<ClosedCall>,
-    /// Sockets that cannot be made (EPERM).
-    pub sockets: Vec<ClosedSocket>,
-    /// Commands of calls that fail with EPERM.
-    pub commands: Vec<ClosedCommand>,
+    /// What is closed.
+    pub closed: Vec<Closed>,
+    /// `strict`: all else but these fails with EPERM; what is newer than all known calls with ENOSYS, so that
+    /// libraries go on with an older one. Ascending by name.
+    pub only: Option<Vec<&'static str>>,
 }
 
-/// A command of a call that does many things: its second argument.
+/// One thing that is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClosedCommand {
-    /// The call.
-    pub call: &'static str,
-    /// The argument's value. Linux's, the same on every architecture.
-    pub command: u32,
+pub struct Closed {
+    /// What.
+    pub what: What,
+    /// How it is refused.
+    pub answer: Answer,
+    /// The group that it belongs to: of the list that ships, or [`DENIED`].
+    pub group: &'static str,
 }
 
-/// A call that is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClosedCall {
-    /// Its name.
-    pub name: &'static str,
-    /// Why.
-    pub because: Because,
+/// The group of what a policy denies by name.
+pub const DENIED: &str = "deny";
+
+/// The group of what `strict` does not leave.
+pub const STRICT: &str = "strict";
+
+/// The filter of an enforced run.
+pub fn compile(filter: &Filter, hooks: Hooks) -> SeccompPlan {
+    let opened = |group: &Group| match &group.opened_by {
+        OpenedBy::Nothing => false,
+        OpenedBy::Words(words) => words.iter().any(|word| filter.allowed.contains(word)),
+        OpenedBy::Off => filter.level == Level::Off,
+    };
+    let applies = |group: &&Group| group.closed == Where::Always || hooks == Hooks::Missing;
+    let groups = data().closed.iter().filter(applies).filter(|group| !opened(group));
+    let mut closed: Vec<Closed> = groups
+        .flat_map(|group| {
+            let name = group.name.as_str();
+            group.entries.iter().map(move |entry| Closed {
+                what: entry.what,
+                answer: entry.answer,
+                group: name,
+            })
+        })
+        .collect();
+    closed.extend(filter.denied.iter().map(|name| Closed {
+        what: What::Call(name),
+        answer: Answer::NotPermitted,
+        group: DENIED,
+    }));
+    let only = (filter.level == Level::Strict).then(|| {
+        let listed = data().strict.iter().flat_map(|group| group.calls.iter().copied());
+        // What `kernel` allows is meant to be used.
+        let words = data()
+            .closed
+            .iter()
+            .filter(|group| matches!(&group.opened_by, OpenedBy::Words(_)) && opened(group));
+        let allowed = words.flat_map(|group| group.entries.iter().map(|entry| entry.what.call()));
+        listed.chain(allowed).collect::<BTreeSet<_>>().into_iter().collect()
+    });
+    SeccompPlan { closed, only }
 }
 
-/// Why something is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Because {
-    /// No enforced run may do it: no other layer could judge what it does.
-    Unseen,
-    /// The policy's section `kernel` does not allow this word.
-    Kernel(&'static str),
+/// The words of `kernel` of which the filter closes something.
+pub fn words(hooks: Hooks) -> impl Iterator<Item = &'static str> {
+    let applies = move |group: &&Group| group.closed == Where::Always || hooks == Hooks::Missing;
+    let groups = data().closed.iter().filter(applies);
+    let words: BTreeSet<&'static str> = groups
+        .filter_map(|group| match &group.opened_by {
+            OpenedBy::Words(words) => Some(words.iter().copied()),
+            OpenedBy::Nothing | OpenedBy::Off => None,
+        })
+        .flatten()
+        .collect();
+    words.into_iter()
 }
 
-/// Sockets of one kind: all arguments of socket(2) that are given must match. Numbers are Linux's, the same on every
-/// architecture.
+/// How much of a closed word of `kernel` the filter holds by itself, where no hooks judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClosedSocket {
-    /// Address family.
-    pub family: i32,
-    /// Type, without the flags in it.
-    pub kind: Option<i32>,
-    /// Protocol.
-    pub protocol: Option<i32>,
+pub enum Alone {
+    /// All of it.
+    Whole,
+    /// A part; what remains open.
+    Partly(&'static str),
+    /// Nothing; what is open.
+    Nothing(&'static str),
 }
 
-/// Calls that no enforced run may make.
-const UNSEEN: [&str; 1] = [
-    // Opens a file as execve does, so `file_open` leaves it to `bprm_check_security`, which is not asked.
-    "uselib",
-];
-
-/// Calls that no enforced run may make unless its policy allows them, by the words of `kernel`. What has hooks
-/// (mount(2), ptrace(2), bpf(2), …) is theirs.
-const CLOSED: [(&str, &[&str]); 8] = [
-    ("io-uring", &["io_uring_setup", "io_uring_enter", "io_uring_register"]),
-    ("mount", &["open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"]),
-    ("setns", &["setns"]),
-    ("perf", &["perf_event_open"]),
-    ("modules", &["init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load"]),
-    // Ports of the machine, past every device.
-    ("raw-devices", &["iopl", "ioperm"]),
-    ("keyrings", &["add_key", "request_key", "keyctl"]),
-    ("clock", &["settimeofday", "clock_settime", "adjtimex", "clock_adjtime"]),
-];
-
-/// What names another process to be signalled when a descriptor is ready (fcntl(2): F_SETOWN, F_SETOWN_EX; FIOSETOWN and
-/// SIOCSPGRP of ioctl(2)): the kernel sends that signal, whichever F_SETSIG has chosen, without asking `task_kill`.
-const OWNERS: [(&str, u32); 4] = [("fcntl", 8), ("fcntl", 15), ("ioctl", 0x8901), ("ioctl", 0x8902)];
-
-const AF_INET: i32 = 2;
-const AF_INET6: i32 = 10;
-/// RDS, PPPoX, TIPC, RxRPC, SMC: they put an IP address into an address of their own, which no rule of a policy
-/// covers, or speak TCP beneath.
-const FAMILIES: [i32; 5] = [21, 24, 30, 33, 43];
-/// SCTP and SMC: they connect without the hook `socket_connect` (SCTP_SOCKOPT_CONNECTX), or speak TCP beneath.
-const PROTOCOLS: [i32; 2] = [132, 256];
-/// Protocol 0 stands for the type's own, and that of this type is SCTP.
-const SOCK_SEQPACKET: i32 = 5;
-
-/// The filter of an enforced run whose policy allows these words of `kernel`.
-pub fn compile(allowed: &[&str]) -> SeccompPlan {
-    let unseen = UNSEEN.into_iter().map(|name| ClosedCall { name, because: Because::Unseen });
-    let closed = CLOSED.into_iter().filter(|(word, _)| !allowed.contains(word)).flat_map(|(word, calls)| {
-        calls.iter().map(move |name| ClosedCall { name, because: Because::Kernel(word) })
+/// How much of a closed word of `kernel` the filter holds on this architecture without the hooks of the `lsm` layer
+/// ([`Hooks::Missing`]). A word that is not known is not held.
+pub fn alone(word: &str, architecture: Architecture) -> Alone {
+    let exists = |entry: &Entry| {
+        syscalls::find(entry.what.call()).is_some_and(|call| call.number(architecture).is_some())
+    };
+    let closes = data().closed.iter().any(|group| {
+        matches!(&group.opened_by, OpenedBy::Words(words) if words.contains(&word))
+            && group.entries.iter().any(exists)
     });
-    let mut calls: Vec<ClosedCall> = unseen.chain(closed).collect();
-    calls.sort_unstable();
-    let families = FAMILIES.into_iter().map(|family| ClosedSocket { family, kind: None, protocol: None });
-    let ip = [AF_INET, AF_INET6].into_iter().flat_map(|family| {
-        let protocols = PROTOCOLS.into_iter().map(move |protocol| ClosedSocket {
-            family,
-            kind: None,
-            protocol: Some(protocol),
-        });
-        protocols.chain([ClosedSocket { family, kind: Some(SOCK_SEQPACKET), protocol: None }])
-    });
-    let owners = OWNERS.into_iter().filter(|_| !allowed.contains(&"signal-outside"));
-    let commands = owners.map(|(call, command)| ClosedCommand { call, command }).collect();
-    SeccompPlan { calls, sockets: families.chain(ip).collect(), commands }
-}
-
-/// The words of `kernel` that the filter closes.
-pub fn words() -> impl Iterator<Item = &'static str> {
-    CLOSED.into_iter().map(|(word, _)| word)
+    let remains = data().remains.iter().find(|(known, _)| *known == word).map(|(_, what)| what.as_str());
+    match (closes, remains) {
+        (true, None) => Alone::Whole,
+        (true, Some(what)) => Alone::Partly(what),
+        (false, what) => Alone::Nothing(what.unwrap_or("all of it")),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::KERNEL;
-
-    #[test]
-    fn what_a_policy_allows_is_open_and_nothing_else() {
-        let names =
-            |allowed: &[&str]| compile(allowed).calls.iter().map(|call| call.name).collect::<Vec<_>>();
-        let all = names(&[]);
-        assert!(words().all(|word| KERNEL.contains(&word)));
-        for (word, calls) in CLOSED {
-            let without: Vec<&str> = all.iter().copied().filter(|call| !calls.contains(call)).collect();
-            assert_eq!(names(&[word]), without, "{word}");
-        }
-        assert_eq!(names(&KERNEL), UNSEEN);
-        assert_eq!(compile(&[]).commands.len(), OWNERS.len());
-        assert_eq!(compile(&["signal-outside"]).commands, []);
-        assert_eq!(all.len(), 26);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, literal, name_of};
 use crate::document::{Entry, Node};
+use crate::parse::settings::is_deniable;
 use crate::pattern::{Parsed, Pattern, escape};
 use crate::variables::{Scope, Variables};
 
@@ -244,8 +245,14 @@ fn syscalls(entry: &Entry, action: Action, to: &mut Reading<'_>) -> Result<(), C
             match (plain, action, get(entries, "syscall")) {
                 (true, Action::Block, Some(calls)) => {
                     for call in to.items(&calls.value, "`syscall`")? {
-                        let call = escape(to.text(call, "a system call")?.as_bytes());
-                        to.draft.denied_calls.push(name_of(&call, "unknown"));
+                        let name = to.text(call, "a system call")?.to_owned();
+                        if is_deniable(&name) {
+                            to.draft.denied_calls.push(name);
+                        } else {
+                            let text =
+                                format!("system call {} cannot be denied here", escape(name.as_bytes()));
+                            to.remark(call.place, Effect::Wider, text);
+                        }
                     }
                 }
                 // Syscall rules of KubeArmor report, and block nothing.

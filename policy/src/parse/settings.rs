@@ -4,7 +4,7 @@ use super::{Keys, Placed, choice, known, mapping, some, text, texts};
 use crate::document::{Entry, Kind, Node};
 use crate::error::{Problem, Report};
 use crate::settings::{Env, Fold, KERNEL, Landlock, Limits, Settings, Syscalls};
-use crate::units;
+use crate::{syscalls, units};
 
 const NOTHING: &str = "leave it out";
 const KERNEL_KEYS: Keys = Keys { context: "`kernel`", read: &["allow"], later: &[] };
@@ -17,6 +17,9 @@ const OBSERVE: Keys = Keys { context: "`observe`", read: &["fold"], later: &[] }
 /// What of `kernel` lets a path mean another file.
 const WEAKENING: [&str; 3] = ["mount", "userns", "chroot"];
 
+/// Calls without which nothing can be started, or end.
+const ESSENTIAL: [&str; 4] = ["execve", "exit", "exit_group", "rt_sigreturn"];
+
 /// The keys of the top that are read here.
 pub(super) const READ: [&str; 6] = ["kernel", "syscalls", "landlock", "limits", "env", "observe"];
 
@@ -25,7 +28,7 @@ pub(super) fn setting(settings: &mut Settings, entry: &Entry, report: &mut Repor
     let value = &entry.value;
     match entry.key.as_str() {
         "kernel" => settings.kernel = kernel(value, report),
-        "syscalls" => settings.syscalls = syscalls(value, report),
+        "syscalls" => settings.syscalls = syscall_filter(value, report),
         "landlock" => {
             let words = [("auto", Landlock::Auto), ("off", Landlock::Off)];
             settings.landlock = choice(value, "`landlock`", (&words, "`auto` or `off`"), report);
@@ -68,7 +71,12 @@ fn kernel(node: &Node, report: &mut Report) -> Option<Vec<&'static str>> {
     Some(allowed)
 }
 
-fn syscalls(node: &Node, report: &mut Report) -> Option<Syscalls> {
+/// Whether a policy can deny a call of this name.
+pub(crate) fn is_deniable(name: &str) -> bool {
+    syscalls::find(name).is_some() && !ESSENTIAL.contains(&name)
+}
+
+fn syscall_filter(node: &Node, report: &mut Report) -> Option<Syscalls> {
     let Kind::Mapping(entries) = &node.kind else {
         let words = [("default", 0), ("strict", 1), ("off", 2)];
         let wanted = "`default`, `strict`, `off` or `{ deny: [...] }`";
@@ -82,9 +90,15 @@ fn syscalls(node: &Node, report: &mut Report) -> Option<Syscalls> {
     for entry in known(entries, &SYSCALLS, report) {
         let wanted = "a list of system calls, as in `deny: [bpf]`";
         for name in some(&entry.value, "`deny` of `syscalls`", wanted, NOTHING, report).unwrap_or_default() {
-            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            if name.value.is_empty() || name.value.len() > 64 || !name.value.bytes().all(fits) {
-                bad(&name, "system call", "its name, as in `bpf`".to_owned(), report);
+            if ESSENTIAL.contains(&name.value.as_str()) {
+                let wanted = "others: by this one commands are started, or end".to_owned();
+                bad(&name, "system call that can be denied", wanted, report);
+            } else if !is_deniable(&name.value) {
+                let wanted = match syscalls::nearest_to(&name.value) {
+                    Some(nearest) => format!("`{nearest}`?"),
+                    None => "its name in the manual pages, as in `bpf`".to_owned(),
+                };
+                bad(&name, "system call of x86-64 or aarch64", wanted, report);
             }
             denied.push(name.value);
         }

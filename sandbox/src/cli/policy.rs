@@ -62,6 +62,8 @@ pub enum PolicyCommand {
     Apply(PolicyApplyArgs),
     /// List the groups that ship, and what they stand for
     Groups(PolicyGroupsArgs),
+    /// List the system calls that an enforced run closes, and why
+    Syscalls(PolicySyscallsArgs),
     /// Print the JSON Schema of policies, for editors
     Schema,
     /// Read policies of other tools, write a policy for them
@@ -279,6 +281,20 @@ pub struct PolicyGroupsArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+const SYSCALLS_EXAMPLES: &str = "\
+Examples:
+  sandbox policy syscalls
+  sandbox policy syscalls --json | jq -r 'select(.group == \"ptrace\").name'";
+
+/// `sandbox policy syscalls`.
+#[derive(Debug, Args)]
+#[command(after_help = SYSCALLS_EXAMPLES)]
+pub struct PolicySyscallsArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::launch::cgroup::Cgroup;
 use crate::launch::identity::{Sudo, Target};
 use crate::record::LayerReport;
-use crate::sensor;
+use crate::sensor::{self, FILTER};
 use crate::settings::Layer;
 use coverage::Coverage;
 
@@ -101,7 +101,8 @@ fn table(diagnosis: &Diagnosis) -> String {
         }
         text.push('\n');
     }
-    if !diagnosis.root && diagnosis.layers.iter().all(LayerReport::is_off) {
+    let mut programs = diagnosis.layers.iter().filter(|layer| layer.name != FILTER);
+    if !diagnosis.root && programs.all(LayerReport::is_off) {
         // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
         let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
@@ -133,13 +134,14 @@ fn purpose(layer: &str) -> &'static str {
         "trace" => "tracepoints: what was tried and what came of it",
         "landlock" => "files, programs and signals, by lists of what is allowed",
         "mountns" => "covers over what is denied and there at the start",
+        FILTER => "filter of system calls: in every enforced run",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }
 }
 
 /// Breaks a text at blanks into lines of at most `width` characters; a longer word stands alone.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.len() - 1;

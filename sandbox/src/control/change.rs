@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use policy::compile::seccomp::Hooks;
 use policy::other_names::Marks;
 use policy::{Mode, Policies, Policy};
 
@@ -84,7 +85,7 @@ pub fn prepare(
         return Ok(Prepared::Nothing(applied));
     }
     if beginning.law {
-        let fixed = fixed_at_start(&policies, &beginning.policies);
+        let fixed = fixed_at_start(&policies, &beginning.policies, terms.hooks());
         if !fixed.is_empty() {
             return Err(format!(
                 "what only the start of a run can hold is otherwise in this policy:\n{}\n  change that in the policy, \
@@ -92,7 +93,7 @@ pub fn prepare(
                 fixed.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
             ));
         }
-        applied.notes.extend(still_closed(&policies, &beginning.policies));
+        applied.notes.extend(still_closed(&policies, &beginning.policies, terms.hooks()));
     } else {
         applied.notes.extend(given.iter().flat_map(without_effect));
     }
@@ -119,7 +120,7 @@ fn without_effect(policy: &Policy) -> Vec<String> {
 }
 
 /// What policies say of things that are settled when a run starts, where they say it otherwise.
-pub(super) fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<String> {
+pub(super) fn fixed_at_start(policies: &Policies, first: &Policies, hooks: Hooks) -> Vec<String> {
     let law = |policies: &Policies| {
         policies.iter().filter(|policy| policy.mode() == Mode::Enforce).cloned().collect::<Vec<Policy>>()
     };
@@ -137,21 +138,36 @@ pub(super) fn fixed_at_start(policies: &Policies, first: &Policies) -> Vec<Strin
     }
     let allowed = policies.kernel_allowed();
     for word in first.kernel_allowed() {
-        if !allowed.contains(&word) && !HELD_BY_HOOKS.contains(&word) {
+        if !allowed.contains(&word) && is_by_filter(word, hooks) {
             lines.push(format!(
                 "`kernel` without `{word}`: the filter of system calls that closes it is in place"
             ));
         }
     }
+    let filter = first.filter();
+    for policy in law(policies) {
+        let alone = Policies::from(policy.clone()).filter();
+        if !filter.is_as_strict_as(&alone) {
+            lines.push(format!("`syscalls` of {}: the filter of system calls is in place", policy.name()));
+        }
+    }
     lines
 }
 
+/// Whether a word of `kernel` is closed by the filter of a run with these hooks, for good, or not at all.
+fn is_by_filter(word: &str, hooks: Hooks) -> bool {
+    hooks == Hooks::Missing || !HELD_BY_HOOKS.contains(&word)
+}
+
 /// What policies open and the filter of system calls keeps closed.
-pub(super) fn still_closed(policies: &Policies, first: &Policies) -> Option<String> {
+pub(super) fn still_closed(policies: &Policies, first: &Policies, hooks: Hooks) -> Option<String> {
     let before = first.kernel_allowed();
     let open = policies.kernel_allowed();
-    let closed: Vec<&str> =
-        open.into_iter().filter(|word| !before.contains(word) && !HELD_BY_HOOKS.contains(word)).collect();
+    let mut closed: Vec<&str> =
+        open.into_iter().filter(|word| !before.contains(word) && is_by_filter(word, hooks)).collect();
+    if !policies.filter().is_as_strict_as(&first.filter()) {
+        closed.push("what its `syscalls` closed");
+    }
     (!closed.is_empty()).then(|| {
         format!("still closed by the filter of system calls that the run began with: {}", closed.join(", "))
     })

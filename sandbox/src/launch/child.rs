@@ -10,14 +10,16 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use policy::compile::seccomp::{self, Filter, Hooks};
 
 use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Fenced, Go, Received, ToChild};
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
 use crate::enforce::landlock::Fence;
+use crate::enforce::seccomp::install;
 use crate::exit::Exit;
-use crate::inside::filter;
+use crate::inside::{self, filter};
 
 /// Makes the calling task a member of the run, with the descriptor that the collector sent.
 pub type Arm = fn(BorrowedFd<'_>) -> io::Result<()>;
@@ -49,8 +51,8 @@ pub struct ChildPlan<'a> {
     pub target: &'a Target,
     /// What holds it.
     pub confinement: Confinement,
-    /// What the section `kernel` of every policy allows, where it is held.
-    pub allowed: Vec<&'static str>,
+    /// What the policies ask of the system call filter, where they are held.
+    pub filter: Filter,
     /// Its directory.
     pub cwd: &'a Path,
     /// What it puts around itself where the collector says so.
@@ -61,9 +63,7 @@ pub struct ChildPlan<'a> {
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
 pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
-    let Some(fenced) = become_member(&links, &plan, arm) else {
-        return Exit::CANNOT_START;
-    };
+    let Some(orders) = become_member(&links, &plan, arm) else { return Exit::CANNOT_START };
     match links.front.receive() {
         Ok(Received::Message(Go::Now, _)) => {}
         // The front-end has ended: nobody wants the command any more.
@@ -71,7 +71,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     }
     // The collector must be able to tell a command from a child that still waits.
     drop(links.collector);
-    let failure = execute(&plan, fenced);
+    let failure = execute(&plan, orders);
     let exit = match (failure.step, Errno::from_raw(failure.errno)) {
         // A file that is there and "not found" names an interpreter that is not.
         (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
@@ -82,16 +82,24 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     exit
 }
 
-/// `None`: it could not become one.
-fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Fenced> {
-    let Ok(Received::Message(ToChild::Arm { fence, mounts }, fds)) = links.collector.receive() else {
+/// What the collector says of how the command is held.
+#[derive(Clone, Copy)]
+struct Orders {
+    hooks: Hooks,
+    fence: Fenced,
+}
+
+/// Makes the child a member, behind its covers; gives how it is held. `None`: it could not become one.
+fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Orders> {
+    let Ok(Received::Message(ToChild::Arm { hooks, fence, mounts }, fds)) = links.collector.receive() else {
         return None;
     };
-    // Before anything is a member's doing, and while the process may still mount.
+    // While the process may still mount.
     if let Err(error) = mounts.enter(plan.cwd) {
         let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
         return None;
     }
+    let hooks = if hooks { Hooks::Judge } else { Hooks::Missing };
     let listener = match plan.confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
@@ -106,11 +114,11 @@ fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<F
     };
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
     let told = links.collector.send_with(&armed, &listener).is_ok();
-    (told && armed == Armed::Yes).then_some(fence)
+    (told && armed == Armed::Yes).then_some(Orders { hooks, fence })
 }
 
 /// Everything up to exec; comes back with what failed.
-fn execute(plan: &ChildPlan<'_>, fenced: Fenced) -> ChildFailure {
+fn execute(plan: &ChildPlan<'_>, orders: Orders) -> ChildFailure {
     let failed =
         |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
     if let Identity::Switch = plan.target.identity
@@ -131,10 +139,11 @@ fn execute(plan: &ChildPlan<'_>, fenced: Fenced) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
-        if let Err(error) = fence(plan, fenced) {
+        if let Err(error) = fence(plan, orders.fence) {
             return failed(ChildStep::Landlock, &error);
         }
-        if let Err(error) = crate::enforce::seccomp::install(&plan.allowed) {
+        let filter = seccomp::compile(&plan.filter, orders.hooks);
+        if let Err(error) = install(&filter, &[inside::QUESTION as u32]) {
             return failed(ChildStep::Seccomp, &error);
         }
     }

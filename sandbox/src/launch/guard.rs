@@ -91,7 +91,7 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<
     };
     let text = format!(
         "version: 1\nname: {NAME}\nfiles:\n  default: allow\n  rules:\n{}{}{}exec: {{ default: allow }}\n\
-         network:\n  default: allow\n{name_services}kernel: {{ allow: [{}] }}\n",
+         network:\n  default: allow\n{name_services}kernel: {{ allow: [{}] }}\nsyscalls: off\n",
         rule("signing-key", "read", &key_paths, "the key that signs records is not for the run"),
         rule("record", CHANGES, &record_paths, "the record of a run is not the run's to change"),
         rule("policy", CHANGES, &policy_paths, "the policy of a run is changed outside of it"),

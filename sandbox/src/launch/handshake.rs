@@ -89,6 +89,8 @@ pub enum FromFrontEnd {
 pub enum ToChild {
     /// Become a member of the run, with the descriptor that travels along, if any.
     Arm {
+        /// Whether hooks judge the run: what they do not hold is the filter's.
+        hooks: bool,
         /// Whether it puts its fence around itself.
         fence: Fenced,
         /// What it covers first.

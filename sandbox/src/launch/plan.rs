@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
+use policy::compile::seccomp::Filter;
 use policy::settings::Limits;
 use policy::{Policies, Policy, Variables};
 
@@ -141,9 +142,9 @@ impl RunPlan {
             OnFailure::LetGo => Confinement::None,
             OnFailure::EndTree => Confinement::Enforced,
         };
-        let allowed = self.mode.policies().map(|policies| policies.kernel_allowed()).unwrap_or_default();
+        let filter = self.mode.policies().map_or_else(|| Filter::new(Vec::new()), Policies::filter);
         let fence = self.fence.as_ref().and_then(|fence| fence.as_ref().ok());
         let cwd = &self.cwd;
-        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, cwd, fence, mask }
+        ChildPlan { program: &self.program, target: &self.target, confinement, filter, cwd, fence, mask }
     }
 }

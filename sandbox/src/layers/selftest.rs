@@ -3,6 +3,7 @@
 //!
 //! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
 
+mod filter;
 pub mod landlock;
 pub mod mountns;
 mod net;
@@ -50,6 +51,8 @@ use crate::{
     },
     record::SelfTest,
 };
+
+pub use filter::filter;
 
 /// The slot that self-tests run in; runs use the others.
 pub const SLOT: u32 = MAX_SLOTS - 1;

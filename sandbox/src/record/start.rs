@@ -48,6 +48,8 @@ pub struct LayerReport {
 impl LayerReport {
     /// The role of a layer that does not work.
     pub const OFF: &str = "off";
+    /// The role of one that only enforces.
+    pub const ENFORCES: &str = "enforces";
 
     /// Whether the layer does not work.
     pub fn is_off(&self) -> bool {

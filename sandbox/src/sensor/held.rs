@@ -9,13 +9,17 @@ use policy::{
         landlock::{Command, LandlockPlan},
         layers::{self, Kept, Words},
         lsm::{Held, LsmPlan},
-        seccomp,
+        seccomp::{self, Alone, Hooks},
     },
     settings::{KERNEL, Limit, LimitSet},
 };
 
 use super::{Judging, Request, SensorError, tried::Tried};
-use crate::{enforce::landlock::Fence, launch::cgroup, settings::OnUnheld};
+use crate::{
+    enforce::{landlock::Fence, seccomp::ARCHITECTURE},
+    launch::cgroup,
+    settings::OnUnheld,
+};
 
 /// What the hooks of the `lsm` layer can hold.
 const HELD_BY_LSM: [Access; 11] = [
@@ -73,10 +77,12 @@ pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command) -> Words {
         HELD_BY_HOOKS.into_iter().for_each(|word| add(word, layers::Layer::Lsm));
     }
     landlock.iter().flat_map(|plan| plan.words(command)).for_each(|word| add(word, layers::Layer::Landlock));
-    // What has hooks too is theirs where they are, and not the filter's alone.
-    let whole = |word: &&str| !HELD_BY_HOOKS.contains(word);
-    seccomp::words().filter(whole).for_each(|word| add(word, layers::Layer::Seccomp));
-    debug_assert!(words.keys().all(|word| KERNEL.contains(word)));
+    let filtered = |word: &&&'static str| match lsm {
+        // What has hooks too is theirs where they are.
+        true => !HELD_BY_HOOKS.contains(word) && seccomp::words(Hooks::Judge).any(|known| known == **word),
+        false => seccomp::alone(word, ARCHITECTURE) == Alone::Whole,
+    };
+    KERNEL.iter().filter(filtered).for_each(|word| add(word, layers::Layer::Seccomp));
     words
 }
 

@@ -10,6 +10,7 @@ use policy::{
     compile::{
         Unheld,
         lsm::{Held, LsmPlan, SetTable, compile},
+        seccomp::Hooks,
     },
     other_names::Marks,
 };
@@ -56,6 +57,11 @@ pub struct Successor {
 }
 
 impl Terms {
+    /// Whether hooks judge; else what they would hold is the filter's, as it was when the run began.
+    pub fn hooks(&self) -> Hooks {
+        if self.marker.is_some() { Hooks::Judge } else { Hooks::Missing }
+    }
+
     /// Compiles policies. Nothing changes.
     ///
     /// # Errors

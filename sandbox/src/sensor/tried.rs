@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use aya::maps::{MapData, RingBuf};
+use policy::compile::seccomp::{self, Filter, Hooks};
 use sandbox_ebpf::abi::event::Kind;
 
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
     record::{LayerReport, SelfTest},
     settings::Layer,
 };
+
+/// The system call filter, as reports call it. No choice of layers leaves it out.
+pub const FILTER: &str = "seccomp";
 
 /// Why there can be no programs of the run's control group.
 pub(super) const NO_GROUP: &str = "the run has no control group of its own";
@@ -57,7 +61,12 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
         };
         report(layer, role, Some(tried))
     });
-    reports.collect()
+    // All that it can close: with hooks it closes less.
+    let filter = try_filter(&Filter::new(Vec::new()), Hooks::Missing).unwrap_or_else(|reason| {
+        let available = SelfTest { check: "available".to_owned(), result: reason };
+        filter_report(LayerReport::OFF, vec![available])
+    });
+    reports.chain([filter]).collect()
 }
 
 pub(super) fn try_lsm(object: &mut Object, obstacle: Option<String>, known: Known) -> Tried {
@@ -150,6 +159,19 @@ fn kinds(ring: &mut RingBuf<MapData>) -> Vec<Kind> {
         }
     }
     kinds
+}
+
+/// Proves the filter of an enforced run, in a process of its own.
+pub(super) fn try_filter(filter: &Filter, hooks: Hooks) -> Result<LayerReport, String> {
+    let checks = selftest::filter(&seccomp::compile(filter, hooks))?;
+    match checks.iter().find(|check| check.result != HELD) {
+        None => Ok(filter_report(LayerReport::ENFORCES, checks)),
+        Some(failed) => Err(format!("its self-test of `{}` failed: {}", failed.check, failed.result)),
+    }
+}
+
+fn filter_report(role: &str, selftest: Vec<SelfTest>) -> LayerReport {
+    LayerReport { name: FILTER.to_owned(), role: role.to_owned(), selftest }
 }
 
 /// Throws away what the self-tests left in the ring.

@@ -81,32 +81,53 @@ pub mod number {
     pub const memfd_create: i64 = libc::SYS_memfd_create;
     pub const chdir: i64 = libc::SYS_chdir;
     pub const connect: i64 = libc::SYS_connect;
-    pub const creat: i64 = libc::SYS_creat;
     pub const execve: i64 = libc::SYS_execve;
     pub const execveat: i64 = libc::SYS_execveat;
     pub const exit: i64 = libc::SYS_exit;
     pub const fchdir: i64 = libc::SYS_fchdir;
-    pub const link: i64 = libc::SYS_link;
     pub const linkat: i64 = libc::SYS_linkat;
-    pub const mkdir: i64 = libc::SYS_mkdir;
     pub const mkdirat: i64 = libc::SYS_mkdirat;
     pub const mount: i64 = libc::SYS_mount;
-    pub const open: i64 = libc::SYS_open;
     pub const openat: i64 = libc::SYS_openat;
     pub const openat2: i64 = libc::SYS_openat2;
-    pub const rename: i64 = libc::SYS_rename;
     pub const renameat: i64 = libc::SYS_renameat;
     pub const renameat2: i64 = libc::SYS_renameat2;
-    pub const rmdir: i64 = libc::SYS_rmdir;
     pub const setgroups: i64 = libc::SYS_setgroups;
     pub const setresgid: i64 = libc::SYS_setresgid;
     pub const setresuid: i64 = libc::SYS_setresuid;
     pub const socket: i64 = libc::SYS_socket;
-    pub const symlink: i64 = libc::SYS_symlink;
     pub const symlinkat: i64 = libc::SYS_symlinkat;
-    pub const unlink: i64 = libc::SYS_unlink;
     pub const unlinkat: i64 = libc::SYS_unlinkat;
     pub const unshare: i64 = libc::SYS_unshare;
+    pub use super::old::*;
+}
+
+/// Calls that newer machines are without.
+#[cfg(target_arch = "x86_64")]
+#[expect(non_upper_case_globals, reason = "they are the names of system calls")]
+mod old {
+    pub const creat: i64 = libc::SYS_creat;
+    pub const link: i64 = libc::SYS_link;
+    pub const mkdir: i64 = libc::SYS_mkdir;
+    pub const open: i64 = libc::SYS_open;
+    pub const rename: i64 = libc::SYS_rename;
+    pub const rmdir: i64 = libc::SYS_rmdir;
+    pub const symlink: i64 = libc::SYS_symlink;
+    pub const unlink: i64 = libc::SYS_unlink;
+}
+
+/// There the workload fails with ENOSYS, as the call itself would.
+#[cfg(not(target_arch = "x86_64"))]
+#[expect(non_upper_case_globals, reason = "they are the names of system calls")]
+mod old {
+    pub const creat: i64 = -1;
+    pub const link: i64 = -1;
+    pub const mkdir: i64 = -1;
+    pub const open: i64 = -1;
+    pub const rename: i64 = -1;
+    pub const rmdir: i64 = -1;
+    pub const symlink: i64 = -1;
+    pub const unlink: i64 = -1;
 }
 
 /// Checks that a call failed with this errno.

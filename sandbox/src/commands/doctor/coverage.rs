@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use policy::compile::landlock::{self, Command};
 use policy::compile::{CompileError, Unheld, layers, lsm};
-use policy::settings::{Landlock, Limit, LimitSet};
+use policy::settings::{Landlock, Limit, LimitSet, Syscalls};
 use policy::{Decision, Policy, RuleName, Section};
 use serde::Serialize;
 
 use crate::enforce::landlock as enforce;
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::{groups_are_kept, held, words};
+use crate::sensor::{FILTER, groups_are_kept, held, words};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -76,7 +76,17 @@ impl Coverage {
         add(&mut names, policy.network());
         let kernel = policy.kernel_default();
         names.insert(&kernel);
+        // `off` asks for nothing.
+        let asks = policy.settings().syscalls.as_ref().is_some_and(|said| *said != Syscalls::Off);
+        let syscalls = policy.syscalls_section();
+        if asks {
+            names.insert(&syscalls);
+        }
+        let filter = layers.iter().find(|report| report.name == FILTER);
         let rules = names.into_iter().map(|name| {
+            if *name == syscalls {
+                return by_filter(name, filter);
+            }
             let unheld: Vec<String> = unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
             let of = |all: &BTreeMap<RuleName, BTreeSet<layers::Layer>>| -> Vec<&'static str> {
                 all.get(name).into_iter().flatten().map(|layer| layer.name()).collect()
@@ -116,6 +126,17 @@ impl Coverage {
     }
 }
 
+/// What the system call filter holds, where it was proven.
+fn by_filter(name: &RuleName, filter: Option<&LayerReport>) -> Covered {
+    let works = filter.is_some_and(|report| !report.is_off());
+    let reason = filter.and_then(|report| report.selftest.first()).map(|check| check.result.clone());
+    let unheld = match works {
+        true => Vec::new(),
+        false => vec![reason.unwrap_or_else(|| "needs the system call filter".to_owned())],
+    };
+    Covered { rule: name.to_string(), held_by: works.then_some(FILTER).into_iter().collect(), unheld }
+}
+
 /// The rules that say something, and the default where it denies.
 fn add<'p, O>(names: &mut BTreeSet<&'p RuleName>, section: &'p Section<O>) {
     names.extend(section.rules().iter().map(policy::Rule::name));
@@ -142,18 +163,25 @@ mod tests {
         let text = "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
                     - { name: keys, deny: [read], path: [\"/k\"] }\nsyscalls: strict\nlimits: { time: 5s }\n";
         let policy = Policy::parse("p.yaml", text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"));
-        let report =
-            |role: &str| [LayerReport { name: "lsm".into(), role: role.into(), selftest: Vec::new() }];
+        let report = |role: &str| {
+            ["lsm", FILTER].map(|name| LayerReport {
+                name: name.into(),
+                role: role.into(),
+                selftest: Vec::new(),
+            })
+        };
         let here = Coverage::of(&policy, &report("observes and enforces"), Command::Root).unwrap();
         let table = here.table();
         assert!(
             table.contains("\n  held by lsm  p/keys")
                 && table.contains("\n  held by lsm+seccomp  p/kernel.default")
         );
-        assert!(table.contains("\n  NOT HELD     p/syscalls\n               sets something"), "{table}");
-        assert!(!here.is_complete() && !table.contains("p/limits"), "{table}");
+        assert!(table.contains("\n  held by seccomp  p/syscalls"), "{table}");
+        assert!(here.is_complete() && !table.contains("p/limits"), "{table}");
         let nowhere = Coverage::of(&policy, &report(LayerReport::OFF), Command::Root).unwrap().table();
         assert!(nowhere.contains("\n  NOT HELD     p/keys\n               denies `read`"), "{nowhere}");
+        let line = "\n  NOT HELD     p/syscalls\n               needs the system call filter";
+        assert!(nowhere.contains(line), "{nowhere}");
         assert!(!nowhere.contains("held by"), "{nowhere}");
     }
 

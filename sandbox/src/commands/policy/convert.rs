@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use policy::compile::seccomp::{Alone, Hooks, alone, compile};
 use policy::convert::{Converted, Effect, Remark, Source, from, recognise, to_kubearmor};
-use policy::settings::Syscalls;
-use policy::{Decision, Policy};
+use policy::settings::KERNEL;
+use policy::{Decision, Policies, Policy};
 
 use super::{Place, print};
 use crate::cli::{Dialect, PolicyConvertArgs, Written};
-use crate::enforce::seccomp::profile::profile;
+use crate::enforce::seccomp::{ARCHITECTURE, profile::profile};
 use crate::exit::Exit;
 use crate::launch::policy::{read, ships};
 use crate::review::text::safe;
@@ -90,29 +91,22 @@ fn seccomp(policy: &Policy) -> anyhow::Result<Converted> {
             remark(format!("section `{name}`: a filter of system calls sees no paths and no addresses"));
         }
     }
-    let denied: &[String] = match &policy.settings().syscalls {
-        Some(Syscalls::Deny(names)) => names,
-        Some(Syscalls::Strict) => {
-            remark(
-                "`syscalls: strict` has no list yet: what an enforced run always closes is closed".to_owned(),
-            );
-            &[]
+    // Elsewhere no hooks of ours judge.
+    let plan = compile(&Policies::from(policy.clone()).filter(), Hooks::Missing);
+    for word in KERNEL.into_iter().filter(|word| !policy.settings().kernel_allowed().contains(word)) {
+        match alone(word, ARCHITECTURE) {
+            Alone::Whole => {}
+            Alone::Partly(rest) | Alone::Nothing(rest) => {
+                remark(format!("`kernel`: of `{word}` a filter leaves open: {rest}"));
+            }
         }
-        Some(Syscalls::Default | Syscalls::Off) | None => &[],
-    };
-    let hooks = ["userns", "chroot", "ptrace-own", "ptrace-any", "bpf", "signal-outside"];
-    let closed: Vec<&str> =
-        hooks.into_iter().filter(|word| !policy.settings().kernel_allowed().contains(word)).collect();
-    if !closed.is_empty() {
-        remark(format!("`kernel`: {} is closed by hooks in a run, not by the filter", closed.join(", ")));
     }
-    if !policy.settings().kernel_allowed().contains(&"mount") {
-        remark("`kernel`: mount(2) and umount(2) are closed by hooks in a run, not by the filter".to_owned());
-    }
-    for key in policy.settings().keys().filter(|key| *key != "syscalls") {
+    let (profile, wider) = profile(&plan);
+    wider.into_iter().for_each(&mut remark);
+    for key in policy.settings().keys() {
         remark(format!("section `{key}` is no matter of system calls"));
     }
-    let mut text = serde_json::to_string_pretty(&profile(policy.settings().kernel_allowed(), denied))?;
+    let mut text = serde_json::to_string_pretty(&profile)?;
     text.push('\n');
     Ok(Converted { text, remarks })
 }

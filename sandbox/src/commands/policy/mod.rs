@@ -13,6 +13,7 @@ mod groups;
 mod replay;
 mod socket;
 mod suggested;
+mod syscalls;
 mod test;
 
 use std::io::Write as _;
@@ -49,6 +50,7 @@ pub fn execute(command: &PolicyCommand) -> anyhow::Result<Exit> {
         PolicyCommand::Diff(args) => diff::execute(args),
         PolicyCommand::Apply(args) => apply::execute(args),
         PolicyCommand::Groups(args) => groups::execute(args),
+        PolicyCommand::Syscalls(args) => syscalls::execute(args),
         PolicyCommand::Schema => {
             print(&policy::schema::json())?;
             Ok(Exit::SUCCESS)

@@ -9,6 +9,19 @@ pub fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
     call(word, &CString::new(first).ok()?, &CString::new(second).ok()?)
 }
 
+/// open(2), where the machine has it.
+///
+/// # Safety
+/// The name ends with a NUL.
+unsafe fn open(name: *const libc::c_char, flags: i32) -> libc::c_long {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as the caller promises.
+    return unsafe { libc::syscall(libc::SYS_open, name, flags, 0o600) };
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: as the caller promises.
+    return unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, name, flags, 0o600) };
+}
+
 /// The same on names as they are.
 pub fn call(word: &str, first: &CString, second: &CString) -> Option<Result<(), Errno>> {
     let (one, two) = (first.as_ptr(), second.as_ptr());
@@ -27,7 +40,7 @@ pub fn call(word: &str, first: &CString, second: &CString) -> Option<Result<(), 
             }
             "create-open" => {
                 let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
-                libc::syscall(libc::SYS_open, one, flags, 0o600)
+                open(one, flags)
             }
             "mkdir" => libc::syscall(libc::SYS_mkdirat, at, one, 0o755),
             "mknod" => libc::syscall(libc::SYS_mknodat, at, one, libc::S_IFIFO | 0o644, 0),

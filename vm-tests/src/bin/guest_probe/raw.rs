@@ -110,7 +110,14 @@ pub fn sendmsg(socket: &OwnedFd, address: &[u8]) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, 0) }).map(drop)
 }
 
+/// Only x86-64 lets 64-bit code make 32-bit calls.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn compat_open(_: &CStr, _: i32) -> Result<OwnedFd, Errno> {
+    Err(libc::ENOSYS)
+}
+
 /// open(2) of the 32-bit table, by `int 0x80` from 64-bit code.
+#[cfg(target_arch = "x86_64")]
 pub fn compat_open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     const OPEN: i64 = 5;
     let bytes = path.to_bytes_with_nul();

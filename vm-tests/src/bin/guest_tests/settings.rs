@@ -3,13 +3,14 @@
 use crate::attempt::{ACCES, Attempt, Treatment, allowed, denied, expect_answers, expect_events, steps};
 use crate::run::{complete, outside};
 use crate::{Trial, write};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 
 pub const TRIALS: &[Trial] = &[
     ("environment", environment),
     ("what is not held", not_held),
+    ("system calls", system_calls),
     ("limits", limits),
     ("limits that nothing holds", limits_not_held),
     ("time", time),
@@ -41,7 +42,7 @@ fn environment() -> Result<()> {
 
 /// Settings that nothing holds refuse, by name.
 fn not_held() -> Result<()> {
-    for (number, setting) in ["syscalls: strict", "landlock: auto"].iter().enumerate() {
+    for (number, setting) in ["observe: { fold: true }", "landlock: auto"].iter().enumerate() {
         let text = format!("version: 1\nname: unheld\nfiles: {{ default: allow }}\n{setting}\n");
         let policy = write(&format!("unheld-{number}.yaml"), &text)?;
         let refused = complete(&format!("unheld-{number}"), &["--enforce", &policy], &["read=/etc/passwd"])?;
@@ -49,6 +50,49 @@ fn not_held() -> Result<()> {
         let section = setting.split(':').next().unwrap_or_default();
         ensure!(refused.stderr.contains(&format!("unheld/{section}")), "{}", refused.stderr);
     }
+    Ok(())
+}
+
+/// The filter of each level, beside the hooks: what each closes fails with EPERM, what it leaves as outside of a run.
+fn system_calls() -> Result<()> {
+    let steps = ["userfaultfd=1", "kcmp=1", "io-cancel=1", "getpid=1", "chroot=/", "read=/etc/passwd"];
+    let answers = outside(&steps)?;
+    let outside: Vec<&str> = answers.lines().collect();
+    ensure!(!answers.contains(&format!("\t{}\n", -libc::EPERM)), "{answers}");
+    // How many of the first three each closes.
+    let deny = "{ deny: [userfaultfd, kcmp, io_cancel] }";
+    let levels = [("off", 0), ("default", 1), ("strict", 3), (deny, 3)];
+    for (number, (level, closed)) in levels.into_iter().enumerate() {
+        let text = format!("version: 1\nname: calls\nfiles: {{ default: allow }}\nsyscalls: {level}\n");
+        let policy = write(&format!("calls-{number}.yaml"), &text)?;
+        let options = ["--enforce", &policy, "--require", "lsm"];
+        let held = complete(&format!("calls-{number}"), &options, &steps)?;
+        held.expect_code(0)?;
+        let refused = |at: usize| at < closed || steps[at].starts_with("chroot=");
+        let expected: String = (0..steps.len())
+            .map(|at| match refused(at) {
+                true => format!("{}\t{}\n", steps[at], -libc::EPERM),
+                false => format!("{}\n", outside[at]),
+            })
+            .collect();
+        ensure!(held.stdout == expected, "{level}: {}", held.stdout);
+        held.expect_verdict(0)?;
+        let meta: serde_json::Value = serde_json::from_slice(&fs::read(held.dir.join("meta.json"))?)?;
+        let filter =
+            meta["layers"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "seccomp"));
+        let checks = filter.and_then(|filter| filter["selftest"].as_array());
+        let checks = checks.with_context(|| format!("no filter in {meta}"))?;
+        ensure!(checks.len() > 10 && checks.iter().all(|check| check["result"] == "held"), "{checks:?}");
+    }
+    // What `kernel` allows is in the list of `strict` too.
+    let strict = write(
+        "calls-open.yaml",
+        "version: 1\nname: calls\nfiles: { default: allow }\nsyscalls: strict\n\
+                                           kernel: { allow: [chroot, userns] }\n",
+    )?;
+    let open =
+        complete("calls-open", &["--enforce", &strict, "--require", "lsm"], &["chroot=/", "userns=1"])?;
+    ensure!(open.stdout == "chroot=/\t0\nuserns=1\t0\n", "{}", open.stdout);
     Ok(())
 }
 

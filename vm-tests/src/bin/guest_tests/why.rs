@@ -210,11 +210,14 @@ fn told_before() -> Result<()> {
     let (code, told) = ask(&policy)?;
     let whole = told.contains("\n  held by lsm  strict/no-shadow\n") && !told.contains("NOT HELD");
     ensure!(code == Some(0) && whole, "{code:?}: {told}");
-    let more =
-        write("syscalls.yaml", &format!("{POLICY}syscalls: strict\nlimits: {{ processes: 9, time: 2h }}\n"))?;
+    let more = "syscalls: strict\nobserve: { fold: true }\nlimits: { processes: 9, time: 2h }\n";
+    let more = write("more.yaml", &format!("{POLICY}{more}"))?;
     let (code, told) = ask(&more)?;
-    let part = told.contains("\n  NOT HELD     strict/syscalls\n               sets something");
-    ensure!(!told.contains("strict/limits"), "{told}");
+    let part = told.contains("\n  NOT HELD     strict/observe\n               sets something");
+    ensure!(
+        !told.contains("strict/limits") && told.contains("\n  held by seccomp  strict/syscalls"),
+        "{told}"
+    );
     ensure!(code == Some(1) && part && told.contains("held by lsm  strict/no-shadow"), "{code:?}: {told}");
     Ok(())
 }

@@ -116,13 +116,13 @@ fn add_v4(number: usize, octets: [u8; 4]) -> io::Result<()> {
     // SAFETY: ifreq is plain data, for which zeros are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(format!("lo:{number}").bytes()) {
-        *to = from.cast_signed();
+        *to = from as libc::c_char;
     }
     // A sockaddr_in: family, port, address.
     let address = [octets[0], octets[1], octets[2], octets[3], 0, 0, 0, 0, 0, 0, 0, 0];
     let mut socket_address = libc::sockaddr { sa_family: libc::AF_INET as u16, sa_data: [0; 14] };
     for (to, from) in socket_address.sa_data[2..].iter_mut().zip(address) {
-        *to = from.cast_signed();
+        *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_addr = socket_address;
     // SAFETY: SIOCSIFADDR reads one ifreq, which lives through the call.
