@@ -1,20 +1,22 @@
-//! The sensor: the programs of one run, loaded, attached, proven and read.
+//! The sensor: the programs of one run, loaded, attached, proven and read; or, where there are none, the supervisor of
+//! its calls.
 //!
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
+mod by_notify;
 mod held;
+mod source;
 mod terms;
 mod tried;
 
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
 };
 
-use aya::maps::{MapData, RingBuf};
 use policy::{
     Policies, Policy,
     compile::lsm::{LsmPlan, SetTable, compile},
@@ -29,18 +31,22 @@ use crate::{
         group::{self, Purpose},
         lsm::{self, Installed, Known, Lease, Marker},
     },
+    inside::notify::Waiting,
     kernel::object::{Object, ObjectError},
     launch::limits::LimitGroups,
     layers::probe,
+    observe::{Malformed, RawEvent},
     record::LayerReport,
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
+pub use by_notify::wanted as wants_notify;
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::survey;
 
 use held::{limits_held, unheld};
+use source::Source;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 
 /// The slot of the run: a runner holds one.
@@ -124,8 +130,7 @@ pub enum SensorError {
 
 /// The programs of one run.
 pub struct Sensor {
-    object: Object,
-    ring: RingBuf<MapData>,
+    source: Source,
     reports: Vec<LayerReport>,
     unheld: Vec<String>,
     /// What was not looked at for other names of denied files.
@@ -155,6 +160,9 @@ impl Sensor {
             [] => None,
             policies => Some(Arc::new(compile(policies, FIRST_POLICY, &mut sets)?)),
         };
+        if by_notify::wanted(request.layers) {
+            return by_notify::start(&request, plan.as_deref(), sets);
+        }
         let known = match &plan {
             Some(plan) if plan.header.hashes != 0 => Known::Contents,
             _ => Known::Path,
@@ -196,6 +204,10 @@ impl Sensor {
         demand(&request, Layer::Trace, &trace)?;
         demand(&request, Layer::CgroupNet, &in_group)?;
         let (holds, sees) = (matches!(lsm, Some(Ok(_))), matches!(trace, Some(Ok(_))));
+        if !holds && !sees && by_notify::can_stand_in(request.layers) {
+            // What the programs could not do the calls themselves can tell.
+            return by_notify::start(&request, plan.as_deref(), sets);
+        }
         if !holds && !sees {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
@@ -231,8 +243,7 @@ impl Sensor {
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
         Ok((
             Sensor {
-                object,
-                ring,
+                source: Source::Programs { object: Box::new(object), ring },
                 reports,
                 unheld,
                 unseen,
@@ -261,12 +272,40 @@ impl Sensor {
         self.hooks
     }
 
-    /// The program that the run's first process must run to be observed.
+    /// The program that the run's first process must run to be observed; `None` where it installs a filter instead and
+    /// sends the listener for [`Sensor::supervise`].
     ///
     /// # Errors
     /// The object has no such program.
-    pub fn arm_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
-        self.object.arm_program()
+    pub fn arm_program(&self) -> Result<Option<BorrowedFd<'_>>, ObjectError> {
+        self.source.object().map(Object::arm_program).transpose()
+    }
+
+    /// Begins to serve the listener of the run's first process, where calls are what is observed. `questions` takes what
+    /// the run asks its runner.
+    ///
+    /// # Errors
+    /// Its calls do not come, or its memory cannot be read here.
+    pub fn supervise(&mut self, listener: OwnedFd, questions: Option<Sender<Waiting>>) -> io::Result<()> {
+        self.source.supervise(listener, questions)
+    }
+
+    /// What a guardian needs to let calls go on when the collector cannot; empty where no call waits.
+    pub fn stand_in_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.source.supervisor().map(|supervisor| supervisor.stand_in_fds().to_vec()).unwrap_or_default()
+    }
+
+    /// A second descriptor of the listener, to answer questions on; `None` where there is no supervisor.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn listener(&self) -> io::Result<Option<OwnedFd>> {
+        self.source.supervisor().map(|supervisor| supervisor.listener()).transpose()
+    }
+
+    /// The layer that observes where no hook does.
+    pub fn observer(&self) -> Layer {
+        if self.source.object().is_some() { Layer::Trace } else { Layer::Notify }
     }
 
     /// Makes the run's first process a member as the hooks see it.
@@ -274,7 +313,10 @@ impl Sensor {
     /// # Errors
     /// The process is gone, or the kernel refuses.
     pub fn admit(&self, pid: u32) -> Result<(), ObjectError> {
-        if self.hooks { lsm::admit(&self.object, SLOT, pid) } else { Ok(()) }
+        match self.source.object() {
+            Some(object) if self.hooks => lsm::admit(object, SLOT, pid),
+            _ => Ok(()),
+        }
     }
 
     /// What a guardian needs to keep the run enforced and to end it; empty where nothing in the kernel judges.
@@ -282,7 +324,10 @@ impl Sensor {
     /// # Errors
     /// The object has no such map.
     pub fn lease_fds(&self) -> Result<Vec<BorrowedFd<'_>>, ObjectError> {
-        if self.judges { Lease::fds(&self.object) } else { Ok(Vec::new()) }
+        match self.source.object() {
+            Some(object) if self.judges => Lease::fds(object),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The collector's own hold on the programs; `None` where nothing in the kernel judges.
@@ -301,12 +346,13 @@ impl Sensor {
     /// The kernel refuses; what was in force still is.
     pub fn apply(&mut self, planned: &Planned) -> Result<(), ObjectError> {
         let Some(plan) = &planned.plan else { return Ok(()) };
-        let installed = lsm::install(&self.object, SLOT, plan)?;
+        let object = self.source.programs()?;
+        let installed = lsm::install(object, SLOT, plan)?;
         self.installed.push(installed);
         // What belonged to the last one stays for one more: a program that sleeps may still look at it. What cannot be
         // removed is never asked again: a number is not given twice.
         if let Some(older) = self.installed.iter_mut().nth_back(2) {
-            let _ = lsm::remove(&self.object, older);
+            let _ = lsm::remove(object, older);
         }
         Ok(())
     }
@@ -315,26 +361,33 @@ impl Sensor {
     ///
     /// # Errors
     /// Descriptors run out.
-    pub fn ring(&self) -> io::Result<OwnedFd> {
-        self.ring.as_fd().try_clone_to_owned()
+    pub fn ready(&self) -> io::Result<OwnedFd> {
+        self.source.ready()
     }
 
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        unheld.chain(self.unseen.iter().cloned()).collect()
+        let observer = self.source.object().is_none().then(|| by_notify::NOTE.to_owned());
+        observer.into_iter().chain(unheld).chain(self.unseen.iter().cloned()).collect()
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.
-    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
-        let mut count = 0;
-        while count < limit
-            && let Some(record) = self.ring.next()
-        {
-            take(&record);
-            count += 1;
+    pub fn drain(&mut self, limit: usize, take: impl FnMut(Result<RawEvent, Malformed>)) -> usize {
+        self.source.drain(limit, take)
+    }
+
+    /// Why records are lost, where some are.
+    pub fn loss(&self) -> &'static str {
+        self.source.loss()
+    }
+
+    /// The end of the run has begun: whatever is in hand can be drained when this returns, and of calls that are made
+    /// after it nothing need be told.
+    pub fn end(&self) {
+        if let Some(supervisor) = self.source.supervisor() {
+            supervisor.end();
         }
-        count
     }
 
     /// The tables by which questions for names are to be answered; `None` where they need not be.
@@ -352,7 +405,7 @@ impl Sensor {
     /// # Errors
     /// The kernel refuses.
     pub fn stand_in(&self, resolver: IpAddr, stub: Stub) -> Result<(), ObjectError> {
-        group::stand_in(&self.object, SLOT, resolver, stub)
+        group::stand_in(self.source.programs()?, SLOT, resolver, stub)
     }
 
     /// The kernel's map of named addresses.
@@ -360,7 +413,7 @@ impl Sensor {
     /// # Errors
     /// Descriptors run out.
     pub fn hosts(&self) -> Result<OwnedFd, ObjectError> {
-        let hosts = self.object.map("HOSTS")?.try_clone_to_owned();
+        let hosts = self.source.programs()?.map("HOSTS")?.try_clone_to_owned();
         hosts.map_err(|source| ObjectError::Call { what: "hold the table of named addresses", source })
     }
 
@@ -369,7 +422,7 @@ impl Sensor {
     /// # Errors
     /// The kernel refuses.
     pub fn tell_connections(&self) -> Result<(), ObjectError> {
-        self.object.tell_connections(SLOT)
+        self.source.object().map_or(Ok(()), |object| object.tell_connections(SLOT))
     }
 
     /// The run's counters.
@@ -377,7 +430,7 @@ impl Sensor {
     /// # Errors
     /// The kernel refuses.
     pub fn counters(&self) -> Result<RunCounters, ObjectError> {
-        self.object.counters(SLOT)
+        self.source.counters()
     }
 }
 

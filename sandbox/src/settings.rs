@@ -20,11 +20,16 @@ pub enum Layer {
     Trace,
     /// BPF programs of the run's control group.
     CgroupNet,
+    /// System calls that wait until they were looked at.
+    Notify,
 }
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
+    pub const ALL: [Layer; 4] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Notify];
+
+    /// Those made of programs in the kernel, which only root can load.
+    pub const OF_PROGRAMS: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -32,6 +37,7 @@ impl Layer {
             Layer::Lsm => "lsm",
             Layer::Trace => "trace",
             Layer::CgroupNet => "cgroup-net",
+            Layer::Notify => "notify",
         }
     }
 
@@ -145,6 +151,15 @@ impl RunSettings {
                 args.layers
             )));
         }
+        if let LayerChoice::Only(chosen) = &layers
+            && chosen.contains(&Layer::Notify)
+            && let Some(other) = Layer::OF_PROGRAMS.into_iter().find(|layer| chosen.contains(layer))
+        {
+            return Err(Refusal::cannot_start(format!(
+                "--layers: notify observes instead of programs in the kernel, not beside them; leave out notify or {}",
+                other.name()
+            )));
+        }
         if args.agent_id.as_deref().is_some_and(str::is_empty) {
             return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
         }
@@ -223,9 +238,11 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net");
+        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, notify");
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
+        assert!(settings("run --layers notify -- x").is_ok());
+        assert!(settings("run --layers notify,trace -- x").unwrap_err().message().contains("notify"));
     }
 
     #[test]

@@ -94,10 +94,17 @@ fn table(diagnosis: &Diagnosis) -> String {
         }
         text.push('\n');
     }
-    if !diagnosis.root && diagnosis.layers.iter().all(LayerReport::is_off) {
-        // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
+    if !diagnosis.root {
+        // The others were not tried, so nothing is said about them. Root's PATH may not have this program.
         let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
+        text.push_str(match missing(diagnosis, Layer::Notify) {
+            true => "\nRuns cannot be recorded by this user.",
+            false => "\nRuns of this user are recorded by notify.",
+        });
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
+        for policy in &diagnosis.policies {
+            let _ = write!(text, "\n\n{}", policy.table());
+        }
         return text;
     }
     text.push_str(match (missing(diagnosis, Layer::Lsm), missing(diagnosis, Layer::CgroupNet)) {
@@ -107,7 +114,10 @@ fn table(diagnosis: &Diagnosis) -> String {
         (true, true) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
     });
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
-        text.push_str("\nRuns cannot be recorded here.");
+        text.push_str(match missing(diagnosis, Layer::Notify) {
+            true => "\nRuns cannot be recorded here.",
+            false => "\nRuns are recorded by notify here, without results.",
+        });
     }
     for policy in &diagnosis.policies {
         let _ = write!(text, "\n\n{}", policy.table());
@@ -123,6 +133,7 @@ fn purpose(layer: &str) -> &'static str {
     match layer {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
+        "notify" => "calls wait until they were looked at; needs no privilege; observes",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }

@@ -16,6 +16,7 @@ use super::inherited;
 use super::program::Program;
 use crate::exit::Exit;
 use crate::inside::filter;
+use crate::observe::notify;
 
 /// Makes the calling task a member of the run, with the descriptor that the collector sent.
 pub type Arm = fn(BorrowedFd<'_>) -> io::Result<()>;
@@ -77,7 +78,11 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
 }
 
 fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool {
-    let Ok(Received::Message(ToChild::Arm, fds)) = links.collector.receive() else { return false };
+    let fds = match links.collector.receive() {
+        Ok(Received::Message(ToChild::Arm, fds)) => fds,
+        Ok(Received::Message(ToChild::Listen, _)) => return hand_over_calls(links, confinement),
+        _ => return false,
+    };
     let listener = match confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
@@ -92,6 +97,28 @@ fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool
     };
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
     links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
+}
+
+/// Becomes a member by the filter that hands this thread's calls, and those of whatever it executes, to the collector.
+fn hand_over_calls(links: &ChildLinks, confinement: Confinement) -> bool {
+    // A task has one listener, so what an enforced run asks its runner comes by the same one.
+    let question = match confinement {
+        Confinement::None => notify::filter::Question::None,
+        Confinement::Enforced => notify::filter::Question::Asked,
+    };
+    let sent = notify::filter::hand_over(question, |listener| match listener {
+        Ok(listener) => links.collector.send_with(&Armed::Yes, &[listener.as_fd()]).is_ok(),
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            let _ = links.collector.send(&Armed::Failed { errno });
+            false
+        }
+    });
+    let sent = sent.unwrap_or(false);
+    if sent {
+        notify::probe();
+    }
+    sent
 }
 
 /// Everything up to exec; comes back with what failed.

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::process::Change;
 use crate::exit::CommandStatus;
 
 /// The longest message, bytes. Notes and names are short; what is longer is a fault of ours.
@@ -26,6 +27,13 @@ const MAX_FDS: usize = 253;
 /// Collector to front-end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromCollector {
+    /// The command's process was made; only where it is the collector's child.
+    Child {
+        /// Its pid.
+        pid: u32,
+    },
+    /// Something happened to the command's process; only where it is the collector's child.
+    Changed(Change),
     /// Everything is armed: the command may start.
     Ready {
         /// What the user should know before it starts.
@@ -88,12 +96,15 @@ pub enum FromFrontEnd {
 pub enum ToChild {
     /// Become a member of the run, with the descriptor that travels along, if any.
     Arm,
+    /// Become a member by a filter that hands the calls of the run to the collector, and send its listener.
+    Listen,
 }
 
 /// Child to collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Armed {
-    /// The child is a member. What the run asks its runner by travels along, where it is enforced.
+    /// The child is a member. What the run asks its runner by travels along, where it is enforced; or the listener that
+    /// all its calls come by.
     Yes,
     /// It could not become one.
     Failed {
@@ -136,6 +147,8 @@ pub enum ChildStep {
 pub enum ToGuardian {
     /// The run is about to start: keep the descriptors that travel along, and watch.
     Watch,
+    /// The run's calls wait for the collector: let them go on, with the descriptors that travel along, when it cannot.
+    StandIn,
     /// The collector is alive.
     Beat,
     /// The run is over and recorded.

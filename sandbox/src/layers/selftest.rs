@@ -4,6 +4,7 @@
 //! A hook that loads and attaches may still enforce nothing; only a denial that was seen is believed.
 
 mod net;
+pub mod notify;
 
 use std::{
     ffi::{CStr, CString},

@@ -37,20 +37,21 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
                 (Layer::Trace, try_trace(&mut object, &mut ring)),
                 (Layer::CgroupNet, try_group(&mut object, group, Purpose::Judge)),
             ],
-            Err(error) => Layer::ALL.map(|layer| (layer, Err(text(&error)))),
+            Err(error) => Layer::OF_PROGRAMS.map(|layer| (layer, Err(text(&error)))),
         },
         Err(error) => {
             let reason = match nix::unistd::geteuid().is_root() {
                 true => text(&error),
                 false => "not known: only root can load eBPF programs".to_owned(),
             };
-            Layer::ALL.map(|layer| (layer, Err(reason.clone())))
+            Layer::OF_PROGRAMS.map(|layer| (layer, Err(reason.clone())))
         }
     };
-    let reports = tried.into_iter().filter_map(|(layer, tried)| {
+    let tried = tried.into_iter().chain([(Layer::Notify, try_notify())]);
+    let reports = tried.filter_map(|(layer, tried)| {
         let role = match layer {
             Layer::Lsm => "observes and enforces",
-            Layer::Trace => "observes",
+            Layer::Trace | Layer::Notify => "observes",
             Layer::CgroupNet => "enforces",
         };
         report(layer, role, Some(tried))
@@ -83,6 +84,10 @@ pub(super) fn try_group(object: &mut Object, directory: Option<&Path>, purpose: 
 
 pub(super) fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {
     attempt(object, trace::attach, |object| selftest::trace(object, || kinds(ring)))
+}
+
+pub(super) fn try_notify() -> Tried {
+    selftest::notify::check().map_err(|error| text(&error)).and_then(proven)
 }
 
 /// Attaches a layer's programs and proves them; where they do not hold, they are taken off again.
