@@ -188,6 +188,9 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     let guardian_process = match fork_one().map_err(failed("fork the guardian"))? {
         Forked::Here => {
             let cgroup = plan.cgroup.as_ref();
+            if plan.parentage == Parentage::Collector {
+                background::close_to_others();
+            }
             stay(|| guardian::run(guardian_links, cgroup, plan.on_failure(), roles.lease_from))
         }
         Forked::Child(pid) => Process::open(pid).map_err(&hold)?,

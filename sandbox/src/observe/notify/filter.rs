@@ -88,9 +88,7 @@ fn table(numbers: impl Iterator<Item = Entry>, bit: u32, program: &mut Vec<libc:
 
 /// The filter, instruction by instruction.
 fn program(question: Question) -> Vec<libc::sock_filter> {
-    let of = |wanted: u8| {
-        syscalls::entries().filter(move |entry| entry.arch == wanted).filter(|entry| observed(entry))
-    };
+    let of = |wanted: u8| syscalls::entries().filter(move |entry| entry.arch == wanted).filter(observed);
     let (mut native, mut x32, mut compat) = (Vec::new(), Vec::new(), Vec::new());
     if question == Question::Asked {
         native.extend([

@@ -145,7 +145,11 @@ impl Memory {
     pub fn strings(self, array: u64, size: usize, longest: usize) -> (Vec<u8>, bool) {
         let mut text = Vec::new();
         let mut place = array;
-        while array != 0 {
+        if array == 0 {
+            // No array is an empty one (execve(2)).
+            return (text, true);
+        }
+        loop {
             let Ok([pointer]) = self.words::<1>(place, size) else { return (text, false) };
             if pointer == 0 {
                 return (text, true);
@@ -159,8 +163,6 @@ impl Memory {
             text.push(0);
             place = place.wrapping_add(size as u64);
         }
-        // No array is an empty one (execve(2)).
-        (text, true)
     }
 }
 

@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn links_say_where_they_lead() {
-        let pipe = std::io::pipe().unwrap().0;
+        let pipe = io::pipe().unwrap().0;
         use std::os::fd::AsRawFd;
         let of = |fd: i32| link(&format!("/proc/self/fd/{fd}"));
         assert!(matches!(of(pipe.as_raw_fd()), Target::Nameless(name) if name.starts_with(b"pipe:[")));
