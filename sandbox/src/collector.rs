@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use begin::Asked;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -30,10 +31,10 @@ use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
-use crate::launch::plan::{Mode, RunPlan};
-use crate::launch::process::{Process, Stat};
+use crate::launch::plan::{Mode, Parentage, RunPlan};
+use crate::launch::process::{Change, LookFor, Process, Stat};
 use crate::launch::readiness::readable;
-use crate::launch::{CollectorLinks, Roles, background};
+use crate::launch::{CollectorLinks, Roles, background, descendants};
 use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::keys::KeysError;
@@ -76,6 +77,8 @@ enum StartError {
     Arm(#[source] io::Error),
     #[error("the mountns layer does not hold: {0}")]
     Cover(String),
+    #[error("cannot observe the command by its calls (`notify`)")]
+    Supervise(#[source] io::Error),
     #[error("cannot talk to the {peer}")]
     Peer { peer: &'static str, source: io::Error },
     #[error("cannot {step}")]
@@ -129,6 +132,10 @@ fn collect(plan: &RunPlan, links: CollectorLinks) -> i32 {
         .and_then(|()| start(plan, &links.child, links.guardian, &links.child_process));
     let collector = match started {
         Ok((collector, notes)) => {
+            if plan.parentage == Parentage::Collector {
+                // Behind the self-tests, whose children must be looked into.
+                background::close_to_others();
+            }
             if front.send(&FromCollector::Ready { notes }).is_err() {
                 return 1;
             }
@@ -187,13 +194,13 @@ fn start(
         kept: &plan.kept,
         root,
     };
-    let (sensor, terms) = Sensor::start(request)?;
+    let (mut sensor, terms) = Sensor::start(request)?;
     let mut notes = sensor.notes();
     let changes = changes.map(|(changes, note)| {
         notes.push(note);
         changes
     });
-    let listener = arm_child(child, &sensor)?;
+    let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)))?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
@@ -213,6 +220,12 @@ fn start(
     guardian
         .send_with(&ToGuardian::Watch, &sensor.lease_fds()?)
         .map_err(|source| StartError::Peer { peer: "guardian", source })?;
+    let stand_in = sensor.stand_in_fds();
+    if !stand_in.is_empty() {
+        guardian
+            .send_with(&ToGuardian::StandIn, &stand_in)
+            .map_err(|source| StartError::Peer { peer: "guardian", source })?;
+    }
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
     let lease = lease.map(Arc::new);
@@ -231,9 +244,11 @@ fn start(
         }
     };
     if let Mode::Enforce(..) = &plan.mode {
-        let answering = match listener {
-            Some(listener) => answer::start(listener, Arc::clone(pipeline.denials())),
-            None => Err(io::Error::other("the kernel gives no listener; it gives one only")),
+        let denials = Arc::clone(pipeline.denials());
+        let answering = match asked {
+            Asked::Heard(listener) => answer::start(listener, denials),
+            Asked::Handed(listener, questions) => answer::start_handed(listener, questions, denials),
+            Asked::Nowhere => Err(io::Error::other("the kernel gives no listener; it gives one only")),
         };
         if let Err(error) = answering {
             notes.push(format!("`sandbox why` will not answer inside this run: {error}"));
@@ -284,23 +299,6 @@ fn judging(plan: &RunPlan) -> Judging<'_> {
     }
 }
 
-/// Makes the child a member of the run, by the program that it runs for that; gives what the run asks its runner by,
-/// where it is enforced and there could be one.
-fn arm_child(child: &Channel<ToChild, Armed>, sensor: &Sensor) -> Result<Option<OwnedFd>, StartError> {
-    let peer = |source| StartError::Peer { peer: "command's process", source };
-    let arm =
-        ToChild::Arm { hooks: sensor.has_hooks(), fence: sensor.fenced(), mounts: sensor.mounts().clone() };
-    child.send_with(&arm, &[sensor.arm_program()?]).map_err(peer)?;
-    match child.receive().map_err(peer)? {
-        Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
-        Received::Message(Armed::Failed { errno }, _) => {
-            Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
-        }
-        Received::Message(Armed::NotCovered { why }, _) => Err(StartError::Cover(why)),
-        Received::Closed => Err(StartError::ChildGone),
-    }
-}
-
 /// Says every 200 ms that this process is neither dead nor stopped. A thread of its own, because a slow disk
 /// may hold up the collector for longer, and that is no reason to end a run.
 fn beat(guardian: &Arc<Channel<ToGuardian, FromGuardian>>) -> io::Result<()> {
@@ -329,7 +327,7 @@ impl Collector {
                 return 1;
             }
         };
-        let mut end = match runtime.block_on(self.watch(plan, front, front_process)) {
+        let mut end = match runtime.block_on(self.watch(plan, front, front_process, &child)) {
             Ok(end) => end,
             Err(error) => End::Log(format!("the collector's event loop failed: {error}")),
         };
@@ -337,6 +335,10 @@ impl Collector {
             end = self.outlive(plan, &child);
         }
         let summary = self.finish(plan, &end, &child);
+        if plan.parentage == Parentage::Collector {
+            // Whoever ended it, the front-end hears how before it hears that all is over.
+            tell_child(front, &child);
+        }
         // The guardian first: the front-end's end must find it released.
         if summary.unsealed.is_none() || plan.on_failure() == OnFailure::LetGo {
             let _ = self.guardian.send(&ToGuardian::Release);
@@ -367,14 +369,17 @@ impl Collector {
         plan: &RunPlan,
         front: &Channel<FromCollector, FromFrontEnd>,
         front_process: &Process,
+        child: &Process,
     ) -> io::Result<End> {
         let guardian = Arc::clone(&self.guardian);
         let front_ready = readable(front.as_fd())?;
         let guardian_ready = readable(guardian.as_fd())?;
         let front_ended = readable(front_process.as_fd())?;
-        let ring = self.pipeline.sensor().ring()?;
+        let ring = self.pipeline.sensor().ready()?;
         let ring_ready = readable(ring.as_fd())?;
         let mut told = signal(SignalKind::terminate())?;
+        let parent = plan.parentage == Parentage::Collector;
+        let mut child_changed = signal(SignalKind::child())?;
         let mut look = tokio::time::interval(LOOK);
         let mut changes = self.changes.take();
         let out_of_time = out_of_time(self.started, plan.mode.limits().time);
@@ -408,6 +413,7 @@ impl Collector {
                     return Ok(End::FrontEndDied);
                 }
                 _ = told.recv() => return Ok(End::Told),
+                _ = child_changed.recv(), if parent => tell_child(front, child),
                 ready = ring_ready.readable() => {
                     ready?.clear_ready();
                     if let Err(error) = self.collect() {
@@ -420,6 +426,9 @@ impl Collector {
                     }
                 }
                 _ = look.tick() => {
+                    if parent {
+                        tell_child(front, child);
+                    }
                     let looked = self.collect().and_then(|()| self.pipeline.tell_losses(&self.recorder));
                     if let Err(error) = looked {
                         return Ok(End::Log(error.to_string()));
@@ -469,7 +478,15 @@ impl Collector {
     /// An audit-only run that lost its front-end goes on, and so does its record, until nothing is left. Gives why it
     /// is over.
     fn outlive(&mut self, plan: &RunPlan, child: &Process) -> End {
-        while !child.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty()) {
+        let goes_on = |process: &Process| {
+            if plan.parentage == Parentage::Collector {
+                let _ = process.change(LookFor::StopsAndEnd);
+                descendants::reap_adopted(process.pid());
+                return !descendants::living().is_empty();
+            }
+            !process.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty())
+        };
+        while goes_on(child) {
             std::thread::sleep(LOOK);
             let collected = self.collect().map_err(|error| error.to_string());
             let looked = collected.and_then(|()| self.recorder.check().map_err(|error| error.to_string()));
@@ -491,6 +508,9 @@ impl Collector {
         } else {
             plan.cgroup.as_ref().map(|group| group.processes()).unwrap_or_default()
         };
+        if plan.parentage == Parentage::Collector && !ends {
+            left_running.extend(descendants::living());
+        }
         let drained = self.pipeline.finish(&self.recorder);
         // Only now: what the command did last tells of processes that its control group does not know.
         left_running
@@ -542,6 +562,19 @@ impl Collector {
         let mut denials = self.pipeline.denials().denials();
         explain::summary::lines(&mut denials, |group| remedies.of(group))
     }
+}
+
+/// Tells the front-end what happened to this process's child: it is told first, and only then taken, so that a death in
+/// between leaves it to be found.
+fn tell_child(front: &Channel<FromCollector, FromFrontEnd>, child: &Process) {
+    while let Ok(Some(change)) = child.next_change() {
+        let _ = front.send(&FromCollector::Changed(change));
+        let _ = child.change(LookFor::StopsAndEnd);
+        if matches!(change, Change::Ended(_)) {
+            break;
+        }
+    }
+    descendants::reap_adopted(child.pid());
 }
 
 /// The next policies to put in force; waits for ever where none can come.

@@ -29,7 +29,6 @@ use crate::{
     kernel::object::ObjectError,
     launch::{cgroup::Cgroup, handshake::Fenced, plan::Mode},
     names::{Askers, Known, Law, Names},
-    observe::RawEvent,
     record::{LogError, Recorder, runner_event, time},
     sensor::{FIRST_POLICY, Sensor},
 };
@@ -105,6 +104,7 @@ impl Pipeline {
             _ => Judging::Observed,
         };
         let mut judge = Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(marks);
+        judge = judge.observed_by(sensor.observer().name());
         if let Some(names) = &names {
             judge = judge.with_names(Box::new(Known(Arc::clone(&names.directory))));
         }
@@ -199,9 +199,9 @@ impl Pipeline {
         let mut answers = self.names.as_mut().map(Names::take).unwrap_or_default();
         let (decoder, account, decoded) = (&mut self.decoder, &mut self.account, &mut self.decoded);
         let names = &self.names;
-        let count = self.sensor.drain(BATCH, |bytes| {
+        let count = self.sensor.drain(BATCH, |raw| {
             // What cannot even be cut has no place in the account but its own.
-            let Ok(raw) = RawEvent::parse(bytes) else {
+            let Ok(raw) = raw else {
                 account.received += 1;
                 account.malformed += 1;
                 return;
@@ -239,7 +239,7 @@ impl Pipeline {
         let answers = self.names.as_ref().map_or(0, |names| names.directory.lost());
         let told = &mut self.account.told;
         let lost = [
-            (now.lost - told.lost, "the ring buffer was full"),
+            (now.lost - told.lost, self.sensor.loss()),
             (now.untracked - told.untracked, "a task could not be followed: what it did is not known"),
             (self.account.malformed - self.account.told_malformed, "a record could not be understood"),
             (answers - self.account.told_answers, "questions for names came faster than they could be told"),
@@ -257,6 +257,7 @@ impl Pipeline {
     /// The counters cannot be read, or the record cannot go on.
     pub fn finish(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
         self.sensor.tell_connections()?;
+        self.sensor.end();
         let attempts = self.settle(recorder)?;
         let offset = wall_offset_ns();
         self.decoder.finish(offset, &mut self.decoded);

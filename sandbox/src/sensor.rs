@@ -1,27 +1,29 @@
-//! The sensor: the programs of one run, loaded, attached, proven and read.
+//! The sensor: the programs of one run, loaded, attached, proven and read; or, where there are none, the supervisor of
+//! its calls.
 //!
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
+mod by_notify;
 mod covers;
 mod held;
+mod source;
 mod terms;
 mod tried;
+mod walls;
 
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
 };
 
-use aya::maps::{MapData, RingBuf};
 use policy::{
     Policies, Policy,
     compile::{
         layers::Kept,
         lsm::{LsmPlan, SetTable, compile},
-        seccomp::Hooks,
     },
 };
 use sandbox_ebpf::abi::{
@@ -36,23 +38,24 @@ use crate::{
         lsm::{self, Installed, Known, Lease, Marker},
         mountns::Mounts,
     },
+    inside::notify::Waiting,
     kernel::object::{Object, ObjectError},
     launch::{handshake::Fenced, limits::LimitGroups},
     layers::probe,
+    observe::{Malformed, RawEvent},
     record::LayerReport,
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
+pub use by_notify::wanted as wants_notify;
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::{FILTER, survey};
 
-use covers::Covers;
 use held::{Layers, limits_held, unheld};
-use tried::{
-    NO_GROUP, Tried, discard, report, try_filter, try_group, try_landlock, try_lsm, try_mountns, try_trace,
-    watch_group,
-};
+use source::Source;
+use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
+use walls::Walls;
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
@@ -139,8 +142,7 @@ pub enum SensorError {
 
 /// The programs of one run.
 pub struct Sensor {
-    object: Object,
-    ring: RingBuf<MapData>,
+    source: Source,
     reports: Vec<LayerReport>,
     unheld: Vec<String>,
     /// What was not looked at for other names of denied files.
@@ -158,13 +160,6 @@ pub struct Sensor {
     walls: Walls,
 }
 
-/// What the command's process is to put around itself.
-struct Walls {
-    fenced: Fenced,
-    mounts: Mounts,
-    notes: Vec<String>,
-}
-
 impl Sensor {
     /// Loads, attaches and proves the layers of a run; gives what later policies must fit, too. Nothing is a member yet.
     /// This process must have one thread: the self-tests fork.
@@ -178,6 +173,9 @@ impl Sensor {
             [] => None,
             policies => Some(Arc::new(compile(policies, FIRST_POLICY, &mut sets)?)),
         };
+        if by_notify::wanted(request.layers) {
+            return by_notify::start(&request, plan.as_deref(), sets);
+        }
         let known = match &plan {
             Some(plan) if plan.header.hashes != 0 => Known::Contents,
             _ => Known::Path,
@@ -218,31 +216,15 @@ impl Sensor {
         demand(&request, Layer::Trace, &trace)?;
         demand(&request, Layer::CgroupNet, &in_group)?;
         let (holds, sees) = (matches!(lsm, Some(Ok(_))), matches!(trace, Some(Ok(_))));
+        if !holds && !sees && by_notify::can_stand_in(request.layers) {
+            // What the programs could not do the calls themselves can tell.
+            return by_notify::start(&request, plan.as_deref(), sets);
+        }
         if !holds && !sees {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
-        // Hooks hold all that it does, and more exactly.
-        let fenced = match holds && !request.layers.names(Layer::Landlock) {
-            true => None,
-            false => request.fence.map(try_landlock),
-        };
-        demand(&request, Layer::Landlock, &fenced)?;
-        let fence = fence_of(&request, &fenced);
-        let layers = Layers { lsm: &lsm, group: &in_group, fence, kept: request.kept, uncovered: None };
-        let planned = match holds || !law || !wanted(Layer::Mountns) {
-            true => Covers::default(),
-            false => covers::plan(&layers.together(&request, &layers.words(&request)), &policies),
-        };
-        let covered = (!planned.mounts.is_empty()).then(try_mountns);
-        demand(&request, Layer::Mountns, &covered)?;
-        let Covers { mounts, kept, notes: covers_notes } = match covered {
-            Some(Err(_)) => Covers::default(),
-            _ => planned,
-        };
-        let kept: Vec<Kept> = request.kept.iter().cloned().chain(kept).collect();
-        let uncovered = covered.as_ref().and_then(|tried| tried.as_ref().err()).map(String::as_str);
-        let unheld = unheld(&request, plan.as_deref(), &Layers { kept: &kept, uncovered, ..layers })?;
+        let (walls, unheld, walled) = walls::raise(&request, plan.as_deref(), &lsm, &in_group)?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
@@ -271,22 +253,10 @@ impl Sensor {
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
-        let walls = Walls {
-            fenced: if fence.is_some() { Fenced::Yes } else { Fenced::No },
-            mounts,
-            notes: fence.map(Fence::notes).unwrap_or_default().iter().cloned().chain(covers_notes).collect(),
-        };
-        reports.extend(report(Layer::Landlock, "enforces", fenced));
-        reports.extend(report(Layer::Mountns, "enforces", covered));
-        if let Judging::Enforce(policies, _) = request.judging {
-            let hooks = if holds { Hooks::Judge } else { Hooks::Missing };
-            let proven = try_filter(&policies.filter(), hooks);
-            reports.push(proven.map_err(|reason| SensorError::Missing { layer: FILTER, reason })?);
-        }
+        reports.extend(walled);
         Ok((
             Sensor {
-                object,
-                ring,
+                source: Source::Programs { object: Box::new(object), ring },
                 reports,
                 unheld,
                 unseen,
@@ -326,12 +296,40 @@ impl Sensor {
         self.hooks
     }
 
-    /// The program that the run's first process must run to be observed.
+    /// The program that the run's first process must run to be observed; `None` where it installs a filter instead and
+    /// sends the listener for [`Sensor::supervise`].
     ///
     /// # Errors
     /// The object has no such program.
-    pub fn arm_program(&self) -> Result<BorrowedFd<'_>, ObjectError> {
-        self.object.arm_program()
+    pub fn arm_program(&self) -> Result<Option<BorrowedFd<'_>>, ObjectError> {
+        self.source.object().map(Object::arm_program).transpose()
+    }
+
+    /// Begins to serve the listener of the run's first process, where calls are what is observed. `questions` takes what
+    /// the run asks its runner.
+    ///
+    /// # Errors
+    /// Its calls do not come, or its memory cannot be read here.
+    pub fn supervise(&mut self, listener: OwnedFd, questions: Option<Sender<Waiting>>) -> io::Result<()> {
+        self.source.supervise(listener, questions)
+    }
+
+    /// What a guardian needs to let calls go on when the collector cannot; empty where no call waits.
+    pub fn stand_in_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.source.supervisor().map(|supervisor| supervisor.stand_in_fds().to_vec()).unwrap_or_default()
+    }
+
+    /// A second descriptor of the listener, to answer questions on; `None` where there is no supervisor.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn listener(&self) -> io::Result<Option<OwnedFd>> {
+        self.source.supervisor().map(|supervisor| supervisor.listener()).transpose()
+    }
+
+    /// The layer that observes where no hook does.
+    pub fn observer(&self) -> Layer {
+        if self.source.object().is_some() { Layer::Trace } else { Layer::Notify }
     }
 
     /// Makes the run's first process a member as the hooks see it.
@@ -339,7 +337,10 @@ impl Sensor {
     /// # Errors
     /// The process is gone, or the kernel refuses.
     pub fn admit(&self, pid: u32) -> Result<(), ObjectError> {
-        if self.hooks { lsm::admit(&self.object, SLOT, pid) } else { Ok(()) }
+        match self.source.object() {
+            Some(object) if self.hooks => lsm::admit(object, SLOT, pid),
+            _ => Ok(()),
+        }
     }
 
     /// What a guardian needs to keep the run enforced and to end it; empty where nothing in the kernel judges.
@@ -347,7 +348,10 @@ impl Sensor {
     /// # Errors
     /// The object has no such map.
     pub fn lease_fds(&self) -> Result<Vec<BorrowedFd<'_>>, ObjectError> {
-        if self.judges { Lease::fds(&self.object) } else { Ok(Vec::new()) }
+        match self.source.object() {
+            Some(object) if self.judges => Lease::fds(object),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The collector's own hold on the programs; `None` where nothing in the kernel judges.
@@ -366,12 +370,13 @@ impl Sensor {
     /// The kernel refuses; what was in force still is.
     pub fn apply(&mut self, planned: &Planned) -> Result<(), ObjectError> {
         let Some(plan) = &planned.plan else { return Ok(()) };
-        let installed = lsm::install(&self.object, SLOT, plan)?;
+        let object = self.source.programs()?;
+        let installed = lsm::install(object, SLOT, plan)?;
         self.installed.push(installed);
         // What belonged to the last one stays for one more: a program that sleeps may still look at it. What cannot be
         // removed is never asked again: a number is not given twice.
         if let Some(older) = self.installed.iter_mut().nth_back(2) {
-            let _ = lsm::remove(&self.object, older);
+            let _ = lsm::remove(object, older);
         }
         Ok(())
     }
@@ -380,26 +385,34 @@ impl Sensor {
     ///
     /// # Errors
     /// Descriptors run out.
-    pub fn ring(&self) -> io::Result<OwnedFd> {
-        self.ring.as_fd().try_clone_to_owned()
+    pub fn ready(&self) -> io::Result<OwnedFd> {
+        self.source.ready()
     }
 
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        unheld.chain(self.unseen.iter().cloned()).chain(self.walls.notes.iter().cloned()).collect()
+        let observer = self.source.object().is_none().then(|| by_notify::NOTE.to_owned());
+        let rest = self.unseen.iter().chain(&self.walls.notes).cloned();
+        observer.into_iter().chain(unheld).chain(rest).collect()
     }
 
     /// Hands the next records of the run to `take`, at most `limit` of them; returns how many there were.
-    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
-        let mut count = 0;
-        while count < limit
-            && let Some(record) = self.ring.next()
-        {
-            take(&record);
-            count += 1;
+    pub fn drain(&mut self, limit: usize, take: impl FnMut(Result<RawEvent, Malformed>)) -> usize {
+        self.source.drain(limit, take)
+    }
+
+    /// Why records are lost, where some are.
+    pub fn loss(&self) -> &'static str {
+        self.source.loss()
+    }
+
+    /// The end of the run has begun: whatever is in hand can be drained when this returns, and of calls that are made
+    /// after it nothing need be told.
+    pub fn end(&self) {
+        if let Some(supervisor) = self.source.supervisor() {
+            supervisor.end();
         }
-        count
     }
 
     /// The tables by which questions for names are to be answered; `None` where they need not be.
@@ -417,7 +430,7 @@ impl Sensor {
     /// # Errors
     /// The kernel refuses.
     pub fn stand_in(&self, resolver: IpAddr, stub: Stub) -> Result<(), ObjectError> {
-        group::stand_in(&self.object, SLOT, resolver, stub)
+        group::stand_in(self.source.programs()?, SLOT, resolver, stub)
     }
 
     /// The kernel's map of named addresses.
@@ -425,7 +438,7 @@ impl Sensor {
     /// # Errors
     /// Descriptors run out.
     pub fn hosts(&self) -> Result<OwnedFd, ObjectError> {
-        let hosts = self.object.map("HOSTS")?.try_clone_to_owned();
+        let hosts = self.source.programs()?.map("HOSTS")?.try_clone_to_owned();
         hosts.map_err(|source| ObjectError::Call { what: "hold the table of named addresses", source })
     }
 
@@ -434,7 +447,7 @@ impl Sensor {
     /// # Errors
     /// The kernel refuses.
     pub fn tell_connections(&self) -> Result<(), ObjectError> {
-        self.object.tell_connections(SLOT)
+        self.source.object().map_or(Ok(()), |object| object.tell_connections(SLOT))
     }
 
     /// The run's counters.
@@ -442,15 +455,7 @@ impl Sensor {
     /// # Errors
     /// The kernel refuses.
     pub fn counters(&self) -> Result<RunCounters, ObjectError> {
-        self.object.counters(SLOT)
-    }
-}
-
-/// The fence that works.
-fn fence_of<'a>(request: &Request<'a>, tried: &Option<Tried>) -> Option<&'a Fence> {
-    match (request.fence, tried) {
-        (Some(Ok(fence)), Some(Ok(_))) => Some(fence),
-        _ => None,
+        self.source.counters()
     }
 }
 

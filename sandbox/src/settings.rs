@@ -20,6 +20,8 @@ pub enum Layer {
     Trace,
     /// BPF programs of the run's control group.
     CgroupNet,
+    /// System calls that wait until they were looked at.
+    Notify,
     /// Landlock.
     Landlock,
     /// Mounts of the run's own.
@@ -28,10 +30,11 @@ pub enum Layer {
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 5] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Landlock, Layer::Mountns];
+    pub const ALL: [Layer; 6] =
+        [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Notify, Layer::Landlock, Layer::Mountns];
 
-    /// Those that are programs in the kernel, which only root can load.
-    pub const OF_BPF: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
+    /// Those made of programs in the kernel, which only root can load.
+    pub const OF_PROGRAMS: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -39,6 +42,7 @@ impl Layer {
             Layer::Lsm => "lsm",
             Layer::Trace => "trace",
             Layer::CgroupNet => "cgroup-net",
+            Layer::Notify => "notify",
             Layer::Landlock => "landlock",
             Layer::Mountns => "mountns",
         }
@@ -159,6 +163,15 @@ impl RunSettings {
                 args.layers
             )));
         }
+        if let LayerChoice::Only(chosen) = &layers
+            && chosen.contains(&Layer::Notify)
+            && let Some(other) = Layer::OF_PROGRAMS.into_iter().find(|layer| chosen.contains(layer))
+        {
+            return Err(Refusal::cannot_start(format!(
+                "--layers: notify observes instead of programs in the kernel, not beside them; leave out notify or {}",
+                other.name()
+            )));
+        }
         if args.agent_id.as_deref().is_some_and(str::is_empty) {
             return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
         }
@@ -237,12 +250,12 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        assert_eq!(
-            unknown.message(),
-            "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, landlock, mountns"
-        );
+        let known = "lsm, trace, cgroup-net, notify, landlock, mountns";
+        assert_eq!(unknown.message(), format!("unknown layer \"lms\"; there are: {known}"));
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
+        assert!(settings("run --layers notify -- x").is_ok());
+        assert!(settings("run --layers notify,trace -- x").unwrap_err().message().contains("notify"));
     }
 
     #[test]

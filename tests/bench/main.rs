@@ -11,11 +11,15 @@
 //! `index` has what the index of a long log costs, and how quickly it answers. `record` has what the record costs,
 //! written and checked. Both need neither root nor strace.
 //!
+//! `notify` has what it costs an ordinary user: the same work bare, under `sandbox run` by notify and under
+//! `strace -f -e trace=…` of the same calls, all as uid 65534.
+//!
 //! `network` has what the network costs, and needs what the laboratory needs.
 
 mod index;
 mod measure;
 mod network;
+mod notify;
 mod record;
 mod table;
 
@@ -29,7 +33,7 @@ use sandbox_tests::scene::Scene;
 use measure::{Plan, Work, measure};
 
 const USAGE: &str = "usage: bench [--repetitions N] [--only WORK]
-works: open, spawn, compile, start; of the record: index, record;
+works: open, spawn, compile, start; of the record: index, record; of a user: notify;
 of the network: connect, send, ask, transfer; network: all of these";
 
 struct Options {
@@ -62,14 +66,15 @@ fn main() -> ExitCode {
     let has_index = only.is_none_or(|only| only == index::KEY);
     let needs = [Need::Trace, Need::Program("strace"), Need::Program("gcc"), Need::Program("make")];
     let has_record = only.is_none_or(|only| only == record::KEY);
-    let has_others = only.is_none() || !(has_network || has_index || has_record);
+    let has_notify = only.is_none_or(|only| only == notify::KEY);
+    let has_others = only.is_none() || !(has_network || has_index || has_record || has_notify);
     if has_others && !met("the benchmark", &needs) {
         return ExitCode::FAILURE;
     }
     let scene = Scene::new();
     let works = works(&scene);
     let chosen: Vec<&Work> = works.iter().filter(|work| only.is_none_or(|only| work.key == only)).collect();
-    if chosen.is_empty() && !has_network && !has_index && !has_record {
+    if chosen.is_empty() && !has_network && !has_index && !has_record && !has_notify {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     }
@@ -77,6 +82,9 @@ fn main() -> ExitCode {
     for work in chosen {
         let plan = Plan { rounds: options.repetitions * work.more, strace_rounds: work.strace_rounds };
         table::print(work, &measure(&scene, work, plan));
+    }
+    if has_notify && !notify::run(options.repetitions) {
+        return ExitCode::FAILURE;
     }
     if has_record && !record::run(options.repetitions) {
         return ExitCode::FAILURE;

@@ -82,11 +82,16 @@ impl Log {
 
     /// The attempts of these processes that are of a compared kind.
     pub fn attempts(&self, pids: &BTreeSet<u32>) -> Vec<Logged> {
-        self.records().filter_map(|(line, record)| attempt(line, &record, pids)).collect()
+        self.records().filter_map(|(line, record)| attempt(line, &record, pids, None)).collect()
+    }
+
+    /// As [`Log::attempts`], from a log that need not know what came of them; where it does not, `ret` is 0.
+    pub fn attempts_without_results(&self, pids: &BTreeSet<u32>) -> Vec<Logged> {
+        self.records().filter_map(|(line, record)| attempt(line, &record, pids, Some(0))).collect()
     }
 }
 
-fn attempt(line: usize, record: &Record<'_>, pids: &BTreeSet<u32>) -> Option<Logged> {
+fn attempt(line: usize, record: &Record<'_>, pids: &BTreeSet<u32>, unknown: Option<i64>) -> Option<Logged> {
     let kind = match record.text("event_type")? {
         "exec" => Kind::Exec,
         "file_open" | "file_create" => Kind::Open,
@@ -105,7 +110,7 @@ fn attempt(line: usize, record: &Record<'_>, pids: &BTreeSet<u32>) -> Option<Log
         ip.parse::<IpAddr>().unwrap_or_else(|why| panic!("line {line} of the log: dst_ip {ip}: {why}"))
     });
     let port = record.uint("dst_port").and_then(|port| u16::try_from(port).ok());
-    let ret = record.int("ret").unwrap_or_else(|| panic!("line {line} of the log: no ret"));
+    let ret = record.int("ret").or(unknown).unwrap_or_else(|| panic!("line {line} of the log: no ret"));
     let mut attempt = Attempt {
         pid,
         kind,

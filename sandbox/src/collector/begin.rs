@@ -1,15 +1,80 @@
-//! What the record of a run is begun with: its first line, its policies, who signs it, and what a failure means.
+//! What a run is begun with: its first process made a member; and of its record the first line, the policies, who signs
+//! it, and what a failure means.
 
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::mpsc::{Receiver, channel};
 
 use super::StartError;
 use crate::event::ProcId;
+use crate::inside::notify::Waiting;
 use crate::launch::guardian::OnFailure;
+use crate::launch::handshake::{Armed, By, Channel, Received, ToChild};
 use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
 use crate::sensor::Sensor;
+
+/// By what the run asks its runner.
+pub(super) enum Asked {
+    /// A listener that nothing else comes by.
+    Heard(OwnedFd),
+    /// A listener whose calls the supervisor takes; it hands the questions on.
+    Handed(OwnedFd, Receiver<Waiting>),
+    /// By nothing.
+    Nowhere,
+}
+
+/// Makes the child a member of the run: by the program that it runs for that, or by the filter that hands its calls over.
+pub(super) fn arm(
+    child: &Channel<ToChild, Armed>,
+    sensor: &mut Sensor,
+    enforced: bool,
+) -> Result<Asked, StartError> {
+    if let Some(program) = sensor.arm_program()? {
+        let listener = ask(child, join(sensor, By::Program), &[program])?;
+        return Ok(listener.map_or(Asked::Nowhere, Asked::Heard));
+    }
+    let listener = ask(child, join(sensor, By::Calls), &[]).map_err(|error| match error {
+        StartError::Arm(source) if source.raw_os_error() == Some(libc::EBUSY) => {
+            StartError::Supervise(io::Error::other(
+                "this process has a filter with a listener already; a run inside another needs root",
+            ))
+        }
+        error => error,
+    })?;
+    let listener = listener.ok_or_else(|| StartError::Supervise(io::ErrorKind::NotFound.into()))?;
+    let (questions, handed) = channel();
+    sensor.supervise(listener, enforced.then_some(questions)).map_err(StartError::Supervise)?;
+    let answering = sensor.listener().map_err(StartError::Supervise)?.filter(|_| enforced);
+    Ok(answering.map_or(Asked::Nowhere, |listener| Asked::Handed(listener, handed)))
+}
+
+/// What the child is told: how it joins, and what it puts around itself.
+fn join(sensor: &Sensor, by: By) -> ToChild {
+    let (fence, mounts) = (sensor.fenced(), sensor.mounts().clone());
+    ToChild::Join { by, hooks: sensor.has_hooks(), fence, mounts }
+}
+
+/// Has the child become a member; gives the listener that it sends, if it does.
+fn ask(
+    child: &Channel<ToChild, Armed>,
+    how: ToChild,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Option<OwnedFd>, StartError> {
+    let peer = |source| StartError::Peer { peer: "command's process", source };
+    child.send_with(&how, fds).map_err(peer)?;
+    match child.receive().map_err(peer)? {
+        Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
+        Received::Message(Armed::Failed { errno }, _) => {
+            Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
+        }
+        Received::Message(Armed::NotCovered { why }, _) => Err(StartError::Cover(why)),
+        Received::Closed => Err(StartError::ChildGone),
+    }
+}
 
 /// How the log is written, and what a failure of it means.
 pub(super) fn record_settings(plan: &RunPlan) -> RecordSettings {

@@ -101,11 +101,17 @@ fn table(diagnosis: &Diagnosis) -> String {
         }
         text.push('\n');
     }
-    let mut programs = diagnosis.layers.iter().filter(|layer| layer.name != FILTER);
-    if !diagnosis.root && programs.all(LayerReport::is_off) {
-        // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
+    if !diagnosis.root {
+        // The others were not tried, so nothing is said about them. Root's PATH may not have this program.
         let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
+        text.push_str(match missing(diagnosis, Layer::Notify) {
+            true => "\nRuns cannot be recorded by this user.",
+            false => "\nRuns of this user are recorded by notify.",
+        });
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
+        for policy in &diagnosis.policies {
+            let _ = write!(text, "\n\n{}", policy.table());
+        }
         return text;
     }
     let others = [Layer::CgroupNet, Layer::Landlock];
@@ -116,7 +122,10 @@ fn table(diagnosis: &Diagnosis) -> String {
         (true, _) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
     });
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
-        text.push_str("\nRuns cannot be recorded here.");
+        text.push_str(match missing(diagnosis, Layer::Notify) {
+            true => "\nRuns cannot be recorded here.",
+            false => "\nRuns are recorded by notify here, without results.",
+        });
     }
     for policy in &diagnosis.policies {
         let _ = write!(text, "\n\n{}", policy.table());
@@ -135,6 +144,7 @@ fn purpose(layer: &str) -> &'static str {
         "landlock" => "files, programs and signals, by lists of what is allowed",
         "mountns" => "covers over what is denied and there at the start",
         FILTER => "filter of system calls: in every enforced run",
+        "notify" => "calls wait until they were looked at; needs no privilege; observes",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
         _ => "",
     }

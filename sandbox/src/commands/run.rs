@@ -26,7 +26,7 @@ use crate::launch::handshake::{ChildFailure, ChildStep, Summary};
 use crate::launch::identity::{Sudo, Target};
 use crate::launch::launch;
 use crate::launch::limits::LimitGroups;
-use crate::launch::plan::{Mode, RecordPlan, RunPlan};
+use crate::launch::plan::{Mode, Parentage, RecordPlan, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
 use crate::launch::standard;
@@ -35,6 +35,7 @@ use crate::launch::{aliases, guard, permissions};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
+use crate::sensor::wants_notify;
 use crate::settings::record::RecordOptions;
 use crate::settings::{Layer, LayerChoice, ModeSetting, RunSettings, Verbosity};
 
@@ -56,9 +57,6 @@ enum Origin {
 /// Runs `sandbox run`; the exit status is the command's own unless the runner has one to give.
 pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     let settings = RunSettings::new(args)?;
-    if !Uid::effective().is_root() {
-        return Err(needs_root(std::env::args_os().skip(1)).into());
-    }
     let prepared = prepare(&settings)?;
     let plan = &prepared.plan;
     let notes = |note: &str| {
@@ -83,16 +81,16 @@ fn under(program: Program, policy: &::policy::Policy) -> Program {
     }
 }
 
-/// From an ordinary account: the line that would work, to be pasted.
-fn needs_root(arguments: impl Iterator<Item = OsString>) -> Refusal {
+/// From an ordinary account: the line that would give more, to be pasted.
+fn with_root(arguments: impl Iterator<Item = OsString>) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
     let words = std::iter::once(program.into_os_string()).chain(arguments);
     let line: Vec<String> = words.map(|word| shell_word(&word)).collect();
-    Refusal::cannot_start(format!(
-        "the kernel records only for root; the command itself will run as you:\n\
+    format!(
+        "as root the kernel records more, and holds policies; the command itself would still run as you:\n\
          sudo -E env \"PATH=$PATH\" {}",
         line.join(" ")
-    ))
+    )
 }
 
 /// A word as a POSIX shell reads it back; bytes that are no text only in bash, ksh and zsh.
@@ -118,8 +116,16 @@ pub(super) fn shell_word(word: &OsStr) -> String {
 /// Everything that can be wrong is found here, before anything is made; then the run's directory and its
 /// control group are made.
 fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
-    let target = Target::resolve(settings.user.as_deref(), &Sudo::from_environment())
-        .map_err(|error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))))?;
+    let root = Uid::effective().is_root();
+    if !root && settings.user.is_some() {
+        return Err(Refusal::cannot_start("--user: only root can run a command as somebody else").into());
+    }
+    // What sudo says is about a runner that is root.
+    let target = match root {
+        true => Target::resolve(settings.user.as_deref(), &Sudo::from_environment()),
+        false => Target::own(),
+    };
+    let target = target.map_err(|error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))))?;
     let program = Program::find(&settings.command, target.environment()).map_err(|error| {
         let exit = match error {
             ProgramError::NotFound(_) => Exit::NOT_FOUND,
@@ -184,6 +190,9 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         Mode::Observe | Mode::Audit(_) => program,
     };
     let mut notes: Vec<String> = Vec::new();
+    if !root {
+        notes.push(with_root(std::env::args_os().skip(1)));
+    }
     let given = |policy: &&::policy::Policy| guard.is_none() || policy.name() != guard::NAME;
     for policy in mode.policies().into_iter().flat_map(|policies| policies.iter()).filter(given) {
         // Remarks are of interest to `policy check`.
@@ -196,7 +205,13 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     }
     let limits = mode.limits();
     let cgroup = match Cgroup::create(run_dir.id(), limits.set()) {
+        Ok(cgroup) if !root && !cgroup.can_be_entered() => {
+            cgroup.remove(Duration::ZERO);
+            None
+        }
         Ok(cgroup) => Some(cgroup),
+        // An ordinary user has one only where it was given a part of the tree.
+        Err(_) if !root => None,
         Err(error) => {
             notes.push(format!("no control group for this run: {:#}", anyhow::Error::new(error)));
             None
@@ -217,6 +232,10 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
+        parentage: match wants_notify(&settings.layers) {
+            true => Parentage::Collector,
+            false => Parentage::FrontEnd,
+        },
         run_dir,
         store,
         record: record_plan(settings),
@@ -308,15 +327,19 @@ fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<guard
     Ok(guard::Own { records, policies: files })
 }
 
-/// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME.
+/// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME. An ordinary
+/// user records for itself.
 fn place(target: &Target) -> Place {
-    let account = |target: &Target| Account { uid: target.uid, gid: target.gid, home: target.home.clone() };
-    let root = nix::unistd::User::from_uid(Uid::from_raw(0)).ok().flatten();
-    Place {
-        sandbox_home: std::env::var_os("SANDBOX_HOME").filter(|home| !home.is_empty()).map(Into::into),
-        recorder: Account { uid: 0, gid: 0, home: root.map_or_else(|| "/root".into(), |root| root.dir) },
-        reader: account(target),
-    }
+    let reader = Account { uid: target.uid, gid: target.gid, home: target.home.clone() };
+    let recorder = match Uid::effective().is_root() {
+        true => {
+            let root = nix::unistd::User::from_uid(Uid::from_raw(0)).ok().flatten();
+            Account { uid: 0, gid: 0, home: root.map_or_else(|| "/root".into(), |root| root.dir) }
+        }
+        false => reader.clone(),
+    };
+    let sandbox_home = std::env::var_os("SANDBOX_HOME").filter(|home| !home.is_empty()).map(Into::into);
+    Place { sandbox_home, recorder, reader }
 }
 
 /// Removes what a run leaves beside its record.

@@ -30,6 +30,7 @@ use crate::observe::RawEvent;
 pub use address::rule_protocol;
 use attempt::Builder;
 pub(super) use attempt::reason;
+pub use attempt::{FAILED, MISSED};
 
 /// How long a record waits for its result: longer than connect(2) tries (tcp_syn_retries, some 130 s).
 pub const HOLD_NS: u64 = 180_000_000_000;
@@ -92,6 +93,8 @@ pub struct Facts {
     pub script: bool,
     /// The new process of a fork.
     pub child: Option<ProcId>,
+    /// It was seen before it happened: whether it did is not known, and nothing says that it did not.
+    pub unseen: bool,
     /// SHA-256 of the executed file, where a hook read it.
     pub digest: Option<[u8; 32]>,
     /// The number of the policy that a judgement rests on; 0 where there is none.
@@ -127,6 +130,7 @@ impl Default for Facts {
             named: false,
             script: false,
             child: None,
+            unseen: false,
             digest: None,
             policy: 0,
         }

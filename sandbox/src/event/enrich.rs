@@ -47,6 +47,14 @@ impl Enricher {
             }
             return;
         }
+        if let Some(Value::Bytes(exe)) = event.get(Key::Exe) {
+            // The observer knew.
+            let exe: Arc<[u8]> = exe.as_slice().into();
+            if let Some(child) = facts.child {
+                self.processes.insert(child, exe.clone());
+            }
+            return self.processes.insert(process, exe);
+        }
         let exe = match event.event_type {
             EventType::Exit => self.processes.remove(process),
             _ => self.processes.get(process),

@@ -93,6 +93,8 @@ pub struct Judge {
     marks: Marks,
     lines: Lines,
     names: Option<Box<dyn Names>>,
+    /// The layer whose records are judged here.
+    observer: &'static str,
 }
 
 impl Judge {
@@ -104,7 +106,14 @@ impl Judge {
             marks: Marks::default(),
             lines: Lines::new(first),
             names: None,
+            observer: "trace",
         }
+    }
+
+    /// With another layer that observes than `trace`.
+    #[must_use]
+    pub fn observed_by(self, observer: &'static str) -> Self {
+        Self { observer, ..self }
     }
 
     /// With somebody who knows by which names addresses are known.
@@ -176,7 +185,8 @@ impl Judge {
         let Law { policies, digests, remembered, .. } = law;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let names = names.as_slice();
-        let mut court = Court { policies, line, or_line, digests, digest, names, remembered };
+        let observer = self.observer;
+        let mut court = Court { policies, line, or_line, digests, digest, names, remembered, observer };
         match facts.judgement {
             // Whose names and listeners the kernel was not told of where nothing is blocked.
             Judgement::Allowed | Judgement::WouldBlock
@@ -186,7 +196,7 @@ impl Judge {
             {
                 court.judge_again(event, facts);
             }
-            Judgement::None if self.judging.observes(event.event_type) && succeeded(event) => {
+            Judgement::None if self.judging.observes(event.event_type) && succeeded(event, facts) => {
                 court.judge_observed(event, facts);
             }
             Judgement::None if self.judging == Judging::Fenced => {
@@ -203,12 +213,13 @@ impl Judge {
     }
 }
 
-/// Whether an attempt went through, or will without another call.
-fn succeeded(event: &Event) -> bool {
+/// Whether an attempt went through, or will without another call, or may have: of what was seen before it happened it is
+/// not known.
+fn succeeded(event: &Event, facts: &Facts) -> bool {
     let begun = -i64::from(libc::EINPROGRESS);
     match event.get(Key::Ret) {
         Some(Value::Int(ret)) => *ret >= 0 || (*ret == begun && event.event_type == EventType::NetConnect),
-        _ => false,
+        _ => facts.unseen,
     }
 }
 
@@ -237,6 +248,8 @@ struct Court<'a> {
     /// By which names the other end is known.
     names: &'a [&'a str],
     remembered: &'a mut Remembered,
+    /// The layer whose records are judged here.
+    observer: &'static str,
 }
 
 impl Court<'_> {
@@ -312,7 +325,7 @@ impl Court<'_> {
             }
             None => return,
         }
-        event.set(Key::Layer, Value::Bytes(b"trace".to_vec()));
+        event.set(Key::Layer, Value::Bytes(self.observer.into()));
     }
 
     /// Judges what was refused by somebody who says nothing of it. What no policy denies, others refused.

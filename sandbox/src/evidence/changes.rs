@@ -43,7 +43,8 @@ impl Changes {
 
     /// Learns from an event.
     pub fn learn(&mut self, event: &Event) {
-        if !matches!(event.get(Key::Ret), Some(Value::Int(0..))) {
+        // A call whose result is not known may have changed something: whether it did is looked at in the end.
+        if !matches!(event.get(Key::Ret), Some(Value::Int(0..)) | None) {
             return;
         }
         let both = [Key::Path, Key::Path2];

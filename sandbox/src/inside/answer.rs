@@ -1,14 +1,15 @@
 //! The runner's side: a thread of the collector that answers questions.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::board::{Board, ROOM};
-use super::notify;
+use super::notify::{self, Waiting};
 use crate::explain::live::Live;
 use crate::explain::{Group, Remedies, lines};
 
@@ -29,19 +30,60 @@ const LAST_LINE: usize = 64;
 /// # Errors
 /// There is no memory for the board, or no thread.
 pub fn start(listener: OwnedFd, live: Arc<Live>) -> io::Result<()> {
+    start_with(Questions::Heard(listener), live)
+}
+
+/// As [`start`], where somebody else takes the calls from the listener and hands the questions on.
+///
+/// # Errors
+/// As there.
+pub fn start_handed(listener: OwnedFd, handed: Receiver<Waiting>, live: Arc<Live>) -> io::Result<()> {
+    start_with(Questions::Handed(listener, handed), live)
+}
+
+/// Where questions come from.
+enum Questions {
+    /// The listener, which gives nothing else.
+    Heard(OwnedFd),
+    /// Who serves the listener.
+    Handed(OwnedFd, Receiver<Waiting>),
+}
+
+impl Questions {
+    fn listener(&self) -> BorrowedFd<'_> {
+        match self {
+            Questions::Heard(listener) | Questions::Handed(listener, _) => listener.as_fd(),
+        }
+    }
+
+    /// Waits for the next; `None` when nobody is left to ask. A caller that was killed meanwhile has nothing to be told.
+    fn next(&self) -> Option<Option<Waiting>> {
+        match self {
+            Questions::Heard(listener) => wait(listener).then(|| notify::receive(listener.as_fd()).ok()),
+            Questions::Handed(_, handed) => handed.recv().ok().map(Some),
+        }
+    }
+}
+
+fn start_with(questions: Questions, live: Arc<Live>) -> io::Result<()> {
     let mut board = Board::new()?;
     let serve = move || {
         while let Some(policies) = live.policies() {
             // Lines that were looked for already are not looked for again, as long as the policies stay.
             let mut remedies = Remedies::new(&policies);
             loop {
-                if !wait(&listener) {
-                    return;
+                let Some(call) = questions.next() else { return };
+                let listener = questions.listener();
+                let stands = live.policies().is_some_and(|now| Arc::ptr_eq(&now, &policies));
+                match (call, stands) {
+                    (Some(call), true) => serve_one(listener, call, &live, &mut remedies, &mut board),
+                    (Some(call), false) => {
+                        let Some(now) = live.policies() else { return };
+                        serve_one(listener, call, &live, &mut Remedies::new(&now), &mut board);
+                        break;
+                    }
+                    (None, _) => {}
                 }
-                if live.policies().is_none_or(|now| !Arc::ptr_eq(&now, &policies)) {
-                    break;
-                }
-                serve_one(&listener, &live, &mut remedies, &mut board);
                 std::thread::sleep(PAUSE);
             }
         }
@@ -50,15 +92,19 @@ pub fn start(listener: OwnedFd, live: Arc<Live>) -> io::Result<()> {
     Ok(())
 }
 
-fn serve_one(listener: &OwnedFd, live: &Live, remedies: &mut Remedies<'_>, board: &mut Board) {
-    // A caller that was killed meanwhile has nothing to be told.
-    let Ok(call) = notify::receive(listener.as_fd()) else { return };
+fn serve_one(
+    listener: BorrowedFd<'_>,
+    call: Waiting,
+    live: &Live,
+    remedies: &mut Remedies<'_>,
+    board: &mut Board,
+) {
     catch_up(live);
     find_remedies(live, remedies);
     board.show(&text(live));
-    if notify::answer(listener.as_fd(), call, board.as_fd()).is_err() {
+    if notify::answer(listener, call, board.as_fd()).is_err() {
         // Not an error that says that nobody answers here.
-        let _ = notify::refuse(listener.as_fd(), call, libc::EREMOTEIO);
+        let _ = notify::refuse(listener, call, libc::EREMOTEIO);
     }
 }
 

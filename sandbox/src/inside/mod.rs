@@ -29,7 +29,7 @@ pub mod answer;
 pub mod ask;
 mod board;
 pub mod filter;
-mod notify;
+pub mod notify;
 #[cfg(test)]
 mod tests;
 

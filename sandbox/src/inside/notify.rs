@@ -7,6 +7,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting(u64);
 
+impl Waiting {
+    /// A call that was taken from the listener elsewhere, by its number there.
+    pub fn of(id: u64) -> Waiting {
+        Waiting(id)
+    }
+}
+
 /// `_IOC` of include/uapi/asm-generic/ioctl.h for seccomp's letter; `direction` is 1 to write, 3 for both.
 const fn request(direction: u64, number: u64, size: usize) -> libc::c_ulong {
     (direction << 30 | (size as u64) << 16 | (b'!' as u64) << 8 | number) as libc::c_ulong

@@ -28,6 +28,13 @@ pub fn detach(name: &CStr, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps other processes of the same user from looking into this one, and from changing it: the command of an ordinary
+/// user's run is one of them. They can still end it.
+pub fn close_to_others() {
+    // SAFETY: integers only. The kernel refuses no such wish.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
 /// Signals of a terminal or of its end are not for us; SIGTERM keeps its default until somebody handles it.
 fn settle_signals() -> io::Result<()> {
     super::inherited::restore_dispositions();

@@ -107,6 +107,12 @@ impl Cgroup {
         self.level
     }
 
+    /// Whether this user may move processes of the group above into it (cgroups(7), delegation).
+    pub fn can_be_entered(&self) -> bool {
+        let above = self.directory.parent().map(|above| above.join("cgroup.procs"));
+        above.is_some_and(|procs| rustix::fs::access(procs, rustix::fs::Access::WRITE_OK).is_ok())
+    }
+
     /// Moves a process in.
     pub fn add(&self, pid: u32) -> Result<(), CgroupError> {
         let path = self.directory.join("cgroup.procs");

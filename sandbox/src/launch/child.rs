@@ -5,14 +5,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use policy::compile::seccomp::{self, Filter, Hooks};
 
-use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Fenced, Go, Received, ToChild};
+use super::handshake::{Armed, By, Channel, ChildFailure, ChildStep, Fenced, Go, Received, ToChild};
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
@@ -20,6 +20,7 @@ use crate::enforce::landlock::Fence;
 use crate::enforce::seccomp::install;
 use crate::exit::Exit;
 use crate::inside::{self, filter};
+use crate::observe::notify;
 
 /// Makes the calling task a member of the run, with the descriptor that the collector sent.
 pub type Arm = fn(BorrowedFd<'_>) -> io::Result<()>;
@@ -91,16 +92,26 @@ struct Orders {
 
 /// Makes the child a member, behind its covers; gives how it is held. `None`: it could not become one.
 fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Orders> {
-    let Ok(Received::Message(ToChild::Arm { hooks, fence, mounts }, fds)) = links.collector.receive() else {
+    let Ok(Received::Message(ToChild::Join { by, hooks, fence, mounts }, fds)) = links.collector.receive()
+    else {
         return None;
     };
-    // While the process may still mount.
+    // While the process may still mount, and while none of its calls wait.
     if let Err(error) = mounts.enter(plan.cwd) {
         let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
         return None;
     }
+    let joined = match by {
+        By::Program => run_program(links, plan.confinement, arm, &fds),
+        By::Calls => hand_over_calls(links, plan.confinement),
+    };
     let hooks = if hooks { Hooks::Judge } else { Hooks::Missing };
-    let listener = match plan.confinement {
+    joined.then_some(Orders { hooks, fence })
+}
+
+/// Becomes a member by the program that the collector sent.
+fn run_program(links: &ChildLinks, confinement: Confinement, arm: Arm, fds: &[OwnedFd]) -> bool {
+    let listener = match confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
         Confinement::Enforced => filter::listen().ok(),
@@ -113,8 +124,29 @@ fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<O
         },
     };
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-    let told = links.collector.send_with(&armed, &listener).is_ok();
-    (told && armed == Armed::Yes).then_some(Orders { hooks, fence })
+    links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
+}
+
+/// Becomes a member by the filter that hands this thread's calls, and those of whatever it executes, to the collector.
+fn hand_over_calls(links: &ChildLinks, confinement: Confinement) -> bool {
+    // A task has one listener, so what an enforced run asks its runner comes by the same one.
+    let question = match confinement {
+        Confinement::None => notify::filter::Question::None,
+        Confinement::Enforced => notify::filter::Question::Asked,
+    };
+    let sent = notify::filter::hand_over(question, |listener| match listener {
+        Ok(listener) => links.collector.send_with(&Armed::Yes, &[listener.as_fd()]).is_ok(),
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            let _ = links.collector.send(&Armed::Failed { errno });
+            false
+        }
+    });
+    let sent = sent.unwrap_or(false);
+    if sent {
+        notify::probe();
+    }
+    sent
 }
 
 /// Everything up to exec; comes back with what failed.

@@ -6,6 +6,7 @@
 //! go on for some seconds, while the kernel takes off its programs. The front-end records nothing. One thread, one poll;
 //! every wait also ends when the other side does.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -18,9 +19,10 @@ use super::cgroup::Cgroup;
 use super::ending::{Patience, Tree, end_tree};
 use super::guardian::OnFailure;
 use super::handshake::{Channel, ChildFailure, FromCollector, FromFrontEnd, Go, Received, Summary};
+use super::plan::Parentage;
 use super::process::{Change, LookFor, Process, Stat};
 use super::signals::{Incoming, Origin, Signals};
-use crate::exit::CommandStatus;
+use crate::exit::{CommandStatus, Exit};
 
 /// What the front-end holds.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct FrontLinks {
     pub guardian_process: Process,
     /// The first process of the run.
     pub child_process: Process,
+    /// Whose child it is.
+    pub parentage: Parentage,
 }
 
 /// How a run went, as the front-end saw it.
@@ -118,10 +122,12 @@ struct FrontEnd<'a> {
     last_words: Option<String>,
     /// No more messages from the child: it has executed the command, or ended.
     child_silent: bool,
+    /// What the collector told of its child and was not looked at yet.
+    told: VecDeque<Change>,
 }
 
 /// How long to wait for the exit status of a process that has just closed its socket.
-const LAST_BREATH: Duration = Duration::from_secs(2);
+pub(super) const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// Runs the front-end to the end of the run. `say` prints a note for the user before the command starts.
 pub fn run(
@@ -144,6 +150,7 @@ pub fn run(
         summary: None,
         last_words: None,
         child_silent: false,
+        told: VecDeque::new(),
     };
     loop {
         front.wait()?;
@@ -169,6 +176,9 @@ impl FrontEnd<'_> {
         }
         if self.collector_works() {
             fds.push(PollFd::new(self.links.collector.as_fd(), PollFlags::POLLIN));
+        }
+        if self.waits_for_stopped() {
+            fds.push(PollFd::new(self.links.child_process.as_fd(), PollFlags::POLLIN));
         }
         match nix::poll::poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -236,6 +246,9 @@ impl FrontEnd<'_> {
                     self.summarised(summary);
                 }
                 Ok(Received::Message(FromCollector::Complete, _)) => self.collector = Collector::Done,
+                Ok(Received::Message(FromCollector::Changed(change), _)) => self.told.push_back(change),
+                // Said before this began.
+                Ok(Received::Message(FromCollector::Child { .. }, _)) => {}
                 Ok(Received::Closed) => return self.collector_gone(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
@@ -304,19 +317,49 @@ impl FrontEnd<'_> {
         }
         self.links.guardian_process.change(LookFor::StopsAndEnd)?;
         while self.status.is_none() {
-            match self.links.child_process.change(LookFor::StopsAndEnd)? {
+            match self.child_change()? {
                 Some(Change::Stopped(signal)) => self.signals.stop_like(signal)?,
                 Some(Change::Ended(status)) => self.child_ended(status),
                 Some(Change::Continued) => {}
                 None => break,
             }
         }
-        if self.phase == Phase::Ending && self.collector == Collector::Stopped {
+        let over = self.waits_for_stopped() && self.links.child_process.has_ended();
+        if (over || self.phase == Phase::Ending) && self.collector == Collector::Stopped {
             // Nothing can be finished by a stopped process; what it missed is counted as lost.
             let _ = self.links.collector_process.signal(Signal::SIGCONT);
             self.collector = Collector::Alive;
         }
         Ok(())
+    }
+
+    /// Whether the command's end is to be told by a collector that is stopped.
+    fn waits_for_stopped(&self) -> bool {
+        self.links.parentage == Parentage::Collector
+            && self.collector == Collector::Stopped
+            && self.status.is_none()
+    }
+
+    /// What has happened to the command since this was last asked.
+    fn child_change(&mut self) -> io::Result<Option<Change>> {
+        let child = &self.links.child_process;
+        match self.links.parentage {
+            Parentage::FrontEnd => child.change(LookFor::StopsAndEnd),
+            Parentage::Collector if !self.told.is_empty() => Ok(self.told.pop_front()),
+            Parentage::Collector if self.collector_works() => Ok(None),
+            Parentage::Collector => {
+                // A collector that is gone leaves its child to this process.
+                let orphaned = self.links.collector_process.has_ended();
+                match child.change(LookFor::StopsAndEnd)? {
+                    None if orphaned && child.has_ended() => {
+                        // The collector asked how it ended, and died before it told.
+                        let unknown = CommandStatus::Exited(Exit::ENDED_BY_RUNNER.code());
+                        Ok(child.change(LookFor::StopsAndEnd)?.or(Some(Change::Ended(unknown))))
+                    }
+                    change => Ok(change),
+                }
+            }
+        }
     }
 
     fn child_ended(&mut self, status: CommandStatus) {
@@ -354,8 +397,21 @@ impl FrontEnd<'_> {
 
     fn kill_child(&mut self) {
         let _ = self.links.child_process.signal(Signal::SIGKILL);
-        if self.status.is_none() {
-            self.status = self.links.child_process.wait_for_end(LAST_BREATH);
+        if self.status.is_some() {
+            return;
         }
+        let ended = self.links.child_process.wait_for_end(LAST_BREATH);
+        let told = self.told.iter().find_map(|change| match change {
+            Change::Ended(status) => Some(*status),
+            Change::Stopped(_) | Change::Continued => None,
+        });
+        self.status = match self.links.parentage {
+            Parentage::FrontEnd => ended,
+            // Its parent may not tell any more.
+            Parentage::Collector => {
+                let killed = CommandStatus::Signalled(Signal::SIGKILL as i32);
+                ended.or(told).or_else(|| self.links.child_process.has_ended().then_some(killed))
+            }
+        };
     }
 }

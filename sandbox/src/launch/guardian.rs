@@ -2,7 +2,8 @@
 //!
 //! It watches the collector and the front-end by pidfd and the collector by its heartbeat. It holds the
 //! descriptors that keep the programs attached, so that enforcement stays in force until the tree is dead. It
-//! records nothing, and in an audit-only run it ends nothing.
+//! records nothing, and in an audit-only run it ends nothing. Where calls of such a run wait for the collector, it lets
+//! them go on while that is stopped, and when it has ended, until no process of the run is left.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::cgroup::Cgroup;
 use super::ending::{Membership, Patience, Tree, end_tree};
 use super::handshake::{Channel, FromGuardian, Received, ToGuardian};
 use super::process::Process;
+use crate::observe::notify::StandIn;
 
 /// How often the collector says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -78,6 +80,10 @@ struct Guardian {
     lease: Option<Box<dyn Membership>>,
     /// When the collector was last heard; `None` until the run is about to start.
     heard: Option<Instant>,
+    /// Where calls of the run wait for the collector.
+    stand_in: Option<StandIn>,
+    /// Whether it stands in just now.
+    standing_in: bool,
 }
 
 /// Runs the guardian; gives the exit status of its process.
@@ -95,7 +101,15 @@ pub fn run(
     ];
     // A guardian that could not detach is better than none.
     let _ = background::detach(c"sandbox-guard", &keep);
-    let mut guardian = Guardian { links, on_failure, lease_from, lease: None, heard: None };
+    let mut guardian = Guardian {
+        links,
+        on_failure,
+        lease_from,
+        lease: None,
+        heard: None,
+        stand_in: None,
+        standing_in: false,
+    };
     let news = guardian.watch();
     if let News::Failed(failure) = news {
         // Before anything dies: a collector that is only stopped must find out that this is no ordinary end.
@@ -105,6 +119,12 @@ pub fn run(
         let tree = Tree { cgroup, membership: guardian.lease.as_deref(), first: Some(&guardian.links.child) };
         // After a release the collector has done this already, unless something would not die.
         end_tree(tree, Patience::Forever);
+    }
+    if on_failure == OnFailure::LetGo
+        && let Some(stand_in) = &guardian.stand_in
+    {
+        // Nobody is told of a failure here: what is left of the run has lost no more than its record.
+        let _ = stand_in.stay(&guardian.links.collector_process);
     }
     let failed = matches!(news, News::Failed(_));
     if let Some(cgroup) = cgroup.filter(|_| failed && on_failure == OnFailure::EndTree) {
@@ -117,7 +137,12 @@ impl Guardian {
     /// Returns when the run is over, one way or the other.
     fn watch(&mut self) -> News {
         loop {
-            self.wait();
+            if self.on_failure == OnFailure::LetGo {
+                self.stand_in();
+            }
+            if !self.standing_in {
+                self.wait();
+            }
             // Messages first: a collector may end right after it said that all is well.
             let news = match self.hear() {
                 News::Nothing => self.look(),
@@ -126,6 +151,24 @@ impl Guardian {
             if news != News::Nothing {
                 return news;
             }
+        }
+    }
+
+    /// Lets calls go on while the collector is silent.
+    fn stand_in(&mut self) {
+        let silent = self.heard.is_some_and(|heard| heard.elapsed() >= SILENCE);
+        let Some(stand_in) = self.stand_in.as_ref().filter(|_| silent) else {
+            self.standing_in = false;
+            return;
+        };
+        if !self.standing_in {
+            // What it took before it was stopped.
+            stand_in.release();
+            self.standing_in = true;
+        }
+        if !stand_in.serve(self.links.collector.as_fd()) {
+            // No task is left that could call.
+            (self.stand_in, self.standing_in) = (None, false);
         }
     }
 
@@ -139,7 +182,7 @@ impl Guardian {
             fds.push(PollFd::new(self.links.front_process.as_fd(), PollFlags::POLLIN));
         }
         let timeout = match self.heard {
-            Some(heard) if self.on_failure == OnFailure::EndTree => {
+            Some(heard) if self.on_failure == OnFailure::EndTree || self.stand_in.is_some() => {
                 let left = (heard + SILENCE).saturating_duration_since(Instant::now());
                 // Rounded up, so as not to spin in the last millisecond.
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -156,6 +199,7 @@ impl Guardian {
                     self.lease = (self.lease_from)(fds);
                     self.heard = Some(Instant::now());
                 }
+                Ok(Received::Message(ToGuardian::StandIn, fds)) => self.stand_in = StandIn::from_fds(fds),
                 Ok(Received::Message(ToGuardian::Beat, _)) => self.heard = Some(Instant::now()),
                 Ok(Received::Message(ToGuardian::Release, _)) => return News::Released,
                 Ok(Received::Closed) => return News::Failed(Failure::CollectorDied),

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::process::Change;
 use crate::enforce::mountns::Mounts;
 use crate::exit::CommandStatus;
 
@@ -27,6 +28,13 @@ const MAX_FDS: usize = 253;
 /// Collector to front-end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromCollector {
+    /// The command's process was made; only where it is the collector's child.
+    Child {
+        /// Its pid.
+        pid: u32,
+    },
+    /// Something happened to the command's process; only where it is the collector's child.
+    Changed(Change),
     /// Everything is armed: the command may start.
     Ready {
         /// What the user should know before it starts.
@@ -87,8 +95,10 @@ pub enum FromFrontEnd {
 /// Collector to child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToChild {
-    /// Become a member of the run, with the descriptor that travels along, if any.
-    Arm {
+    /// Become a member of the run.
+    Join {
+        /// How.
+        by: By,
         /// Whether hooks judge the run: what they do not hold is the filter's.
         hooks: bool,
         /// Whether it puts its fence around itself.
@@ -96,6 +106,15 @@ pub enum ToChild {
         /// What it covers first.
         mounts: Mounts,
     },
+}
+
+/// How a process becomes a member of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum By {
+    /// By the program that travels along.
+    Program,
+    /// By a filter that hands the calls of the run to the collector, to which it sends the listener.
+    Calls,
 }
 
 /// Whether Landlock holds the command.
@@ -111,7 +130,8 @@ pub enum Fenced {
 /// Child to collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Armed {
-    /// The child is a member. What the run asks its runner by travels along, where it is enforced.
+    /// The child is a member. What the run asks its runner by travels along, where it is enforced; or the listener that
+    /// all its calls come by.
     Yes,
     /// It could not become one.
     Failed {
@@ -161,6 +181,8 @@ pub enum ChildStep {
 pub enum ToGuardian {
     /// The run is about to start: keep the descriptors that travel along, and watch.
     Watch,
+    /// The run's calls wait for the collector: let them go on, with the descriptors that travel along, when it cannot.
+    StandIn,
     /// The collector is alive.
     Beat,
     /// The run is over and recorded.

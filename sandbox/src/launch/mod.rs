@@ -6,6 +6,9 @@
 //!     └───────fork──▶ guardian                         own session; ends an enforced run that lost its runner
 //! ```
 //!
+//! Where the run is observed by its own calls (`notify`) the child is the collector's instead, in the same place at the
+//! terminal ([`plan::Parentage`]).
+//!
 //! All are forked from one process with one thread, before any runtime exists. They talk over typed sockets
 //! ([`handshake`]) on which the death of a peer is a message too. What is observed and how it is recorded is
 //! not decided here: the collector brings it as [`Roles`].
@@ -14,6 +17,7 @@ pub mod aliases;
 pub mod background;
 pub mod cgroup;
 pub mod child;
+pub mod descendants;
 pub mod ending;
 pub mod frontend;
 pub mod guard;
@@ -41,8 +45,8 @@ use nix::unistd::{ForkResult, fork};
 use child::ChildLinks;
 use frontend::{FrontLinks, Outcome};
 use guardian::{GuardianLinks, LeaseFrom};
-use handshake::{Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, ToChild, ToGuardian};
-use plan::RunPlan;
+use handshake::{Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, ToChild, ToGuardian};
+use plan::{Parentage, RunPlan};
 use process::Process;
 use signals::Signals;
 
@@ -97,36 +101,84 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     let hold = failed("take hold of a process of the run");
 
     // In each process only its own ends may stay open: one that lives on elsewhere would hide a death.
-    let child_process = match fork_one().map_err(failed("fork the command's process"))? {
-        Forked::Here => {
-            drop((front_to_collector, collector_to_front, front_to_child, collector_to_child));
-            drop((collector_to_guardian, guardian_to_collector));
-            let links = ChildLinks { collector: child_to_collector, front: child_to_front };
-            stay(|| child::run(links, plan.child(signals.found_mask()), roles.arm).code().into())
+    let child_links = ChildLinks { collector: child_to_collector, front: child_to_front };
+    let front_process = Process::own().map_err(&hold)?;
+    let collector_ends = (collector_to_front, collector_to_child, collector_to_guardian);
+    let (child_process, collector_process) = match plan.parentage {
+        Parentage::FrontEnd => {
+            let child_process = match fork_one().map_err(failed("fork the command's process"))? {
+                Forked::Here => {
+                    drop((front_to_collector, front_to_child, guardian_to_collector, collector_ends));
+                    play_child(child_links, plan, &signals, roles)
+                }
+                Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+            };
+            drop(child_links);
+            into_groups(plan, child_process.pid())?;
+            let (front, child, guardian) = collector_ends;
+            let held = child_process.try_clone().map_err(&hold)?;
+            let links = CollectorLinks { front, child, guardian, front_process, child_process: held };
+            let collector_process = match fork_one().map_err(failed("fork the collector"))? {
+                Forked::Here => stay(|| (roles.collect)(plan, links)),
+                Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+            };
+            drop(links);
+            (child_process, collector_process)
         }
-        Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+        Parentage::Collector => {
+            // Whoever dies between the command and this process leaves it to this one, so that its end is seen.
+            descendants::adopt().map_err(failed("take in what loses its parent"))?;
+            let collector_process = match fork_one().map_err(failed("fork the collector"))? {
+                Forked::Here => {
+                    drop((front_to_collector, front_to_child, guardian_to_collector));
+                    let child_process = match descendants::adopt().and_then(|()| fork_one()) {
+                        Ok(Forked::Here) => {
+                            drop(collector_ends);
+                            play_child(child_links, plan, &signals, roles)
+                        }
+                        Ok(Forked::Child(pid)) => Process::open(pid),
+                        Err(error) => Err(error),
+                    };
+                    drop(child_links);
+                    let (front, child, guardian) = collector_ends;
+                    let made = child_process.map_err(failed("fork the command's process"));
+                    let made = made.and_then(|child| into_groups(plan, child.pid()).map(|()| child));
+                    let (child_process, told) = match made {
+                        Ok(child) => {
+                            let told = front.send(&FromCollector::Child { pid: child.pid() });
+                            (child, told)
+                        }
+                        Err(error) => {
+                            let message = format!("{error}: {}", error.source);
+                            let exit = crate::exit::Exit::CANNOT_START.code();
+                            let _ = front.send(&FromCollector::Refused { exit, message });
+                            stay(|| 1)
+                        }
+                    };
+                    if told.is_err() {
+                        stay(|| 1);
+                    }
+                    let links = CollectorLinks { front, child, guardian, front_process, child_process };
+                    stay(|| (roles.collect)(plan, links))
+                }
+                Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
+            };
+            drop((child_links, collector_ends, front_process));
+            match front_to_collector.receive().map_err(failed("hear of the command's process"))? {
+                Received::Message(FromCollector::Child { pid }, _) => {
+                    // Its parent asks for its end only when this process was told of it.
+                    (Process::open(pid).map_err(&hold)?, collector_process)
+                }
+                Received::Message(FromCollector::Refused { exit, message }, _) => {
+                    return Ok(Outcome::Refused { exit, message });
+                }
+                _ => {
+                    let ended = collector_process.wait_for_end(frontend::LAST_BREATH);
+                    return Ok(Outcome::NeverStarted { ended, message: None });
+                }
+            }
+        }
     };
-    drop((child_to_collector, child_to_front));
-    if let Some(cgroup) = &plan.cgroup {
-        cgroup.add(child_process.pid()).map_err(|error| LaunchError {
-            step: "move the command into its control group",
-            source: io::Error::other(error),
-        })?;
-    }
-    plan.limits.add(child_process.pid()).map_err(failed("move the command into the groups that limit it"))?;
-
-    let collector_links = CollectorLinks {
-        front: collector_to_front,
-        child: collector_to_child,
-        guardian: collector_to_guardian,
-        front_process: Process::own().map_err(&hold)?,
-        child_process: child_process.try_clone().map_err(&hold)?,
-    };
-    let collector_process = match fork_one().map_err(failed("fork the collector"))? {
-        Forked::Here => stay(|| (roles.collect)(plan, collector_links)),
-        Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
-    };
-    drop(collector_links);
 
     let guardian_links = GuardianLinks {
         collector: guardian_to_collector,
@@ -137,6 +189,9 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     let guardian_process = match fork_one().map_err(failed("fork the guardian"))? {
         Forked::Here => {
             let cgroup = plan.cgroup.as_ref();
+            if plan.parentage == Parentage::Collector {
+                background::close_to_others();
+            }
             stay(|| guardian::run(guardian_links, cgroup, plan.on_failure(), roles.lease_from))
         }
         Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
@@ -149,6 +204,7 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
         collector_process,
         guardian_process,
         child_process,
+        parentage: plan.parentage,
     };
     let keep = [
         signals.as_fd(),
@@ -162,6 +218,22 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
     frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say)
         .map_err(failed("wait for the run"))
+}
+
+/// The child's part, from fork to exec.
+fn play_child(links: ChildLinks, plan: &RunPlan, signals: &Signals, roles: Roles) -> ! {
+    stay(|| child::run(links, plan.child(signals.found_mask()), roles.arm).code().into())
+}
+
+/// Moves the command's process into the groups of the run.
+fn into_groups(plan: &RunPlan, pid: u32) -> Result<(), LaunchError> {
+    if let Some(cgroup) = &plan.cgroup {
+        cgroup.add(pid).map_err(|error| LaunchError {
+            step: "move the command into its control group",
+            source: io::Error::other(error),
+        })?;
+    }
+    plan.limits.add(pid).map_err(failed("move the command into the groups that limit it"))
 }
 
 enum Forked {

@@ -34,6 +34,16 @@ pub enum Mode {
     Enforce(Policies, OnUnheld),
 }
 
+/// Whose child the command's process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parentage {
+    /// The front-end's, as a shell would have it.
+    FrontEnd,
+    /// The collector's, which must be able to look into the run's processes: Yama lets an ordinary user do that only to
+    /// who descends from it. What loses its parent becomes its child.
+    Collector,
+}
+
 /// How the record is written and attested.
 #[derive(Clone, Debug)]
 pub struct RecordPlan {
@@ -62,6 +72,8 @@ pub struct RunPlan {
     pub layers: LayerChoice,
     /// Layers that must be there.
     pub required: Vec<Layer>,
+    /// Whose child the command's process is.
+    pub parentage: Parentage,
     /// The record's directory, which also names the run.
     pub run_dir: RunDir,
     /// The store, where there is one: its ledger and its key.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::CommandStatus;
 
@@ -69,7 +70,7 @@ impl Process {
 }
 
 /// What has happened to a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// It has ended.
     Ended(CommandStatus),
@@ -93,12 +94,19 @@ impl Process {
     /// told before. Never waits. By pid, so that no other child is touched; nix's own waitpid cannot tell an
     /// end by a real-time signal.
     pub fn change(&self, look_for: LookFor) -> io::Result<Option<Change>> {
-        let options = libc::WNOHANG
-            | libc::WSTOPPED
-            | match look_for {
-                LookFor::Stops => libc::WCONTINUED,
-                LookFor::StopsAndEnd => libc::WEXITED,
-            };
+        self.wait(match look_for {
+            LookFor::Stops => libc::WCONTINUED,
+            LookFor::StopsAndEnd => libc::WEXITED,
+        })
+    }
+
+    /// What [`Process::change`] would give next, which is not taken: it stays to be given.
+    pub fn next_change(&self) -> io::Result<Option<Change>> {
+        self.wait(libc::WEXITED | libc::WNOWAIT)
+    }
+
+    fn wait(&self, options: libc::c_int) -> io::Result<Option<Change>> {
+        let options = libc::WNOHANG | libc::WSTOPPED | options;
         loop {
             // SAFETY: all zeroes is a valid siginfo; waitid leaves it so when there is nothing to tell.
             let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

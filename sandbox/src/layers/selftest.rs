@@ -7,6 +7,7 @@ mod filter;
 pub mod landlock;
 pub mod mountns;
 mod net;
+pub mod notify;
 mod place;
 
 use std::{

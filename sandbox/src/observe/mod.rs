@@ -1,11 +1,27 @@
 //! Kernel bytes to [`RawEvent`]s.
 //!
 //! One ring buffer carries what the tracepoints saw and what the hooks judged; this stage only cuts it into
-//! records and checks their sizes. What they mean is `event::decode`'s.
+//! records and checks their sizes. Where no program can be loaded, [`notify`] makes the same records out of calls that
+//! wait for it. What they mean is `event::decode`'s.
 
+pub mod notify;
 pub mod trace;
 
+use std::sync::Arc;
+
 use sandbox_ebpf::abi::event::{DATA_MAX, HEADER_SIZE, Header};
+
+/// Bits of [`Header::flags`] that the kernel's programs never set: what an observer outside the kernel has to say.
+pub mod told {
+    /// The call was seen before it ran: what came of it is not known, and `ret` means nothing.
+    pub const NO_RESULT: u16 = 1 << 12;
+    /// It is known that the call failed, but not why.
+    pub const FAILED: u16 = 1 << 13;
+    /// No file had this name when the call was seen.
+    pub const ABSENT: u16 = 1 << 14;
+    /// The caller's memory and descriptors are closed to the observer.
+    pub const CLOSED: u16 = 1 << 15;
+}
 
 /// One record of the ring, checked for size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +30,8 @@ pub struct RawEvent {
     pub header: Header,
     /// The variable parts; empty where the record has none.
     pub parts: [Vec<u8>; 4],
+    /// The executable of who acts, where the observer looked it up; the kernel's records do not have it.
+    pub executable: Option<Arc<[u8]>>,
 }
 
 /// A record that is not what the ABI says.
@@ -49,7 +67,7 @@ impl RawEvent {
             data = rest;
             part.to_vec()
         });
-        Ok(RawEvent { header, parts })
+        Ok(RawEvent { header, parts, executable: None })
     }
 }
 

@@ -42,22 +42,23 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
                 (Layer::Trace, try_trace(&mut object, &mut ring)),
                 (Layer::CgroupNet, try_group(&mut object, group, Purpose::Judge)),
             ],
-            Err(error) => Layer::OF_BPF.map(|layer| (layer, Err(text(&error)))),
+            Err(error) => Layer::OF_PROGRAMS.map(|layer| (layer, Err(text(&error)))),
         },
         Err(error) => {
             let reason = match nix::unistd::geteuid().is_root() {
                 true => text(&error),
                 false => "not known: only root can load eBPF programs".to_owned(),
             };
-            Layer::OF_BPF.map(|layer| (layer, Err(reason.clone())))
+            Layer::OF_PROGRAMS.map(|layer| (layer, Err(reason.clone())))
         }
     };
-    let others = [(Layer::Landlock, prove_landlock()), (Layer::Mountns, try_mountns())];
+    let others =
+        [(Layer::Notify, try_notify()), (Layer::Landlock, prove_landlock()), (Layer::Mountns, try_mountns())];
     let reports = tried.into_iter().chain(others).filter_map(|(layer, tried)| {
         let role = match layer {
             Layer::Lsm => "observes and enforces",
-            Layer::Trace => "observes",
-            Layer::CgroupNet | Layer::Landlock | Layer::Mountns => "enforces",
+            Layer::Trace | Layer::Notify => "observes",
+            Layer::CgroupNet | Layer::Landlock | Layer::Mountns => LayerReport::ENFORCES,
         };
         report(layer, role, Some(tried))
     });
@@ -111,6 +112,10 @@ pub(super) fn try_mountns() -> Tried {
 
 pub(super) fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {
     attempt(object, trace::attach, |object| selftest::trace(object, || kinds(ring)))
+}
+
+pub(super) fn try_notify() -> Tried {
+    selftest::notify::check().map_err(|error| text(&error)).and_then(proven)
 }
 
 /// Attaches a layer's programs and proves them; where they do not hold, they are taken off again.

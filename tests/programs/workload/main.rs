@@ -5,6 +5,7 @@
 
 mod load;
 mod network;
+mod odd;
 mod paths;
 mod processes;
 mod sockets;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: workload paths|too-long|processes|sockets DIR
+       workload odd thread|compat|dirfd|long|daemon|failed-exec|link DIR
        workload open-close COUNT FILE      open and close FILE, COUNT times
        workload spawn COUNT PROGRAM        fork and exec PROGRAM, COUNT times
        workload flood PROCESSES COUNT FILE each process opens FILE, COUNT times
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["too-long", dir] => paths::too_long(Path::new(dir)),
         ["processes", dir] => processes::run(Path::new(dir)),
         ["sockets", dir] => sockets::run(Path::new(dir)),
+        ["odd", what, dir] => odd::run(what, Path::new(dir)),
         ["open-close", count, file] => load::open_close(number(count), file),
         ["spawn", count, program] => load::spawn(number(count), program),
         ["flood", processes, count, file] => load::flood(number(processes), number(count), file),

@@ -70,8 +70,9 @@ fn unix_sockets(dir: &Path) {
     fails(dial_abstract(b"odd \x01\xff name"), ECONNREFUSED);
     std::fs::set_permissions("s", std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
     in_child(|| {
-        become_nobody();
-        fails(dial_unix(SOCK_STREAM, c"s/listens"), EACCES);
+        if become_nobody() {
+            fails(dial_unix(SOCK_STREAM, c"s/listens"), EACCES);
+        }
     });
 }
 

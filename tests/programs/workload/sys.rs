@@ -177,9 +177,13 @@ pub fn status_of_child(act: impl FnOnce()) -> i32 {
     }
 }
 
-/// Becomes uid and gid 65534, without groups.
-pub fn become_nobody() {
+/// Becomes uid and gid 65534, without groups. False where this is an ordinary user already: then it owns what was made.
+pub fn become_nobody() -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        return false;
+    }
     works(call!(setgroups, 0, 0));
     works(call!(setresgid, 65534, 65534, 65534));
     works(call!(setresuid, 65534, 65534, 65534));
+    true
 }

@@ -14,7 +14,7 @@ use super::{Decoded, Facts, path};
 use crate::{
     event::{Action, Event, EventType, Key, ProcId, Value},
     kernel::syscalls,
-    observe::RawEvent,
+    observe::{RawEvent, told},
 };
 
 /// `FMODE_CREATED`, `include/linux/fs.h`.
@@ -22,6 +22,10 @@ const FMODE_CREATED: u64 = 0x10_0000;
 /// The kernel's own errnos of interrupted calls (`include/linux/errno.h`): the caller sees EINTR, or the call
 /// is made again.
 const ERESTART: [i64; 4] = [-512, -513, -514, -516];
+/// Why nothing came of a call whose result is not known, as the log has it: it did not happen.
+pub const FAILED: &str = "it failed; why is not known";
+/// As above: an open found nothing.
+pub const MISSED: &str = "nothing had this name";
 /// Most details that an event has; more are no fault.
 const DETAILS: usize = 20;
 
@@ -170,6 +174,12 @@ pub fn decode(raw: &RawEvent, wall_offset_ns: i64) -> Decoded {
         None => builder.number(Key::Syscall, header.syscall.into()),
         Some(name) => builder.bytes(Key::Syscall, name.as_bytes()),
     }
+    record.unseen(&mut builder);
+    if let Some(exe) = &raw.executable
+        && builder.event.get(Key::Exe).is_none()
+    {
+        builder.bytes(Key::Exe, exe);
+    }
     if let Some(ret) = record.ret(builder.facts.judgement) {
         builder.put(Key::Ret, Value::Int(ret));
     }
@@ -235,7 +245,12 @@ fn connects(header: &Header) -> bool {
 /// Whether an open made a file.
 fn made(header: &Header) -> bool {
     let temporary = libc::O_TMPFILE as u64;
-    header.ret >= 0 && (header.args[2] & FMODE_CREATED != 0 || header.args[0] & temporary == temporary)
+    succeeded(header) && (header.args[2] & FMODE_CREATED != 0 || header.args[0] & temporary == temporary)
+}
+
+/// Whether the call is known to have succeeded.
+fn succeeded(header: &Header) -> bool {
+    header.ret >= 0 && header.flags & told::NO_RESULT == 0
 }
 
 /// Puts a hook's verdict on the event of the call's result: what the hook judged is what the event names.
@@ -274,7 +289,7 @@ impl Record<'_> {
     fn ret(&self, judgement: Judgement) -> Option<i64> {
         let denied = |errno: i32| (judgement == Judgement::Blocked).then_some(-i64::from(errno));
         match self.kind {
-            _ if self.entry => None,
+            _ if self.entry || self.has(told::NO_RESULT) => None,
             Kind::Fork | Kind::Exit => None,
             Kind::OpenCheck | Kind::ExecCheck | Kind::LoadCheck | Kind::ReceiveCheck | Kind::PathCheck => {
                 denied(libc::EACCES)
@@ -289,6 +304,21 @@ impl Record<'_> {
             Kind::Close | Kind::Answer | Kind::Hello => None,
             _ if ERESTART.contains(&self.header.ret) => Some(-i64::from(libc::EINTR)),
             _ => Some(self.header.ret),
+        }
+    }
+
+    /// What an observer outside the kernel does not know, or knows otherwise.
+    fn unseen(&self, to: &mut Builder) {
+        let (failed, closed) = (self.has(told::FAILED), self.has(told::CLOSED));
+        let makes = self.header.args[0] & libc::O_CREAT as u64 != 0;
+        let misses = self.kind == Kind::Open && self.has(told::ABSENT) && !makes;
+        to.facts.unseen = self.has(told::NO_RESULT) && !failed && !misses;
+        if closed {
+            to.event.set(Key::Reason, Value::Bytes(b"the memory of the process cannot be read".to_vec()));
+        } else if failed {
+            to.event.set(Key::Reason, Value::Bytes(FAILED.into()));
+        } else if misses {
+            to.event.set(Key::Reason, Value::Bytes(MISSED.into()));
         }
     }
 
@@ -334,7 +364,7 @@ impl Record<'_> {
         let [_, name, executable, arguments] = self.parts;
         let argv = split_arguments(arguments);
         let mut path = self.name(0);
-        if self.header.ret >= 0 {
+        if succeeded(self.header) {
             let exe = (!executable.is_empty()).then(|| path::of_object(executable));
             // The kernel puts the interpreter, perhaps one argument, and the script's name before the others.
             let script = argv.iter().skip(1).take(2).any(|argument| argument == name);
@@ -348,7 +378,7 @@ impl Record<'_> {
             to.number(Key::ExeIno, self.header.ino);
             to.number(Key::ExeDev, device(self.header.dev));
         }
-        if self.header.ret >= 0 || syscalls::name(self.header.arch, self.header.syscall) == Some("execve") {
+        if succeeded(self.header) || syscalls::name(self.header.arch, self.header.syscall) == Some("execve") {
             to.some(Key::Cwd, self.directory(0).map(path::of_object));
         }
         to.some(Key::Path, path);
@@ -367,7 +397,7 @@ impl Record<'_> {
 
     fn open(&self, to: &mut Builder) {
         let [flags, mode, ..] = self.header.args;
-        if self.header.ret >= 0 {
+        if succeeded(self.header) {
             to.facts.detached = self.has(flag::DETACHED);
             to.some(Key::Path, self.opened());
         } else if !self.has(flag::FOLLOWS_CHECK | flag::BY_DESCRIPTOR) {
@@ -380,9 +410,17 @@ impl Record<'_> {
         if made(self.header) {
             to.number(Key::FileMode, mode & 0o7777);
             asked |= access::CREATE;
+        } else if self.has(told::NO_RESULT) && self.makes() {
+            asked |= access::CREATE;
         }
         self.access_words(asked, to);
         to.facts.access = asked;
+    }
+
+    /// Whether an open whose result is not known makes a file, if it succeeds.
+    fn makes(&self) -> bool {
+        let (flags, temporary) = (self.header.args[0], libc::O_TMPFILE as u64);
+        flags & temporary == temporary || (flags & libc::O_CREAT as u64 != 0 && self.has(told::ABSENT))
     }
 
     /// The file behind the new descriptor.

@@ -10,7 +10,10 @@ use audit_verify::canonical::Record;
 use policy::{Access, AccessSet, End, Owner, Protocol, SectionKind};
 
 use super::device;
-use crate::event::{decode::rule_protocol, judge::QUESTION};
+use crate::event::{
+    decode::{FAILED, MISSED, rule_protocol},
+    judge::QUESTION,
+};
 
 /// What was asked; several for one event, of which all must be allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -259,7 +262,10 @@ fn passed_hook(event_type: &str, record: &Record<'_>) -> bool {
     if event_type == "net_socket" || event_type == "dns_answer" {
         return true;
     }
-    let Some(ret) = record.int("ret") else { return false };
+    let Some(ret) = record.int("ret") else {
+        // What was seen before it happened may have gone through, unless something says otherwise.
+        return !matches!(record.text("reason"), Some(FAILED | MISSED));
+    };
     let Ok(errno) = i32::try_from(-ret) else { return false };
     if errno <= 0 {
         return true;

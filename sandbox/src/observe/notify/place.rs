@@ -1,0 +1,287 @@
+//! Where names start and lead: directories of a task that waits, by /proc, and where the kernel has a name already.
+//!
+//! Nothing here waits for a file system that a process serves: one inside the run would wait for the call that waits for
+//! us. What the kernel does not have at hand there is recorded as it was called.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use sandbox_ebpf::abi::event::flag;
+
+use super::super::told;
+use super::task::{self, Target};
+
+/// Superblock magics that [`crate::event::decode`] tells nameless objects by (`include/uapi/linux/magic.h`).
+const PIPEFS: u64 = 0x5049_5045;
+const SOCKFS: u64 = 0x534f_434b;
+const ANON_INODE: u64 = 0x0904_1934;
+const NSFS: u64 = 0x6e73_6673;
+const TMPFS: u64 = 0x0102_1994;
+
+/// A directory or another object of a task, as a record has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object {
+    /// Component names, leaf first, each ended by NUL.
+    pub part: Vec<u8>,
+    /// The same as a path, where it has one.
+    pub path: Option<Vec<u8>>,
+    /// [`flag`] bits.
+    pub flags: u16,
+    /// Of what has no path: the magic number of its kind, and its inode.
+    pub magic: u64,
+    /// As said.
+    pub ino: u64,
+}
+
+/// A path as a record has it.
+pub fn walk(path: &[u8]) -> Vec<u8> {
+    let mut part = Vec::with_capacity(path.len() + 1);
+    for name in path.rsplit(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        part.extend_from_slice(name);
+        part.push(0);
+    }
+    part
+}
+
+impl Object {
+    fn of(target: Target) -> Object {
+        match target {
+            Target::Path(path) => Object { part: walk(&path), path: Some(path), ..Object::default() },
+            Target::Nameless(name) => nameless(&name),
+            Target::TooFar => Object { flags: flag::NO_BASE | flag::TRUNCATED, ..Object::default() },
+            Target::Nowhere => Object { flags: flag::NO_BASE, ..Object::default() },
+            Target::Closed => Object { flags: flag::NO_BASE | told::CLOSED, ..Object::default() },
+        }
+    }
+
+    /// The working directory.
+    pub fn working_directory(tid: u32) -> Object {
+        Object::of(task::link(&format!("/proc/{tid}/cwd")))
+    }
+
+    /// What is behind a descriptor.
+    pub fn descriptor(tid: u32, descriptor: u64) -> Object {
+        match i32::try_from(descriptor as u32) {
+            Ok(fd) => Object::of(task::link(&format!("/proc/{tid}/fd/{fd}"))),
+            Err(_) => Object::of(Target::Nowhere),
+        }
+    }
+
+    /// The directory that absolute names start from: another than `/` where the task has changed its root.
+    pub fn root(tid: u32) -> Object {
+        Object::of(task::link(&format!("/proc/{tid}/root")))
+    }
+}
+
+/// What /proc shows as `pipe:[7]`, `anon_inode:[eventfd]` or `/memfd:name`.
+fn nameless(name: &[u8]) -> Object {
+    let inode = || {
+        let inside = name.split(|byte| *byte == b'[').nth(1)?.strip_suffix(b"]")?;
+        std::str::from_utf8(inside).ok()?.parse().ok()
+    };
+    let (magic, part) = if name.starts_with(b"pipe:") {
+        (PIPEFS, Vec::new())
+    } else if name.starts_with(b"socket:") {
+        (SOCKFS, Vec::new())
+    } else if let Some(kind) = name.strip_prefix(b"anon_inode:") {
+        (ANON_INODE, [kind, b"\0"].concat())
+    } else if name.starts_with(b"/") {
+        (TMPFS, walk(name))
+    } else {
+        (NSFS, Vec::new())
+    };
+    Object { part, path: None, flags: flag::DETACHED, magic, ino: inode().unwrap_or(0) }
+}
+
+/// Where a name leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// To a file that is there, with this path.
+    There(Vec<u8>),
+    /// To nothing; it would have this path.
+    Absent(Vec<u8>),
+    /// The kernel would have to ask a file system, or the name leads through another process's descriptors; if its
+    /// directory is known, the path is told.
+    Unknown(Option<Vec<u8>>),
+}
+
+/// Whether a link in the last place is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// It is.
+    Followed,
+    /// The call is about the link itself.
+    Itself,
+}
+
+/// Looks where an absolute name leads as the process `pid`, thread `tid`, would see it. Call it for tasks that share
+/// this process's root.
+pub fn find(name: &[u8], last: Last, pid: u32, tid: u32) -> Found {
+    let own = of_caller(name, pid, tid);
+    let name = own.as_deref().unwrap_or(name);
+    match reach(name, last).and_then(|file| path(&file)) {
+        Ok(path) => Found::There(path),
+        Err(error) => match (error, beside(name)) {
+            (Errno::NOENT, Some(path)) => Found::Absent(path),
+            // Cannot be opened by us, or not without waiting.
+            (_, path) => Found::Unknown(path.or(own)),
+        },
+    }
+}
+
+/// The name in its directory, where that is known.
+fn beside(name: &[u8]) -> Option<Vec<u8>> {
+    let (directory, leaf) = split(name)?;
+    let mut path = path(&reach(directory, Last::Followed).ok()?).ok()?;
+    if path != b"/" {
+        path.push(b'/');
+    }
+    path.extend_from_slice(leaf);
+    Some(path)
+}
+
+/// A name as its directory and its last component, where that is a name.
+fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let trimmed = name.iter().rposition(|byte| *byte != b'/').map(|end| &name[..=end])?;
+    let slash = trimmed.iter().rposition(|byte| *byte == b'/')?;
+    let leaf = &trimmed[slash + 1..];
+    (!matches!(leaf, b"." | b"..")).then_some((&trimmed[..=slash], leaf))
+}
+
+/// Appends a name to a directory without symbolic links, as records have it: empty and `.` components go, leading `..` are
+/// resolved.
+pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = base.strip_suffix(b"/").unwrap_or(base).to_vec();
+    let mut leading = true;
+    for component in name.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." if leading => path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            _ => {
+                leading = false;
+                path.push(b'/');
+                path.extend_from_slice(component);
+            }
+        }
+    }
+    if path.is_empty() { b"/".to_vec() } else { path }
+}
+
+/// `/proc/self` is another for the caller than for us.
+fn of_caller(name: &[u8], pid: u32, tid: u32) -> Option<Vec<u8>> {
+    let ours: [(&[u8], String); 2] =
+        [(b"/proc/self", format!("/proc/{pid}")), (b"/proc/thread-self", format!("/proc/{pid}/task/{tid}"))];
+    ours.into_iter().find_map(|(prefix, own)| {
+        let rest = name.strip_prefix(prefix)?;
+        (rest.is_empty() || rest.starts_with(b"/")).then(|| [own.as_bytes(), rest].concat())
+    })
+}
+
+/// Opens what the kernel has at hand; and what it does not have, step by step, as long as a file system answers that no
+/// process serves.
+fn reach(name: &[u8], last: Last) -> Result<OwnedFd, Errno> {
+    let open = || at_hand(name, last);
+    match (open(), split(name)) {
+        (Err(Errno::AGAIN), Some((directory, leaf))) => {
+            let directory = reach(directory, Last::Followed)?;
+            if !answers_by_itself(&directory) {
+                return Err(Errno::AGAIN);
+            }
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+            let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let leaf = Path::new(OsStr::from_bytes(leaf));
+            rustix::fs::openat2(&directory, leaf, flags, Mode::empty(), resolve)?;
+            // Now it has the name itself; where that is a link, it may not have what the link leads to.
+            open()
+        }
+        (found, _) => found,
+    }
+}
+
+/// Opens a name without asking any file system.
+fn at_hand(name: &[u8], last: Last) -> Result<OwnedFd, Errno> {
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    if last == Last::Itself {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let resolve = ResolveFlags::CACHED | ResolveFlags::NO_MAGICLINKS;
+    let path = Path::new(OsStr::from_bytes(name));
+    rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)
+}
+
+/// Whether the file system of a directory is one that the kernel serves from memory or a disk.
+fn answers_by_itself(directory: &OwnedFd) -> bool {
+    /// `include/uapi/linux/magic.h`: ext4, xfs, btrfs, tmpfs, overlay, proc, sysfs, squashfs, erofs, f2fs, ramfs.
+    const LOCAL: [u32; 11] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0x794C_7630,
+        0x9FA0,
+        0x6265_6572,
+        0x7371_7368,
+        0xE0F5_E1E2,
+        0xF2F5_2010,
+        0x8584_58F6,
+    ];
+    rustix::fs::fstatfs(directory).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
+}
+
+/// The path of an open file.
+fn path(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let found = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::IO)?;
+    let found = found.as_os_str().as_bytes();
+    // Through a link to /proc/self that was not seen in the name.
+    let own = format!("/proc/{}", std::process::id());
+    let is_own = found.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+    if is_own || !found.starts_with(b"/") { Err(Errno::XDEV) } else { Ok(found.to_vec()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_walked_leaf_first() {
+        assert_eq!(walk(b"/a/bc"), b"bc\0a\0");
+        assert_eq!(walk(b"/"), b"");
+        assert_eq!(nameless(b"pipe:[17]").ino, 17);
+        assert_eq!(nameless(b"anon_inode:[eventfd]").part, b"[eventfd]\0");
+        assert_eq!(nameless(b"/memfd:x").part, b"memfd:x\0");
+    }
+
+    #[test]
+    fn names_lead_through_links() {
+        let place = tempfile::tempdir().unwrap();
+        let top = place.path().canonicalize().unwrap();
+        std::fs::create_dir(top.join("real")).unwrap();
+        std::fs::write(top.join("real/file"), "").unwrap();
+        std::os::unix::fs::symlink("real", top.join("dir")).unwrap();
+        std::os::unix::fs::symlink("file", top.join("real/link")).unwrap();
+        let name = |tail: &str| [top.as_os_str().as_bytes(), tail.as_bytes()].concat();
+        let find = |tail: &str, last| find(&name(tail), last, 1, 1);
+        assert_eq!(find("/dir/link", Last::Followed), Found::There(name("/real/file")));
+        assert_eq!(find("/dir/link", Last::Itself), Found::There(name("/real/link")));
+        assert_eq!(find("/dir/../dir/none", Last::Followed), Found::Absent(name("/real/none")));
+        assert_eq!(find("/no/such/file", Last::Followed), Found::Unknown(None));
+        assert_eq!(join(b"/a/b", b"./../c//d/../e"), b"/a/c/d/../e");
+        assert_eq!(join(b"/", b"../.."), b"/");
+    }
+
+    #[test]
+    fn what_is_the_callers_own_is_not_ours() {
+        let pid = std::process::id();
+        let found = find(b"/proc/self/status", Last::Followed, 1, 1);
+        assert_eq!(found, Found::There(b"/proc/1/status".to_vec()));
+        let (task, other) = (format!("/proc/{pid}/comm"), find(b"/proc/mounts", Last::Followed, 1, 1));
+        assert!(
+            matches!(other, Found::Unknown(_)),
+            "{other:?}: it leads through /proc/self, which is {task}"
+        );
+    }
+}

@@ -1,0 +1,412 @@
+//! A call that waits, as a record: the same bytes as the kernel's programs would write, but for the result.
+
+use std::mem::offset_of;
+
+use sandbox_ebpf::abi::{
+    event::{ADDRESS_MAX, ARGV_MAX, Header, Kind, PATH_MAX, arch, flag},
+    policy::net_access,
+    syscall::{SyscallSpec, behaviour},
+};
+
+use super::super::{RawEvent, told};
+use super::listener::Call;
+use super::memory::{Ended, Fault, Memory};
+use super::place::{Found, Last, Object, find, join};
+use super::socket;
+use super::task::{Who, shares_root};
+use crate::record::time;
+
+/// "Start from the working directory."
+const AT_FDCWD: i32 = -100;
+/// Most messages of one sendmmsg(2) (UIO_MAXIOV).
+const MESSAGES: u64 = 1024;
+/// Most of them that are told; behind these the last one says that there are more.
+const TOLD: u64 = 64;
+
+/// One observed call, and who makes it.
+pub struct Reader<'a> {
+    /// The call.
+    pub call: Call,
+    /// How to read it.
+    pub spec: SyscallSpec,
+    /// Its table, one of [`arch`], and its number there.
+    pub arch: u8,
+    /// As said.
+    pub number: u32,
+    /// Who waits.
+    pub who: &'a Who,
+    /// Its memory.
+    pub memory: Memory,
+}
+
+/// A name from `/` on.
+struct Name {
+    /// As records have it.
+    joined: Vec<u8>,
+    /// As it was called: a `..` behind a symbolic link leads elsewhere than it looks.
+    called: Vec<u8>,
+}
+
+/// A record in the making.
+struct Draft {
+    header: Header,
+    parts: [Vec<u8>; 4],
+}
+
+impl Reader<'_> {
+    /// The argument that a specification names (index plus one); 0 where it names none.
+    fn argument(&self, number: u8) -> u64 {
+        let value = match usize::from(number).checked_sub(1) {
+            Some(index) => self.call.arguments.get(index).copied().unwrap_or(0),
+            None => 0,
+        };
+        if self.arch == arch::COMPAT { value & 0xffff_ffff } else { value }
+    }
+
+    fn pointer_size(&self) -> usize {
+        if self.arch == arch::NATIVE { 8 } else { 4 }
+    }
+
+    /// What the call is about: one record, but several for several messages, and none for a sending over a connection.
+    pub fn records(&self) -> Vec<RawEvent> {
+        let kind = Kind::from_raw(self.spec.kind);
+        match kind {
+            Kind::Connect | Kind::Send | Kind::Bind | Kind::Listen => self.network(kind),
+            _ => {
+                let mut draft = self.begin();
+                match kind {
+                    Kind::Exec => self.exec(&mut draft),
+                    Kind::IoUring | Kind::Compat => {}
+                    Kind::Open => self.open(&mut draft),
+                    _ => self.names(&mut draft),
+                }
+                vec![self.done(draft)]
+            }
+        }
+    }
+
+    /// With what every record tells.
+    fn begin(&self) -> Draft {
+        let mut header = Header {
+            kind: self.spec.kind,
+            arch: self.arch,
+            syscall: self.number,
+            mono_ns: time::mono_now_ns(),
+            flags: told::NO_RESULT,
+            ..identity(self.who, self.call.tid)
+        };
+        if self.spec.behaviour & behaviour::INDIRECT != 0 {
+            if let Ok([flags, mode]) = self.memory.words::<2>(self.argument(self.spec.value), 8) {
+                (header.args[0], header.args[1]) = (flags, mode);
+            }
+        } else {
+            header.args[0] = match self.spec.value {
+                0 => u64::from(self.spec.constant),
+                value => self.argument(value),
+            };
+            header.args[1] = self.argument(self.spec.value2);
+        }
+        Draft { header, parts: Default::default() }
+    }
+
+    fn done(&self, draft: Draft) -> RawEvent {
+        let Draft { mut header, parts } = draft;
+        header.parts = parts.each_ref().map(|part| u16::try_from(part.len()).unwrap_or(u16::MAX));
+        RawEvent { header, parts, executable: self.who.exe.clone() }
+    }
+
+    /// A string of the caller's.
+    fn string(&self, address: u64, draft: &mut Draft) -> Vec<u8> {
+        let (text, ended) = self.memory.string(address, PATH_MAX - 1);
+        match ended {
+            Ended::Whole => {}
+            Ended::Cut => draft.header.flags |= flag::TRUNCATED,
+            Ended::Fault(fault) => {
+                self.fault(fault, draft);
+                return Vec::new();
+            }
+        }
+        text
+    }
+
+    fn fault(&self, fault: Fault, draft: &mut Draft) {
+        draft.header.flags |= flag::UNREADABLE;
+        if fault == Fault::Closed {
+            draft.header.flags |= told::CLOSED;
+        }
+    }
+
+    /// The directory that a relative name starts from.
+    fn base(&self, dir: u8) -> Object {
+        let descriptor = self.argument(dir);
+        if dir == 0 || descriptor as i32 == AT_FDCWD {
+            Object::working_directory(self.call.tid)
+        } else {
+            Object::descriptor(self.call.tid, descriptor)
+        }
+    }
+
+    /// A name and where it starts from, as parts `part` and the next; gives it from `/` on, where that is known.
+    fn name(&self, part: usize, dir: u8, address: u64, draft: &mut Draft) -> Option<Name> {
+        let name = self.string(address, draft);
+        let base = if name.starts_with(b"/") { Object::root(self.call.tid) } else { self.base(dir) };
+        draft.header.flags |= base.flags;
+        let whole = base.path.as_ref().map(|base| {
+            let below = if name.starts_with(b"/") { below_root(&name) } else { &name };
+            let directory = base.strip_suffix(b"/").unwrap_or(base);
+            Name { joined: join(base, below), called: [directory, &b"/"[..], below].concat() }
+        });
+        draft.parts[part] = base.part;
+        // A root of its own goes before the name: seen from here it does not start from `/`.
+        let own_root = name.starts_with(b"/") && !draft.parts[part].is_empty();
+        draft.parts[part + 1] = if own_root { below_root(&name).to_vec() } else { name };
+        whole.filter(|_| draft.header.flags & (flag::UNREADABLE | flag::TRUNCATED) == 0)
+    }
+
+    /// The object behind a descriptor, as part 0.
+    fn object(&self, object: Object, draft: &mut Draft) {
+        draft.header.flags |= object.flags | flag::BY_DESCRIPTOR;
+        draft.header.ino = object.ino;
+        draft.header.args[3] = object.magic;
+        draft.parts[0] = object.part;
+    }
+
+    /// The names that a call gives, each with the directory it starts from.
+    fn names(&self, draft: &mut Draft) {
+        let spec = &self.spec;
+        if spec.fd != 0 {
+            self.object(Object::descriptor(self.call.tid, self.argument(spec.fd)), draft);
+            if spec.path2 != 0 {
+                draft.parts[3] = self.string(self.argument(spec.path2), draft);
+            }
+            return;
+        }
+        let address = self.argument(spec.path);
+        let empty = spec.behaviour & behaviour::EMPTY_PATH != 0 && {
+            let mut first = [0];
+            address == 0 || (self.memory.exact(address, &mut first).is_ok() && first == [0])
+        };
+        if empty {
+            self.object(self.base(spec.dir), draft);
+        } else {
+            self.name(0, spec.dir, address, draft);
+        }
+        if spec.path2 == 0 {
+            return;
+        }
+        let address = self.argument(spec.path2);
+        if spec.behaviour & behaviour::TEXT != 0 {
+            draft.parts[3] = self.string(address, draft);
+        } else {
+            self.name(2, spec.dir2, address, draft);
+        }
+    }
+
+    /// An open: where its name leads, as far as the kernel has that at hand.
+    fn open(&self, draft: &mut Draft) {
+        if self.spec.fd != 0 {
+            // By handle: which file that is the kernel alone knows.
+            draft.header.flags |= flag::BY_DESCRIPTOR | flag::NO_BASE;
+            return;
+        }
+        let name = self.name(0, self.spec.dir, self.argument(self.spec.path), draft);
+        let Some(name) = name.filter(|_| shares_root(self.call.tid)) else { return };
+        let flags = draft.header.args[0] as i32;
+        let exclusive = libc::O_CREAT | libc::O_EXCL;
+        let itself = flags & libc::O_NOFOLLOW != 0 || flags & exclusive == exclusive;
+        let last = if itself { Last::Itself } else { Last::Followed };
+        let path = match find(&name.called, last, self.who.pid, self.call.tid) {
+            Found::There(path) => Some(path),
+            Found::Absent(path) => {
+                draft.header.flags |= told::ABSENT;
+                Some(path)
+            }
+            Found::Unknown(path) => path,
+        };
+        if let Some(path) = path {
+            draft.parts[0].clear();
+            draft.parts[1] = path;
+        }
+    }
+
+    /// An execution: the name as it was called, and the arguments.
+    fn exec(&self, draft: &mut Draft) {
+        let spec = &self.spec;
+        let address = self.argument(spec.path);
+        let at_empty = spec.dir != 0
+            && self.argument(5) as i32 & libc::AT_EMPTY_PATH != 0
+            && self.memory.string(address, 1) == (Vec::new(), Ended::Whole);
+        let mut called = None;
+        if at_empty {
+            // As the kernel names it.
+            let object = Object::descriptor(self.call.tid, self.argument(spec.dir));
+            draft.header.flags |= object.flags & !flag::DETACHED;
+            draft.parts[1] = match object.path {
+                Some(path) => path,
+                None => format!("/dev/fd/{}", self.argument(spec.dir) as i32).into_bytes(),
+            };
+        } else {
+            called = self.name(0, spec.dir, address, draft);
+        }
+        // Part 0 is the working directory: a name that starts from elsewhere is told whole.
+        let directory = Object::working_directory(self.call.tid);
+        draft.header.flags |= directory.flags & !flag::NO_BASE;
+        if !draft.parts[1].starts_with(b"/") && draft.parts[0] != directory.part {
+            draft.parts[1] = called.map(|name| name.joined).unwrap_or_default();
+        }
+        draft.parts[0] = directory.part;
+        let (arguments, whole) =
+            self.memory.strings(self.argument(spec.value), self.pointer_size(), ARGV_MAX);
+        draft.parts[3] = arguments;
+        if !whole {
+            draft.header.flags |= flag::ARGV_TRUNCATED;
+        }
+        draft.header.args = [0; 4];
+    }
+
+    fn network(&self, kind: Kind) -> Vec<RawEvent> {
+        let spec = &self.spec;
+        let array = self.argument(spec.path);
+        if spec.behaviour & behaviour::MESSAGES == 0 {
+            let (mut address, mut length) = (array, self.argument(spec.value));
+            if spec.behaviour & behaviour::MESSAGE != 0 {
+                (address, length) = match self.message_name(array) {
+                    Ok(name) => name,
+                    Err(fault) => return self.closed(fault),
+                };
+            }
+            if kind == Kind::Send && address == 0 {
+                return Vec::new();
+            }
+            return vec![self.end(kind, address, length, 0)];
+        }
+        // How many are sent only the result tells: all of them may be.
+        let count = self.argument(3).min(MESSAGES);
+        let stride = if self.arch == arch::NATIVE { 64 } else { 32 };
+        let mut records = Vec::new();
+        for number in 0..count {
+            match self.message_name(array.wrapping_add(number * stride)) {
+                Ok((0, _)) => {}
+                Ok(_) if records.len() as u64 == TOLD => {
+                    if let Some(RawEvent { header, .. }) = records.last_mut() {
+                        header.flags |= flag::MORE;
+                    }
+                    break;
+                }
+                Ok((address, length)) => records.push(self.end(kind, address, length, 0)),
+                Err(fault) => {
+                    records.extend(self.closed(fault));
+                    break;
+                }
+            }
+        }
+        records
+    }
+
+    /// Of messages in memory that cannot be looked at it is not known whether they have addresses: that is told. Where
+    /// there is no memory the call fails.
+    fn closed(&self, fault: Fault) -> Vec<RawEvent> {
+        match fault {
+            Fault::Address => Vec::new(),
+            Fault::Closed => vec![self.end(Kind::Send, 0, 0, told::CLOSED | flag::UNREADABLE)],
+        }
+    }
+
+    /// A network call with one address.
+    fn end(&self, kind: Kind, address: u64, length: u64, flags: u16) -> RawEvent {
+        let mut draft = self.begin();
+        draft.header.flags |= flags;
+        let descriptor = self.argument(self.spec.fd);
+        // A sending that connects (TCP fast open) is told as that.
+        let connects = self.argument(self.spec.value2) & libc::MSG_FASTOPEN as u64 != 0;
+        draft.header.access = u16::from(net_access::CONNECT) * u16::from(kind == Kind::Send && connects);
+        if kind != Kind::Listen && flags == 0 {
+            let length = usize::try_from(length).unwrap_or(usize::MAX).min(ADDRESS_MAX);
+            let mut bytes = vec![0; length];
+            match self.memory.exact(address, &mut bytes) {
+                Ok(()) => draft.parts[0] = bytes,
+                Err(fault) => self.fault(fault, &mut draft),
+            }
+        }
+        let socket = socket::of(self.who.pid, descriptor as i32);
+        let family = draft.parts[0].first_chunk::<2>().map(|family| u16::from_ne_bytes(*family));
+        draft.header.args = [descriptor, u64::from(family.unwrap_or(0)), 0, 0];
+        match socket {
+            Some(socket) => {
+                draft.header.args = [descriptor, socket.family, socket.kind, socket.protocol];
+                draft.header.ino = socket.port;
+                if kind == Kind::Listen {
+                    draft.parts[0] = listening(socket.own);
+                }
+            }
+            None => draft.header.flags |= flag::NO_BASE,
+        }
+        let relative = family == Some(libc::AF_UNIX as u16)
+            && draft.parts[0].get(2).is_some_and(|first| *first != 0 && *first != b'/');
+        if relative {
+            let base = Object::working_directory(self.call.tid);
+            draft.header.flags |= base.flags;
+            draft.parts[1] = base.part;
+        }
+        self.done(draft)
+    }
+
+    /// The name in a msghdr of the caller's memory: address and length, zero where it has none.
+    fn message_name(&self, message: u64) -> Result<(u64, u64), Fault> {
+        match self.pointer_size() {
+            8 => self.memory.words::<2>(message, 8).map(|[address, length]| (address, length & 0xffff_ffff)),
+            _ => self.memory.words::<2>(message, 4).map(|[address, length]| (address, length)),
+        }
+    }
+}
+
+/// An absolute name from the root on: no `..` leads out of that.
+fn below_root(name: &[u8]) -> &[u8] {
+    let mut rest = name;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        match &rest[..end] {
+            b"" | b"." | b".." if end < rest.len() => rest = &rest[end + 1..],
+            b"" | b"." | b".." => return &rest[rest.len()..],
+            _ => return rest,
+        }
+    }
+}
+
+/// The address that a socket listens at. A relative name of a unix socket started from where the process was when it was
+/// bound, which is not known any more: only the family is told.
+fn listening(mut own: Vec<u8>) -> Vec<u8> {
+    let unix =
+        own.first_chunk::<2>().is_some_and(|family| u16::from_ne_bytes(*family) == libc::AF_UNIX as u16);
+    if unix && own.get(2).is_some_and(|first| *first != 0 && *first != b'/') {
+        own.truncate(2);
+    }
+    own
+}
+
+/// Who acts, as a header has it; everything else is zero.
+pub fn identity(who: &Who, tid: u32) -> Header {
+    Header {
+        pid: who.pid,
+        tid,
+        ppid: who.ppid,
+        uid: who.uid,
+        start_ns: who.start_ns,
+        comm: who.comm,
+        ..Header::EMPTY
+    }
+}
+
+/// A process was made, as far as that is seen: when the new one makes its first call.
+pub fn fork(parent: &Who, child: &Who) -> RawEvent {
+    let header = Header {
+        kind: Kind::Fork as u8,
+        mono_ns: time::mono_now_ns(),
+        args: [u64::from(child.pid), child.start_ns, 0, 0],
+        ..identity(parent, parent.pid)
+    };
+    RawEvent { header, parts: Default::default(), executable: parent.exe.clone() }
+}
+
+// The words of a msghdr that are read: the name's address, then its length.
+const _: () = assert!(offset_of!(libc::msghdr, msg_name) == 0 && offset_of!(libc::msghdr, msg_namelen) == 8);

@@ -1,0 +1,383 @@
+//! Who waits: what /proc says of a task, and what is remembered of its process.
+//!
+//! Everything is looked up while the task waits. Identity is pid and start, as everywhere; /proc tells a start in clock
+//! ticks only.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, StatxFlags};
+
+use super::memory::Memory;
+
+/// Processes that are remembered before those that are gone are looked for.
+const REMEMBERED: usize = 4096;
+
+/// The entry of the auxiliary vector that leads to the random bytes which each exec gets (getauxval(3)).
+const AT_RANDOM: u64 = 25;
+
+/// What is known of who waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Process id.
+    pub pid: u32,
+    /// Start of its first thread, nanoseconds since boot.
+    pub start_ns: u64,
+    /// Its parent.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// The thread's name.
+    pub comm: [u8; 16],
+    /// Its executable.
+    pub exe: Option<Arc<[u8]>>,
+}
+
+/// A task as /proc/TID/stat has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    comm: [u8; 16],
+    parent: u32,
+    started: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Thread {
+    started: u64,
+    pid: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    started: u64,
+    comm: [u8; 16],
+    exe: Option<Arc<[u8]>>,
+}
+
+/// The tasks of a run.
+#[derive(Debug)]
+pub struct Tasks {
+    threads: HashMap<u32, Thread>,
+    processes: HashMap<u32, Process>,
+    /// When those that are gone are looked for next.
+    full: usize,
+    tick_ns: u64,
+    /// The user of everything that is watched; `None` where the runner is root, and the run may change it.
+    uid: Option<u32>,
+}
+
+impl Tasks {
+    /// Knows nobody.
+    pub fn new() -> Tasks {
+        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        let own = nix::unistd::getuid();
+        Tasks {
+            threads: HashMap::new(),
+            processes: HashMap::new(),
+            full: REMEMBERED,
+            tick_ns: 1_000_000_000 / ticks.unsigned_abs().max(1),
+            uid: (!own.is_root()).then(|| own.as_raw()),
+        }
+    }
+
+    /// Who waits with this thread id, and the process that made it, where the two are seen together for the first time.
+    /// `None` when the task has gone.
+    pub fn who(&mut self, tid: u32) -> Option<(Who, Option<Who>)> {
+        let stat = stat(tid)?;
+        let pid = match self.threads.get(&tid) {
+            Some(known) if known.started == stat.started => known.pid,
+            _ => {
+                let pid = leader(tid)?;
+                self.threads.insert(tid, Thread { started: stat.started, pid });
+                pid
+            }
+        };
+        let known = self.processes.get(&pid).map(|process| process.started);
+        // A thread tells nothing of when its process began.
+        let started = match known {
+            Some(started) if pid != tid || started == stat.started => Some(started),
+            _ => None,
+        };
+        let (started, new) = match started {
+            Some(started) => (started, false),
+            None => {
+                let started = if pid == tid { stat.started } else { self::stat(pid)?.started };
+                let process = Process { started, comm: stat.comm, exe: executable(pid) };
+                (started, self.processes.insert(pid, process).is_none_or(|before| before.started != started))
+            }
+        };
+        let process = self.processes.get_mut(&pid)?;
+        process.comm = stat.comm;
+        let who = Who {
+            pid,
+            start_ns: started.saturating_mul(self.tick_ns),
+            ppid: stat.parent,
+            uid: self.uid.or_else(|| uid(tid)).unwrap_or(u32::MAX),
+            comm: stat.comm,
+            exe: process.exe.clone(),
+        };
+        let parent = if new { self.parent(&who) } else { None };
+        if self.threads.len() > self.full {
+            self.forget();
+        }
+        Some((who, parent))
+    }
+
+    /// The process that made this one, if it is one of the run: the kernel names the runner where that has ended.
+    fn parent(&self, child: &Who) -> Option<Who> {
+        let known = self.processes.get(&child.ppid)?;
+        let now = stat(child.ppid)?;
+        (now.started == known.started).then(|| Who {
+            pid: child.ppid,
+            start_ns: known.started.saturating_mul(self.tick_ns),
+            ppid: now.parent,
+            uid: child.uid,
+            comm: known.comm,
+            exe: known.exe.clone(),
+        })
+    }
+
+    /// Looks the executable of a process up again: it may have executed another.
+    pub fn look_again(&mut self, pid: u32) -> Option<Arc<[u8]>> {
+        let exe = executable(pid);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.exe.clone_from(&exe);
+        }
+        exe
+    }
+
+    /// Whether this process, which was seen before, is still there.
+    pub fn lives(&self, pid: u32) -> bool {
+        let known = self.processes.get(&pid).map(|process| process.started);
+        known.is_some() && stat(pid).map(|stat| stat.started) == known
+    }
+
+    fn forget(&mut self) {
+        self.threads.retain(|tid, thread| stat(*tid).is_some_and(|now| now.started == thread.started));
+        self.processes.retain(|pid, process| stat(*pid).is_some_and(|now| now.started == process.started));
+        self.full = (2 * self.threads.len()).max(REMEMBERED);
+    }
+}
+
+fn stat(tid: u32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{tid}/task/{tid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything, parentheses and newlines included: fields follow the last `)`.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let begin = text.iter().position(|byte| *byte == b'(')? + 1;
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let name = text.get(begin..end)?;
+    let mut comm = [0; 16];
+    let length = name.len().min(comm.len() - 1);
+    comm[..length].copy_from_slice(&name[..length]);
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { comm, parent, started })
+}
+
+/// A number of /proc/TID/status.
+fn status(tid: u32, field: &str) -> Option<u32> {
+    let text = fs::read(format!("/proc/{tid}/status")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    // The name comes first, and cannot hold a newline that is not escaped.
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn leader(tid: u32) -> Option<u32> {
+    status(tid, "Tgid")
+}
+
+fn uid(tid: u32) -> Option<u32> {
+    status(tid, "Uid")
+}
+
+/// Where a link of /proc leads, and whether it is a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Here.
+    Path(Vec<u8>),
+    /// To something without a place: a pipe, a socket, a memfd; as /proc shows it.
+    Nameless(Vec<u8>),
+    /// Farther than PATH_MAX.
+    TooFar,
+    /// Nowhere: there is no such descriptor.
+    Nowhere,
+    /// This process may not look.
+    Closed,
+}
+
+/// Follows a link of /proc by name only: no file system is asked.
+pub fn link(path: &str) -> Target {
+    let found = match fs::read_link(path) {
+        Ok(found) => OsString::from(found).into_vec(),
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::EACCES | libc::EPERM) => Target::Closed,
+                Some(libc::ENAMETOOLONG) => Target::TooFar,
+                _ => Target::Nowhere,
+            };
+        }
+    };
+    const GONE: &[u8] = b" (deleted)";
+    match found.strip_suffix(GONE) {
+        Some(name) if name.starts_with(b"/memfd:") => Target::Nameless(name.to_vec()),
+        // A name may really end so.
+        Some(name) if is_gone(path) => Target::Path(name.to_vec()),
+        _ if found.starts_with(b"/") => Target::Path(found),
+        _ => Target::Nameless(found),
+    }
+}
+
+fn is_gone(path: &str) -> bool {
+    let flags = AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::NLINK).is_ok_and(|found| found.stx_nlink == 0)
+}
+
+/// The executable of a process, as records have it.
+fn executable(pid: u32) -> Option<Arc<[u8]>> {
+    match link(&format!("/proc/{pid}/exe")) {
+        Target::Path(path) | Target::Nameless(path) => Some(path.into()),
+        _ => None,
+    }
+}
+
+/// What tells one execution of a process from the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Device (as the kernel counts) and inode of the executable.
+    pub file: Option<(u32, u64)>,
+    /// Where the random bytes of this execution lie, and which they are.
+    random: Option<(u64, [u8; 16])>,
+}
+
+impl Image {
+    /// Of this process, now.
+    pub fn of(pid: u32, memory: Memory) -> Image {
+        let file = file_id(&format!("/proc/{pid}/exe"));
+        let random = random_at(pid).and_then(|address| {
+            let mut bytes = [0; 16];
+            memory.exact(address, &mut bytes).ok().map(|()| (address, bytes))
+        });
+        Image { file, random }
+    }
+
+    /// Whether a process that had this image has another one now; `None` where that cannot be told.
+    pub fn became(&self, now: &Image) -> Option<bool> {
+        match (&self.file, &now.file) {
+            (Some(before), Some(now)) if before != now => return Some(true),
+            // What could be looked at cannot any more, or the other way round.
+            (Some(_), None) | (None, Some(_)) => return Some(true),
+            _ => {}
+        }
+        Some(self.random? != now.random?)
+    }
+}
+
+fn file_id(path: &str) -> Option<(u32, u64)> {
+    let flags = AtFlags::STATX_DONT_SYNC;
+    let found = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::INO).ok()?;
+    // The kernel's own dev_t: twenty bits of minor number.
+    Some((found.stx_dev_major << 20 | found.stx_dev_minor & 0xf_ffff, found.stx_ino))
+}
+
+fn random_at(pid: u32) -> Option<u64> {
+    let vector = fs::read(format!("/proc/{pid}/auxv")).ok()?;
+    // Entries of 32-bit programs are half as long.
+    let of_width = |width: usize| {
+        vector.chunks_exact(2 * width).find_map(|pair| {
+            let number = |bytes: &[u8]| {
+                let mut wide = [0; 8];
+                wide[..width].copy_from_slice(bytes);
+                u64::from_le_bytes(wide)
+            };
+            (number(&pair[..width]) == AT_RANDOM).then(|| number(&pair[width..]))
+        })
+    };
+    of_width(8).or_else(|| of_width(4))
+}
+
+/// The arguments that a process was executed with, as its own memory has them now.
+pub fn arguments(pid: u32) -> io::Result<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/cmdline"))
+}
+
+/// Whether two processes see the same file system from the same root.
+pub fn shares_root(tid: u32) -> bool {
+    let own = fs::metadata("/proc/self/root").map(|root| (root.dev(), root.ino()));
+    let mounts = |path: &str| fs::read_link(path).ok();
+    let path = format!("/proc/{tid}");
+    let other = fs::metadata(format!("{path}/root")).map(|root| (root.dev(), root.ino()));
+    matches!((own, other), (Ok(own), Ok(other)) if own == other)
+        && mounts("/proc/self/ns/mnt").is_some_and(|own| mounts(&format!("{path}/ns/mnt")) == Some(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Way;
+    use super::*;
+
+    #[test]
+    fn stat_is_read_past_a_hostile_name() {
+        let text = b"7 (a) Z 1 1) T 42 1 1 0 -1 0 0 0 0 0 1 2 3 4 20 0 3 0 99 1 2\n";
+        let stat = parse_stat(text).unwrap();
+        assert_eq!((stat.parent, stat.started), (42, 99));
+        assert_eq!(&stat.comm[..8], b"a) Z 1 1");
+        assert!(parse_stat(b"7 (a").is_none());
+        assert!(parse_stat(b")(").is_none());
+    }
+
+    #[test]
+    fn a_thread_is_one_of_its_process() {
+        let mut tasks = Tasks::new();
+        let own = tasks.who(std::process::id()).unwrap().0;
+        let tid = nix::unistd::gettid().as_raw().unsigned_abs();
+        let thread = tasks.who(tid).unwrap().0;
+        assert_eq!((thread.pid, thread.start_ns), (own.pid, own.start_ns));
+        assert_eq!(own.ppid, nix::unistd::getppid().as_raw().unsigned_abs());
+        let exe = std::env::current_exe().unwrap().into_os_string().into_vec();
+        assert_eq!(own.exe.as_deref(), Some(exe.as_slice()));
+        assert!(tasks.lives(own.pid) && !tasks.lives(0));
+    }
+
+    #[test]
+    fn an_execution_is_told_from_the_next() {
+        let image = |pid: u32| Image::of(pid, Memory { tid: pid, way: Way::Call });
+        let own = image(std::process::id());
+        assert_eq!(own.became(&image(std::process::id())), Some(false));
+        let mut other =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert_eq!(own.became(&image(other.id())), Some(true));
+        let mut same = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert_eq!(image(other.id()).became(&image(same.id())), Some(true), "the same file, executed again");
+        for child in [&mut other, &mut same] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn links_say_where_they_lead() {
+        let pipe = io::pipe().unwrap().0;
+        use std::os::fd::AsRawFd;
+        let of = |fd: i32| link(&format!("/proc/self/fd/{fd}"));
+        assert!(matches!(of(pipe.as_raw_fd()), Target::Nameless(name) if name.starts_with(b"pipe:[")));
+        assert_eq!(of(99_999), Target::Nowhere);
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("x (deleted)");
+        let file = fs::File::create(&path).unwrap();
+        let name = path.clone().into_os_string().into_vec();
+        assert_eq!(of(file.as_raw_fd()), Target::Path(name.clone()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(of(file.as_raw_fd()), Target::Path(name));
+        assert!(shares_root(std::process::id()));
+    }
+}

@@ -1,0 +1,91 @@
+//! A run that is observed by its own calls: no program is loaded, and no privilege is needed.
+//!
+//! It holds nothing of a policy; what the command's process puts around itself may, and what nothing holds refuses an
+//! enforced run here as everywhere.
+
+use nix::unistd::geteuid;
+use policy::compile::lsm::{LsmPlan, SetTable};
+
+use super::{
+    FIRST_POLICY, Judging, Request, Sensor, SensorError, Source, Terms, demand,
+    held::{held, limits_held},
+    tried::{Tried, report, try_notify},
+    walls,
+};
+use crate::{
+    enforce::lsm::Known,
+    settings::{Layer, LayerChoice},
+};
+
+/// Why an ordinary user has none of the other layers.
+pub(super) const ONLY_ROOT: &str = "only root can load programs into the kernel";
+
+/// What the user is told before the command starts.
+pub(super) const NOTE: &str = "observed by notify: the command runs with no_new_privs, so setuid programs gain nothing; not \
+                               seen are io_uring operations and the results of calls";
+
+/// Whether a run with this choice of layers is observed by its calls from the start: it is asked for, or nothing else is
+/// possible.
+pub fn wanted(layers: &LayerChoice) -> bool {
+    match layers {
+        LayerChoice::Only(layers) => layers.contains(&Layer::Notify),
+        LayerChoice::Auto => !geteuid().is_root(),
+    }
+}
+
+/// Whether it is where no program observes.
+pub(super) fn can_stand_in(layers: &LayerChoice) -> bool {
+    layers.includes(Layer::Notify)
+}
+
+/// Proves the layer, and says what of the policy would not be held.
+pub(super) fn start(
+    request: &Request<'_>,
+    plan: Option<&LsmPlan>,
+    sets: SetTable,
+) -> Result<(Sensor, Terms), SensorError> {
+    let missing = |layer: Layer| -> Option<Tried> {
+        let reason = match geteuid().is_root() {
+            true => "it does not work here",
+            false => ONLY_ROOT,
+        };
+        request.layers.includes(layer).then(|| Err(reason.to_owned()))
+    };
+    let notify = Some(try_notify());
+    for layer in Layer::OF_PROGRAMS {
+        demand(request, layer, &missing(layer))?;
+    }
+    if let Some(Err(reason)) = &notify {
+        return match demand(request, Layer::Notify, &notify) {
+            Ok(()) => Err(SensorError::Blind(reason.clone())),
+            Err(error) => Err(error),
+        };
+    }
+    let (walls, unheld, walled) =
+        walls::raise(request, plan, &missing(Layer::Lsm), &missing(Layer::CgroupNet))?;
+    let terms = Terms {
+        judges: false,
+        held: held(false, false, limits_held(request, false)),
+        law: matches!(request.judging, Judging::Enforce(..)),
+        known: Known::Path,
+        sets,
+        names: false,
+        own: false,
+        next: FIRST_POLICY + 1,
+        accepted: unheld.clone(),
+        marker: None,
+    };
+    let sensor = Sensor {
+        source: Source::Calls(None),
+        reports: report(Layer::Notify, "observes", notify).into_iter().chain(walled).collect(),
+        unheld,
+        unseen: Vec::new(),
+        hooks: false,
+        judges: false,
+        installed: Vec::new(),
+        asked: None,
+        hears: false,
+        walls,
+    };
+    Ok((sensor, terms))
+}

@@ -1,0 +1,85 @@
+//! What the command's process puts around itself, as far as it is needed: Landlock, covers, the filter. Each is proven,
+//! and what of the policies nothing holds then is refused, or listed where the user chose so.
+//!
+//! The programs in the kernel are tried before, and are no concern of this module.
+
+use policy::compile::{layers::Kept, lsm::LsmPlan, seccomp::Hooks};
+
+use super::{
+    Judging, Request, SensorError,
+    covers::{self, Covers},
+    demand,
+    held::{Layers, unheld},
+    tried::{FILTER, Tried, report, try_filter, try_landlock, try_mountns},
+};
+use crate::{
+    enforce::{landlock::Fence, mountns::Mounts},
+    launch::handshake::Fenced,
+    record::LayerReport,
+    settings::Layer,
+};
+
+/// What the command's process is to put around itself.
+#[derive(Debug, Default)]
+pub(super) struct Walls {
+    pub fenced: Fenced,
+    pub mounts: Mounts,
+    /// What the user should know of it before the command starts.
+    pub notes: Vec<String>,
+}
+
+/// Walls, what nothing holds, and what is told of them.
+pub(super) type Raised = (Walls, Vec<String>, Vec<LayerReport>);
+
+/// Plans and proves them, beside the programs that were tried.
+///
+/// # Errors
+/// A layer that was named does not work here, or the policies cannot be held.
+pub(super) fn raise(
+    request: &Request<'_>,
+    plan: Option<&LsmPlan>,
+    lsm: &Option<Tried>,
+    group: &Option<Tried>,
+) -> Result<Raised, SensorError> {
+    let holds = matches!(lsm, Some(Ok(_)));
+    let policies = request.judging.policies();
+    let law = matches!(request.judging, Judging::Enforce(..));
+    // Hooks hold all that it does, and more exactly.
+    let fenced = match holds && !request.layers.names(Layer::Landlock) {
+        true => None,
+        false => request.fence.map(try_landlock),
+    };
+    demand(request, Layer::Landlock, &fenced)?;
+    let fence = match (request.fence, &fenced) {
+        (Some(Ok(fence)), Some(Ok(_))) => Some(fence),
+        _ => None,
+    };
+    let layers = Layers { lsm, group, fence, kept: request.kept, uncovered: None };
+    let planned = match holds || !law || !request.layers.includes(Layer::Mountns) {
+        true => Covers::default(),
+        false => covers::plan(&layers.together(request, &layers.words(request)), &policies),
+    };
+    let covered = (!planned.mounts.is_empty()).then(try_mountns);
+    demand(request, Layer::Mountns, &covered)?;
+    let Covers { mounts, kept, notes } = match covered {
+        Some(Err(_)) => Covers::default(),
+        _ => planned,
+    };
+    let kept: Vec<Kept> = request.kept.iter().cloned().chain(kept).collect();
+    let uncovered = covered.as_ref().and_then(|tried| tried.as_ref().err()).map(String::as_str);
+    let unheld = unheld(request, plan, &Layers { kept: &kept, uncovered, ..layers })?;
+    let walls = Walls {
+        fenced: if fence.is_some() { Fenced::Yes } else { Fenced::No },
+        mounts,
+        notes: fence.map(Fence::notes).unwrap_or_default().iter().cloned().chain(notes).collect(),
+    };
+    let mut reports: Vec<LayerReport> = Vec::new();
+    reports.extend(report(Layer::Landlock, LayerReport::ENFORCES, fenced));
+    reports.extend(report(Layer::Mountns, LayerReport::ENFORCES, covered));
+    if let Judging::Enforce(policies, _) = request.judging {
+        let hooks = if holds { Hooks::Judge } else { Hooks::Missing };
+        let proven = try_filter(&policies.filter(), hooks);
+        reports.push(proven.map_err(|reason| SensorError::Missing { layer: FILTER, reason })?);
+    }
+    Ok((walls, unheld, reports))
+}

@@ -1,0 +1,9 @@
+//! Runs of an ordinary user without any capability: observed by their own calls (`notify`).
+//!
+//! The tests start as root and give everything up before they start the product, so that it finds an ordinary account.
+
+mod calls;
+mod completeness;
+mod ends;
+mod place;
+mod terminal;

@@ -1,0 +1,66 @@
+//! On a terminal: job control is the user's shell's, although the command is the collector's child.
+
+use sandbox_tests::requirement::Need;
+
+use crate::place::{Place, possible};
+
+#[path = "../launch/terminal.rs"]
+#[allow(dead_code, reason = "the other tests use the rest of it")]
+mod shared;
+
+use shared::Terminal;
+
+const NEEDS: &[Need<'_>] = &[Need::Program("bash")];
+
+fn terminal(place: &Place) -> Terminal {
+    // The shell is root's, as the terminal is; what it starts is the user's.
+    let mut shell = place.scene.command("bash", [""; 0]);
+    shell.env("HOME", place.work());
+    let mut terminal = Terminal::open(&shell);
+    let sandbox = place.bin("sandbox").display().to_string();
+    terminal.type_in(&format!(
+        "alias run='setpriv --reuid 65534 --regid 65534 --clear-groups {sandbox} run -q --'\n"
+    ));
+    terminal.expect("\n");
+    terminal.expect("$ ");
+    terminal
+}
+
+#[test]
+fn ctrl_z_stops_the_job_and_fg_goes_on() {
+    if !possible("ctrl_z_stops_the_job_and_fg_goes_on", &[NEEDS, &[Need::Program("setpriv")]].concat()) {
+        return;
+    }
+    let place = Place::new();
+    let mut terminal = terminal(&place);
+    terminal.type_in("run cat\n");
+    terminal.type_in("one\n");
+    terminal.expect("one\r\none\r\n");
+    for word in ["two", "three"] {
+        terminal.type_in("\x1a");
+        terminal.expect("Stopped");
+        terminal.expect("$ ");
+        terminal.type_in("fg\n");
+        terminal.expect("-- cat\r\n");
+        terminal.type_in(&format!("{word}\n"));
+        terminal.expect(&format!("{word}\r\n{word}\r\n"));
+    }
+    terminal.type_in("\x04");
+    assert_eq!(terminal.ask("echo $?"), "0");
+    place.verified().expect(0);
+}
+
+#[test]
+fn ctrl_c_ends_a_command_that_does_not_care() {
+    if !possible("ctrl_c_ends_a_command_that_does_not_care", &[NEEDS, &[Need::Program("setpriv")]].concat()) {
+        return;
+    }
+    let place = Place::new();
+    let mut terminal = terminal(&place);
+    terminal.type_in("run sh -c 'echo go\"\"ing; exec sleep 1000'\n");
+    terminal.expect("going");
+    terminal.type_in("\x03");
+    terminal.expect("$ ");
+    assert_eq!(terminal.ask("echo $?"), "130");
+    place.verified().expect(0);
+}
