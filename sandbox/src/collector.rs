@@ -564,14 +564,18 @@ impl Collector {
     }
 }
 
-/// Tells the front-end what happened to this process's child: it is told first, and only then taken, so that a death in
-/// between leaves it to be found.
+/// Tells the front-end what happened to this process's child. Its end is told first, and only then taken, so that a death
+/// in between leaves it to be found.
 fn tell_child(front: &Channel<FromCollector, FromFrontEnd>, child: &Process) {
-    while let Ok(Some(change)) = child.next_change() {
-        let _ = front.send(&FromCollector::Changed(change));
-        let _ = child.change(LookFor::StopsAndEnd);
-        if matches!(change, Change::Ended(_)) {
+    while let Ok(Some(next)) = child.next_change() {
+        if let Change::Ended(_) = next {
+            let _ = front.send(&FromCollector::Changed(next));
+            let _ = child.change(LookFor::StopsAndEnd);
             break;
+        }
+        // A stop is taken first: behind the telling it might be the next one that is taken, which nobody then hears of.
+        if let Ok(Some(change)) = child.change(LookFor::Stops) {
+            let _ = front.send(&FromCollector::Changed(change));
         }
     }
     descendants::reap_adopted(child.pid());

@@ -103,7 +103,7 @@ fn tells(logged: &Logged, seen: &Seen) -> bool {
     let (told, real) = (&logged.attempt, &seen.attempt);
     let path = match (&real.path, &told.path) {
         (None, _) => true,
-        (Some(real), Some(told)) => leads(real, told),
+        (Some(path), Some(told)) => leads(path, told) || own_process(path, real.pid).as_ref() == Some(told),
         (Some(_), None) => false,
     };
     let second = match (&real.path2, &told.path2) {
@@ -121,12 +121,21 @@ fn tells(logged: &Logged, seen: &Seen) -> bool {
 
 /// Of what the kernel refused as too long strace's reader keeps a part.
 fn begins(real: &[u8], told: &[u8]) -> bool {
-    real == told || (real.len() >= 1024 && told.starts_with(real))
+    const KEPT: usize = 1024;
+    real == told || (real.len() == KEPT && told.starts_with(real))
 }
 
 /// Whether the event has this path, or the place where it really is.
 fn leads(real: &[u8], told: &[u8]) -> bool {
-    begins(real, told) || really(real).is_some_and(|real| real == told)
+    // A file without a name (O_TMPFILE) has one when it is open; the call names its directory.
+    let unnamed = real.rsplitn(2, |byte| *byte == b'/').collect::<Vec<_>>();
+    let unnamed = matches!(unnamed.as_slice(), [leaf, above] if leaf.starts_with(b"#") && *above == told);
+    begins(real, told) || unnamed || really(real).is_some_and(|real| real == told)
+}
+
+/// `/proc/self` is told by its number also where nothing is there.
+fn own_process(real: &[u8], pid: u32) -> Option<Vec<u8>> {
+    real.strip_prefix(b"/proc/self").map(|rest| [format!("/proc/{pid}").as_bytes(), rest].concat())
 }
 
 /// A path without symbolic links in its directory.

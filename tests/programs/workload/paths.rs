@@ -378,6 +378,7 @@ fn refused() {
     std::fs::set_permissions("secret", std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
     let locked = works(call!(openat, AT_FDCWD, c"locked", O_PATH | O_DIRECTORY));
     if !become_nobody() {
+        fails(call!(execve, c"./made", &[c"made".as_ptr(), std::ptr::null()][..], 0), EACCES);
         return fails(call!(open, c"/etc/shadow", O_RDONLY), EACCES);
     }
     fails(call!(open, c"secret", O_RDONLY), EACCES);

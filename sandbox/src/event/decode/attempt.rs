@@ -400,6 +400,9 @@ impl Record<'_> {
         if succeeded(self.header) {
             to.facts.detached = self.has(flag::DETACHED);
             to.some(Key::Path, self.opened());
+        } else if self.has(told::NO_RESULT) && self.has(flag::DETACHED) {
+            to.facts.detached = true;
+            to.some(Key::Path, self.name(0));
         } else if !self.has(flag::FOLLOWS_CHECK | flag::BY_DESCRIPTOR) {
             to.some(Key::Path, self.name(0));
         }

@@ -104,6 +104,8 @@ pub enum Found {
     There(Vec<u8>),
     /// To nothing; it would have this path.
     Absent(Vec<u8>),
+    /// To an object without a place, through a link of /proc.
+    Nameless(Object),
     /// The kernel would have to ask a file system, or the name leads through another process's descriptors; if its
     /// directory is known, the path is told.
     Unknown(Option<Vec<u8>>),
@@ -122,15 +124,46 @@ pub enum Last {
 /// this process's root.
 pub fn find(name: &[u8], last: Last, pid: u32, tid: u32) -> Found {
     let own = of_caller(name, pid, tid);
-    let name = own.as_deref().unwrap_or(name);
+    let own = match through_link(own.as_deref().unwrap_or(name)) {
+        Some(Object { path: Some(path), .. }) => Some(path),
+        Some(object) if object.flags & flag::DETACHED != 0 => return Found::Nameless(object),
+        // It is nobody's, or closed to us.
+        Some(_) | None => own,
+    };
+    let shown = own.is_some();
+    let mut name = own.unwrap_or_else(|| name.to_vec());
+    if last == Last::Followed {
+        name = behind_links(name);
+    }
+    let name = name.as_slice();
     match reach(name, last).and_then(|file| path(&file)) {
         Ok(path) => Found::There(path),
         Err(error) => match (error, beside(name)) {
             (Errno::NOENT, Some(path)) => Found::Absent(path),
             // Cannot be opened by us, or not without waiting.
-            (_, path) => Found::Unknown(path.or(own)),
+            (_, path) => Found::Unknown(path.or_else(|| shown.then(|| name.to_vec()))),
         },
     }
+}
+
+/// Follows links in the last place that lead to nothing: a file is made where they lead, and not in their own place.
+fn behind_links(mut name: Vec<u8>) -> Vec<u8> {
+    /// As many as the kernel follows (MAXSYMLINKS).
+    const LINKS: usize = 40;
+    for _ in 0..LINKS {
+        if reach(&name, Last::Followed).err() != Some(Errno::NOENT) {
+            break;
+        }
+        let Some((directory, _)) = split(&name) else { break };
+        let target =
+            reach(&name, Last::Itself).and_then(|link| rustix::fs::readlinkat(&link, "", Vec::new()));
+        match target {
+            Ok(target) if target.as_bytes().starts_with(b"/") => name = target.into_bytes(),
+            Ok(target) => name = [directory, target.as_bytes()].concat(),
+            Err(_) => break,
+        }
+    }
+    name
 }
 
 /// The name in its directory, where that is known.
@@ -171,10 +204,44 @@ pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { b"/".to_vec() } else { path }
 }
 
+/// Where a name leads that goes through a link to what a process has open: such links hold the object itself, and are
+/// followed by name here. What is behind them in the name is appended.
+fn through_link(name: &[u8]) -> Option<Object> {
+    let text = std::str::from_utf8(name).ok()?;
+    let mut words = text.strip_prefix("/proc/")?.split('/');
+    let mut link = format!("/proc/{}", words.next()?.parse::<u32>().ok()?);
+    let mut word = words.next()?;
+    if word == "task" {
+        link = format!("{link}/task/{}", words.next()?.parse::<u32>().ok()?);
+        word = words.next()?;
+    }
+    match word {
+        "cwd" | "root" | "exe" => link = format!("{link}/{word}"),
+        "fd" => link = format!("{link}/fd/{}", words.next()?.parse::<u32>().ok()?),
+        _ => return None,
+    }
+    let rest = text.strip_prefix(&link)?;
+    let object = Object::of(task::link(&link));
+    match object.path.clone() {
+        Some(path) if !rest.is_empty() => {
+            let directory = path.strip_suffix(b"/").unwrap_or(&path);
+            Some(Object { path: Some([directory, rest.as_bytes()].concat()), ..object })
+        }
+        _ => Some(object),
+    }
+}
+
 /// `/proc/self` is another for the caller than for us.
 fn of_caller(name: &[u8], pid: u32, tid: u32) -> Option<Vec<u8>> {
-    let ours: [(&[u8], String); 2] =
-        [(b"/proc/self", format!("/proc/{pid}")), (b"/proc/thread-self", format!("/proc/{pid}/task/{tid}"))];
+    let ours: [(&[u8], String); 6] = [
+        // What every system makes these links to.
+        (b"/dev/fd", format!("/proc/{pid}/fd")),
+        (b"/dev/stdin", format!("/proc/{pid}/fd/0")),
+        (b"/dev/stdout", format!("/proc/{pid}/fd/1")),
+        (b"/dev/stderr", format!("/proc/{pid}/fd/2")),
+        (b"/proc/self", format!("/proc/{pid}")),
+        (b"/proc/thread-self", format!("/proc/{pid}/task/{tid}")),
+    ];
     ours.into_iter().find_map(|(prefix, own)| {
         let rest = name.strip_prefix(prefix)?;
         (rest.is_empty() || rest.starts_with(b"/")).then(|| [own.as_bytes(), rest].concat())
@@ -203,7 +270,7 @@ fn reach(name: &[u8], last: Last) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens a name without asking any file system.
-fn at_hand(name: &[u8], last: Last) -> Result<OwnedFd, Errno> {
+pub fn at_hand(name: &[u8], last: Last) -> Result<OwnedFd, Errno> {
     let mut flags = OFlags::PATH | OFlags::CLOEXEC;
     if last == Last::Itself {
         flags |= OFlags::NOFOLLOW;
@@ -269,6 +336,8 @@ mod tests {
         assert_eq!(find("/dir/link", Last::Itself), Found::There(name("/real/link")));
         assert_eq!(find("/dir/../dir/none", Last::Followed), Found::Absent(name("/real/none")));
         assert_eq!(find("/no/such/file", Last::Followed), Found::Unknown(None));
+        std::os::unix::fs::symlink("dir/later", top.join("dangling")).unwrap();
+        assert_eq!(find("/dangling", Last::Followed), Found::Absent(name("/real/later")));
         assert_eq!(join(b"/a/b", b"./../c//d/../e"), b"/a/c/d/../e");
         assert_eq!(join(b"/", b"../.."), b"/");
     }

@@ -221,6 +221,10 @@ impl Reader<'_> {
                 draft.header.flags |= told::ABSENT;
                 Some(path)
             }
+            Found::Nameless(object) => {
+                draft.parts = Default::default();
+                return self.object(object, draft);
+            }
             Found::Unknown(path) => path,
         };
         if let Some(path) = path {

@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, Statx, StatxFlags};
 
 use super::memory::Memory;
+use super::place::{self, Last};
 
 /// Processes that are remembered before those that are gone are looked for.
 const REMEMBERED: usize = 4096;
@@ -231,15 +233,23 @@ pub fn link(path: &str) -> Target {
     match found.strip_suffix(GONE) {
         Some(name) if name.starts_with(b"/memfd:") => Target::Nameless(name.to_vec()),
         // A name may really end so.
-        Some(name) if is_gone(path) => Target::Path(name.to_vec()),
+        Some(name) if is_gone(path, &found) => Target::Path(name.to_vec()),
         _ if found.starts_with(b"/") => Target::Path(found),
         _ => Target::Nameless(found),
     }
 }
 
-fn is_gone(path: &str) -> bool {
-    let flags = AtFlags::STATX_DONT_SYNC;
-    rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::NLINK).is_ok_and(|found| found.stx_nlink == 0)
+/// Whether what a link of /proc shows as `shown` has lost that name: the file has none, or others.
+fn is_gone(path: &str, shown: &[u8]) -> bool {
+    let wanted = StatxFlags::NLINK | StatxFlags::INO;
+    let look = |directory: BorrowedFd<'_>, path: &str, flags| {
+        rustix::fs::statx(directory, path, flags | AtFlags::STATX_DONT_SYNC, wanted).ok()
+    };
+    let Some(found) = look(rustix::fs::CWD, path, AtFlags::empty()) else { return false };
+    let named = place::at_hand(shown, Last::Itself).ok();
+    let named = named.and_then(|file| look(file.as_fd(), "", AtFlags::EMPTY_PATH));
+    let id = |about: &Statx| (about.stx_dev_major, about.stx_dev_minor, about.stx_ino);
+    found.stx_nlink == 0 || named.is_none_or(|named| id(&named) != id(&found))
 }
 
 /// The executable of a process, as records have it.
