@@ -100,7 +100,10 @@ impl Pipeline {
         let judging = match mode {
             Mode::Enforce(..) if sensor.has_hooks() => Judging::Enforced,
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
-            Mode::Enforce(..) if sensor.fenced() == Fenced::Yes => Judging::Fenced,
+            Mode::Enforce(..) if sensor.fenced() == Fenced::Yes => match sensor.unheld() {
+                [] => Judging::FencedWhole,
+                _ => Judging::Fenced,
+            },
             _ => Judging::Observed,
         };
         let mut judge = Judge::new(mode.policies(), FIRST_POLICY, judging, process).with_marks(marks);

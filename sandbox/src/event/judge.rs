@@ -46,6 +46,8 @@ pub enum Judging {
     /// Layers that hold policies and tell nobody what they refuse (Landlock, mounts): what was refused and a policy denies
     /// was blocked.
     Fenced,
+    /// The same, and they hold all that the policies deny: an attempt whose result nobody sees was blocked, too.
+    FencedWhole,
 }
 
 impl Judging {
@@ -79,7 +81,7 @@ impl Judging {
         match self {
             Judging::Enforced => false,
             Judging::Audited => !hooked,
-            Judging::Observed | Judging::Fenced => true,
+            Judging::Observed | Judging::Fenced | Judging::FencedWhole => true,
         }
     }
 }
@@ -196,10 +198,13 @@ impl Judge {
             {
                 court.judge_again(event, facts);
             }
+            Judgement::None if self.judging == Judging::FencedWhole && facts.unseen => {
+                court.judge_refused(event, facts, observer);
+            }
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event, facts) => {
                 court.judge_observed(event, facts);
             }
-            Judgement::None if self.judging == Judging::Fenced => {
+            Judgement::None if matches!(self.judging, Judging::Fenced | Judging::FencedWhole) => {
                 if let Some(layer) = refuser(event) {
                     court.judge_refused(event, facts, layer);
                 }
