@@ -23,6 +23,13 @@ pub static SETATTR_ARGUMENTS: u64 = 0;
 /// of padding), native then 32-bit.
 #[unsafe(no_mangle)]
 pub static ARGUMENT_REGISTERS: [u64; 16] = [0; 16];
+/// Offset of the system call's number in `pt_regs`: 32 bits.
+#[unsafe(no_mangle)]
+pub static REGISTERS_NUMBER: u64 = 0;
+/// The machine's own numbers of calls that make names, in the order of [`crate::hooks::calls`]; one that it does not have
+/// is a number that no call has.
+#[unsafe(no_mangle)]
+pub static MAKING_CALLS: [u64; 5] = [u64::MAX; 5];
 /// Offset of the word in `task_struct` that tells 32-bit calls, and its mask.
 #[unsafe(no_mangle)]
 pub static COMPAT_WORD: u64 = 0;

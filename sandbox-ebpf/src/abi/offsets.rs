@@ -24,7 +24,6 @@ macro_rules! offset_table {
             TASK_REAL_CRED = "task_struct" "real_cred";
             NSPROXY_MNT = "nsproxy" "mnt_ns";
             IATTR_VALID = "iattr" "ia_valid";
-            REGISTERS_NUMBER = "pt_regs" "orig_ax";
             SIGNAL_LIVE = "signal_struct" "live.counter";
             SIGNAL_FLAGS = "signal_struct" "flags";
             SIGNAL_GROUP_EXIT_CODE = "signal_struct" "group_exit_code";

@@ -15,12 +15,12 @@ use crate::{
 /// open(2): the access mode's bits, and O_TRUNC.
 const WRITES: u64 = 0o1003;
 
-/// Calls that make names, x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
-const OPEN: u64 = 2;
-const OPENAT: u64 = 257;
-const BIND: u64 = 49;
-const MKNOD: u64 = 133;
-const MKNODAT: u64 = 259;
+/// The places of [`offsets::MAKING_CALLS`].
+const OPEN: usize = 0;
+const OPENAT: usize = 1;
+const BIND: usize = 2;
+const MKNOD: usize = 3;
+const MKNODAT: usize = 4;
 
 /// `access::WRITE` where the call that makes a file may open it for writing, else 0. What is no call known here, an
 /// openat2(2) or an operation of io_uring, may.
@@ -31,20 +31,28 @@ pub fn write_of_creation() -> u16 {
     // SAFETY: the helper takes no argument.
     let task = unsafe { bpf_get_current_task() };
     let foreign = field::<u32>(task, &offsets::COMPAT_WORD) & value(&offsets::COMPAT_MASK) as u32;
-    let number: u64 = field(registers, &offsets::REGISTERS_NUMBER);
+    let number = u64::from(field::<u32>(registers, &offsets::REGISTERS_NUMBER));
+    let is = |call: usize| number == making(call);
     let writes = if foreign != 0 {
         1
-    } else if number == OPEN {
+    } else if is(OPEN) {
         argument(registers, 1) & WRITES
-    } else if number == OPENAT {
+    } else if is(OPENAT) {
         argument(registers, 2) & WRITES
-    } else if number == BIND || number == MKNOD || number == MKNODAT {
+    } else if is(BIND) || is(MKNOD) || is(MKNODAT) {
         0
     } else {
         1
     };
     // One value to go on with: the verifier would follow each by itself.
     if masked::<{ WRITES as u32 }>(writes as usize) != 0 { access::WRITE } else { 0 }
+}
+
+/// The machine's number of a call that makes names.
+#[inline(always)]
+fn making(call: usize) -> u64 {
+    // SAFETY: the place is one of the constants above; volatile because the loader sets the array.
+    unsafe { core::ptr::read_volatile((&raw const offsets::MAKING_CALLS).cast::<u64>().add(call)) }
 }
 
 /// A native call's argument, counted from 0.

@@ -139,6 +139,8 @@ impl Object {
             loader.override_global(name, value, true);
         }
         loader.override_global("ARGUMENT_REGISTERS", &syscalls::ARGUMENT_REGISTERS, true);
+        let making = syscalls::making_calls();
+        loader.override_global("MAKING_CALLS", &making, true);
         loader.override_global("COMPAT_MASK", &syscalls::COMPAT_FLAG.1, true);
         let cpus = aya::util::nr_cpus().map_err(|(what, source)| ObjectError::Call {
             what: if what.is_empty() { "count the CPUs" } else { "read the list of possible CPUs" },
@@ -445,7 +447,7 @@ const SETATTR: &str = "bpf_lsm_inode_setattr";
 /// Reads every offset from the running kernel's types.
 fn offsets() -> Result<Vec<(&'static str, u64)>, BtfError> {
     let all = OFFSETS.iter().chain(OPTIONAL_OFFSETS);
-    let wanted: Vec<&str> = all.map(|(_, structure, _)| *structure).chain([SETATTR]).collect();
+    let wanted: Vec<&str> = all.map(|(_, structure, _)| *structure).chain([SETATTR, "pt_regs"]).collect();
     let btf = Btf::open(Path::new(VMLINUX), &wanted)?;
     let mut offsets = Vec::with_capacity(wanted.len() + 1);
     for (name, structure, field) in OPTIONAL_OFFSETS {
@@ -460,6 +462,7 @@ fn offsets() -> Result<Vec<(&'static str, u64)>, BtfError> {
     for (name, structure, field) in OFFSETS {
         offsets.push((*name, btf.offset(structure, field)?));
     }
+    offsets.push(("REGISTERS_NUMBER", btf.offset("pt_regs", syscalls::NUMBER_REGISTER)?));
     offsets.push(("COMPAT_WORD", btf.offset("task_struct", syscalls::COMPAT_FLAG.0)?));
     Ok(offsets)
 }

@@ -321,6 +321,22 @@ pub const ARGUMENT_REGISTERS: [u64; 16] = [
     272, 8, 16, 24, 32, 40, 0, 0,
 ];
 
+/// The member of `pt_regs` that holds the number, in its lower 32 bits.
+#[cfg(target_arch = "x86_64")]
+pub const NUMBER_REGISTER: &str = "orig_ax";
+/// As above.
+#[cfg(target_arch = "aarch64")]
+pub const NUMBER_REGISTER: &str = "syscallno";
+
+/// Calls that make names, as `hooks/calls.rs` of the programs knows them; `u64::MAX` where the machine has no such call.
+pub fn making_calls() -> [u64; 5] {
+    let number = |name: &str| {
+        let known = NATIVE.iter().find(|(known, _)| *known == name);
+        known.map_or(u64::MAX, |(_, number)| number.unsigned_abs())
+    };
+    ["open", "openat", "bind", "mknod", "mknodat"].map(number)
+}
+
 /// The member of `task_struct` that tells 32-bit calls, and the bit: TS_COMPAT, TIF_32BIT.
 #[cfg(target_arch = "x86_64")]
 pub const COMPAT_FLAG: (&str, u64) = ("thread_info.status", 2);
@@ -343,5 +359,26 @@ mod tests {
         }
         assert_eq!(name(arch::NATIVE, 0), None);
         assert_eq!(name(u8::MAX, u32::MAX), None);
+    }
+
+    #[test]
+    fn calls_that_make_names_have_the_machines_numbers() {
+        let [open, openat, bind, mknod, mknodat] = making_calls();
+        assert_eq!(openat, libc::SYS_openat as u64);
+        assert_eq!(bind, libc::SYS_bind as u64);
+        assert_eq!(mknodat, libc::SYS_mknodat as u64);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!((open, mknod), (libc::SYS_open as u64, libc::SYS_mknod as u64));
+        #[cfg(not(target_arch = "x86_64"))]
+        assert_eq!((open, mknod), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_shared_table() {
+        let here = crate::enforce::seccomp::ARCHITECTURE;
+        for (name, number) in NATIVE {
+            let call = policy::syscalls::find(name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!(call.number(here).map(libc::c_long::from), Some(*number), "{name}");
+        }
     }
 }
