@@ -4,6 +4,7 @@
 //! It decides when a run is over and whether its log may be sealed: only after an end that was seen whole.
 //! What flows through the pipeline is no concern of its.
 
+mod apart;
 mod begin;
 
 use std::io;
@@ -72,6 +73,8 @@ fn lease_from(fds: Vec<OwnedFd>) -> Option<Box<dyn Membership>> {
 enum StartError {
     #[error("the command's process ended before it was armed")]
     ChildGone,
+    #[error("the command's process cannot be put into its namespaces: {0}")]
+    NotApart(String),
     #[error("cannot make the command's process a member of the run")]
     Arm(#[source] io::Error),
     #[error("cannot talk to the {peer}")]
@@ -183,6 +186,7 @@ fn start(
         notes.push(note);
         changes
     });
+    let inside = apart::enter(child, sensor.namespaces())?;
     let listener = arm_child(child, sensor.arm_program()?)?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
@@ -206,12 +210,15 @@ fn start(
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
     let lease = lease.map(Arc::new);
+    let (inside, relay) = inside.map(|inside| apart::begin(inside, plan)).transpose()?.unzip();
     let names = match (plan.mode.policies(), sensor.asked().cloned()) {
+        _ if inside.is_some() => inside,
         (Some(policies), Some(plan)) => Some(names::start(&sensor, plan, policies)?),
         _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
         _ => None,
     };
     let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()))
+        .with_relay(relay)
         .with_changes(changes);
     let changes = match control(plan, terms, lease.clone()) {
         Ok(changes) => changes,
@@ -286,6 +293,9 @@ fn arm_child(
         Received::Message(Armed::Yes, fds) => Ok(fds.into_iter().next()),
         Received::Message(Armed::Failed { errno }, _) => {
             Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
+        }
+        Received::Message(Armed::Entered(_) | Armed::NotEntered { .. }, _) => {
+            Err(StartError::Arm(io::ErrorKind::InvalidData.into()))
         }
         Received::Closed => Err(StartError::ChildGone),
     }

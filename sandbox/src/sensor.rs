@@ -3,6 +3,7 @@
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
 mod held;
+mod net;
 mod terms;
 mod tried;
 
@@ -28,6 +29,7 @@ use crate::{
     enforce::{
         group::{self, Purpose},
         lsm::{self, Installed, Known, Lease, Marker},
+        namespaces::Namespaces,
     },
     kernel::object::{Object, ObjectError},
     launch::limits::LimitGroups,
@@ -37,10 +39,11 @@ use crate::{
 };
 
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held};
+pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::survey;
 
-use held::{limits_held, unheld};
+use held::{held_here, limits_held, unheld};
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 
 /// The slot of the run: a runner holds one.
@@ -140,6 +143,8 @@ pub struct Sensor {
     asked: Option<Arc<LsmPlan>>,
     /// Whether records tell what resolvers answer.
     hears: bool,
+    /// What the run's first process leaves.
+    namespaces: Namespaces,
 }
 
 impl Sensor {
@@ -171,7 +176,7 @@ impl Sensor {
                 Some(_) => Ok(Vec::new()),
                 None => Err(NO_GROUP.to_owned()),
             });
-            unheld(&request, plan.as_deref(), &works, &group)?;
+            unheld(&request, plan.as_deref(), &works, &group, &None)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
@@ -185,8 +190,11 @@ impl Sensor {
             (_, Some(Ok(_))) => Purpose::Assist,
             _ => Purpose::Judge,
         };
-        let in_group =
-            (wanted(Layer::CgroupNet) && law).then(|| try_group(&mut object, request.group, purpose));
+        let netns = net::try_netns(&request, matches!(lsm, Some(Ok(_))));
+        demand(&request, Layer::Netns, &netns)?;
+        let apart = matches!(netns, Some(Ok(_)));
+        let in_group = (wanted(Layer::CgroupNet) && law && !apart)
+            .then(|| try_group(&mut object, request.group, purpose));
         // What names addresses have is no layer of its own: a record without is as true.
         let hears = wanted(Layer::CgroupNet)
             && !law
@@ -200,7 +208,8 @@ impl Sensor {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
-        let unheld = unheld(&request, plan.as_deref(), &lsm, &in_group)?;
+        let unheld = unheld(&request, plan.as_deref(), &lsm, &in_group, &netns)?;
+        let namespaces = net::namespaces(apart)?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
@@ -212,13 +221,13 @@ impl Sensor {
         let asked = plan.as_ref().filter(|plan| in_force && plan.header.names != 0).cloned();
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
-            judges: holds || in_force,
-            held: held(holds, in_force, limits_held(&request, holds)),
+            judges: holds || in_force || apart,
+            held: held_here(held(holds, in_force, limits_held(&request, holds)), apart),
             law,
             known,
             sets,
-            names: asked.is_some(),
-            own: in_force && purpose != Purpose::Read,
+            names: asked.is_some() || apart,
+            own: (in_force && purpose != Purpose::Read) || apart,
             next: FIRST_POLICY + 1,
             accepted: unheld.clone(),
             marker,
@@ -229,6 +238,7 @@ impl Sensor {
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
+        reports.extend(report(Layer::Netns, "enforces", netns));
         Ok((
             Sensor {
                 object,
@@ -241,6 +251,7 @@ impl Sensor {
                 installed,
                 asked,
                 hears,
+                namespaces,
             },
             terms,
         ))
@@ -254,6 +265,11 @@ impl Sensor {
     /// What the policy says and nothing holds; empty unless the user chose to go on without it.
     pub fn unheld(&self) -> &[String] {
         &self.unheld
+    }
+
+    /// What the run's first process leaves before it executes the command.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
     /// Whether hooks judge the run.

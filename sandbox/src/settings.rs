@@ -20,11 +20,13 @@ pub enum Layer {
     Trace,
     /// BPF programs of the run's control group.
     CgroupNet,
+    /// A network namespace, and the relay that leads out of it.
+    Netns,
 }
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
+    pub const ALL: [Layer; 4] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Netns];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Layer {
             Layer::Lsm => "lsm",
             Layer::Trace => "trace",
             Layer::CgroupNet => "cgroup-net",
+            Layer::Netns => "netns",
         }
     }
 
@@ -223,7 +226,7 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net");
+        assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, netns");
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
     }

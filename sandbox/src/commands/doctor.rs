@@ -82,6 +82,8 @@ fn table(diagnosis: &Diagnosis) -> String {
         let state = match works {
             true => "works",
             false if diagnosis.root => "missing",
+            // This one needs no root.
+            false if layer.name == Layer::Netns.name() => "missing",
             false => "unknown",
         };
         let _ = write!(text, "\n{:<10} {state:<8} {}", layer.name, purpose(&layer.name));
@@ -94,7 +96,8 @@ fn table(diagnosis: &Diagnosis) -> String {
         }
         text.push('\n');
     }
-    if !diagnosis.root && diagnosis.layers.iter().all(LayerReport::is_off) {
+    let in_the_kernel = |layer: &&LayerReport| layer.name != Layer::Netns.name();
+    if !diagnosis.root && diagnosis.layers.iter().filter(in_the_kernel).all(LayerReport::is_off) {
         // Nothing was tried, so nothing is said about the machine. Root's PATH may not have this program.
         let program = std::env::current_exe().unwrap_or_else(|_| "sandbox".into());
         let _ = write!(text, "\nAsk as root: sudo {} doctor", shell_word(program.as_os_str()));
@@ -124,6 +127,7 @@ fn purpose(layer: &str) -> &'static str {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
+        "netns" => "a network namespace, which only the relay leads out of",
         _ => "",
     }
 }

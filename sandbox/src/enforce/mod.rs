@@ -3,4 +3,6 @@
 pub mod cut;
 pub mod group;
 pub mod lsm;
+pub mod namespaces;
+pub mod relay;
 pub mod seccomp;

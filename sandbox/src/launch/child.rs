@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+use super::apart::{self, Apart};
 use super::handshake::{Armed, Channel, ChildFailure, ChildStep, Go, Received, ToChild};
 use super::identity::{Identity, Target};
 use super::inherited;
@@ -51,13 +52,13 @@ pub struct ChildPlan<'a> {
     pub allowed: Vec<&'static str>,
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
+    /// Variables that may lead it to the relay, where it has a network namespace.
+    pub proxied: Vec<&'static str>,
 }
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
 pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
-    if !become_member(&links, plan.confinement, arm) {
-        return Exit::CANNOT_START;
-    }
+    let Some(apart) = become_member(&links, plan.confinement, arm) else { return Exit::CANNOT_START };
     match links.front.receive() {
         Ok(Received::Message(Go::Now, _)) => {}
         // The front-end has ended: nobody wants the command any more.
@@ -65,7 +66,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     }
     // The collector must be able to tell a command from a child that still waits.
     drop(links.collector);
-    let failure = execute(&plan);
+    let failure = execute(&plan, &apart);
     let exit = match (failure.step, Errno::from_raw(failure.errno)) {
         // A file that is there and "not found" names an interpreter that is not.
         (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
@@ -76,8 +77,8 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     exit
 }
 
-fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool {
-    let Ok(Received::Message(ToChild::Arm, fds)) = links.collector.receive() else { return false };
+fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> Option<Apart> {
+    let (apart, fds) = apart::enter_until_armed(&links.collector)?;
     let listener = match confinement {
         Confinement::None => None,
         // Without one the run is as safe; the collector says that it will not answer.
@@ -91,11 +92,12 @@ fn become_member(links: &ChildLinks, confinement: Confinement, arm: Arm) -> bool
         },
     };
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-    links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
+    let told = links.collector.send_with(&armed, &listener).is_ok();
+    (told && armed == Armed::Yes).then_some(apart)
 }
 
 /// Everything up to exec; comes back with what failed.
-fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
+fn execute(plan: &ChildPlan<'_>, apart: &Apart) -> ChildFailure {
     let failed =
         |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
     if let Identity::Switch = plan.target.identity
@@ -116,11 +118,15 @@ fn execute(plan: &ChildPlan<'_>) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
+        if let Err(error) = apart.close_other_families() {
+            return failed(ChildStep::Seccomp, &error);
+        }
         if let Err(error) = crate::enforce::seccomp::install(&plan.allowed) {
             return failed(ChildStep::Seccomp, &error);
         }
     }
-    ChildFailure { step: ChildStep::Exec, errno: exec(plan.program) as i32 }
+    let led = apart.lead(plan.program, &plan.proxied);
+    ChildFailure { step: ChildStep::Exec, errno: exec(led.as_ref().unwrap_or(plan.program)) as i32 }
 }
 
 /// Tries each candidate as execvp(3) does: a file that may not be executed does not hide a later one.

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::enforce::namespaces::{Description, Namespaces};
 use crate::exit::CommandStatus;
 
 /// The longest message, bytes. Notes and names are short; what is longer is a fault of ours.
@@ -84,8 +85,10 @@ pub enum FromFrontEnd {
 }
 
 /// Collector to child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToChild {
+    /// Leave the machine's namespaces for these. It comes before the next, if it comes.
+    Enter(Namespaces),
     /// Become a member of the run, with the descriptor that travels along, if any.
     Arm,
 }
@@ -99,6 +102,13 @@ pub enum Armed {
     Failed {
         /// The error number.
         errno: i32,
+    },
+    /// It is in its namespaces. What listens there travels along.
+    Entered(Option<Description>),
+    /// It is not.
+    NotEntered {
+        /// Why not.
+        why: String,
     },
 }
 

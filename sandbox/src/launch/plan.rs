@@ -14,6 +14,7 @@ use super::guardian::OnFailure;
 use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
+use crate::enforce::relay::variables;
 use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
 use crate::record::{Checkpoints, Durability, OnLogError, anchor};
@@ -135,6 +136,7 @@ impl RunPlan {
             OnFailure::EndTree => Confinement::Enforced,
         };
         let allowed = self.mode.policies().map(|policies| policies.kernel_allowed()).unwrap_or_default();
-        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, mask }
+        let proxied = variables::allowed(self.mode.policies());
+        ChildPlan { program: &self.program, target: &self.target, confinement, allowed, mask, proxied }
     }
 }

@@ -9,7 +9,7 @@ use policy::{
     settings::{Limit, LimitSet},
 };
 
-use super::{Judging, Request, SensorError, tried::Tried};
+use super::{Judging, Request, SensorError, net::with_namespace, tried::Tried};
 use crate::{launch::cgroup, settings::OnUnheld};
 
 /// What the hooks of the `lsm` layer can hold.
@@ -90,20 +90,49 @@ fn leaver(request: &Request<'_>, lsm: bool) -> Option<String> {
     ))
 }
 
+/// What is held, in a network namespace or not.
+pub(super) fn held_here(held: Held, apart: bool) -> Held {
+    if apart { with_namespace(held) } else { held }
+}
+
+/// What a network namespace does not hold of a closed network.
+fn beyond_namespace(request: &Request<'_>, plan: &LsmPlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if plan.header.net_default_deny != 0 {
+        lines.push(
+            "`network: default: deny` closes unix sockets with a path too, which only the lsm layer holds"
+                .to_owned(),
+        );
+    }
+    if request.root {
+        lines.push(
+            "root inside the run can get into the machine's network again, by another process of it: only the lsm \
+             layer would keep it"
+                .to_owned(),
+        );
+    }
+    lines
+}
+
 /// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
 pub(super) fn unheld(
     request: &Request<'_>,
     plan: Option<&LsmPlan>,
     lsm: &Option<Tried>,
     group: &Option<Tried>,
+    netns: &Option<Tried>,
 ) -> Result<Vec<String>, SensorError> {
     let (Judging::Enforce(_, choice), Some(plan)) = (request.judging, plan) else { return Ok(Vec::new()) };
     let works = |tried: &Option<Tried>| matches!(tried, Some(Ok(_)));
-    let held = held(works(lsm), works(group), limits_held(request, works(lsm)));
+    let apart = works(netns);
+    let held = held_here(held(works(lsm), works(group), limits_held(request, works(lsm))), apart);
     let mut lines = Unheld::lines(&plan.unheld(&held));
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
     if !held.unix && works(group) && plan.header.net_default_deny != 0 {
         lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
+    }
+    if apart {
+        lines.extend(beyond_namespace(request, plan));
     }
     if !works(lsm)
         && works(group)
@@ -119,8 +148,10 @@ pub(super) fn unheld(
     }
     lines.extend(request.limits.missing().iter().cloned());
     lines.extend(leaver(request, works(lsm)));
-    for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
+    for (name, tried) in [("lsm", lsm), ("cgroup-net", group), ("netns", netns)] {
         match tried {
+            // In a namespace of its own a run needs none; and without a closed network it has none.
+            None if (name == "cgroup-net" && apart) || name == "netns" => {}
             Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),
             None => lines.push(format!("the {name} layer is not used: --layers leaves it out")),
             Some(Ok(_)) => {}

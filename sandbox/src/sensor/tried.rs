@@ -9,6 +9,7 @@ use crate::{
     enforce::{
         group::{self, Purpose},
         lsm::{self, Known},
+        namespaces::proof,
     },
     kernel::object::{Object, ObjectError},
     layers::{
@@ -23,6 +24,9 @@ use crate::{
 /// Why there can be no programs of the run's control group.
 pub(super) const NO_GROUP: &str = "the run has no control group of its own";
 
+/// The layers that are programs in the kernel, which only root can load.
+const IN_THE_KERNEL: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
+
 /// A layer that works, or why not.
 pub(super) type Tried = Result<Vec<SelfTest>, String>;
 
@@ -30,28 +34,30 @@ pub(super) type Tried = Result<Vec<SelfTest>, String>;
 /// have one thread.
 pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
     let obstacle = probe::lsm_obstacle();
-    let tried = match Object::load(obstacle.is_none()) {
+    let mut tried = match Object::load(obstacle.is_none()) {
         Ok(mut object) => match object.take_ring() {
             Ok(mut ring) => [
                 (Layer::Lsm, try_lsm(&mut object, obstacle, Known::Path)),
                 (Layer::Trace, try_trace(&mut object, &mut ring)),
                 (Layer::CgroupNet, try_group(&mut object, group, Purpose::Judge)),
             ],
-            Err(error) => Layer::ALL.map(|layer| (layer, Err(text(&error)))),
+            Err(error) => IN_THE_KERNEL.map(|layer| (layer, Err(text(&error)))),
         },
         Err(error) => {
             let reason = match nix::unistd::geteuid().is_root() {
                 true => text(&error),
                 false => "not known: only root can load eBPF programs".to_owned(),
             };
-            Layer::ALL.map(|layer| (layer, Err(reason.clone())))
+            IN_THE_KERNEL.map(|layer| (layer, Err(reason.clone())))
         }
-    };
+    }
+    .to_vec();
+    tried.push((Layer::Netns, proof::net().and_then(proven)));
     let reports = tried.into_iter().filter_map(|(layer, tried)| {
         let role = match layer {
             Layer::Lsm => "observes and enforces",
             Layer::Trace => "observes",
-            Layer::CgroupNet => "enforces",
+            Layer::CgroupNet | Layer::Netns => "enforces",
         };
         report(layer, role, Some(tried))
     });
@@ -103,14 +109,14 @@ fn attempt(
 }
 
 /// A layer holds only when each of its checks does.
-fn proven(checks: Vec<SelfTest>) -> Tried {
+pub(super) fn proven(checks: Vec<SelfTest>) -> Tried {
     match checks.iter().find(|check| check.result != HELD) {
         None => Ok(checks),
         Some(failed) => Err(format!("its self-test of `{}` failed: {}", failed.check, failed.result)),
     }
 }
 
-fn text(error: &dyn std::error::Error) -> String {
+pub(super) fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::{groups_are_kept, held};
+use crate::sensor::{groups_are_kept, held, is_closed, with_namespace};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -47,7 +47,10 @@ impl Coverage {
             true => limits::possible(),
             false => LimitSet::EMPTY.with(Limit::Time),
         };
-        let unheld = plan.unheld(&held(lsm, group, limits));
+        // Where there are no hooks, a closed network is held by a namespace.
+        let netns = !lsm && works(Layer::Netns) && is_closed(&policy.clone().into());
+        let here = held(lsm, group && !netns, limits);
+        let unheld = plan.unheld(&if netns { with_namespace(here) } else { here });
         let beyond_hooks = plan.unheld(&held(lsm, false, limits));
         let mut of_network = BTreeSet::new();
         add(&mut of_network, policy.network());
@@ -58,10 +61,15 @@ impl Coverage {
         let kernel = policy.kernel_default();
         names.insert(&kernel);
         let rules = names.into_iter().map(|name| {
-            let unheld: Vec<String> = unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
+            let mut unheld: Vec<String> =
+                unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
+            if netns && name == policy.network().default_name() {
+                unheld.push("closes unix sockets with a path, too".to_owned());
+            }
             let hooks = lsm && !beyond_hooks.iter().any(|unheld| unheld.rule == *name);
             let held_by = match unheld.is_empty() {
                 true if hooks => Some(Layer::Lsm.name()),
+                true if netns && of_network.contains(name) => Some(Layer::Netns.name()),
                 true if group && of_network.contains(name) => Some(Layer::CgroupNet.name()),
                 _ => None,
             };
@@ -158,6 +166,17 @@ mod tests {
             "\n  NOT HELD     p/kernel.default\n               needs the lsm layer",
         ] {
             assert!(alone.contains(line), "{line}\n{alone}");
+        }
+        let mut apart = layers(LayerReport::OFF).to_vec();
+        apart.push(LayerReport { name: "netns".into(), role: "enforces".into(), selftest: Vec::new() });
+        let apart = Coverage::of(&policy, &apart).unwrap().table();
+        for line in [
+            "\n  held by netns  p/address",
+            "\n  held by netns  p/host",
+            "\n  NOT HELD     p/socket\n               is about `unix:`",
+            "\n  NOT HELD     p/network.default\n               closes unix sockets with a path, too",
+        ] {
+            assert!(apart.contains(line), "{line}\n{apart}");
         }
         let both = Coverage::of(&policy, &layers("observes and enforces")).unwrap();
         let table = both.table();
