@@ -449,6 +449,32 @@ fn an_open_network_is_left_alone() {
     ran.says("2\n1");
 }
 
+/// What goes on when the command ends has its end in the record all the same.
+#[test]
+fn each_connection_has_its_end_in_the_record() {
+    if !needed("each_connection_has_its_end_in_the_record") {
+        return;
+    }
+    let mut site = Site::new();
+    let ran = site.run(&format!(
+        "exec 3<>/dev/tcp/127.0.0.1/${{http_proxy##*:}}; printf 'CONNECT good.lab.test:443 HTTP/1.1\\r\\n\\r\\n' >&3; \
+         head -1 <&3 | tr -d '\\r'; {CURL} http://good.lab.test/x; sleep 300 & exit 0"
+    ));
+    ran.says("HTTP/1.1 200 Connection established\ngood.lab.test 2001:db8:113::80");
+    let events = ran.events();
+    for port in [80, 443] {
+        let end = format!("layer=netns host=good.lab.test dst_ip=2001:db8:113::80 dst_port={port}");
+        let count =
+            |kind: &str| events.iter().filter(|line| line.starts_with(&format!("{kind} {end}"))).count();
+        assert_eq!(
+            (count("net_connect ALLOWED"), count("net_close OBSERVED")),
+            (1, 1),
+            "{}",
+            events.join("\n")
+        );
+    }
+}
+
 /// The reports of layers say that it held, and how that is known.
 #[test]
 fn the_layer_is_proven_and_reported() {

@@ -148,6 +148,15 @@ impl RunSettings {
                 args.layers
             )));
         }
+        let named = |layer| {
+            required.contains(&layer)
+                || matches!(&layers, LayerChoice::Only(chosen) if chosen.contains(&layer))
+        };
+        if named(Layer::Netns) && named(Layer::CgroupNet) {
+            return Err(Refusal::cannot_start(
+                "netns and cgroup-net exclude each other: a run is in the machine's network or it is not; name one",
+            ));
+        }
         if args.agent_id.as_deref().is_some_and(str::is_empty) {
             return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
         }
@@ -229,6 +238,11 @@ mod tests {
         assert_eq!(unknown.message(), "unknown layer \"lms\"; there are: lsm, trace, cgroup-net, netns");
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
+        for line in ["--layers trace,netns,cgroup-net", "--require netns --require cgroup-net"] {
+            let refused = settings(&format!("run {line} -- x")).unwrap_err();
+            assert!(refused.message().contains("exclude each other"), "{}", refused.message());
+        }
+        assert!(settings("run --require netns -- x").is_ok());
     }
 
     #[test]

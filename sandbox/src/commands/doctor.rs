@@ -109,6 +109,9 @@ fn table(diagnosis: &Diagnosis) -> String {
         (true, false) => PARTLY,
         (true, true) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
     });
+    if missing(diagnosis, Layer::Lsm) && !missing(diagnosis, Layer::Netns) {
+        text.push_str("\nA network that a policy closes (default: deny) is held by netns.");
+    }
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
         text.push_str("\nRuns cannot be recorded here.");
     }

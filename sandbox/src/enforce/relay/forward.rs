@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::http::body::Body;
 use super::http::request::Forward;
 use super::http::{Fault, response};
-use super::tunnel::{Moved, silence};
+use super::tunnel::{Moved, SILENCE, silence};
 
 /// Bytes that are moved at a time.
 const PIECE: usize = 32 * 1024;
@@ -28,11 +28,11 @@ pub enum Broken {
     Io(#[from] io::Error),
 }
 
-/// Sends the request, and then the answer. `early` are bytes of the body that came already. True where something of an
-/// answer was sent.
+/// Sends the request, and then the answer. `early` are bytes of the body that came already; `answered` says whether the
+/// client has seen something of an answer.
 ///
 /// # Errors
-/// It ended too early; `answered` says whether the client has seen something of an answer.
+/// It ended too early.
 pub async fn run(
     client: &mut TcpStream,
     server: &mut TcpStream,
@@ -122,6 +122,6 @@ pub async fn run(
     };
     tokio::select! {
         done = both => done,
-        () = silence(moved) => Err(Broken::Io(io::ErrorKind::TimedOut.into())),
+        () = silence(moved, SILENCE) => Err(Broken::Io(io::ErrorKind::TimedOut.into())),
     }
 }

@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::reader::{Named, Next, Reader};
 
 /// How long nothing may move. Requests to language models wait for minutes, and connections are kept for later.
-const SILENCE: Duration = Duration::from_secs(2 * 60 * 60);
+pub const SILENCE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long nothing may move when the server has said all that it had to say.
+const AFTER: Duration = Duration::from_secs(60);
 /// How long bytes may wait for the rest of what names a server.
 const HELLO: Duration = Duration::from_secs(15);
 /// How long an end may take to take what it is sent last.
@@ -115,15 +117,16 @@ pub async fn run(
                 Some(named) => End::Cut(named),
                 None => { back.await; End::Over }
             },
-            () = &mut back => match out.await {
-                Some(named) => End::Cut(named),
-                None => End::Over,
+            () = &mut back => tokio::select! {
+                cut = &mut out => cut.map_or(End::Over, End::Cut),
+                // Clients keep connections for later, and look only then whether the server has closed them.
+                () = silence(moved, AFTER) => End::Over,
             },
         }
     };
     tokio::select! {
         end = both => end,
-        () = silence(moved) => End::Over,
+        () = silence(moved, SILENCE) => End::Over,
     }
 }
 
@@ -145,11 +148,11 @@ pub async fn copy(
     }
 }
 
-/// Comes back when nothing has moved for too long.
-pub async fn silence(moved: &Moved) {
+/// Comes back when nothing has moved for so long, or a little longer.
+pub async fn silence(moved: &Moved, time: Duration) {
     let mut before = moved.sum();
     loop {
-        sleep_until(Instant::now() + SILENCE).await;
+        sleep_until(Instant::now() + time).await;
         if moved.sum() == before {
             return;
         }

@@ -26,8 +26,6 @@ pub struct Forward {
     pub body: Body,
     /// Whether the answer to it has no body.
     pub is_head: bool,
-    /// Whether its client waits for the word to send the body (Expect: 100-continue).
-    pub expects: bool,
 }
 
 /// Reads a head: `None` while it is not whole, else what is asked and how long it is.
@@ -105,9 +103,6 @@ fn forward(
         path => format!("/{path}").into(),
     };
     let body = Body::framed(fields)?.unwrap_or(Body::Length(0));
-    let expects = fields.iter().any(|field| {
-        field.name.eq_ignore_ascii_case("expect") && field.value.eq_ignore_ascii_case(b"100-continue")
-    });
     // Who speaks 1.0 may not know chunks, which only an answer to 1.1 has.
     let mut head = format!("{method} {path} HTTP/1.{minor}\r\nHost: {}", destination.host).into_bytes();
     if destination.port != 80 {
@@ -116,7 +111,7 @@ fn forward(
     head.extend(b"\r\n");
     pass_fields(fields, &mut head);
     head.extend(b"Connection: close\r\n\r\n");
-    Ok(Forward { destination, head, body, is_head: method == "HEAD", expects })
+    Ok(Forward { destination, head, body, is_head: method == "HEAD" })
 }
 
 #[cfg(test)]
