@@ -57,6 +57,18 @@ impl Name {
         }
     }
 
+    /// A plain name from its text, without a dot at its end.
+    pub(crate) fn of_host(text: &str) -> Option<Name> {
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        for label in text.split('.') {
+            let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
+            wire.push(length);
+            wire.extend_from_slice(label.as_bytes());
+        }
+        wire.push(0);
+        (wire.len() <= MAX_NAME).then_some(Name(wire))
+    }
+
     /// The bytes on the wire, uncompressed.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.0
@@ -239,6 +251,16 @@ mod tests {
         let label = [b'a'; 63];
         let long = name(&[&label, &label, &label, &label[..50], b"x"]);
         assert!(name(&[b"abcdefghi", b"x"]).redirected(&name(&[b"x"]), &long).is_none());
+    }
+
+    #[test]
+    fn names_of_hosts() {
+        assert_eq!(Name::of_host("a.bc").unwrap().wire(), b"\x01a\x02bc\x00");
+        assert_eq!(Name::of_host("www.example.org").unwrap().text(), "www.example.org");
+        let long = ["a".repeat(63).as_str(); 4].join(".");
+        for bad in ["", ".", "a..b", &"a".repeat(64), &long] {
+            assert!(Name::of_host(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

@@ -65,6 +65,24 @@ impl Stub {
         Ok(Stub { sockets: sockets.collect::<Result<_, _>>()?, settings })
     }
 
+    /// One that answers on sockets which were made elsewhere, for the resolver beside them; they need not be on loopback,
+    /// nor in this network namespace.
+    ///
+    /// # Errors
+    ///
+    /// A socket is none of these kinds.
+    pub fn on(
+        sockets: impl IntoIterator<Item = (SocketAddr, UdpSocket, TcpListener)>,
+        settings: Settings,
+    ) -> io::Result<Stub> {
+        let sockets = sockets.into_iter().map(|(resolver, udp, tcp)| {
+            udp.set_nonblocking(true)?;
+            tcp.set_nonblocking(true)?;
+            Ok((Ports { resolver, udp: udp.local_addr()?, tcp: tcp.local_addr()? }, udp, tcp))
+        });
+        Ok(Stub { sockets: sockets.collect::<io::Result<_>>()?, settings })
+    }
+
     /// The ports, in the resolvers' order.
     pub fn ports(&self) -> Vec<Ports> {
         self.sockets.iter().map(|(ports, ..)| *ports).collect()

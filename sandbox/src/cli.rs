@@ -193,7 +193,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "POLICY", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub audit: Vec<PathBuf>,
 
-    /// Layers to use: auto, or some of lsm,trace,cgroup-net
+    /// Layers to use: auto, or some of lsm,trace,cgroup-net,netns
     #[arg(long, value_name = "LAYERS", default_value = "auto")]
     pub layers: String,
 

@@ -4,6 +4,7 @@
 //! It decides when a run is over and whether its log may be sealed: only after an end that was seen whole.
 //! What flows through the pipeline is no concern of its.
 
+mod apart;
 mod begin;
 
 use std::io;
@@ -73,6 +74,8 @@ fn lease_from(fds: Vec<OwnedFd>) -> Option<Box<dyn Membership>> {
 enum StartError {
     #[error("the command's process ended before it was armed")]
     ChildGone,
+    #[error("the command's process cannot be put into its namespaces: {0}")]
+    NotApart(String),
     #[error("cannot make the command's process a member of the run")]
     Arm(#[source] io::Error),
     #[error("the mountns layer does not hold: {0}")]
@@ -200,6 +203,7 @@ fn start(
         notes.push(note);
         changes
     });
+    let inside = apart::enter(child, sensor.namespaces())?;
     let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)))?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
@@ -229,12 +233,15 @@ fn start(
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
     let lease = sensor.lease().map_err(|source| StartError::System { step: "hold the programs", source })?;
     let lease = lease.map(Arc::new);
+    let (inside, relay) = inside.map(|inside| apart::begin(inside, plan)).transpose()?.unzip();
     let names = match (plan.mode.policies(), sensor.asked().cloned()) {
+        _ if inside.is_some() => inside,
         (Some(policies), Some(plan)) => Some(names::start(&sensor, plan, policies)?),
         _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
         _ => None,
     };
     let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()))
+        .with_relay(relay)
         .with_changes(changes);
     let changes = match control(plan, terms, lease.clone()) {
         Ok(changes) => changes,

@@ -16,12 +16,12 @@ use sandbox_ebpf::abi::{
 
 use crate::{
     control::Change,
-    enforce::cut,
+    enforce::{cut, relay::Relay},
     event::{
         Action, Event, EventType, Key, ProcId, Value,
         decode::{Decoded, Decoder},
         enrich::Enricher,
-        judge::{Judge, Judging},
+        judge::{Apart, Judge, Judging},
         living::Living,
     },
     evidence::{Changes, Hashes},
@@ -64,6 +64,8 @@ pub struct Pipeline {
     decoded: Vec<Decoded>,
     names: Option<Names>,
     askers: Askers,
+    /// What leads out of the run's network namespace, where it has one.
+    relay: Option<Relay>,
     /// The run's control group.
     group: Option<Cgroup>,
     /// Ends connections that named another server.
@@ -85,6 +87,8 @@ struct Account {
     told_malformed: u64,
     /// Answers that were lost, told in `gap` events already.
     told_answers: u64,
+    /// Events of the relay that were lost, told in `gap` events already.
+    told_relayed: u64,
 }
 
 impl Pipeline {
@@ -100,7 +104,7 @@ impl Pipeline {
         let judging = match mode {
             Mode::Enforce(..) if sensor.has_hooks() => Judging::Enforced,
             Mode::Audit(_) if sensor.has_hooks() => Judging::Audited,
-            Mode::Enforce(..) if sensor.fenced() == Fenced::Yes => match sensor.unheld() {
+            Mode::Enforce(..) if sensor.fenced() != Fenced::No => match sensor.unheld() {
                 [] => Judging::FencedWhole,
                 _ => Judging::Fenced,
             },
@@ -123,11 +127,21 @@ impl Pipeline {
             decoded: Vec::new(),
             names,
             askers: Askers::default(),
+            relay: None,
             group,
             cutter: cut::Cutter::default(),
             hashes: Hashes::start(),
             changes: None,
         }
+    }
+
+    /// For a run in a network namespace, with what leads out of it.
+    pub fn with_relay(mut self, relay: Option<(Relay, Apart)>) -> Pipeline {
+        let (relay, apart) = relay.unzip();
+        self.askers = Askers::of(apart.as_ref().map(|apart| apart.relay));
+        self.judge = self.judge.with_namespace(apart);
+        self.relay = relay;
+        self
     }
 
     /// Looks also at what the run changes.
@@ -200,6 +214,7 @@ impl Pipeline {
         let offset = wall_offset_ns();
         // Before the ring: who asked is there when the answer is.
         let mut answers = self.names.as_mut().map(Names::take).unwrap_or_default();
+        let relayed = self.relay.as_mut().map(Relay::take).unwrap_or_default();
         let (decoder, account, decoded) = (&mut self.decoder, &mut self.account, &mut self.decoded);
         let names = &self.names;
         let count = self.sensor.drain(BATCH, |raw| {
@@ -225,6 +240,7 @@ impl Pipeline {
         }
         self.askers.learn(&self.decoded);
         self.askers.wait(answers);
+        self.askers.wait_for(relayed.into_iter().map(|told| (told.client_port, told.event)));
         self.askers.tell(count < BATCH, self.process, &mut self.decoded);
         self.forward(recorder)?;
         if count < BATCH {
@@ -240,13 +256,19 @@ impl Pipeline {
     pub fn tell_losses(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
         let now = self.sensor.counters()?;
         let answers = self.names.as_ref().map_or(0, |names| names.directory.lost());
+        let relayed = self.relay.as_ref().map_or(0, Relay::lost);
         let told = &mut self.account.told;
         let lost = [
             (now.lost - told.lost, self.sensor.loss()),
             (now.untracked - told.untracked, "a task could not be followed: what it did is not known"),
             (self.account.malformed - self.account.told_malformed, "a record could not be understood"),
             (answers - self.account.told_answers, "questions for names came faster than they could be told"),
+            (
+                relayed - self.account.told_relayed,
+                "connections by the relay came faster than they could be told",
+            ),
         ];
+        self.account.told_relayed = relayed;
         self.account.told_answers = answers;
         *told = now;
         self.account.told_malformed = self.account.malformed;
@@ -261,6 +283,9 @@ impl Pipeline {
     pub fn finish(&mut self, recorder: &Recorder) -> Result<(), PipelineError> {
         self.sensor.tell_connections()?;
         self.sensor.end();
+        if let Some(relay) = &mut self.relay {
+            relay.end();
+        }
         let attempts = self.settle(recorder)?;
         let offset = wall_offset_ns();
         self.decoder.finish(offset, &mut self.decoded);

@@ -6,6 +6,7 @@
 mod by_notify;
 mod covers;
 mod held;
+mod net;
 mod source;
 mod terms;
 mod tried;
@@ -37,6 +38,7 @@ use crate::{
         landlock::Fence,
         lsm::{self, Installed, Known, Lease, Marker},
         mountns::Mounts,
+        namespaces::Namespaces,
     },
     inside::notify::Waiting,
     kernel::object::{Object, ObjectError},
@@ -49,10 +51,11 @@ use crate::{
 
 pub use by_notify::wanted as wants_notify;
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
+pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::{FILTER, survey};
 
-use held::{Layers, limits_held, unheld};
+use held::{Layers, held_here, limits_held, unheld};
 use source::Source;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 use walls::Walls;
@@ -158,6 +161,8 @@ pub struct Sensor {
     /// Whether records tell what resolvers answer.
     hears: bool,
     walls: Walls,
+    /// What the run's first process leaves.
+    namespaces: Namespaces,
 }
 
 impl Sensor {
@@ -190,7 +195,7 @@ impl Sensor {
                 None => Err(NO_GROUP.to_owned()),
             });
             let (lsm, group, kept) = (&works, &group, request.kept);
-            let layers = Layers { lsm, group, fence: None, kept, uncovered: None };
+            let layers = Layers { lsm, group, netns: &None, fence: None, kept, uncovered: None };
             unheld(&request, plan.as_deref(), &layers)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
@@ -205,8 +210,11 @@ impl Sensor {
             (_, Some(Ok(_))) => Purpose::Assist,
             _ => Purpose::Judge,
         };
-        let in_group =
-            (wanted(Layer::CgroupNet) && law).then(|| try_group(&mut object, request.group, purpose));
+        let netns = net::try_netns(&request, matches!(lsm, Some(Ok(_))));
+        demand(&request, Layer::Netns, &netns)?;
+        let apart = matches!(netns, Some(Ok(_)));
+        let in_group = (wanted(Layer::CgroupNet) && law && !apart)
+            .then(|| try_group(&mut object, request.group, purpose));
         // What names addresses have is no layer of its own: a record without is as true.
         let hears = wanted(Layer::CgroupNet)
             && !law
@@ -224,7 +232,9 @@ impl Sensor {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
-        let (walls, unheld, walled) = walls::raise(&request, plan.as_deref(), &lsm, &in_group)?;
+        let tried = walls::Tries { lsm: &lsm, group: &in_group, netns: &netns };
+        let (walls, unheld, walled) = walls::raise(&request, plan.as_deref(), tried)?;
+        let namespaces = net::namespaces(apart)?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
         let installed = installed.into_iter().collect();
@@ -236,13 +246,13 @@ impl Sensor {
         let asked = plan.as_ref().filter(|plan| in_force && plan.header.names != 0).cloned();
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
-            judges: holds || in_force,
-            held: held(holds, in_force, limits_held(&request, holds)),
+            judges: holds || in_force || apart,
+            held: held_here(held(holds, in_force, limits_held(&request, holds)), apart),
             law,
             known,
             sets,
-            names: asked.is_some(),
-            own: in_force && purpose != Purpose::Read,
+            names: asked.is_some() || apart,
+            own: (in_force && purpose != Purpose::Read) || apart,
             next: FIRST_POLICY + 1,
             accepted: unheld.clone(),
             marker,
@@ -253,6 +263,7 @@ impl Sensor {
         reports.extend(report(Layer::Lsm, role, lsm));
         reports.extend(report(Layer::Trace, "observes", trace));
         reports.extend(report(Layer::CgroupNet, "enforces", in_group));
+        reports.extend(report(Layer::Netns, "enforces", netns));
         reports.extend(walled);
         Ok((
             Sensor {
@@ -266,6 +277,7 @@ impl Sensor {
                 asked,
                 hears,
                 walls,
+                namespaces,
             },
             terms,
         ))
@@ -289,6 +301,11 @@ impl Sensor {
     /// What the command's process is to cover.
     pub fn mounts(&self) -> &Mounts {
         &self.walls.mounts
+    }
+
+    /// What the run's first process leaves before it executes the command.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
     /// Whether hooks judge the run.

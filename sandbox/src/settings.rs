@@ -26,12 +26,21 @@ pub enum Layer {
     Landlock,
     /// Mounts of the run's own.
     Mountns,
+    /// A network namespace, and the relay that leads out of it.
+    Netns,
 }
 
 impl Layer {
     /// Every layer.
-    pub const ALL: [Layer; 6] =
-        [Layer::Lsm, Layer::Trace, Layer::CgroupNet, Layer::Notify, Layer::Landlock, Layer::Mountns];
+    pub const ALL: [Layer; 7] = [
+        Layer::Lsm,
+        Layer::Trace,
+        Layer::CgroupNet,
+        Layer::Notify,
+        Layer::Landlock,
+        Layer::Mountns,
+        Layer::Netns,
+    ];
 
     /// Those made of programs in the kernel, which only root can load.
     pub const OF_PROGRAMS: [Layer; 3] = [Layer::Lsm, Layer::Trace, Layer::CgroupNet];
@@ -45,6 +54,7 @@ impl Layer {
             Layer::Notify => "notify",
             Layer::Landlock => "landlock",
             Layer::Mountns => "mountns",
+            Layer::Netns => "netns",
         }
     }
 
@@ -172,6 +182,12 @@ impl RunSettings {
                 other.name()
             )));
         }
+        let named = |layer| required.contains(&layer) || layers.names(layer);
+        if named(Layer::Netns) && named(Layer::CgroupNet) {
+            return Err(Refusal::cannot_start(
+                "netns and cgroup-net exclude each other: a run is in the machine's network or it is not; name one",
+            ));
+        }
         if args.agent_id.as_deref().is_some_and(str::is_empty) {
             return Err(Refusal::cannot_start("--agent-id is empty; give a name or leave it out"));
         }
@@ -250,12 +266,17 @@ mod tests {
         let chosen = settings("run --layers trace,lsm,trace -- x").unwrap().layers;
         assert_eq!(chosen, LayerChoice::Only(vec![Layer::Trace, Layer::Lsm]));
         let unknown = settings("run --layers lms -- x").unwrap_err();
-        let known = "lsm, trace, cgroup-net, notify, landlock, mountns";
+        let known = "lsm, trace, cgroup-net, notify, landlock, mountns, netns";
         assert_eq!(unknown.message(), format!("unknown layer \"lms\"; there are: {known}"));
         assert!(settings("run --require tarce -- x").is_err());
         assert!(settings("run --layers trace --require lsm -- x").is_err());
         assert!(settings("run --layers notify -- x").is_ok());
         assert!(settings("run --layers notify,trace -- x").unwrap_err().message().contains("notify"));
+        for line in ["--layers trace,netns,cgroup-net", "--require netns --require cgroup-net"] {
+            let refused = settings(&format!("run {line} -- x")).unwrap_err();
+            assert!(refused.message().contains("exclude each other"), "{}", refused.message());
+        }
+        assert!(settings("run --require netns -- x").is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod asking;
 mod forged;
 mod life;
 mod limits;
+mod lookup;
 mod rebinding;
 mod sizes;
 mod support;

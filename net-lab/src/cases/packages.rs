@@ -39,6 +39,27 @@ macro_rules! reached {
     };
 }
 
+/// A connection that the relay made, and the server that was named on it.
+macro_rules! relayed {
+    ($($host:literal $address:literal),+) => {
+        &[$(
+            Event {
+                kind: "net_connect",
+                action: "ALLOWED",
+                fields: &[
+                    ("dst_ip", $address), ("dst_port", "443"), ("proto", "tcp"), ("host", $host), ("policy_rule", RULE),
+                    ("layer", "netns"), ("ret", "0"),
+                ],
+            },
+            Event {
+                kind: "net_name",
+                action: "ALLOWED",
+                fields: &[("dst_ip", $address), ("sni", $host), ("proto", "tls"), ("layer", "netns")],
+            },
+        )+]
+    };
+}
+
 /// A question that is not asked.
 macro_rules! refused {
     ($($host:literal $kind:literal),+) => {
@@ -88,6 +109,21 @@ pub const SHIPPED: Case = Case {
         "tls request static.crates.io /crates/netlab-leaf/1.0.0/download 203.0.113.97:443",
     ],
     ..NONE
+};
+
+/// The same in a network namespace: the relay asks for the names, and who goes there is told by it.
+pub const RELAYED: Case = Case {
+    name: "registries by the relay",
+    events: relayed!(
+        "registry.npmjs.org" "203.0.113.91",
+        "registry.yarnpkg.com" "203.0.113.92",
+        "pypi.org" "203.0.113.93",
+        "files.pythonhosted.org" "203.0.113.94",
+        "crates.io" "203.0.113.95",
+        "index.crates.io" "203.0.113.96",
+        "static.crates.io" "203.0.113.97"
+    ),
+    ..SHIPPED
 };
 
 /// Without them no question leaves the machine.

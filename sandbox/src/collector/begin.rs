@@ -10,7 +10,7 @@ use super::StartError;
 use crate::event::ProcId;
 use crate::inside::notify::Waiting;
 use crate::launch::guardian::OnFailure;
-use crate::launch::handshake::{Armed, By, Channel, Received, ToChild};
+use crate::launch::handshake::{Armed, By, Channel, Join, Received, ToChild};
 use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
@@ -55,7 +55,7 @@ pub(super) fn arm(
 /// What the child is told: how it joins, and what it puts around itself.
 fn join(sensor: &Sensor, by: By) -> ToChild {
     let (fence, mounts) = (sensor.fenced(), sensor.mounts().clone());
-    ToChild::Join { by, hooks: sensor.has_hooks(), fence, mounts }
+    ToChild::Join(Join { by, hooks: sensor.has_hooks(), fence, mounts })
 }
 
 /// Has the child become a member; gives the listener that it sends, if it does.
@@ -72,6 +72,9 @@ fn ask(
             Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
         }
         Received::Message(Armed::NotCovered { why }, _) => Err(StartError::Cover(why)),
+        Received::Message(Armed::Entered(_) | Armed::NotEntered { .. }, _) => {
+            Err(StartError::Arm(io::ErrorKind::InvalidData.into()))
+        }
         Received::Closed => Err(StartError::ChildGone),
     }
 }

@@ -89,6 +89,8 @@ fn table(diagnosis: &Diagnosis) -> String {
         let state = match works {
             true => "works",
             false if diagnosis.root => "missing",
+            // This one needs no root.
+            false if layer.name == Layer::Netns.name() => "missing",
             false => "unknown",
         };
         let _ = write!(text, "\n{:<10} {state:<8} {}", layer.name, purpose(&layer.name));
@@ -121,6 +123,9 @@ fn table(diagnosis: &Diagnosis) -> String {
         (true, _) if others.into_iter().any(|layer| !missing(diagnosis, layer)) => PARTLY,
         (true, _) => "\nPolicies cannot be enforced here: `sandbox run --enforce` refuses to start.",
     });
+    if missing(diagnosis, Layer::Lsm) && !missing(diagnosis, Layer::Netns) {
+        text.push_str("\nA network that a policy closes (default: deny) is held by netns.");
+    }
     if missing(diagnosis, Layer::Trace) && missing(diagnosis, Layer::Lsm) {
         text.push_str(match missing(diagnosis, Layer::Notify) {
             true => "\nRuns cannot be recorded here.",
@@ -146,6 +151,7 @@ fn purpose(layer: &str) -> &'static str {
         FILTER => "filter of system calls: in every enforced run",
         "notify" => "calls wait until they were looked at; needs no privilege; observes",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",
+        "netns" => "a network namespace, which only the relay leads out of",
         _ => "",
     }
 }

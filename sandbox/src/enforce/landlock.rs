@@ -127,27 +127,43 @@ impl Fence {
     ///
     /// # Errors
     /// The kernel refuses; then the caller must not go on, since a part may hold.
-    pub fn restrict(&self) -> io::Result<()> {
-        self.rulesets.iter().try_for_each(Granted::restrict)
+    pub fn restrict(&self, ports: Ports) -> io::Result<()> {
+        self.rulesets.iter().try_for_each(|granted| granted.restrict(ports))
     }
 }
 
+/// Whether ports of TCP are restricted too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// They are.
+    Held,
+    /// They are not: in a network namespace the relay listens somewhere, and judges where it leads.
+    Free,
+}
+
 impl Granted {
-    fn restrict(&self) -> io::Result<()> {
-        let status = self.ruleset().map_err(io::Error::other)?;
+    fn restrict(&self, ports: Ports) -> io::Result<()> {
+        let handled_ports = match ports {
+            Ports::Held => self.handled_ports,
+            Ports::Free => 0,
+        };
+        if self.handled_files == 0 && handled_ports == 0 && self.scopes == 0 {
+            return Ok(());
+        }
+        let status = self.ruleset(handled_ports).map_err(io::Error::other)?;
         match status {
             RulesetStatus::FullyEnforced => Ok(()),
             _ => Err(io::Error::other("the kernel holds a part of it only")),
         }
     }
 
-    fn ruleset(&self) -> Result<RulesetStatus, RulesetError> {
+    fn ruleset(&self, handled_ports: u64) -> Result<RulesetStatus, RulesetError> {
         let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         if self.handled_files != 0 {
             ruleset = ruleset.handle_access(files(self.handled_files))?;
         }
-        if self.handled_ports != 0 {
-            ruleset = ruleset.handle_access(BitFlags::<AccessNet>::from_bits_truncate(self.handled_ports))?;
+        if handled_ports != 0 {
+            ruleset = ruleset.handle_access(BitFlags::<AccessNet>::from_bits_truncate(handled_ports))?;
         }
         if self.scopes != 0 {
             ruleset = ruleset.scope(BitFlags::<Scope>::from_bits_truncate(self.scopes))?;
@@ -159,8 +175,8 @@ impl Granted {
                 created = created.add_rule(PathBeneath::new(place.as_fd(), files(rights)))?;
             }
         }
-        for rule in &self.ports {
-            let rights = BitFlags::<AccessNet>::from_bits_truncate(rule.rights & self.handled_ports);
+        for rule in self.ports.iter().filter(|rule| rule.rights & handled_ports != 0) {
+            let rights = BitFlags::<AccessNet>::from_bits_truncate(rule.rights & handled_ports);
             created = created.add_rule(NetPort::new(rule.port, rights))?;
         }
         Ok(created.restrict_self()?.ruleset)

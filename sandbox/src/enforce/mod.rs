@@ -5,4 +5,6 @@ pub mod group;
 pub mod landlock;
 pub mod lsm;
 pub mod mountns;
+pub mod namespaces;
+pub mod relay;
 pub mod seccomp;

@@ -87,6 +87,8 @@ pub struct Facts {
     pub own: bool,
     /// The runner stands in for the resolver at the other end.
     pub resolver: bool,
+    /// The runner's relay is at the other end.
+    pub relay: bool,
     /// It is about a server that a connection named, which must be one that opens the address.
     pub named: bool,
     /// An exec of a text whose first line names an interpreter: `path` was executed as well as `exe`.
@@ -127,6 +129,7 @@ impl Default for Facts {
             unix: None,
             own: false,
             resolver: false,
+            relay: false,
             named: false,
             script: false,
             child: None,

@@ -29,7 +29,7 @@ use super::{
 };
 pub use law::precedes;
 use law::{Law, Remembered, Said};
-pub use network::{Names, QUESTION};
+pub use network::{Apart, Names, QUESTION};
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
 const LAWS: usize = 16;
@@ -97,6 +97,7 @@ pub struct Judge {
     names: Option<Box<dyn Names>>,
     /// The layer whose records are judged here.
     observer: &'static str,
+    apart: Option<Apart>,
 }
 
 impl Judge {
@@ -109,6 +110,7 @@ impl Judge {
             lines: Lines::new(first),
             names: None,
             observer: "trace",
+            apart: None,
         }
     }
 
@@ -122,6 +124,12 @@ impl Judge {
     #[must_use]
     pub fn with_names(self, names: Box<dyn Names>) -> Self {
         Self { names: Some(names), ..self }
+    }
+
+    /// For a run in a network namespace of its own.
+    #[must_use]
+    pub fn with_namespace(self, apart: Option<Apart>) -> Self {
+        Self { apart, ..self }
     }
 
     /// With the files that hooks deny by another name.
@@ -172,6 +180,9 @@ impl Judge {
             return;
         };
         let law = &mut self.laws[at];
+        if let Some(apart) = &self.apart {
+            apart.note(event, facts);
+        }
         if self.judging != Judging::Enforced {
             facts.resolver |= network::asks(self.names.as_deref(), &law.policies, facts);
         }
@@ -203,6 +214,9 @@ impl Judge {
             }
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event, facts) => {
                 court.judge_observed(event, facts);
+            }
+            Judgement::None if self.apart.is_some() && Apart::kept(event, facts) => {
+                court.judge_kept(event, facts);
             }
             Judgement::None if matches!(self.judging, Judging::Fenced | Judging::FencedWhole) => {
                 if let Some(layer) = refuser(event) {

@@ -148,6 +148,32 @@ fn addresses_and_families() {
 }
 
 #[test]
+fn in_a_network_namespace_loopback_is_the_runs_and_nothing_else_is_reached() {
+    let apart =
+        Apart { relay: "127.0.0.1:8118".parse().unwrap(), resolvers: vec!["10.0.0.53".parse().unwrap()] };
+    let text = "version: 1\nname: p\nnetwork:\n  default: deny\n  rules:\n    \
+        - { name: own, allow: [connect], to: [\"own:80\"] }\n    \
+        - { name: far, allow: [connect], to: [\"192.0.2.1\"] }\n";
+    let judge = Judge::new(Some(&Policies::from(parse(text))), 1, Judging::Observed, FIRST);
+    let mut judge = judge.with_namespace(Some(apart));
+    let mut see = |ret, ip: &str, port, bits| {
+        let end = Some((ip.parse::<IpAddr>().unwrap(), port));
+        let facts = Facts { net_access: bits, end, proto: proto::TCP, ..Facts::default() };
+        outcome(&mut judge, event(EventType::NetConnect, Some(ret), &[(Key::Family, "inet")], facts))
+    };
+    let (connect, unreachable) = (net_access::CONNECT, -i64::from(libc::ENETUNREACH));
+    assert_eq!(see(0, "127.0.0.1", 8118, connect), format!("ALLOWED - trace {}", network::RELAYED));
+    assert_eq!(see(0, "::ffff:10.0.0.53", 53, connect), format!("ALLOWED - trace {QUESTION}"));
+    assert_eq!(see(0, "::1", 80, connect), "ALLOWED p/own trace -");
+    assert_eq!(see(0, "127.0.0.1", 81, connect), "WOULD_BLOCK p/network.default trace -");
+    assert_eq!(see(unreachable, "9.9.9.9", 80, connect), "BLOCKED p/network.default netns -");
+    assert_eq!(see(unreachable, "9.9.9.9", 80, net_access::SEND), "BLOCKED p/network.default netns -");
+    let only = format!("OBSERVED - netns {}", network::ONLY_RELAYED);
+    assert_eq!(see(unreachable, "192.0.2.1", 80, connect), only);
+    assert_eq!(see(-111, "9.9.9.9", 80, connect), "OBSERVED - - -");
+}
+
+#[test]
 fn what_cannot_be_judged_by_its_path() {
     let mut judge = judge(Judging::Observed);
     let pipe = Facts { detached: true, ..asks(access::READ) };

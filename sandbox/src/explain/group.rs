@@ -172,7 +172,10 @@ impl Matter {
             accesses: accesses(kind, details),
             path: path.map(<[u8]>::to_vec),
             path2: path2.map(<[u8]>::to_vec),
-            port: port.and_then(|port| u16::try_from(port).ok()).filter(|_| address.is_some()),
+            // A name that nobody asked for has none, and is for a port all the same.
+            port: port
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|_| address.is_some() || kind == "net_connect" && host.is_some()),
             address,
             protocol: text(Key::Proto).filter(|_| ends),
             host,
@@ -199,7 +202,8 @@ impl Matter {
             return format!("{host}{port}{}", protocol.unwrap_or_default());
         }
         if let Some(host) = &self.host {
-            return text::safe(host.as_bytes());
+            let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+            return format!("{}{port}", text::safe(host.as_bytes()));
         }
         let family = || self.family.as_ref().map(|family| text::safe(family.as_bytes()));
         shown(&self.path).or_else(|| shown(&self.path2)).or_else(family).unwrap_or_default()

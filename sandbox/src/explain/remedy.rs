@@ -220,6 +220,12 @@ fn end<'m>(matter: &'m Matter, names: &'m [&'m str]) -> Option<End<'m>> {
         let owner = if matter.own { Owner::Run } else { Owner::Elsewhere };
         return Some(End::Address { address, port, protocol, names, owner });
     }
+    if let (None, Some(port), [_, ..]) = (&matter.path, matter.port, names) {
+        // A name that was not even asked for: an address of nobody's (RFC 5737) stands for those that it may have.
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let protocol = Protocol::from_abi(rule_protocol(matter.protocol.as_deref()));
+        return Some(End::Address { address, port, protocol, names, owner: Owner::Elsewhere });
+    }
     match matter.path.as_deref() {
         Some([b'@', name @ ..]) => Some(End::Abstract(name)),
         Some(path) => Some(End::Path(path)),

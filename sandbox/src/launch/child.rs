@@ -12,11 +12,12 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use policy::compile::seccomp::{self, Filter, Hooks};
 
-use super::handshake::{Armed, By, Channel, ChildFailure, ChildStep, Fenced, Go, Received, ToChild};
+use super::apart::{self, Apart};
+use super::handshake::{Armed, By, Channel, ChildFailure, ChildStep, Fenced, Go, Join, Received, ToChild};
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
-use crate::enforce::landlock::Fence;
+use crate::enforce::landlock::{Fence, Ports};
 use crate::enforce::seccomp::install;
 use crate::exit::Exit;
 use crate::inside::{self, filter};
@@ -60,6 +61,8 @@ pub struct ChildPlan<'a> {
     pub fence: Option<&'a Fence>,
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
+    /// Variables that may lead it to the relay, where it has a network namespace.
+    pub proxied: Vec<&'static str>,
 }
 
 /// Runs the child. It returns only when the command was not executed, with the exit status of the process.
@@ -72,7 +75,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
     }
     // The collector must be able to tell a command from a child that still waits.
     drop(links.collector);
-    let failure = execute(&plan, orders);
+    let failure = execute(&plan, &orders);
     let exit = match (failure.step, Errno::from_raw(failure.errno)) {
         // A file that is there and "not found" names an interpreter that is not.
         (ChildStep::Exec, Errno::ENOENT | Errno::ENOTDIR) if !plan.program.is_there() => Exit::NOT_FOUND,
@@ -84,18 +87,15 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
 }
 
 /// What the collector says of how the command is held.
-#[derive(Clone, Copy)]
 struct Orders {
+    apart: Apart,
     hooks: Hooks,
     fence: Fenced,
 }
 
-/// Makes the child a member, behind its covers; gives how it is held. `None`: it could not become one.
+/// Makes the child a member, behind its namespaces and covers; gives how it is held. `None`: it could not become one.
 fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Orders> {
-    let Ok(Received::Message(ToChild::Join { by, hooks, fence, mounts }, fds)) = links.collector.receive()
-    else {
-        return None;
-    };
+    let (apart, Join { by, hooks, fence, mounts }, fds) = apart::enter_until_joined(&links.collector)?;
     // While the process may still mount, and while none of its calls wait.
     if let Err(error) = mounts.enter(plan.cwd) {
         let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
@@ -106,7 +106,7 @@ fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<O
         By::Calls => hand_over_calls(links, plan.confinement),
     };
     let hooks = if hooks { Hooks::Judge } else { Hooks::Missing };
-    joined.then_some(Orders { hooks, fence })
+    joined.then_some(Orders { apart, hooks, fence })
 }
 
 /// Becomes a member by the program that the collector sent.
@@ -150,7 +150,7 @@ fn hand_over_calls(links: &ChildLinks, confinement: Confinement) -> bool {
 }
 
 /// Everything up to exec; comes back with what failed.
-fn execute(plan: &ChildPlan<'_>, orders: Orders) -> ChildFailure {
+fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
     let failed =
         |step, error: &io::Error| ChildFailure { step, errno: error.raw_os_error().unwrap_or(libc::EIO) };
     if let Identity::Switch = plan.target.identity
@@ -174,20 +174,25 @@ fn execute(plan: &ChildPlan<'_>, orders: Orders) -> ChildFailure {
         if let Err(error) = fence(plan, orders.fence) {
             return failed(ChildStep::Landlock, &error);
         }
+        if let Err(error) = orders.apart.close_other_families() {
+            return failed(ChildStep::Seccomp, &error);
+        }
         let filter = seccomp::compile(&plan.filter, orders.hooks);
         if let Err(error) = install(&filter, &[inside::QUESTION as u32]) {
             return failed(ChildStep::Seccomp, &error);
         }
     }
-    ChildFailure { step: ChildStep::Exec, errno: exec(plan.program) as i32 }
+    let led = orders.apart.lead(plan.program, &plan.proxied);
+    ChildFailure { step: ChildStep::Exec, errno: exec(led.as_ref().unwrap_or(plan.program)) as i32 }
 }
 
 /// Puts the fence up where it is to be.
 fn fence(plan: &ChildPlan<'_>, fenced: Fenced) -> io::Result<()> {
     match (fenced, plan.fence) {
         (Fenced::No, _) => Ok(()),
-        (Fenced::Yes, Some(fence)) => fence.restrict(),
-        (Fenced::Yes, None) => Err(io::ErrorKind::NotFound.into()),
+        (Fenced::Yes, Some(fence)) => fence.restrict(Ports::Held),
+        (Fenced::WithoutPorts, Some(fence)) => fence.restrict(Ports::Free),
+        (_, None) => Err(io::ErrorKind::NotFound.into()),
     }
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Change;
 use crate::enforce::mountns::Mounts;
+use crate::enforce::namespaces::{Description, Namespaces};
 use crate::exit::CommandStatus;
 
 /// The longest message, bytes. Notes and names are short; what is longer is a fault of ours.
@@ -95,17 +96,23 @@ pub enum FromFrontEnd {
 /// Collector to child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToChild {
-    /// Become a member of the run.
-    Join {
-        /// How.
-        by: By,
-        /// Whether hooks judge the run: what they do not hold is the filter's.
-        hooks: bool,
-        /// Whether it puts its fence around itself.
-        fence: Fenced,
-        /// What it covers first.
-        mounts: Mounts,
-    },
+    /// Leave the machine's namespaces for these. It comes before the next, if it comes.
+    Enter(Namespaces),
+    /// Become a member of the run, with the descriptor that travels along, if any.
+    Join(Join),
+}
+
+/// How a process becomes a member of a run, and how it is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// How it becomes one.
+    pub by: By,
+    /// Whether hooks judge the run: what they do not hold is the filter's.
+    pub hooks: bool,
+    /// Whether it puts its fence around itself.
+    pub fence: Fenced,
+    /// What it covers first.
+    pub mounts: Mounts,
 }
 
 /// How a process becomes a member of a run.
@@ -125,6 +132,8 @@ pub enum Fenced {
     No,
     /// It is.
     Yes,
+    /// It is, but for ports of TCP.
+    WithoutPorts,
 }
 
 /// Child to collector.
@@ -140,6 +149,13 @@ pub enum Armed {
     },
     /// It could not cover what is denied.
     NotCovered {
+        /// Why not.
+        why: String,
+    },
+    /// It is in its namespaces. What listens there travels along.
+    Entered(Option<Description>),
+    /// It is not.
+    NotEntered {
         /// Why not.
         why: String,
     },

@@ -228,6 +228,16 @@ impl Environment {
         Environment::Changed(joined(variables))
     }
 
+    /// The same with these variables.
+    #[must_use]
+    pub fn with(&self, values: impl IntoIterator<Item = (&'static str, OsString)>) -> Environment {
+        let mut variables = self.variables();
+        for (name, value) in values {
+            set(&mut variables, name, &value);
+        }
+        Environment::Changed(joined(variables))
+    }
+
     /// All of it, as names and values.
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         match self {

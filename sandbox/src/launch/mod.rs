@@ -14,6 +14,7 @@
 //! not decided here: the collector brings it as [`Roles`].
 
 pub mod aliases;
+pub mod apart;
 pub mod background;
 pub mod cgroup;
 pub mod child;

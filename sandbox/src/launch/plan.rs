@@ -18,6 +18,7 @@ use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
 use crate::enforce::landlock::Fence;
+use crate::enforce::relay::variables;
 use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
 use crate::record::{Checkpoints, Durability, OnLogError, anchor};
@@ -156,7 +157,15 @@ impl RunPlan {
         };
         let filter = self.mode.policies().map_or_else(|| Filter::new(Vec::new()), Policies::filter);
         let fence = self.fence.as_ref().and_then(|fence| fence.as_ref().ok());
-        let cwd = &self.cwd;
-        ChildPlan { program: &self.program, target: &self.target, confinement, filter, cwd, fence, mask }
+        ChildPlan {
+            program: &self.program,
+            target: &self.target,
+            confinement,
+            filter,
+            cwd: &self.cwd,
+            fence,
+            mask,
+            proxied: variables::allowed(self.mode.policies()),
+        }
     }
 }

@@ -83,6 +83,18 @@ impl Directory {
         self.state().law.as_ref().map(|law| question(&law.policies))
     }
 
+    /// The policies in force; `None` where there are none.
+    pub fn policies(&self) -> Option<Policies> {
+        self.state().law.as_ref().map(|law| law.policies.clone())
+    }
+
+    /// By which names an address is open now.
+    pub fn names_of(&self, address: IpAddr) -> Vec<String> {
+        let state = self.state();
+        let live = state.book.live(address, time::boot_now_ns());
+        live.into_iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Opens addresses by a name, each for so long.
     ///
     /// # Errors
@@ -121,6 +133,7 @@ impl Directory {
 
     /// Writes an address's live names into the kernel's map, for the policies of a plan.
     fn publish(&self, book: &Book, plan: &LsmPlan, address: IpAddr, now: u64) -> io::Result<()> {
+        let Some(hosts) = &self.hosts else { return Ok(()) };
         let mut leases = HostLeases::default();
         let mut count = 0;
         for (name, until_ns) in book.live(address, now) {
@@ -142,7 +155,6 @@ impl Directory {
             *place = HostLease { until_ns, node };
             count += 1;
         }
-        let Some(hosts) = &self.hosts else { return Ok(()) };
         match count {
             0 => bpf::delete(hosts.as_fd(), key(plan, address)),
             _ => bpf::update(hosts.as_fd(), key(plan, address), leases),

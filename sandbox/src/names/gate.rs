@@ -11,6 +11,7 @@ use sandbox_ebpf::abi::resolver::PORT;
 use tokio::sync::mpsc::Sender;
 
 use super::{Answer, Directory};
+use crate::settings::Layer;
 
 /// What keeps from being asked what is no name.
 const NO_NAME: &str = "runner/names";
@@ -20,12 +21,13 @@ const NO_NAME: &str = "runner/names";
 pub struct Doorman {
     directory: Arc<Directory>,
     answers: Sender<Answer>,
+    layer: Layer,
 }
 
 impl Doorman {
-    /// For a run's directory; answers go to `answers`.
-    pub fn new(directory: Arc<Directory>, answers: Sender<Answer>) -> Self {
-        Self { directory, answers }
+    /// For a run's directory; answers go to `answers`, as those of a layer.
+    pub fn new(directory: Arc<Directory>, answers: Sender<Answer>, layer: Layer) -> Self {
+        Self { directory, answers, layer }
     }
 }
 
@@ -45,7 +47,7 @@ impl Gate for Doorman {
 
     fn tell(&mut self, told: Told) {
         // The collector tells of what is lost.
-        if self.answers.try_send(Answer::now(told)).is_err() {
+        if self.answers.try_send(Answer::now(told, self.layer)).is_err() {
             self.directory.lose();
         }
     }

@@ -12,11 +12,11 @@
 mod askers;
 mod directory;
 mod gate;
-mod machine;
+pub mod machine;
 mod told;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use ::names::{Overheard, Running, Settings, Stub};
@@ -28,10 +28,12 @@ use crate::event::decode;
 use crate::kernel::object::ObjectError;
 use crate::observe::RawEvent;
 use crate::sensor::Sensor;
+use crate::settings::Layer;
 
 pub use askers::Askers;
 use directory::boot_ns;
 pub use directory::{Directory, Known, Law};
+pub use gate::judged;
 pub use told::Answer;
 
 /// Answers that wait to be recorded at most; the stub has no more questions under way at a time.
@@ -101,10 +103,10 @@ impl Names {
         if let Some(asked) = &told.asked {
             // What does not fit into the book is told all the same.
             let _ = self.directory.open_at(&asked.name, &addresses, boot_ns(raw.header.mono_ns));
-            (told.rule, told.refused) = gate::judged(&self.directory, &asked.name, resolver);
+            (told.rule, told.refused) = judged(&self.directory, &asked.name, resolver);
         }
         let mono_ns = raw.header.mono_ns;
-        Some(Answer { told, mono_ns, wall_ns: (mono_ns as i64).wrapping_add(wall_offset_ns), watched: true })
+        Some(Answer { told, mono_ns, wall_ns: (mono_ns as i64).wrapping_add(wall_offset_ns), layer: None })
     }
 }
 
@@ -114,8 +116,7 @@ impl Names {
 /// The machine's resolvers cannot be read, or the runner cannot stand in for them.
 pub fn start(sensor: &Sensor, plan: Arc<LsmPlan>, policies: &Policies) -> Result<Names, NamesError> {
     let resolvers = machine::resolvers()?;
-    let settings = Settings { own: Box::new(machine::is_own), ..Settings::default() };
-    let stub = Stub::bind(&resolvers, settings)?;
+    let stub = Stub::bind(&resolvers, settings())?;
     for ports in stub.ports() {
         let stub = resolver::Stub { udp: ports.udp.port(), tcp: ports.tcp.port() };
         sensor.stand_in(ports.resolver.ip(), stub)?;
@@ -127,9 +128,33 @@ pub fn start(sensor: &Sensor, plan: Arc<LsmPlan>, policies: &Policies) -> Result
     ));
     keep_hosts(&directory)?;
     let (send, answers) = mpsc::channel(WAITING);
-    let gate = gate::Doorman::new(Arc::clone(&directory), send);
+    let gate = gate::Doorman::new(Arc::clone(&directory), send, Layer::CgroupNet);
     let stub = stub.start(gate).map_err(NamesError::Thread)?;
     Ok(Names { directory, answers: Some(answers), stub: Some(stub) })
+}
+
+/// Begins to answer, on sockets of the run's network namespace, the questions of a run that is judged by `policies`.
+/// Nothing in the kernel opens addresses there: who knows which names they have does.
+///
+/// # Errors
+/// What the machine says of its names cannot be read, or there is no thread.
+pub fn start_inside(
+    sockets: Vec<(SocketAddr, UdpSocket, TcpListener)>,
+    policies: &Policies,
+) -> Result<Names, NamesError> {
+    let resolvers = sockets.iter().map(|(resolver, ..)| resolver.ip()).collect();
+    let directory = Arc::new(Directory::of_watched(Some(policies.clone()), resolvers));
+    keep_hosts(&directory)?;
+    let stub = Stub::on(sockets, settings()).map_err(NamesError::Thread)?;
+    let (send, answers) = mpsc::channel(WAITING);
+    let gate = gate::Doorman::new(Arc::clone(&directory), send, Layer::Netns);
+    let stub = stub.start(gate).map_err(NamesError::Thread)?;
+    Ok(Names { directory, answers: Some(answers), stub: Some(stub) })
+}
+
+/// What every question of a run is asked by.
+pub fn settings() -> Settings {
+    Settings { own: Box::new(machine::is_own), ..Settings::default() }
 }
 
 /// What the machine knows itself is known for good.

@@ -5,6 +5,7 @@ use sandbox_ebpf::abi::resolver::PORT;
 
 use crate::event::{Action, Event, EventType, Key, ProcId, Value};
 use crate::record::time;
+use crate::settings::Layer;
 
 /// A question with what became of it, and when.
 #[derive(Debug)]
@@ -15,14 +16,14 @@ pub struct Answer {
     pub mono_ns: u64,
     /// Nanoseconds since 1970.
     pub wall_ns: i64,
-    /// It was only heard, and blocked by nobody.
-    pub watched: bool,
+    /// The layer that answered; none where it was only heard, and blocked by nobody.
+    pub layer: Option<Layer>,
 }
 
 impl Answer {
     /// One of this moment.
-    pub fn now(told: Told) -> Self {
-        Self { told, mono_ns: time::mono_now_ns(), wall_ns: time::wall_now_ns(), watched: false }
+    pub fn now(told: Told, layer: Layer) -> Self {
+        Self { told, mono_ns: time::mono_now_ns(), wall_ns: time::wall_now_ns(), layer: Some(layer) }
     }
 
     /// Protocol and port of the socket that asked.
@@ -38,7 +39,7 @@ impl Answer {
 /// The event; `process` asked, where that is known.
 pub fn event(answer: Answer, process: ProcId) -> Event {
     let asker = answer.asker();
-    let Answer { told, mono_ns, wall_ns, watched } = answer;
+    let Answer { told, mono_ns, wall_ns, layer } = answer;
     let text = |text: String| Value::Bytes(text.into_bytes());
     let mut details = vec![
         (Key::DstIp, text(told.resolver.to_string())),
@@ -74,15 +75,13 @@ pub fn event(answer: Answer, process: ProcId) -> Event {
     reasons.extend(refused.map(|(address, why)| format!("{address} is not opened: {why}")));
     reasons.extend(told.error.map(|error| format!("cannot {error}")));
     let action = match (action, &rule) {
-        _ if !watched => action,
+        _ if layer.is_some() => action,
         // Without a policy there is no rule, and nothing refused.
         (Action::Blocked, _) => Action::WouldBlock,
         (_, None) => Action::Observed,
         (_, Some(_)) => action,
     };
-    if !watched {
-        details.push((Key::Layer, text("cgroup-net".to_owned())));
-    }
+    details.extend(layer.map(|layer| (Key::Layer, text(layer.name().to_owned()))));
     details.extend(rule.map(|rule| (Key::PolicyRule, text(rule))));
     details.extend(because.map(|because| (Key::Because, text(because))));
     if !reasons.is_empty() {

@@ -8,12 +8,14 @@ use policy::compile::lsm::{LsmPlan, SetTable};
 
 use super::{
     FIRST_POLICY, Judging, Request, Sensor, SensorError, Source, Terms, demand,
-    held::{held, limits_held},
+    held::{held, held_here, limits_held},
+    net,
     tried::{Tried, report, try_notify},
     walls,
 };
 use crate::{
     enforce::lsm::Known,
+    record::LayerReport,
     settings::{Layer, LayerChoice},
 };
 
@@ -61,23 +63,31 @@ pub(super) fn start(
             Err(error) => Err(error),
         };
     }
-    let (walls, unheld, walled) =
-        walls::raise(request, plan, &missing(Layer::Lsm), &missing(Layer::CgroupNet))?;
+    let netns = net::try_netns(request, false);
+    demand(request, Layer::Netns, &netns)?;
+    let apart = matches!(netns, Some(Ok(_)));
+    let (lsm, group) = (&missing(Layer::Lsm), &missing(Layer::CgroupNet));
+    let (walls, unheld, walled) = walls::raise(request, plan, walls::Tries { lsm, group, netns: &netns })?;
+    let namespaces = net::namespaces(apart)?;
     let terms = Terms {
-        judges: false,
-        held: held(false, false, limits_held(request, false)),
+        judges: apart,
+        held: held_here(held(false, false, limits_held(request, false)), apart),
         law: matches!(request.judging, Judging::Enforce(..)),
         known: Known::Path,
         sets,
-        names: false,
-        own: false,
+        names: apart,
+        own: apart,
         next: FIRST_POLICY + 1,
         accepted: unheld.clone(),
         marker: None,
     };
     let sensor = Sensor {
         source: Source::Calls(None),
-        reports: report(Layer::Notify, "observes", notify).into_iter().chain(walled).collect(),
+        reports: report(Layer::Notify, "observes", notify)
+            .into_iter()
+            .chain(report(Layer::Netns, LayerReport::ENFORCES, netns))
+            .chain(walled)
+            .collect(),
         unheld,
         unseen: Vec::new(),
         hooks: false,
@@ -86,6 +96,7 @@ pub(super) fn start(
         asked: None,
         hears: false,
         walls,
+        namespaces,
     };
     Ok((sensor, terms))
 }

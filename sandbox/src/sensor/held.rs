@@ -14,7 +14,7 @@ use policy::{
     settings::{KERNEL, Limit, LimitSet},
 };
 
-use super::{Judging, Request, SensorError, tried::Tried};
+use super::{Judging, Request, SensorError, net::with_namespace, tried::Tried};
 use crate::{
     enforce::{landlock::Fence, seccomp::ARCHITECTURE},
     launch::cgroup,
@@ -123,6 +123,7 @@ fn leaver(request: &Request<'_>, lsm: bool) -> Option<String> {
 pub(super) struct Layers<'a> {
     pub lsm: &'a Option<Tried>,
     pub group: &'a Option<Tried>,
+    pub netns: &'a Option<Tried>,
     /// What works of Landlock.
     pub fence: Option<&'a Fence>,
     /// What is kept beside the policies.
@@ -136,7 +137,7 @@ impl<'a> Layers<'a> {
     pub fn together(&self, request: &Request<'_>, words: &'a Words) -> layers::Layers<'a> {
         let (lsm, group) = (works(self.lsm), works(self.group));
         layers::Layers {
-            programs: held(lsm, group, limits_held(request, lsm)),
+            programs: held_here(held(lsm, group, limits_held(request, lsm)), works(self.netns)),
             judges: (None, None),
             landlock: self.fence.map(Fence::plans).unwrap_or_default(),
             kept: self.kept,
@@ -155,6 +156,30 @@ fn works(tried: &Option<Tried>) -> bool {
     matches!(tried, Some(Ok(_)))
 }
 
+/// What is held, in a network namespace or not.
+pub(super) fn held_here(held: Held, apart: bool) -> Held {
+    if apart { with_namespace(held) } else { held }
+}
+
+/// What a network namespace does not hold of a closed network.
+fn beyond_namespace(request: &Request<'_>, plan: &LsmPlan, words: &Words) -> Vec<String> {
+    let mut lines = Vec::new();
+    if plan.header.net_default_deny != 0 {
+        lines.push(
+            "`network: default: deny` closes unix sockets with a path too, which only the lsm layer holds"
+                .to_owned(),
+        );
+    }
+    if request.root && !words.contains_key("ptrace-any") {
+        lines.push(
+            "root inside the run can get into the machine's network again, by another process of it: only the lsm \
+             and landlock layers would keep it"
+                .to_owned(),
+        );
+    }
+    lines
+}
+
 /// What an enforced policy says and this run would not hold: refused, or listed where the user chose so.
 pub(super) fn unheld(
     request: &Request<'_>,
@@ -164,7 +189,8 @@ pub(super) fn unheld(
     let (Judging::Enforce(policies, choice), Some(plan)) = (request.judging, plan) else {
         return Ok(Vec::new());
     };
-    let Layers { lsm, group, uncovered, .. } = *found;
+    let Layers { lsm, group, netns, uncovered, .. } = *found;
+    let apart = works(netns);
     let words = found.words(request);
     let together = found.together(request, &words);
     let held = together.programs;
@@ -173,6 +199,9 @@ pub(super) fn unheld(
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
     if !held.unix && works(group) && plan.header.net_default_deny != 0 {
         lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
+    }
+    if apart {
+        lines.extend(beyond_namespace(request, plan, &words));
     }
     if !works(lsm)
         && works(group)
@@ -194,8 +223,10 @@ pub(super) fn unheld(
     if let Some(reason) = uncovered {
         lines.push(format!("the mountns layer is missing: {reason}"));
     }
-    for (name, tried) in [("lsm", lsm), ("cgroup-net", group)] {
+    for (name, tried) in [("lsm", lsm), ("cgroup-net", group), ("netns", netns)] {
         match tried {
+            // In a namespace of its own a run needs none; and without a closed network it has none.
+            None if (name == "cgroup-net" && apart) || name == "netns" => {}
             Some(Err(reason)) => lines.push(format!("the {name} layer is missing: {reason}")),
             None => lines.push(format!("the {name} layer is not used: --layers leaves it out")),
             Some(Ok(_)) => {}

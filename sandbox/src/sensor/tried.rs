@@ -11,6 +11,7 @@ use crate::{
         group::{self, Purpose},
         landlock::Fence,
         lsm::{self, Known},
+        namespaces::proof,
     },
     kernel::object::{Object, ObjectError},
     layers::{
@@ -52,13 +53,17 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
             Layer::OF_PROGRAMS.map(|layer| (layer, Err(reason.clone())))
         }
     };
-    let others =
-        [(Layer::Notify, try_notify()), (Layer::Landlock, prove_landlock()), (Layer::Mountns, try_mountns())];
+    let others = [
+        (Layer::Notify, try_notify()),
+        (Layer::Landlock, prove_landlock()),
+        (Layer::Mountns, try_mountns()),
+        (Layer::Netns, proof::net().and_then(proven)),
+    ];
     let reports = tried.into_iter().chain(others).filter_map(|(layer, tried)| {
         let role = match layer {
             Layer::Lsm => "observes and enforces",
             Layer::Trace | Layer::Notify => "observes",
-            Layer::CgroupNet | Layer::Landlock | Layer::Mountns => LayerReport::ENFORCES,
+            Layer::CgroupNet | Layer::Landlock | Layer::Mountns | Layer::Netns => LayerReport::ENFORCES,
         };
         report(layer, role, Some(tried))
     });
@@ -136,14 +141,14 @@ fn attempt(
 }
 
 /// A layer holds only when each of its checks does.
-fn proven(checks: Vec<SelfTest>) -> Tried {
+pub(super) fn proven(checks: Vec<SelfTest>) -> Tried {
     match checks.iter().find(|check| check.result != HELD) {
         None => Ok(checks),
         Some(failed) => Err(format!("its self-test of `{}` failed: {}", failed.check, failed.result)),
     }
 }
 
-fn text(error: &dyn std::error::Error) -> String {
+pub(super) fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -28,6 +28,14 @@ pub(super) struct Walls {
     pub notes: Vec<String>,
 }
 
+/// What was tried before.
+#[derive(Clone, Copy)]
+pub(super) struct Tries<'a> {
+    pub lsm: &'a Option<Tried>,
+    pub group: &'a Option<Tried>,
+    pub netns: &'a Option<Tried>,
+}
+
 /// Walls, what nothing holds, and what is told of them.
 pub(super) type Raised = (Walls, Vec<String>, Vec<LayerReport>);
 
@@ -38,8 +46,7 @@ pub(super) type Raised = (Walls, Vec<String>, Vec<LayerReport>);
 pub(super) fn raise(
     request: &Request<'_>,
     plan: Option<&LsmPlan>,
-    lsm: &Option<Tried>,
-    group: &Option<Tried>,
+    Tries { lsm, group, netns }: Tries<'_>,
 ) -> Result<Raised, SensorError> {
     let holds = matches!(lsm, Some(Ok(_)));
     let policies = request.judging.policies();
@@ -54,7 +61,7 @@ pub(super) fn raise(
         (Some(Ok(fence)), Some(Ok(_))) => Some(fence),
         _ => None,
     };
-    let layers = Layers { lsm, group, fence, kept: request.kept, uncovered: None };
+    let layers = Layers { lsm, group, netns, fence, kept: request.kept, uncovered: None };
     let planned = match holds || !law || !request.layers.includes(Layer::Mountns) {
         true => Covers::default(),
         false => covers::plan(&layers.together(request, &layers.words(request)), &policies),
@@ -69,7 +76,12 @@ pub(super) fn raise(
     let uncovered = covered.as_ref().and_then(|tried| tried.as_ref().err()).map(String::as_str);
     let unheld = unheld(request, plan, &Layers { kept: &kept, uncovered, ..layers })?;
     let walls = Walls {
-        fenced: if fence.is_some() { Fenced::Yes } else { Fenced::No },
+        fenced: match (fence, netns) {
+            (None, _) => Fenced::No,
+            // Ports are the relay's to judge there.
+            (Some(_), Some(Ok(_))) => Fenced::WithoutPorts,
+            (Some(_), _) => Fenced::Yes,
+        },
         mounts,
         notes: fence.map(Fence::notes).unwrap_or_default().iter().cloned().chain(notes).collect(),
     };

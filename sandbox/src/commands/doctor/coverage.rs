@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::enforce::landlock as enforce;
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::{FILTER, groups_are_kept, held, words};
+use crate::sensor::{FILTER, groups_are_kept, held, is_closed, with_namespace, words};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -54,19 +54,25 @@ impl Coverage {
             false => LimitSet::EMPTY.with(Limit::Time),
         };
         let words = words(lsm, landlock, command);
-        let with = |group: bool| layers::Layers {
-            programs: held(lsm, group, limits),
-            judges: (
-                lsm.then_some(layers::Layer::Lsm),
-                match (lsm, group) {
-                    (true, _) => Some(layers::Layer::Lsm),
-                    (false, true) => Some(layers::Layer::CgroupNet),
-                    (false, false) => None,
-                },
-            ),
-            landlock,
-            kept: &[],
-            words: &words,
+        // Where there are no hooks, a closed network is held by a namespace.
+        let netns = !lsm && works(Layer::Netns) && is_closed(&policy.clone().into());
+        let with = |group: bool| {
+            let programs = held(lsm, group && !netns, limits);
+            layers::Layers {
+                programs: if netns { with_namespace(programs) } else { programs },
+                judges: (
+                    lsm.then_some(layers::Layer::Lsm),
+                    match (lsm, netns, group) {
+                        (true, ..) => Some(layers::Layer::Lsm),
+                        (false, true, _) => Some(layers::Layer::Netns),
+                        (false, false, true) => Some(layers::Layer::CgroupNet),
+                        (false, false, false) => None,
+                    },
+                ),
+                landlock,
+                kept: &[],
+                words: &words,
+            }
         };
         let unheld = with(group).unheld(&plan, &[policy]);
         let (all, beyond) = (with(group).holding(&plan, policy), with(false).holding(&plan, policy));
@@ -87,7 +93,11 @@ impl Coverage {
             if *name == syscalls {
                 return by_filter(name, filter);
             }
-            let unheld: Vec<String> = unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
+            let mut unheld: Vec<String> =
+                unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
+            if netns && name == policy.network().default_name() {
+                unheld.push("closes unix sockets with a path, too".to_owned());
+            }
             let of = |all: &BTreeMap<RuleName, BTreeSet<layers::Layer>>| -> Vec<&'static str> {
                 all.get(name).into_iter().flatten().map(|layer| layer.name()).collect()
             };
@@ -208,6 +218,17 @@ mod tests {
             "\n  NOT HELD     p/kernel.default\n               closes `bpf`",
         ] {
             assert!(alone.contains(line), "{line}\n{alone}");
+        }
+        let mut apart = layers(LayerReport::OFF).to_vec();
+        apart.push(LayerReport { name: "netns".into(), role: "enforces".into(), selftest: Vec::new() });
+        let apart = Coverage::of(&policy, &apart, Command::Root).unwrap().table();
+        for line in [
+            "\n  held by netns  p/address",
+            "\n  held by netns  p/host",
+            "\n  NOT HELD     p/socket\n               is about `unix:`",
+            "\n  NOT HELD     p/network.default\n               closes unix sockets with a path, too",
+        ] {
+            assert!(apart.contains(line), "{line}\n{apart}");
         }
         let both = Coverage::of(&policy, &layers("observes and enforces"), Command::Root).unwrap();
         let table = both.table();

@@ -1,6 +1,6 @@
 //! Verdicts on the ends of network accesses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use policy::{Access, AccessSet, Act, Decision, End, Mode, Owner, Policies, Policy, Protocol};
 use sandbox_ebpf::abi::{policy::net_access, resolver::PORT};
@@ -23,6 +23,47 @@ pub trait Names: std::fmt::Debug + Send {
     fn is_resolver(&self, address: IpAddr) -> bool;
 }
 
+/// Why connecting to the relay goes through that no rule on addresses allows: the record's words.
+pub const RELAYED: &str = "to the runner's relay, which judges where it leads";
+
+/// Why nothing leads to what a policy allows: the record's words.
+pub const ONLY_RELAYED: &str = "in the run's network namespace only the relay leads there";
+
+/// What a run's network namespace is made of.
+#[derive(Clone, Debug)]
+pub struct Apart {
+    /// Where the relay is found.
+    pub relay: SocketAddr,
+    /// The resolvers for whom the runner answers inside.
+    pub resolvers: Vec<IpAddr>,
+}
+
+impl Apart {
+    /// What else an end is there: all of loopback is the run's own, but for the runner's listeners.
+    pub(super) fn note(&self, event: &mut Event, facts: &mut Facts) {
+        let outgoing = facts.net_access & (net_access::CONNECT | net_access::SEND) != 0;
+        let (true, Some((address, port))) = (outgoing, facts.end) else { return };
+        let address = address.to_canonical();
+        if (address, port) == (self.relay.ip(), self.relay.port()) {
+            facts.relay = true;
+        } else if port == PORT && self.resolvers.iter().any(|resolver| resolver.to_canonical() == address) {
+            facts.resolver = true;
+        } else if address.is_loopback() || address.is_unspecified() {
+            facts.own = true;
+            event.set(Key::Own, Value::Flag(true));
+        }
+    }
+
+    /// Whether an attempt came to nothing because no way leads out of the namespace.
+    pub(super) fn kept(event: &Event, facts: &Facts) -> bool {
+        let outgoing = facts.net_access & (net_access::CONNECT | net_access::SEND) != 0;
+        let unreachable = -i64::from(libc::ENETUNREACH);
+        outgoing
+            && matches!(event.get(Key::Ret), Some(Value::Int(ret)) if *ret == unreachable)
+            && facts.end.is_some()
+    }
+}
+
 impl Judge {
     /// By which names the other end is known; an event tells the latest.
     pub(super) fn names_of(&self, event: &mut Event, facts: &Facts) -> Vec<String> {
@@ -30,7 +71,9 @@ impl Judge {
             event.event_type,
             EventType::NetConnect | EventType::NetSend | EventType::NetClose | EventType::NetName
         );
-        let (true, Some(names)) = (outgoing, &self.names) else { return Vec::new() };
+        // The relay tells by which name something was asked for.
+        let told = event.get(Key::Host).is_some();
+        let (true, false, Some(names)) = (outgoing, told, &self.names) else { return Vec::new() };
         let Some(address) = address_of(event, facts) else { return Vec::new() };
         let names = names.at(address, event.mono_ns);
         if let Some(latest) = names.first() {
@@ -62,6 +105,10 @@ impl Court<'_> {
         let accesses = AccessSet::from_net_bits(facts.net_access);
         if facts.resolver && event.action != Action::Blocked {
             event.set(Key::Reason, Value::Bytes(QUESTION.into()));
+            return Some(Said::OWN);
+        }
+        if facts.relay {
+            event.set(Key::Reason, Value::Bytes(RELAYED.into()));
             return Some(Said::OWN);
         }
         if event.event_type == EventType::NetSocket {
@@ -108,6 +155,18 @@ impl Court<'_> {
         let by_rule = file.decision != Decision::Allow || file.on_trial;
         let by_rule = by_rule && file.rule.as_ref().is_some_and(|rule| !rule.is_default());
         Some(if by_rule { said.and(file) } else { said })
+    }
+
+    /// Tells of what a network namespace kept in: by which rule, or that it was allowed and only the relay leads there.
+    pub(super) fn judge_kept(&mut self, event: &mut Event, facts: &Facts) {
+        let Some(said) = self.network(event, facts) else { return };
+        event.set(Key::Layer, Value::Bytes(b"netns".to_vec()));
+        if said.decision == Decision::Allow {
+            // No policy denies it.
+            return event.set(Key::Reason, Value::Bytes(ONLY_RELAYED.into()));
+        }
+        event.action = Action::Blocked;
+        name(event, &said);
     }
 
     /// Judges what a hook let pass that knew neither names nor listeners of the run.

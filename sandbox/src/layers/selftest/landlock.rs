@@ -15,7 +15,7 @@ use policy::compile::landlock;
 use super::place::Directory;
 use super::{Check, SelfTestError, attempts, code, deny_all_policy, errno, judge, net, on_acts, on_files};
 use super::{apart, mount_nothing, reach_out};
-use crate::enforce::landlock::{Fence, abi};
+use crate::enforce::landlock::{Fence, Ports, abi};
 use crate::record::SelfTest;
 
 /// The ABI from which on each is there, and the check.
@@ -53,7 +53,7 @@ pub fn landlock() -> Result<Vec<SelfTest>, SelfTestError> {
     let directory = Directory::make()?;
     fill(directory.path())?;
     let _ = PLACE.set(directory.path().to_owned());
-    let tried = attempts(&checks, |_| Ok::<(), io::Error>(()), || fence.restrict().is_ok());
+    let tried = attempts(&checks, |_| Ok::<(), io::Error>(()), || fence.restrict(Ports::Held).is_ok());
     let (before, after) = tried?;
     let found = checks.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),

@@ -1,0 +1,74 @@
+//! The first process of a run on its way into namespaces, and what the command finds there.
+//!
+//! What namespaces are is [`crate::enforce::namespaces`]; this is when they are entered: before the process is a member
+//! of the run, so that what listens for the runner is nobody's act, and before it takes the ids of the command's user.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use super::handshake::{Armed, Channel, Join, Received, ToChild};
+use super::program::Program;
+use crate::enforce::namespaces::{Namespaces, enter, families};
+use crate::enforce::relay::variables;
+
+/// Whether the process is in namespaces of its own.
+#[derive(Debug, Default)]
+pub struct Apart {
+    /// Where the relay is found, in a network namespace.
+    relay: Option<SocketAddr>,
+}
+
+/// Waits for the word to become a member, and does what comes before it; gives that word and its descriptors. `None`
+/// where the run does not start.
+pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart, Join, Vec<OwnedFd>)> {
+    let mut apart = Apart::default();
+    loop {
+        match collector.receive() {
+            Ok(Received::Message(ToChild::Enter(namespaces), _)) => apart = go_in(&namespaces, collector)?,
+            Ok(Received::Message(ToChild::Join(join), descriptors)) => {
+                return Some((apart, join, descriptors));
+            }
+            Ok(Received::Closed) | Err(_) => return None,
+        }
+    }
+}
+
+fn go_in(namespaces: &Namespaces, collector: &Channel<Armed, ToChild>) -> Option<Apart> {
+    let entered = enter(namespaces).map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+    let relay = match &entered {
+        Ok(Some(inside)) => inside.relay_address().map(Some).map_err(|error| error.to_string()),
+        Ok(None) => Ok(None),
+        Err(why) => Err(why.clone()),
+    };
+    let told = match (&entered, &relay) {
+        (Ok(inside), Ok(_)) => {
+            let descriptors = inside.iter().flat_map(|inside| inside.descriptors()).collect::<Vec<_>>();
+            let description = inside.as_ref().map(|inside| inside.description());
+            collector.send_with(&Armed::Entered(description), &descriptors)
+        }
+        (Err(why), _) | (_, Err(why)) => collector.send(&Armed::NotEntered { why: why.clone() }),
+    };
+    told.ok()?;
+    relay.ok().map(|relay| Apart { relay })
+}
+
+impl Apart {
+    /// Closes the families of sockets that a network namespace does not hold. It needs no_new_privs.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn close_other_families(&self) -> io::Result<()> {
+        match self.relay {
+            Some(_) => families::install(),
+            None => Ok(()),
+        }
+    }
+
+    /// The program with variables that lead it to the relay, those of `allowed`; `None` where there is none.
+    pub fn lead(&self, program: &Program, allowed: &[&str]) -> Option<Program> {
+        let values = variables::values(allowed, self.relay?);
+        let environment = program.environment().with(values);
+        Some(program.clone().with_environment(environment))
+    }
+}
