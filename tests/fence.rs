@@ -202,7 +202,7 @@ fn what_it_cannot_hold_is_refused_by_name() {
 
     // Each of these is refused for its own reason.
     let cases = [
-        ("files: { default: allow }\n", "`p/kernel.default` closes `mount`"),
+        ("files: { default: allow }\n", "`p/kernel.default` closes `raw-devices`"),
         (
             "files: { default: allow, rules: [{ name: x, deny: [read], path: [\"/x\"] }] }\n",
             "rule `p/x` denies `read`",

@@ -1,6 +1,7 @@
 //! Several policies at once: each must allow.
 
 use crate::compile::seccomp::{Filter, Level};
+use crate::ends::Source;
 use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
 use crate::model::{Decision, Mode, Policy, RuleName};
@@ -82,6 +83,20 @@ impl Policies {
         let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
         let none = Filter { level: Level::Off, ..Filter::new(self.kernel_allowed()) };
         law.fold(none, |filter, policy| filter.and(policy.settings().syscalls.as_ref()))
+    }
+
+    /// Whether one of them, which is law, opens no unix socket at all: its default denies, and no rule of it allows one.
+    pub fn closes_unix_sockets(&self) -> bool {
+        let opens_one = |policy: &Policy| {
+            policy.network.rules.iter().any(|rule| {
+                let socket = rule.objects.iter().any(|target| target.meaning.source() == Source::Socket);
+                rule.effect == Decision::Allow && !rule.is_void() && socket
+            })
+        };
+        self.iter().any(|policy| {
+            let closed = policy.mode() == Mode::Enforce && policy.network.default != Decision::Allow;
+            closed && !opens_one(policy)
+        })
     }
 
     /// The limits that hold: of each the tightest that one of them sets. One that is on trial sets none.

@@ -247,7 +247,7 @@ impl Sensor {
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
             judges: holds || in_force || apart,
-            held: held_here(held(holds, in_force, limits_held(&request, holds)), apart),
+            held: held_here(held(holds, in_force, limits_held(&request, holds)), &request, apart),
             law,
             known,
             sets,

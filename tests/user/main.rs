@@ -5,5 +5,6 @@
 mod calls;
 mod completeness;
 mod ends;
+mod enforced;
 mod place;
 mod terminal;

@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 
 use super::handshake::{Armed, Channel, Join, Received, ToChild};
 use super::program::Program;
-use crate::enforce::namespaces::{Namespaces, enter, families};
+use crate::enforce::namespaces::families::{self, UnixSockets};
+use crate::enforce::namespaces::{Namespaces, enter};
 use crate::enforce::relay::variables;
 
 /// Whether the process is in namespaces of its own.
@@ -58,9 +59,9 @@ impl Apart {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn close_other_families(&self) -> io::Result<()> {
+    pub fn close_other_families(&self, unix: UnixSockets) -> io::Result<()> {
         match self.relay {
-            Some(_) => families::install(),
+            Some(_) => families::install(unix),
             None => Ok(()),
         }
     }

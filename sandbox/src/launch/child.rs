@@ -18,6 +18,7 @@ use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
 use crate::enforce::landlock::{Fence, Ports};
+use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::seccomp::install;
 use crate::exit::Exit;
 use crate::inside::{self, filter};
@@ -61,6 +62,8 @@ pub struct ChildPlan<'a> {
     pub fence: Option<&'a Fence>,
     /// The signal mask it starts with.
     pub mask: &'a SigSet,
+    /// Whether unix sockets can be made in a network namespace.
+    pub unix: UnixSockets,
     /// Variables that may lead it to the relay, where it has a network namespace.
     pub proxied: Vec<&'static str>,
 }
@@ -174,7 +177,7 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
         if let Err(error) = fence(plan, orders.fence) {
             return failed(ChildStep::Landlock, &error);
         }
-        if let Err(error) = orders.apart.close_other_families() {
+        if let Err(error) = orders.apart.close_other_families(plan.unix) {
             return failed(ChildStep::Seccomp, &error);
         }
         let filter = seccomp::compile(&plan.filter, orders.hooks);

@@ -18,6 +18,7 @@ use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
 use crate::enforce::landlock::Fence;
+use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::relay::variables;
 use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
@@ -165,6 +166,10 @@ impl RunPlan {
             cwd: &self.cwd,
             fence,
             mask,
+            unix: match self.mode.policies() {
+                Some(policies) if policies.closes_unix_sockets() => UnixSockets::Closed,
+                _ => UnixSockets::Open,
+            },
             proxied: variables::allowed(self.mode.policies()),
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn start(
     let namespaces = net::namespaces(apart)?;
     let terms = Terms {
         judges: apart,
-        held: held_here(held(false, false, limits_held(request, false)), apart),
+        held: held_here(held(false, false, limits_held(request, false)), request, apart),
         law: matches!(request.judging, Judging::Enforce(..)),
         known: Known::Path,
         sets,

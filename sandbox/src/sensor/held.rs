@@ -137,7 +137,7 @@ impl<'a> Layers<'a> {
     pub fn together(&self, request: &Request<'_>, words: &'a Words) -> layers::Layers<'a> {
         let (lsm, group) = (works(self.lsm), works(self.group));
         layers::Layers {
-            programs: held_here(held(lsm, group, limits_held(request, lsm)), works(self.netns)),
+            programs: held_here(held(lsm, group, limits_held(request, lsm)), request, works(self.netns)),
             judges: (None, None),
             landlock: self.fence.map(Fence::plans).unwrap_or_default(),
             kept: self.kept,
@@ -157,16 +157,20 @@ fn works(tried: &Option<Tried>) -> bool {
 }
 
 /// What is held, in a network namespace or not.
-pub(super) fn held_here(held: Held, apart: bool) -> Held {
-    if apart { with_namespace(held) } else { held }
+pub(super) fn held_here(held: Held, request: &Request<'_>, apart: bool) -> Held {
+    match request.judging {
+        Judging::Enforce(policies, _) if apart => with_namespace(held, policies),
+        _ => held,
+    }
 }
 
 /// What a network namespace does not hold of a closed network.
-fn beyond_namespace(request: &Request<'_>, plan: &LsmPlan, words: &Words) -> Vec<String> {
+fn beyond_namespace(request: &Request<'_>, plan: &LsmPlan, words: &Words, unix: bool) -> Vec<String> {
     let mut lines = Vec::new();
-    if plan.header.net_default_deny != 0 {
+    if plan.header.net_default_deny != 0 && !unix {
         lines.push(
-            "`network: default: deny` closes unix sockets with a path too, which only the lsm layer holds"
+            "`network: default: deny` closes unix sockets with a path too: only the lsm layer holds that where rules \
+             allow some"
                 .to_owned(),
         );
     }
@@ -201,7 +205,7 @@ pub(super) fn unheld(
         lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());
     }
     if apart {
-        lines.extend(beyond_namespace(request, plan, &words));
+        lines.extend(beyond_namespace(request, plan, &words, held.unix));
     }
     if !works(lsm)
         && works(group)

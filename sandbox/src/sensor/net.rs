@@ -27,11 +27,12 @@ pub fn is_closed(policies: &Policies) -> bool {
         .any(|policy| policy.mode() == Mode::Enforce && policy.network().default() == Decision::Deny)
 }
 
-/// What is held in a network namespace, beside what is held already.
+/// What is held in a network namespace, beside what is held already. Unix sockets with a path are files: they are held
+/// where none can be made.
 #[must_use]
-pub fn with_namespace(held: Held) -> Held {
+pub fn with_namespace(held: Held, policies: &Policies) -> Held {
     let accesses: AccessSet = held.accesses.union(SectionKind::Network.accesses());
-    Held { accesses, names: true, own: true, ..held }
+    Held { accesses, names: true, own: true, unix: policies.closes_unix_sockets(), ..held }
 }
 
 /// Tries the layer where it is of use, `hooks`: whether the lsm layer holds. `None` where it is not.

@@ -12,8 +12,18 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// Families whose sockets a network namespace holds, or files do.
-const OPEN: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// Families whose sockets a network namespace holds.
+const OPEN: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Whether unix sockets can be made. Those with a path are files, which no namespace holds back: where the policies open
+/// none, none is made. A pair (socketpair(2)) leads nowhere, and can be made all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnixSockets {
+    /// They can.
+    Open,
+    /// They cannot.
+    Closed,
+}
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: TargetArch = TargetArch::x86_64;
@@ -24,27 +34,33 @@ const NATIVE: TargetArch = TargetArch::aarch64;
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn install() -> io::Result<()> {
-    let program = program().map_err(io::Error::other)?;
+pub fn install(unix: UnixSockets) -> io::Result<()> {
+    let program = program(unix).map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(|error| match error {
         seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
         other => io::Error::other(other),
     })
 }
 
-fn program() -> Result<BpfProgram, BackendError> {
+fn program(unix: UnixSockets) -> Result<BpfProgram, BackendError> {
     let argument = |index, operator, value: i32| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, u64::from(value.unsigned_abs()))
     };
-    let other = OPEN.iter().map(|family| argument(0, SeccompCmpOp::Ne, *family));
-    let other = SeccompRule::new(other.collect::<Result<_, _>>()?)?;
+    let other = |unix: UnixSockets| {
+        let own = (unix == UnixSockets::Open).then_some(libc::AF_UNIX);
+        let open = OPEN.into_iter().chain(own);
+        let none_of = open.map(|family| argument(0, SeccompCmpOp::Ne, family));
+        SeccompRule::new(none_of.collect::<Result<_, _>>()?)
+    };
     let netlink = SeccompRule::new(vec![
         argument(0, SeccompCmpOp::Eq, libc::AF_NETLINK)?,
         argument(2, SeccompCmpOp::Ne, libc::NETLINK_ROUTE)?,
     ])?;
-    let rules = vec![other, netlink];
-    let rules: BTreeMap<i64, Vec<SeccompRule>> =
-        [(libc::SYS_socket, rules.clone()), (libc::SYS_socketpair, rules)].into();
+    let rules: BTreeMap<i64, Vec<SeccompRule>> = [
+        (libc::SYS_socket, vec![other(unix)?, netlink.clone()]),
+        (libc::SYS_socketpair, vec![other(UnixSockets::Open)?, netlink]),
+    ]
+    .into();
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, denied, NATIVE)?.try_into()
 }
@@ -82,13 +98,18 @@ mod tests {
         // SAFETY: the child makes system calls only, and ends by _exit.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
-                let installed = nix::sys::prctl::set_no_new_privs().is_ok() && install().is_ok();
+                let installed =
+                    nix::sys::prctl::set_no_new_privs().is_ok() && install(UnixSockets::Open).is_ok();
                 let same = open.map(|(family, kind, protocol)| made(family, kind, protocol)) == before;
                 let denied = closed
                     .iter()
                     .all(|(family, kind, protocol)| made(*family, *kind, *protocol) == libc::EPERM);
+                let closed = install(UnixSockets::Closed).is_ok()
+                    && made(libc::AF_UNIX, libc::SOCK_STREAM, 0) == libc::EPERM
+                    && made(libc::AF_INET, libc::SOCK_STREAM, 0) == before[1]
+                    && std::os::unix::net::UnixStream::pair().is_ok();
                 // SAFETY: ends the child at once.
-                unsafe { libc::_exit(i32::from(!(installed && same && denied))) }
+                unsafe { libc::_exit(i32::from(!(installed && same && denied && closed))) }
             }
             ForkResult::Parent { child } => {
                 assert_eq!(before[0], 0);
