@@ -5,6 +5,7 @@
 //! What flows through the pipeline is no concern of its.
 
 mod begin;
+mod child;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +33,7 @@ use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
 use crate::launch::plan::{Mode, Parentage, RunPlan};
-use crate::launch::process::{Change, LookFor, Process, Stat};
+use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background, descendants};
 use crate::names::{self, Names, NamesError};
@@ -327,7 +328,7 @@ impl Collector {
         let summary = self.finish(plan, &end, &child);
         if plan.parentage == Parentage::Collector {
             // Whoever ended it, the front-end hears how before it hears that all is over.
-            tell_child(front, &child);
+            child::tell(front, &child);
         }
         // The guardian first: the front-end's end must find it released.
         if summary.unsealed.is_none() || plan.on_failure() == OnFailure::LetGo {
@@ -403,7 +404,7 @@ impl Collector {
                     return Ok(End::FrontEndDied);
                 }
                 _ = told.recv() => return Ok(End::Told),
-                _ = child_changed.recv(), if parent => tell_child(front, child),
+                _ = child_changed.recv(), if parent => child::tell(front, child),
                 ready = ring_ready.readable() => {
                     ready?.clear_ready();
                     if let Err(error) = self.collect() {
@@ -417,7 +418,7 @@ impl Collector {
                 }
                 _ = look.tick() => {
                     if parent {
-                        tell_child(front, child);
+                        child::tell(front, child);
                     }
                     let looked = self.collect().and_then(|()| self.pipeline.tell_losses(&self.recorder));
                     if let Err(error) = looked {
@@ -468,15 +469,7 @@ impl Collector {
     /// An audit-only run that lost its front-end goes on, and so does its record, until nothing is left. Gives why it
     /// is over.
     fn outlive(&mut self, plan: &RunPlan, child: &Process) -> End {
-        let goes_on = |process: &Process| {
-            if plan.parentage == Parentage::Collector {
-                let _ = process.change(LookFor::StopsAndEnd);
-                descendants::reap_adopted(process.pid());
-                return !descendants::living().is_empty();
-            }
-            !process.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty())
-        };
-        while goes_on(child) {
+        while child::goes_on(plan, child) {
             std::thread::sleep(LOOK);
             let collected = self.collect().map_err(|error| error.to_string());
             let looked = collected.and_then(|()| self.recorder.check().map_err(|error| error.to_string()));
@@ -552,23 +545,6 @@ impl Collector {
         let mut denials = self.pipeline.denials().denials();
         explain::summary::lines(&mut denials, |group| remedies.of(group))
     }
-}
-
-/// Tells the front-end what happened to this process's child. Its end is told first, and only then taken, so that a death
-/// in between leaves it to be found.
-fn tell_child(front: &Channel<FromCollector, FromFrontEnd>, child: &Process) {
-    while let Ok(Some(next)) = child.next_change() {
-        if let Change::Ended(_) = next {
-            let _ = front.send(&FromCollector::Changed(next));
-            let _ = child.change(LookFor::StopsAndEnd);
-            break;
-        }
-        // A stop is taken first: behind the telling it might be the next one that is taken, which nobody then hears of.
-        if let Ok(Some(change)) = child.change(LookFor::Stops) {
-            let _ = front.send(&FromCollector::Changed(change));
-        }
-    }
-    descendants::reap_adopted(child.pid());
 }
 
 /// The next policies to put in force; waits for ever where none can come.
