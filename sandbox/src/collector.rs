@@ -21,7 +21,7 @@ use sandbox_ebpf::abi::ABI_VERSION;
 use crate::control::{self, serve::Request};
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
-use crate::evidence::{Before, Changes, WorkspaceError};
+use crate::evidence::WorkspaceError;
 use crate::exit::{CommandStatus, Exit};
 use crate::explain::{self, Remedies};
 use crate::inside::answer;
@@ -40,7 +40,7 @@ use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::keys::KeysError;
 use crate::record::{OnLogError, RecordError, Recorder, RunEnd, anchor::AnchorReport};
-use crate::sensor::{self, Judging, Sensor, SensorError, Terms};
+use crate::sensor::{self, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
 pub const ROLES: Roles = Roles { arm, collect, lease_from };
@@ -179,8 +179,8 @@ fn start(
     guardian: Channel<ToGuardian, FromGuardian>,
     child_process: &Process,
 ) -> Result<(Collector, Vec<String>), StartError> {
-    let changes = changes(plan)?;
-    let judging = judging(plan);
+    let changes = begin::changes(plan)?;
+    let judging = begin::judging(plan);
     let group = plan.cgroup.as_ref().map(Cgroup::directory);
     let (limits, root) = (&plan.limits, plan.target.uid == 0);
     let request =
@@ -250,14 +250,6 @@ fn start(
     Ok((Collector { recorder, pipeline, lease, changes, guardian, guardian_failed, process, started }, notes))
 }
 
-/// Looks at the files that the run may change, where that is asked for; with a note for the user.
-fn changes(plan: &RunPlan) -> Result<Option<(Changes, String)>, StartError> {
-    let Some(contents) = &plan.contents else { return Ok(None) };
-    let before = Before::look(contents, plan.run_dir.path())?;
-    let note = before.note();
-    Ok(Some((Changes::new(contents.max, before), note)))
-}
-
 /// Begins to hear who applies policies, where the run has some.
 fn control(
     plan: &RunPlan,
@@ -279,15 +271,6 @@ fn control(
     let (send, changes) = mpsc::channel(1);
     control::serve::start(run, send)?;
     Ok(Some(changes))
-}
-
-/// What the hooks are to do with the policies.
-fn judging(plan: &RunPlan) -> Judging<'_> {
-    match &plan.mode {
-        Mode::Observe => Judging::Nothing,
-        Mode::Audit(policies) => Judging::Audit(policies),
-        Mode::Enforce(policies, on_unheld) => Judging::Enforce(policies, *on_unheld),
-    }
 }
 
 /// Says every 200 ms that this process is neither dead nor stopped. A thread of its own, because a slow disk

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::StartError;
 use crate::event::ProcId;
+use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{Armed, Channel, Received, ToChild};
@@ -15,7 +16,7 @@ use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
-use crate::sensor::Sensor;
+use crate::sensor::{Judging, Sensor};
 
 /// By what the run asks its runner.
 pub(super) enum Asked {
@@ -130,5 +131,22 @@ pub(super) fn run_start(
         process,
         wall_ns: record::time::wall_now_ns(),
         mono_ns: record::time::mono_now_ns(),
+    }
+}
+
+/// Looks at the files that the run may change, where that is asked for; with a note for the user.
+pub(super) fn changes(plan: &RunPlan) -> Result<Option<(Changes, String)>, StartError> {
+    let Some(contents) = &plan.contents else { return Ok(None) };
+    let before = Before::look(contents, plan.run_dir.path())?;
+    let note = before.note();
+    Ok(Some((Changes::new(contents.max, before), note)))
+}
+
+/// What the hooks are to do with the policies.
+pub(super) fn judging(plan: &RunPlan) -> Judging<'_> {
+    match &plan.mode {
+        Mode::Observe => Judging::Nothing,
+        Mode::Audit(policies) => Judging::Audit(policies),
+        Mode::Enforce(policies, on_unheld) => Judging::Enforce(policies, *on_unheld),
     }
 }
