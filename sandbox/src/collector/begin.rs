@@ -12,7 +12,7 @@ use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{Armed, Channel, Received, ToChild};
-use crate::launch::plan::{Mode, RecordPlan, RunPlan};
+use crate::launch::plan::{Mode, Parentage, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
@@ -85,6 +85,8 @@ pub(super) fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
     let signer = plan.store.as_ref().filter(|_| ledger.is_none());
     let signer = signer.map(keys::signer).transpose()?.flatten();
     let reach = match plan.on_failure() {
+        // Without programs in the kernel nothing holds that rule against who owns the key.
+        OnFailure::EndTree if plan.parentage == Parentage::Collector => KeyReach::WithinReach,
         // A rule of the runner's own keeps it also from root.
         OnFailure::EndTree => KeyReach::Kept,
         OnFailure::LetGo
