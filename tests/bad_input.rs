@@ -135,8 +135,10 @@ fn without_privilege_it_prints_the_sudo_line() {
         ["--reuid=65534", "--regid=65534", "--clear-groups"].map(OsString::from).to_vec();
     args.push(program.clone().into());
     args.extend(["run", "--audit-only", "--", "touch", "it ran", "a'b"].map(OsString::from));
-    let done = finish(scene.command("setpriv", args)).expect(CANNOT_START);
-    check_refusal(&scene, &done, &["sudo "]);
+    let mut command = scene.command("setpriv", args);
+    command.env("SANDBOX_HOME", scene.work().join("store"));
+    let done = finish(command).expect(0);
+    assert!(scene.work().join("it ran").exists(), "it is recorded all the same");
     let line = done.stderr.lines().find(|line| line.contains("sudo ")).expect("a sudo line");
     let line = &line[line.find("sudo ").expect("just found")..];
     // The exact line: a shell must take it apart into the same words, with or without options in between.

@@ -6,6 +6,7 @@
 
 mod apart;
 mod begin;
+mod child;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +22,7 @@ use sandbox_ebpf::abi::ABI_VERSION;
 use crate::control::{self, serve::Request};
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
-use crate::evidence::{Before, Changes, WorkspaceError};
+use crate::evidence::WorkspaceError;
 use crate::exit::{CommandStatus, Exit};
 use crate::explain::{self, Remedies};
 use crate::inside::answer;
@@ -33,14 +34,14 @@ use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
 };
 use crate::launch::plan::{Mode, Parentage, RunPlan};
-use crate::launch::process::{Change, LookFor, Process, Stat};
+use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background, descendants};
 use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::keys::KeysError;
 use crate::record::{OnLogError, RecordError, Recorder, RunEnd, anchor::AnchorReport};
-use crate::sensor::{self, Judging, Sensor, SensorError, Terms};
+use crate::sensor::{self, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
 pub const ROLES: Roles = Roles { arm, collect, lease_from };
@@ -183,8 +184,8 @@ fn start(
     guardian: Channel<ToGuardian, FromGuardian>,
     child_process: &Process,
 ) -> Result<(Collector, Vec<String>), StartError> {
-    let changes = changes(plan)?;
-    let judging = judging(plan);
+    let changes = begin::changes(plan)?;
+    let judging = begin::judging(plan);
     let group = plan.cgroup.as_ref().map(Cgroup::directory);
     let (limits, root) = (&plan.limits, plan.target.uid == 0);
     let request = sensor::Request {
@@ -266,14 +267,6 @@ fn start(
     Ok((Collector { recorder, pipeline, lease, changes, guardian, guardian_failed, process, started }, notes))
 }
 
-/// Looks at the files that the run may change, where that is asked for; with a note for the user.
-fn changes(plan: &RunPlan) -> Result<Option<(Changes, String)>, StartError> {
-    let Some(contents) = &plan.contents else { return Ok(None) };
-    let before = Before::look(contents, plan.run_dir.path())?;
-    let note = before.note();
-    Ok(Some((Changes::new(contents.max, before), note)))
-}
-
 /// Begins to hear who applies policies, where the run has some.
 fn control(
     plan: &RunPlan,
@@ -295,15 +288,6 @@ fn control(
     let (send, changes) = mpsc::channel(1);
     control::serve::start(run, send)?;
     Ok(Some(changes))
-}
-
-/// What the hooks are to do with the policies.
-fn judging(plan: &RunPlan) -> Judging<'_> {
-    match &plan.mode {
-        Mode::Observe => Judging::Nothing,
-        Mode::Audit(policies) => Judging::Audit(policies),
-        Mode::Enforce(policies, on_unheld) => Judging::Enforce(policies, *on_unheld),
-    }
 }
 
 /// Says every 200 ms that this process is neither dead nor stopped. A thread of its own, because a slow disk
@@ -344,7 +328,7 @@ impl Collector {
         let summary = self.finish(plan, &end, &child);
         if plan.parentage == Parentage::Collector {
             // Whoever ended it, the front-end hears how before it hears that all is over.
-            tell_child(front, &child);
+            child::tell(front, &child);
         }
         // The guardian first: the front-end's end must find it released.
         if summary.unsealed.is_none() || plan.on_failure() == OnFailure::LetGo {
@@ -420,7 +404,7 @@ impl Collector {
                     return Ok(End::FrontEndDied);
                 }
                 _ = told.recv() => return Ok(End::Told),
-                _ = child_changed.recv(), if parent => tell_child(front, child),
+                _ = child_changed.recv(), if parent => child::tell(front, child),
                 ready = ring_ready.readable() => {
                     ready?.clear_ready();
                     if let Err(error) = self.collect() {
@@ -434,7 +418,7 @@ impl Collector {
                 }
                 _ = look.tick() => {
                     if parent {
-                        tell_child(front, child);
+                        child::tell(front, child);
                     }
                     let looked = self.collect().and_then(|()| self.pipeline.tell_losses(&self.recorder));
                     if let Err(error) = looked {
@@ -485,15 +469,7 @@ impl Collector {
     /// An audit-only run that lost its front-end goes on, and so does its record, until nothing is left. Gives why it
     /// is over.
     fn outlive(&mut self, plan: &RunPlan, child: &Process) -> End {
-        let goes_on = |process: &Process| {
-            if plan.parentage == Parentage::Collector {
-                let _ = process.change(LookFor::StopsAndEnd);
-                descendants::reap_adopted(process.pid());
-                return !descendants::living().is_empty();
-            }
-            !process.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty())
-        };
-        while goes_on(child) {
+        while child::goes_on(plan, child) {
             std::thread::sleep(LOOK);
             let collected = self.collect().map_err(|error| error.to_string());
             let looked = collected.and_then(|()| self.recorder.check().map_err(|error| error.to_string()));
@@ -569,23 +545,6 @@ impl Collector {
         let mut denials = self.pipeline.denials().denials();
         explain::summary::lines(&mut denials, |group| remedies.of(group))
     }
-}
-
-/// Tells the front-end what happened to this process's child. Its end is told first, and only then taken, so that a death
-/// in between leaves it to be found.
-fn tell_child(front: &Channel<FromCollector, FromFrontEnd>, child: &Process) {
-    while let Ok(Some(next)) = child.next_change() {
-        if let Change::Ended(_) = next {
-            let _ = front.send(&FromCollector::Changed(next));
-            let _ = child.change(LookFor::StopsAndEnd);
-            break;
-        }
-        // A stop is taken first: behind the telling it might be the next one that is taken, which nobody then hears of.
-        if let Ok(Some(change)) = child.change(LookFor::Stops) {
-            let _ = front.send(&FromCollector::Changed(change));
-        }
-    }
-    descendants::reap_adopted(child.pid());
 }
 
 /// The next policies to put in force; waits for ever where none can come.

@@ -188,7 +188,14 @@ fn what_is_not_held_refuses_to_start() {
     let refused = |text: String, why: &str| {
         let file = place.scene.path("refused.yaml");
         fs::write(&file, text).expect("a policy");
-        let words = ["run".into(), "--enforce".into(), file.into_os_string(), "--".into(), "touch".into(), "ran".into()];
+        let words = [
+            "run".into(),
+            "--enforce".into(),
+            file.into_os_string(),
+            "--".into(),
+            "touch".into(),
+            "ran".into(),
+        ];
         let done = finish(place.sandbox(words)).expect(125);
         assert!(done.stderr.contains(why), "{why}\n{}", done.stderr);
         assert!(!place.work().join("ran").exists());

@@ -8,14 +8,15 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::StartError;
 use crate::event::ProcId;
+use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{Armed, By, Channel, Join, Received, ToChild};
-use crate::launch::plan::{Mode, RecordPlan, RunPlan};
+use crate::launch::plan::{Mode, Parentage, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
-use crate::sensor::Sensor;
+use crate::sensor::{Judging, Sensor};
 
 /// By what the run asks its runner.
 pub(super) enum Asked {
@@ -94,6 +95,8 @@ pub(super) fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
     let signer = plan.store.as_ref().filter(|_| ledger.is_none());
     let signer = signer.map(keys::signer).transpose()?.flatten();
     let reach = match plan.on_failure() {
+        // Without programs in the kernel nothing holds that rule against who owns the key.
+        OnFailure::EndTree if plan.parentage == Parentage::Collector => KeyReach::WithinReach,
         // A rule of the runner's own keeps it also from root.
         OnFailure::EndTree => KeyReach::Kept,
         OnFailure::LetGo
@@ -140,5 +143,22 @@ pub(super) fn run_start(
         process,
         wall_ns: record::time::wall_now_ns(),
         mono_ns: record::time::mono_now_ns(),
+    }
+}
+
+/// Looks at the files that the run may change, where that is asked for; with a note for the user.
+pub(super) fn changes(plan: &RunPlan) -> Result<Option<(Changes, String)>, StartError> {
+    let Some(contents) = &plan.contents else { return Ok(None) };
+    let before = Before::look(contents, plan.run_dir.path())?;
+    let note = before.note();
+    Ok(Some((Changes::new(contents.max, before), note)))
+}
+
+/// What the hooks are to do with the policies.
+pub(super) fn judging(plan: &RunPlan) -> Judging<'_> {
+    match &plan.mode {
+        Mode::Observe => Judging::Nothing,
+        Mode::Audit(policies) => Judging::Audit(policies),
+        Mode::Enforce(policies, on_unheld) => Judging::Enforce(policies, *on_unheld),
     }
 }

@@ -379,6 +379,7 @@ fn refused() {
     let locked = works(call!(openat, AT_FDCWD, c"locked", O_PATH | O_DIRECTORY));
     if !become_nobody() {
         fails(call!(execve, c"./made", &[c"made".as_ptr(), std::ptr::null()][..], 0), EACCES);
+        fails(call!(symlink, c"made", c"/etc/no-such-name"), EACCES);
         return fails(call!(open, c"/etc/shadow", O_RDONLY), EACCES);
     }
     fails(call!(open, c"secret", O_RDONLY), EACCES);

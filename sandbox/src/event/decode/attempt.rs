@@ -2,6 +2,7 @@
 
 mod judged;
 mod network;
+mod unseen;
 
 use std::io::Write;
 
@@ -16,16 +17,14 @@ use crate::{
     kernel::syscalls,
     observe::{RawEvent, told},
 };
+use unseen::succeeded;
+pub use unseen::{FAILED, MISSED};
 
 /// `FMODE_CREATED`, `include/linux/fs.h`.
 const FMODE_CREATED: u64 = 0x10_0000;
 /// The kernel's own errnos of interrupted calls (`include/linux/errno.h`): the caller sees EINTR, or the call
 /// is made again.
 const ERESTART: [i64; 4] = [-512, -513, -514, -516];
-/// Why nothing came of a call whose result is not known, as the log has it: it did not happen.
-pub const FAILED: &str = "it failed; why is not known";
-/// As above: an open found nothing.
-pub const MISSED: &str = "nothing had this name";
 /// Most details that an event has; more are no fault.
 const DETAILS: usize = 20;
 
@@ -248,11 +247,6 @@ fn made(header: &Header) -> bool {
     succeeded(header) && (header.args[2] & FMODE_CREATED != 0 || header.args[0] & temporary == temporary)
 }
 
-/// Whether the call is known to have succeeded.
-fn succeeded(header: &Header) -> bool {
-    header.ret >= 0 && header.flags & told::NO_RESULT == 0
-}
-
 /// Puts a hook's verdict on the event of the call's result: what the hook judged is what the event names.
 pub fn add_verdict(decoded: &mut Decoded, verdict: Decoded) {
     let exec = decoded.event.event_type == EventType::Exec;
@@ -304,21 +298,6 @@ impl Record<'_> {
             Kind::Close | Kind::Answer | Kind::Hello => None,
             _ if ERESTART.contains(&self.header.ret) => Some(-i64::from(libc::EINTR)),
             _ => Some(self.header.ret),
-        }
-    }
-
-    /// What an observer outside the kernel does not know, or knows otherwise.
-    fn unseen(&self, to: &mut Builder) {
-        let (failed, closed) = (self.has(told::FAILED), self.has(told::CLOSED));
-        let makes = self.header.args[0] & libc::O_CREAT as u64 != 0;
-        let misses = self.kind == Kind::Open && self.has(told::ABSENT) && !makes;
-        to.facts.unseen = self.has(told::NO_RESULT) && !failed && !misses;
-        if closed {
-            to.event.set(Key::Reason, Value::Bytes(b"the memory of the process cannot be read".to_vec()));
-        } else if failed {
-            to.event.set(Key::Reason, Value::Bytes(FAILED.into()));
-        } else if misses {
-            to.event.set(Key::Reason, Value::Bytes(MISSED.into()));
         }
     }
 
@@ -418,12 +397,6 @@ impl Record<'_> {
         }
         self.access_words(asked, to);
         to.facts.access = asked;
-    }
-
-    /// Whether an open whose result is not known makes a file, if it succeeds.
-    fn makes(&self) -> bool {
-        let (flags, temporary) = (self.header.args[0], libc::O_TMPFILE as u64);
-        flags & temporary == temporary || (flags & libc::O_CREAT as u64 != 0 && self.has(told::ABSENT))
     }
 
     /// The file behind the new descriptor.

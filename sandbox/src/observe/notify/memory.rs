@@ -202,7 +202,7 @@ mod tests {
         pointers.push(0);
         let array = pointers.as_ptr() as u64;
         assert_eq!(own(Way::Call).strings(array, 8, 100), (b"sh\0-c\0\0".to_vec(), true));
-        assert_eq!(own(Way::Call).strings(array, 8, 4), (b"sh\0-".to_vec(), false));
+        assert_eq!(own(Way::Call).strings(array, 8, 4), (b"sh\0".to_vec(), false));
         assert_eq!(own(Way::Call).strings(0, 8, 4), (Vec::new(), true));
     }
 }

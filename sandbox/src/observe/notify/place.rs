@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sandbox_ebpf::abi::event::flag;
 
@@ -116,6 +116,8 @@ pub enum Found {
 pub enum Last {
     /// It is.
     Followed,
+    /// It is, and where it leads to nothing a file is made there.
+    Made,
     /// The call is about the link itself.
     Itself,
 }
@@ -132,7 +134,7 @@ pub fn find(name: &[u8], last: Last, pid: u32, tid: u32) -> Found {
     };
     let shown = own.is_some();
     let mut name = own.unwrap_or_else(|| name.to_vec());
-    if last == Last::Followed {
+    if last == Last::Made {
         name = behind_links(name);
     }
     let name = name.as_slice();
@@ -148,8 +150,6 @@ pub fn find(name: &[u8], last: Last, pid: u32, tid: u32) -> Found {
 
 /// Follows links in the last place that lead to nothing: a file is made where they lead, and not in their own place.
 fn behind_links(mut name: Vec<u8>) -> Vec<u8> {
-    /// As many as the kernel follows (MAXSYMLINKS).
-    const LINKS: usize = 40;
     for _ in 0..LINKS {
         if reach(&name, Last::Followed).err() != Some(Errno::NOENT) {
             break;
@@ -248,24 +248,38 @@ fn of_caller(name: &[u8], pid: u32, tid: u32) -> Option<Vec<u8>> {
     })
 }
 
+/// Links that are followed at most, as by the kernel (MAXSYMLINKS).
+const LINKS: usize = 40;
+
 /// Opens what the kernel has at hand; and what it does not have, step by step, as long as a file system answers that no
 /// process serves.
 fn reach(name: &[u8], last: Last) -> Result<OwnedFd, Errno> {
-    let open = || at_hand(name, last);
-    match (open(), split(name)) {
-        (Err(Errno::AGAIN), Some((directory, leaf))) => {
-            let directory = reach(directory, Last::Followed)?;
-            if !answers_by_itself(&directory) {
-                return Err(Errno::AGAIN);
-            }
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-            let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let leaf = Path::new(OsStr::from_bytes(leaf));
-            rustix::fs::openat2(&directory, leaf, flags, Mode::empty(), resolve)?;
-            // Now it has the name itself; where that is a link, it may not have what the link leads to.
-            open()
-        }
-        (found, _) => found,
+    step(name, last, &mut LINKS.clone())
+}
+
+fn step(name: &[u8], last: Last, links: &mut usize) -> Result<OwnedFd, Errno> {
+    let (directory, leaf) = match (at_hand(name, last), split(name)) {
+        (Err(Errno::AGAIN), Some(split)) => split,
+        (found, _) => return found,
+    };
+    let above = step(directory, Last::Followed, links)?;
+    if !answers_by_itself(&above) {
+        return Err(Errno::AGAIN);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let leaf = Path::new(OsStr::from_bytes(leaf));
+    let file = rustix::fs::openat2(&above, leaf, flags, Mode::empty(), resolve)?;
+    let is_link = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) == FileType::Symlink;
+    if last == Last::Itself || !is_link {
+        return Ok(file);
+    }
+    // A link that was not read lately is not followed without more ado: its time of reading would have to be written.
+    *links = links.checked_sub(1).ok_or(Errno::LOOP)?;
+    let target = rustix::fs::readlinkat(&file, "", Vec::new())?.into_bytes();
+    match target.starts_with(b"/") {
+        true => step(&target, last, links),
+        false => step(&[&path(&above)?, &b"/"[..], &target].concat(), last, links),
     }
 }
 
@@ -337,7 +351,8 @@ mod tests {
         assert_eq!(find("/dir/../dir/none", Last::Followed), Found::Absent(name("/real/none")));
         assert_eq!(find("/no/such/file", Last::Followed), Found::Unknown(None));
         std::os::unix::fs::symlink("dir/later", top.join("dangling")).unwrap();
-        assert_eq!(find("/dangling", Last::Followed), Found::Absent(name("/real/later")));
+        assert_eq!(find("/dangling", Last::Made), Found::Absent(name("/real/later")));
+        assert_eq!(find("/dangling", Last::Followed), Found::Absent(name("/dangling")));
         assert_eq!(join(b"/a/b", b"./../c//d/../e"), b"/a/c/d/../e");
         assert_eq!(join(b"/", b"../.."), b"/");
     }

@@ -214,7 +214,11 @@ impl Reader<'_> {
         let flags = draft.header.args[0] as i32;
         let exclusive = libc::O_CREAT | libc::O_EXCL;
         let itself = flags & libc::O_NOFOLLOW != 0 || flags & exclusive == exclusive;
-        let last = if itself { Last::Itself } else { Last::Followed };
+        let last = match (itself, flags & libc::O_CREAT != 0) {
+            (true, _) => Last::Itself,
+            (false, true) => Last::Made,
+            (false, false) => Last::Followed,
+        };
         let path = match find(&name.called, last, self.who.pid, self.call.tid) {
             Found::There(path) => Some(path),
             Found::Absent(path) => {

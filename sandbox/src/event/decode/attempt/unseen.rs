@@ -1,0 +1,42 @@
+//! Calls that were seen before they ran: what is not known of them.
+
+use sandbox_ebpf::abi::event::{Header, Kind};
+
+use super::{Builder, Record};
+use crate::{
+    event::{Key, Value},
+    observe::told,
+};
+
+/// Why nothing came of a call whose result is not known, as the log has it: it did not happen.
+pub const FAILED: &str = "it failed; why is not known";
+/// As above: an open found nothing.
+pub const MISSED: &str = "nothing had this name";
+
+/// Whether the call is known to have succeeded.
+pub(super) fn succeeded(header: &Header) -> bool {
+    header.ret >= 0 && header.flags & told::NO_RESULT == 0
+}
+
+impl Record<'_> {
+    /// What an observer outside the kernel does not know, or knows otherwise.
+    pub(super) fn unseen(&self, to: &mut Builder) {
+        let (failed, closed) = (self.has(told::FAILED), self.has(told::CLOSED));
+        let makes = self.header.args[0] & libc::O_CREAT as u64 != 0;
+        let misses = self.kind == Kind::Open && self.has(told::ABSENT) && !makes;
+        to.facts.unseen = self.has(told::NO_RESULT) && !failed && !misses;
+        if closed {
+            to.event.set(Key::Reason, Value::Bytes(b"the memory of the process cannot be read".to_vec()));
+        } else if failed {
+            to.event.set(Key::Reason, Value::Bytes(FAILED.into()));
+        } else if misses {
+            to.event.set(Key::Reason, Value::Bytes(MISSED.into()));
+        }
+    }
+
+    /// Whether an open whose result is not known makes a file, if it succeeds.
+    pub(super) fn makes(&self) -> bool {
+        let (flags, temporary) = (self.header.args[0], libc::O_TMPFILE as u64);
+        flags & temporary == temporary || (flags & libc::O_CREAT as u64 != 0 && self.has(told::ABSENT))
+    }
+}
