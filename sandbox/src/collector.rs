@@ -219,7 +219,7 @@ fn start(
         &plan.agent_id,
         &start,
         begin::record_settings(plan),
-        begin::attestation(plan)?,
+        begin::attestation(plan, &sensor)?,
     )?;
     let guardian = Arc::new(guardian);
     guardian

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Child;
 
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::{Done, finish};
@@ -17,7 +18,7 @@ const NEEDS: &[Need<'_>] = &[Need::Program("python3")];
 /// Attempts; each prints its name and 0 or the errno.
 const ATTEMPTS: &str = r#"
 import errno, os, socket, subprocess, sys
-TOP, PORT = sys.argv[1], int(sys.argv[2])
+TOP, PORT, OUTSIDER = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 def attempt(name, act):
     try:
         act()
@@ -46,7 +47,8 @@ attempt("send outside", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 attempt("connect own", own)
 attempt("unix", lambda: connect(TOP + "/socket", socket.AF_UNIX))
 attempt("pair", lambda: socket.socketpair()[0].close())
-attempt("signal", lambda: os.kill(os.getppid(), 0))
+attempt("signal", lambda: os.kill(OUTSIDER, 0))
+attempt("signal own", lambda: os.kill(os.getpid(), 0))
 attempt("child", lambda: subprocess.run(["true"], check=True))
 attempt("store", lambda: touch(TOP + "/store/made"))
 "#;
@@ -105,11 +107,31 @@ fn results(done: &Done) -> BTreeMap<String, String> {
     done.stdout.lines().filter_map(line).collect()
 }
 
-fn attempts(place: &Place, machine: &TcpListener) -> Vec<String> {
+/// A process of the same user's, outside.
+struct Outsider(Child);
+
+impl Outsider {
+    fn start(place: &Place) -> Outsider {
+        Outsider(place.command("sleep".as_ref(), ["1000".into()]).spawn().expect("sleep starts"))
+    }
+}
+
+impl Drop for Outsider {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn attempts(place: &Place, machine: &TcpListener, outsider: &Outsider) -> Vec<String> {
     let top = place.scene.path("");
     let top = top.to_str().expect("UTF-8").trim_end_matches('/').to_owned();
     let port = machine.local_addr().expect("an address").port().to_string();
-    ["python3", "-I", "-c", ATTEMPTS].map(str::to_owned).into_iter().chain([top, port]).collect()
+    ["python3", "-I", "-c", ATTEMPTS]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([top, port, outsider.0.id().to_string()])
+        .collect()
 }
 
 #[test]
@@ -118,9 +140,10 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
         return;
     }
     let (place, machine) = place();
+    let outsider = Outsider::start(&place);
     let policy = place.scene.path("policy.yaml").into_os_string();
     let words = ["run".into(), "--enforce".into(), policy, "--".into()];
-    let words = words.into_iter().chain(attempts(&place, &machine).into_iter().map(Into::into));
+    let words = words.into_iter().chain(attempts(&place, &machine, &outsider).into_iter().map(Into::into));
     let done = finish(place.sandbox(words)).expect(0);
     let found = results(&done);
     for (name, code) in [
@@ -139,6 +162,7 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
         ("unix", "EPERM"),
         ("pair", "0"),
         ("signal", "EPERM"),
+        ("signal own", "0"),
         ("child", "0"),
         ("store", "EROFS"),
     ] {
@@ -170,7 +194,7 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
     assert!(why.contains("it holds passwords"), "{why}");
 
     // The control: all of it goes through where nothing is enforced.
-    let mut words = attempts(&place, &machine).into_iter();
+    let mut words = attempts(&place, &machine, &outsider).into_iter();
     let program = words.next().expect("a program");
     let free = finish(place.command(program.as_ref(), words.map(Into::into)));
     let found = results(&free);

@@ -10,9 +10,10 @@ use super::StartError;
 use crate::event::ProcId;
 use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
+use crate::launch::guard;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::{Armed, By, Channel, Join, Received, ToChild};
-use crate::launch::plan::{Mode, Parentage, RecordPlan, RunPlan};
+use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
@@ -88,16 +89,17 @@ pub(super) fn record_settings(plan: &RunPlan) -> RecordSettings {
 }
 
 /// The ledger, the key and the anchors of the run.
-pub(super) fn attestation(plan: &RunPlan) -> Result<Attestation, StartError> {
+pub(super) fn attestation(plan: &RunPlan, sensor: &Sensor) -> Result<Attestation, StartError> {
     let ledger = plan.store.as_ref().filter(|_| plan.record.entered);
     let ledger = ledger.map(LedgerFile::open).transpose().map_err(RecordError::from)?;
     // In the ledger a key signs as long as it is in force there.
     let signer = plan.store.as_ref().filter(|_| ledger.is_none());
     let signer = signer.map(keys::signer).transpose()?.flatten();
     let reach = match plan.on_failure() {
-        // Without programs in the kernel nothing holds that rule against who owns the key.
-        OnFailure::EndTree if plan.parentage == Parentage::Collector => KeyReach::WithinReach,
-        // A rule of the runner's own keeps it also from root.
+        // A rule of the runner's own keeps it, also from root, unless nothing holds that here.
+        OnFailure::EndTree if sensor.unheld().iter().any(|line| line.contains(guard::SIGNING_KEY)) => {
+            KeyReach::WithinReach
+        }
         OnFailure::EndTree => KeyReach::Kept,
         OnFailure::LetGo
             if plan.target.uid != nix::unistd::Uid::effective().as_raw() && plan.target.uid != 0 =>

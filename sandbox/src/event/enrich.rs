@@ -41,9 +41,7 @@ impl Enricher {
         if executed {
             match event.get(Key::Exe) {
                 Some(Value::Bytes(exe)) => self.processes.insert(process, exe.as_slice().into()),
-                _ => {
-                    self.processes.remove(process);
-                }
+                _ => self.processes.remove(process),
             }
             return;
         }
@@ -55,10 +53,8 @@ impl Enricher {
             }
             return self.processes.insert(process, exe);
         }
-        let exe = match event.event_type {
-            EventType::Exit => self.processes.remove(process),
-            _ => self.processes.get(process),
-        };
+        // Also behind its end: what others tell of a process may come later.
+        let exe = self.processes.get(process);
         let Some(exe) = exe.or_else(|| self.first(process)) else { return };
         if let Some(child) = facts.child {
             self.processes.insert(child, exe.clone());
@@ -89,6 +85,11 @@ impl Processes {
         self.young.insert(process, exe);
     }
 
+    fn remove(&mut self, process: ProcId) {
+        self.old.remove(&process);
+        self.young.remove(&process);
+    }
+
     fn get(&mut self, process: ProcId) -> Option<Arc<[u8]>> {
         if let Some(exe) = self.young.get(&process) {
             return Some(exe.clone());
@@ -96,11 +97,6 @@ impl Processes {
         let exe = self.old.remove(&process)?;
         self.insert(process, exe.clone());
         Some(exe)
-    }
-
-    fn remove(&mut self, process: ProcId) -> Option<Arc<[u8]>> {
-        let old = self.old.remove(&process);
-        self.young.remove(&process).or(old)
     }
 }
 

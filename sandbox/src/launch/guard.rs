@@ -13,6 +13,9 @@ use crate::record::keys;
 /// Its name, and so the beginning of its rules' names.
 pub const NAME: &str = "runner";
 
+/// The rule that keeps the key that signs, as records and refusals call it.
+pub const SIGNING_KEY: &str = "`runner/signing-key`";
+
 /// Sockets that answer questions for names beside DNS: nscd, systemd-resolved, Avahi, and D-Bus, over which the second may
 /// be asked. Libraries that find them closed ask DNS.
 const NAME_SERVICES: &str = "\"unix:/{var/,}run/nscd/**\", \"unix:/{var/,}run/systemd/resolve/**\", \
