@@ -215,8 +215,8 @@ impl Empty {
             mount(Some("sandbox"), *at, Some("tmpfs"), flags, Some("size=16k,nr_inodes=8,mode=0755")),
         )?;
         let at = PathBuf::from(at);
-        fs::DirBuilder::new().mode(0).create(at.join("directory")).map_err(MountError::at(what))?;
-        let file = fs::File::options().write(true).create_new(true).mode(0).open(at.join("file"));
+        fs::DirBuilder::new().mode(0o000).create(at.join("directory")).map_err(MountError::at(what))?;
+        let file = fs::File::options().write(true).create_new(true).mode(0o000).open(at.join("file"));
         file.map_err(MountError::at(what))?;
         Ok(Empty { at })
     }

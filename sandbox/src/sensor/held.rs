@@ -1,7 +1,5 @@
 //! What layers hold, and what of a policy a run would not hold.
 
-use std::collections::BTreeSet;
-
 use policy::{
     Access,
     compile::{
@@ -71,8 +69,7 @@ pub fn held(lsm: bool, group: bool, limits: LimitSet) -> Held {
 /// of every enforced run.
 pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command) -> Words {
     let mut words = Words::new();
-    let mut add =
-        |word: &'static str, layer| _ = words.entry(word).or_insert_with(BTreeSet::new).insert(layer);
+    let mut add = |word: &'static str, layer| _ = words.entry(word).or_default().insert(layer);
     if lsm {
         HELD_BY_HOOKS.into_iter().for_each(|word| add(word, layers::Layer::Lsm));
     }
