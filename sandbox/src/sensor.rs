@@ -4,7 +4,7 @@
 //! It decides which layers the run has. It neither decodes what it reads nor knows how the run is recorded.
 
 mod by_notify;
-mod covers;
+pub mod covers;
 mod held;
 mod net;
 mod source;

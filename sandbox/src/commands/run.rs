@@ -35,6 +35,7 @@ use crate::launch::{aliases, guard, permissions};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
+use crate::review;
 use crate::sensor::wants_notify;
 use crate::settings::record::RecordOptions;
 use crate::settings::{Layer, LayerChoice, ModeSetting, RunSettings, Verbosity};
@@ -330,13 +331,18 @@ fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<guard
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME. An ordinary
 /// user records for itself.
 fn place(target: &Target) -> Place {
-    let reader = Account { uid: target.uid, gid: target.gid, home: target.home.clone() };
-    let recorder = match Uid::effective().is_root() {
+    let (recorder, reader) = match Uid::effective().is_root() {
         true => {
             let root = nix::unistd::User::from_uid(Uid::from_raw(0)).ok().flatten();
-            Account { uid: 0, gid: 0, home: root.map_or_else(|| "/root".into(), |root| root.dir) }
+            let home = root.map_or_else(|| "/root".into(), |root| root.dir);
+            let reader = Account { uid: target.uid, gid: target.gid, home: target.home.clone() };
+            (Account { uid: 0, gid: 0, home }, reader)
         }
-        false => reader.clone(),
+        // Where whoever reads runs looks for them: HOME may be another for this one.
+        false => {
+            let own = review::account(Uid::effective());
+            (own.clone(), own)
+        }
     };
     let sandbox_home = std::env::var_os("SANDBOX_HOME").filter(|home| !home.is_empty()).map(Into::into);
     Place { sandbox_home, recorder, reader }

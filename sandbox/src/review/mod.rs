@@ -38,7 +38,7 @@ pub fn place() -> Place {
 }
 
 /// A user as the user database has it; one that it does not know has HOME, or nothing, for a home.
-fn account(uid: Uid) -> Account {
+pub fn account(uid: Uid) -> Account {
     match User::from_uid(uid) {
         Ok(Some(user)) => Account { uid: uid.as_raw(), gid: user.gid.as_raw(), home: user.dir },
         _ => {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::enforce::landlock as enforce;
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::{FILTER, groups_are_kept, held, is_closed, with_namespace, words};
+use crate::sensor::{FILTER, covers, groups_are_kept, held, is_closed, with_namespace, words};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -75,6 +75,12 @@ impl Coverage {
                 words: &words,
             }
         };
+        // What is there now would be covered.
+        let covers = match !lsm && works(Layer::Mountns) {
+            true => covers::plan(&with(group), &[policy]),
+            false => covers::Covers::default(),
+        };
+        let with = |group: bool| layers::Layers { kept: &covers.kept, ..with(group) };
         let unheld = with(group).unheld(&plan, &[policy]);
         let (all, beyond) = (with(group).holding(&plan, policy), with(false).holding(&plan, policy));
         let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();
