@@ -187,7 +187,8 @@ fn start(
     let changes = begin::changes(plan)?;
     let judging = begin::judging(plan);
     let group = plan.cgroup.as_ref().map(Cgroup::directory);
-    let (limits, root) = (&plan.limits, plan.target.uid == 0);
+    // The root of a user namespace has none of the machine's capabilities.
+    let (limits, root) = (&plan.limits, plan.target.uid == 0 && sensor::rules_the_machine());
     let request = sensor::Request {
         layers: &plan.layers,
         required: &plan.required,

@@ -49,7 +49,7 @@ use crate::{
     settings::{Layer, LayerChoice, OnUnheld},
 };
 
-pub use by_notify::wanted as wants_notify;
+pub use by_notify::{rules_the_machine, wanted as wants_notify};
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};

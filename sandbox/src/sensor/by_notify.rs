@@ -31,8 +31,14 @@ pub(super) const NOTE: &str = "observed by notify: the command runs with no_new_
 pub fn wanted(layers: &LayerChoice) -> bool {
     match layers {
         LayerChoice::Only(layers) => layers.contains(&Layer::Notify),
-        LayerChoice::Auto => !geteuid().is_root(),
+        LayerChoice::Auto => !rules_the_machine(),
     }
+}
+
+/// Whether this is the machine's root, who may load programs into the kernel, and not that of a user namespace.
+pub fn rules_the_machine() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Whether it is where no program observes.
