@@ -222,7 +222,7 @@ mod tests {
             "\n  held by cgroup-net  p/host",
             "\n  NOT HELD     p/socket\n               is about `unix:`",
             "\n  NOT HELD     p/network.default\n               denies `listen`",
-            "\n  NOT HELD     p/kernel.default\n               closes `bpf`",
+            "\n  NOT HELD     p/kernel.default\n               closes `ptrace-any`",
         ] {
             assert!(alone.contains(line), "{line}\n{alone}");
         }
