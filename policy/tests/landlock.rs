@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use policy::compile::landlock::{self, Command, Place};
-use policy::compile::layers::{Layer, Layers, Words};
+use policy::compile::layers::{Layer, Layers, UnixSockets, Words};
 use policy::compile::{Unsupported, lsm};
 use policy::{Access, AccessSet, Decision, Policy, SectionKind, Variables, evaluate};
 use proptest::prelude::*;
@@ -133,22 +133,24 @@ fn each_rule_has_the_layers_that_hold_it() {
     let held =
         plans[0].words(Command::User).into_iter().map(|word| (word, BTreeSet::from([Layer::Landlock])));
     let all: Words = held.collect();
-    let with = |programs: bool, landlock: bool| Layers {
+    let with = |programs: bool, landlock: bool, unix: UnixSockets| Layers {
         programs: if programs { judged } else { lsm::Held::NOTHING },
         judges: if programs { (Some(Layer::Lsm), Some(Layer::Lsm)) } else { (None, None) },
         landlock: if landlock { &plans } else { &[] },
         kept: &[],
+        unix,
         words: if landlock { &all } else { &nothing },
     };
     let of = |layers: &Layers<'_>, name: &str| {
         let held = layers.holding(&plan, &policy);
         held.iter().find(|(rule, _)| rule.as_str() == name).unwrap().1.iter().copied().collect::<Vec<_>>()
     };
-    assert_eq!(of(&with(true, false), "p/keys"), [Layer::Lsm]);
-    assert_eq!(of(&with(false, true), "p/other"), [Layer::Landlock]);
-    assert_eq!(of(&with(false, true), "p/keys"), []);
-    assert_eq!(of(&with(false, true), "p/kernel.default"), [], "chroot is open");
-    assert_eq!(of(&with(false, false), "p/other"), []);
+    assert_eq!(of(&with(true, false, UnixSockets::Open), "p/keys"), [Layer::Lsm]);
+    assert_eq!(of(&with(false, true, UnixSockets::Closed), "p/other"), [Layer::Landlock]);
+    assert_eq!(of(&with(false, true, UnixSockets::Open), "p/other"), [], "a socket there is connected to");
+    assert_eq!(of(&with(false, true, UnixSockets::Closed), "p/keys"), []);
+    assert_eq!(of(&with(false, true, UnixSockets::Closed), "p/kernel.default"), [], "chroot is open");
+    assert_eq!(of(&with(false, false, UnixSockets::Closed), "p/other"), []);
 }
 
 const PATTERNS: &[&str] = &[

@@ -87,6 +87,13 @@ pub struct Request<'a> {
     pub root: bool,
 }
 
+impl Request<'_> {
+    /// Whether the command can make no unix socket, in a network namespace.
+    fn closes_unix_sockets(&self) -> bool {
+        matches!(self.judging, Judging::Enforce(policies, _) if policies.closes_unix_sockets())
+    }
+}
+
 /// What is done with a policy.
 #[derive(Clone, Copy, Debug)]
 pub enum Judging<'a> {

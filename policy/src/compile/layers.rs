@@ -79,6 +79,16 @@ pub struct Uncovered {
     pub place: Place,
 }
 
+/// Whether a run can make unix sockets to connect with. What a rule keeps from being read is not to be connected to
+/// either, and Landlock has no say in that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnixSockets {
+    /// It can.
+    Open,
+    /// It cannot.
+    Closed,
+}
+
 /// The words of the section `kernel` that something holds, each with who does.
 pub type Words = BTreeMap<&'static str, BTreeSet<Layer>>;
 
@@ -93,6 +103,8 @@ pub struct Layers<'a> {
     pub landlock: &'a [LandlockPlan],
     /// What is denied beside the policies.
     pub kept: &'a [Kept],
+    /// Whether the run can make unix sockets.
+    pub unix: UnixSockets,
     /// Words of the section `kernel`.
     pub words: &'a Words,
 }
@@ -156,6 +168,10 @@ impl Layers<'_> {
         let kept = self.kept.iter().filter(|kept| kept.accesses.contains(access));
         if let Some(kept) = kept.into_iter().find(|kept| lint::surely_covered(pattern, &kept.places)) {
             return Some(kept.layer);
+        }
+        // What cannot be read may be a socket that is connected to.
+        if access == Access::Read && self.unix == UnixSockets::Open {
+            return None;
         }
         self.landlock.iter().any(|plan| plan.denies(access, one)).then_some(Layer::Landlock)
     }

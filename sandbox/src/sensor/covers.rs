@@ -160,7 +160,7 @@ mod tests {
 
     use policy::Variables;
     use policy::compile::landlock;
-    use policy::compile::layers::Words;
+    use policy::compile::layers::{UnixSockets, Words};
     use policy::compile::lsm::Held;
 
     use super::*;
@@ -168,8 +168,14 @@ mod tests {
     fn with(text: &str, words: &Words, check: impl FnOnce(Covers)) {
         let policy = Policy::parse("p", text, &Variables::new()).unwrap_or_else(|errors| panic!("{errors}"));
         let plans = [landlock::compile(&policy, 7)];
-        let layers =
-            Layers { programs: Held::NOTHING, judges: (None, None), landlock: &plans, kept: &[], words };
+        let layers = Layers {
+            programs: Held::NOTHING,
+            judges: (None, None),
+            landlock: &plans,
+            kept: &[],
+            unix: UnixSockets::Closed,
+            words,
+        };
         check(plan(&layers, &[&policy]));
     }
 

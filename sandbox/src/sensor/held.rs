@@ -5,7 +5,7 @@ use policy::{
     compile::{
         Unheld,
         landlock::{Command, LandlockPlan},
-        layers::{self, Kept, Words},
+        layers::{self, Kept, UnixSockets, Words},
         lsm::{Held, LsmPlan},
         seccomp::{self, Alone, Hooks},
     },
@@ -138,6 +138,10 @@ impl<'a> Layers<'a> {
             judges: (None, None),
             landlock: self.fence.map(Fence::plans).unwrap_or_default(),
             kept: self.kept,
+            unix: match works(self.netns) && request.closes_unix_sockets() {
+                true => UnixSockets::Closed,
+                false => UnixSockets::Open,
+            },
             words,
         }
     }

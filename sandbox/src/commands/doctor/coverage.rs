@@ -72,6 +72,10 @@ impl Coverage {
                 ),
                 landlock,
                 kept: &[],
+                unix: match netns && alone.closes_unix_sockets() {
+                    true => layers::UnixSockets::Closed,
+                    false => layers::UnixSockets::Open,
+                },
                 words: &words,
             }
         };
