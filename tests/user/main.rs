@@ -6,5 +6,6 @@ mod calls;
 mod completeness;
 mod ends;
 mod enforced;
+mod nested;
 mod place;
 mod terminal;
