@@ -11,7 +11,7 @@ use std::process::Child;
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::{Done, finish};
 
-use crate::place::{Place, possible};
+use crate::place::{Place, at, possible};
 
 const NEEDS: &[Need<'_>] = &[Need::Program("python3")];
 
@@ -36,6 +36,7 @@ def own():
         connect(server.getsockname())
 attempt("read inside", lambda: open("file").close())
 attempt("write inside", lambda: touch("made"))
+attempt("read by link", lambda: open("/bin/true").close())
 attempt("read outside", lambda: open(TOP + "/other/file").close())
 attempt("write outside", lambda: touch(TOP + "/other/made"))
 attempt("read secret inside", lambda: open(".env").read(1) or touch("/no/such/place"))
@@ -149,6 +150,8 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
     for (name, code) in [
         ("read inside", "0"),
         ("write inside", "0"),
+        // To /usr/bin, which is open.
+        ("read by link", "0"),
         ("read outside", "EACCES"),
         ("write outside", "EACCES"),
         ("read secret inside", "EACCES"),
@@ -183,6 +186,14 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
             record.text("action") == Some("BLOCKED") && record.text("policy_rule") == Some(rule) && about
         })
     };
+    // What went through is told as allowed, by the place that its name led to.
+    let link = fs::canonicalize("/bin/true").expect("it is there").into_os_string().into_encoded_bytes();
+    let opens = at(&log, "file_open", &link);
+    let told: Vec<_> = opens.iter().map(|open| (open.text("action"), open.text("policy_rule"))).collect();
+    assert!(
+        !told.is_empty() && told.iter().all(|told| *told == (Some("ALLOWED"), Some("p/system"))),
+        "{told:?}"
+    );
     let outside = place.scene.path("other/file").into_os_string().into_encoded_bytes();
     assert!(blocked("p/files.default", &outside));
     assert!(blocked("p/env", &place.name(".env")));

@@ -210,7 +210,9 @@ impl Judge {
                 court.judge_again(event, facts);
             }
             Judgement::None if self.judging == Judging::FencedWhole && facts.unseen => {
-                court.judge_refused(event, facts, observer);
+                if !court.judge_refused(event, facts, observer) {
+                    court.judge_observed(event, facts);
+                }
             }
             Judgement::None if self.judging.observes(event.event_type) && succeeded(event, facts) => {
                 court.judge_observed(event, facts);
@@ -220,7 +222,7 @@ impl Judge {
             }
             Judgement::None if matches!(self.judging, Judging::Fenced | Judging::FencedWhole) => {
                 if let Some(layer) = refuser(event) {
-                    court.judge_refused(event, facts, layer);
+                    let _ = court.judge_refused(event, facts, layer);
                 }
             }
             Judgement::None => {}
@@ -347,18 +349,17 @@ impl Court<'_> {
         event.set(Key::Layer, Value::Bytes(self.observer.into()));
     }
 
-    /// Judges what was refused by somebody who says nothing of it. What no policy denies, others refused.
-    fn judge_refused(&mut self, event: &mut Event, facts: &Facts, layer: &str) {
+    /// Judges what was refused by somebody who says nothing of it; whether a policy denies it. Else others refused it.
+    fn judge_refused(&mut self, event: &mut Event, facts: &Facts, layer: &str) -> bool {
         if event.get(Key::PathTruncated).is_some() {
-            return;
+            return false;
         }
-        let Some(said) = self.decide(event, facts) else { return };
-        if said.decision == Decision::Allow || said.on_trial {
-            return;
-        }
+        let denied = |said: &Said| said.decision != Decision::Allow && !said.on_trial;
+        let Some(said) = self.decide(event, facts).filter(denied) else { return false };
         event.action = Action::Blocked;
         name(event, &said);
         event.set(Key::Layer, Value::Bytes(layer.into()));
+        true
     }
 
     /// What the policy says about an event; `None` where the event does not name its object.

@@ -27,7 +27,7 @@ use super::flight::Flight;
 use super::listener::{Call, Listener, Ready};
 use super::memory::{Memory, Way};
 use super::read::{Reader, fork};
-use super::task::Tasks;
+use super::task::{self, Tasks};
 use crate::inside::{QUESTION, notify::Waiting};
 use crate::kernel::syscalls;
 
@@ -121,7 +121,8 @@ impl Supervisor {
     pub fn start(listener: OwnedFd, questions: Option<Sender<Waiting>>) -> io::Result<Supervisor> {
         let listener = Listener::new(listener);
         let flight = Flight::new()?;
-        let way = hear_probe(&listener, &flight, PollTimeout::from(PATIENCE))?;
+        let (way, first) = hear_probe(&listener, &flight, PollTimeout::from(PATIENCE))?;
+        task::begins_with(first);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -215,8 +216,8 @@ impl Supervisor {
     }
 }
 
-/// Takes the probe's call and reads its memory.
-fn hear_probe(listener: &Listener, flight: &Flight, patience: PollTimeout) -> io::Result<Way> {
+/// Takes the probe's call and reads its memory; gives how that can be read, and whose it is.
+fn hear_probe(listener: &Listener, flight: &Flight, patience: PollTimeout) -> io::Result<(Way, u32)> {
     match listener.wait(&[], patience)? {
         Ready::Call => {}
         _ => return Err(io::Error::other("no call came through the filter")),
@@ -235,7 +236,7 @@ fn hear_probe(listener: &Listener, flight: &Flight, patience: PollTimeout) -> io
         }
     };
     listener.go_on(call.id)?;
-    way.ok_or_else(|| {
+    way.map(|way| (way, call.tid)).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("the memory of the command cannot be read: {why}"),

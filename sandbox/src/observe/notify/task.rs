@@ -10,7 +10,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustix::fs::{AtFlags, Statx, StatxFlags};
 
@@ -320,14 +321,33 @@ pub fn arguments(pid: u32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/cmdline"))
 }
 
-/// Whether two processes see the same file system from the same root.
+/// A root directory, by device and inode, and the mount namespace that it is seen in.
+type Root = ((u64, u64), PathBuf);
+
+/// The mount namespace that the run began in: this process's own, or one with covers over what is denied.
+static FIRST: OnceLock<PathBuf> = OnceLock::new();
+
+/// Learns that names lead in the mount namespace of this task, the first of the run, where they lead here.
+pub fn begins_with(tid: u32) {
+    if let Some((_, mounts)) = root_of(&format!("/proc/{tid}")) {
+        let _ = FIRST.set(mounts);
+    }
+}
+
+/// Whether a task sees the same file system from the same root as this process, which never changes its own.
 pub fn shares_root(tid: u32) -> bool {
-    let own = fs::metadata("/proc/self/root").map(|root| (root.dev(), root.ino()));
-    let mounts = |path: &str| fs::read_link(path).ok();
-    let path = format!("/proc/{tid}");
-    let other = fs::metadata(format!("{path}/root")).map(|root| (root.dev(), root.ino()));
-    matches!((own, other), (Ok(own), Ok(other)) if own == other)
-        && mounts("/proc/self/ns/mnt").is_some_and(|own| mounts(&format!("{path}/ns/mnt")) == Some(own))
+    static OWN: LazyLock<Option<Root>> = LazyLock::new(|| root_of("/proc/self"));
+    match (&*OWN, root_of(&format!("/proc/{tid}"))) {
+        (Some((own, mounts)), Some((root, seen))) => {
+            root == *own && (seen == *mounts || FIRST.get() == Some(&seen))
+        }
+        _ => false,
+    }
+}
+
+fn root_of(process: &str) -> Option<Root> {
+    let root = fs::metadata(format!("{process}/root")).ok()?;
+    Some(((root.dev(), root.ino()), fs::read_link(format!("{process}/ns/mnt")).ok()?))
 }
 
 #[cfg(test)]
