@@ -80,6 +80,30 @@ fn observed_attempts_are_judged_when_they_went_through() {
 }
 
 #[test]
+fn what_layers_refuse_that_say_nothing_is_blocked_where_a_policy_denies_it() {
+    for judging in [Judging::Fenced, Judging::FencedWhole] {
+        let mut judge = judge(judging).observed_by("notify");
+        let mut see = |path, ret, access| outcome(&mut judge, open(path, ret, asks(access)));
+        assert_eq!(see("/home/.ssh/id", -13, access::READ), "BLOCKED p/keys landlock -");
+        assert_eq!(see("/home/.ssh/id", -30, access::READ), "BLOCKED p/keys mountns -");
+        assert_eq!(see("/home/a", -13, access::READ), "OBSERVED - - -", "plain permissions");
+        assert_eq!(see("/home/.ssh/id", -2, access::READ), "OBSERVED - - -", "it is not there");
+        assert_eq!(see("/home/.ssh/id", 3, access::READ), "WOULD_BLOCK p/keys notify -", "it went past them");
+        let mut unseen = |path| {
+            let facts = Facts { unseen: true, ..asks(access::READ) };
+            outcome(&mut judge, event(EventType::FileOpen, None, &[(Key::Path, path)], facts))
+        };
+        let denied = match judging {
+            // All of it is held, so it failed.
+            Judging::FencedWhole => "BLOCKED p/keys notify -",
+            _ => "WOULD_BLOCK p/keys notify -",
+        };
+        assert_eq!(unseen("/home/.ssh/id"), denied);
+        assert_eq!(unseen("/home/a"), "ALLOWED p/home notify -");
+    }
+}
+
+#[test]
 fn the_rules_own_words_come_with_it() {
     let mut decoded = open("/home/.ssh/id", 3, asks(access::READ));
     judge(Judging::Observed).judge(&mut decoded);
