@@ -15,6 +15,7 @@
 //! Right numbers are those of include/uapi/linux/landlock.h. Opening the directories is the caller's.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use super::{Unheld, Unsupported};
 use crate::access::{Access, AccessSet, SectionKind};
@@ -117,7 +118,6 @@ pub struct LandlockPlan {
     pub scopes: u64,
     abi: u32,
     grants: Vec<Grant>,
-    unheld: Vec<Unheld>,
     narrower: Vec<Unheld>,
 }
 
@@ -165,11 +165,6 @@ pub fn compile(policy: &Policy, abi: u32) -> LandlockPlan {
     plan.paths.dedup();
     plan.ports.sort();
     plan.ports.dedup();
-    let mut unheld = BTreeSet::new();
-    for (kind, section) in [(SectionKind::Files, &policy.files), (SectionKind::Exec, &policy.exec)] {
-        plan.compare(policy, kind, section, &mut unheld);
-    }
-    of_network(policy, &mut unheld);
     // Whoever is restricted has these closed, whatever else is granted.
     let closed = [("mount", plan.handled_files != 0), ("ptrace-any", !plan.is_empty())];
     for (word, _) in closed.into_iter().filter(|(_, closed)| *closed) {
@@ -177,8 +172,6 @@ pub fn compile(policy: &Policy, abi: u32) -> LandlockPlan {
             narrower.insert(Unheld { rule: policy.kernel_default(), what: Unsupported::Closed(word) });
         }
     }
-    unheld.extend(narrower.iter().cloned());
-    plan.unheld = unheld.into_iter().collect();
     plan.narrower = narrower.into_iter().collect();
     plan
 }
@@ -205,10 +198,18 @@ fn of_accesses(accesses: AccessSet, abi: u32) -> u64 {
 }
 
 impl LandlockPlan {
-    /// What the policy says and Landlock alone does not hold: denials that go past it, and rules that allow what it
-    /// denies.
-    pub fn unheld(&self) -> &[Unheld] {
-        &self.unheld
+    /// What the policy that it was made from says and Landlock alone does not hold: denials that go past it, and rules
+    /// that allow what it denies. It compares every rule with every grant.
+    pub fn unheld(&self, policy: &Policy) -> Vec<Unheld> {
+        if policy.mode == Mode::Audit {
+            return Vec::new();
+        }
+        let mut unheld: BTreeSet<Unheld> = self.narrower.iter().cloned().collect();
+        for (kind, section) in [(SectionKind::Files, &policy.files), (SectionKind::Exec, &policy.exec)] {
+            self.compare(policy, kind, section, &mut unheld);
+        }
+        of_network(policy, &mut unheld);
+        unheld.into_iter().collect()
     }
 
     /// Rules that allow what it denies.
@@ -237,7 +238,7 @@ impl LandlockPlan {
         let apart = |access| {
             self.handles(access) && self.granting(access).all(|pattern| lint::surely_apart(pattern, objects))
         };
-        let named = || patterns(NAMELESS).iter().all(|pattern| lint::surely_apart(pattern, objects));
+        let named = || NAMELESS_PATTERNS.iter().all(|pattern| lint::surely_apart(pattern, objects));
         match access {
             Access::Read | Access::Write | Access::Create | Access::Delete => apart(access) && named(),
             // Mapping as code asks nobody but who opened the file; so does an interpreter.
@@ -257,9 +258,8 @@ impl LandlockPlan {
                 open && why_not(rule).is_empty() && !rule.is_void()
             });
             let allowed: Vec<Pattern> = allowed.flat_map(|rule| rule.objects.iter().cloned()).collect();
-            let nameless = patterns(NAMELESS);
             self.granting(Access::Read)
-                .chain(&nameless)
+                .chain(NAMELESS_PATTERNS.iter())
                 .all(|pattern| lint::surely_covered(pattern, &allowed))
         };
         match access {
@@ -349,9 +349,8 @@ impl LandlockPlan {
                 whys.into_iter().for_each(tell);
                 continue;
             }
-            let nameless = patterns(NAMELESS);
             for glob in rule.objects.iter().flat_map(Pattern::globs) {
-                if lint::surely_covered(&Pattern::of_glob(glob.clone()), &nameless) {
+                if lint::surely_covered(&Pattern::of_glob(glob.clone()), &NAMELESS_PATTERNS) {
                     continue;
                 }
                 let Some(path) = path_rule(glob, rights) else {
@@ -477,6 +476,8 @@ fn everywhere(section: &Section<Pattern>, access: Access) -> bool {
 
 /// Files that no directory has: it denies nothing of them.
 const NAMELESS: &[&str] = &["/memfd:*", "/memfd:*/**"];
+/// Their patterns, which every comparison asks for.
+static NAMELESS_PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| patterns(NAMELESS));
 /// Where raw devices lie.
 const DEVICES: &[&str] = &["/dev/**"];
 /// What needs CAP_SYS_RAWIO besides (fs/proc/kcore.c).
