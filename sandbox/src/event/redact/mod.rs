@@ -32,6 +32,9 @@ use tools::{Operands, Tool};
 /// Scripts within scripts that are looked into.
 const DEPTH: usize = 4;
 
+/// How often a command line is read at most, as long as something new is cut out of it each time.
+const PASSES: usize = 8;
+
 /// What a flag or a word takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Takes {
@@ -90,20 +93,35 @@ enum Looked {
 
 /// Cuts the secrets out of a command line; says whether there were any.
 pub fn arguments(argv: &mut [Vec<u8>]) -> bool {
+    let (found, mut changed) = pass(argv);
+    // What was cut out may have given the words behind it another meaning, so that only now they say what they are: the
+    // end of a password that looks like a program's name.
+    for _ in 1..PASSES {
+        if !changed {
+            break;
+        }
+        changed = pass(argv).1;
+    }
+    found
+}
+
+/// Reads a command line once, cutting. Says whether there was anything to cut, and whether anything is different now.
+fn pass(argv: &mut [Vec<u8>]) -> (bool, bool) {
     let mut line = Line { aws: argv.iter().any(|word| shapes::has_aws_key_id(word)), ..Line::default() };
     let mut cuts = Cuts::default();
-    let mut found = false;
+    let (mut found, mut changed) = (false, false);
     for word in argv {
         line.word(word, &mut cuts, 0);
         if !cuts.is_empty() {
             if let Some(without) = cuts.apply(word) {
                 *word = without;
+                changed = true;
             }
             found = true;
             cuts.clear();
         }
     }
-    found
+    (found, changed)
 }
 
 /// One command line, up to where it has been read.

@@ -252,6 +252,13 @@ const TEMPLATES: &[&[&str]] = &[
     &["curl", "-x", "ann:{}@h:3128", "https://h/"],
 ];
 
+#[test]
+fn what_was_cut_out_names_no_program() {
+    let mut argv = [b"${TOKEN:-://awk".to_vec(), b"\nPASSWORD=sh".to_vec()];
+    assert!(arguments(&mut argv));
+    assert_eq!(shown(&argv), "${TOKEN:-[redacted] \nPASSWORD=[redacted]");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

@@ -352,6 +352,9 @@ fn root_of(process: &str) -> Option<Root> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::process::{Child, Command, Stdio};
+
     use super::super::memory::Way;
     use super::*;
 
@@ -378,15 +381,22 @@ mod tests {
         assert!(tasks.lives(own.pid) && !tasks.lives(0));
     }
 
+    /// `cat`, which has answered: that it was executed does not say yet that its new memory is laid out, since the
+    /// kernel lets who made it go on before (`begin_new_exec` of fs/exec.c, then `create_elf_tables`).
+    fn executed() -> Child {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
+    }
+
     #[test]
     fn an_execution_is_told_from_the_next() {
         let image = |pid: u32| Image::of(pid, Memory { tid: pid, way: Way::Call });
         let own = image(std::process::id());
         assert_eq!(own.became(&image(std::process::id())), Some(false));
-        let mut other =
-            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let (mut other, mut same) = (executed(), executed());
         assert_eq!(own.became(&image(other.id())), Some(true));
-        let mut same = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         assert_eq!(image(other.id()).became(&image(same.id())), Some(true), "the same file, executed again");
         for child in [&mut other, &mut same] {
             child.kill().unwrap();
