@@ -20,6 +20,7 @@ pub mod ends;
 pub mod error;
 pub mod evaluate;
 pub mod examples;
+pub mod existing;
 pub mod extend;
 pub mod groups;
 mod intersect;

@@ -111,6 +111,8 @@ pub struct Rule<O> {
     pub(crate) effect: Decision,
     pub(crate) accesses: AccessSet,
     pub(crate) objects: Vec<O>,
+    /// Those of the objects that stand for what is there when a run starts, until they are looked up.
+    pub(crate) existing: Vec<O>,
     pub(crate) except: Vec<O>,
     pub(crate) sha256: Vec<Digest>,
     pub(crate) who: Who,
@@ -138,6 +140,11 @@ impl<O> Rule<O> {
     /// What it is about.
     pub fn objects(&self) -> &[O] {
         &self.objects
+    }
+
+    /// Those of its objects that stand for what is there when a run starts, and were not looked up yet.
+    pub fn existing(&self) -> &[O] {
+        &self.existing
     }
 
     /// What it leaves out.

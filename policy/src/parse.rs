@@ -66,6 +66,7 @@ pub(crate) struct RawRule {
     pub name: Option<Placed<String>>,
     pub effect: Option<(Decision, Vec<Placed<String>>)>,
     pub objects: Option<Vec<Placed<String>>>,
+    pub existing: Option<Vec<Placed<String>>>,
     pub except: Vec<Placed<String>>,
     pub sha256: Option<Vec<Placed<String>>>,
     pub by: Option<Vec<Placed<String>>>,

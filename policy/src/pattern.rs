@@ -115,6 +115,11 @@ impl Pattern {
         }
     }
 
+    /// An absolute path, taken literally.
+    pub fn exactly(path: &[u8]) -> Self {
+        Self::of_glob(path.iter().map(|byte| Element::Byte(*byte)).collect())
+    }
+
     /// An absolute path, taken literally, and everything below it.
     pub fn beneath(path: &[u8]) -> Self {
         let path = path.strip_suffix(b"/").unwrap_or(path);
@@ -261,24 +266,12 @@ fn matches(glob: &[Element], path: &[u8]) -> bool {
     let mut next = vec![false; glob.len() + 1];
     enter(glob, literal, &mut now);
     for &byte in &path[literal..] {
-        next.fill(false);
-        for (i, element) in glob.iter().enumerate().filter(|(i, _)| now[*i]) {
-            match element {
-                Element::Byte(wanted) if *wanted == byte => enter(glob, i + 1, &mut next),
-                Element::Set(set) if set.contains(byte) => enter(glob, i + 1, &mut next),
-                Element::Star if byte != b'/' => enter(glob, i, &mut next),
-                Element::Any => enter(glob, i, &mut next),
-                Element::Deep => {
-                    next[i] = true;
-                    if byte == b'/' {
-                        enter(glob, i + 1, &mut next);
-                    }
-                }
-                // Beyond the slash everything is below.
-                Element::Below if byte == b'/' => return true,
-                _ => {}
-            }
+        // Beyond the slash everything is below.
+        if byte == b'/' && matches!(glob.last(), Some(Element::Below)) && now[glob.len() - 1] {
+            return true;
         }
+        next.fill(false);
+        step(glob, &now, byte, &mut next);
         std::mem::swap(&mut now, &mut next);
         if !now.contains(&true) {
             return false;
@@ -287,8 +280,28 @@ fn matches(glob: &[Element], path: &[u8]) -> bool {
     now[glob.len()]
 }
 
+/// Marks in `next` where the ways that are marked in `now` are after one more byte. What is [`Element::Below`] is not
+/// followed beyond its slash, behind which everything matches.
+pub(crate) fn step(glob: &[Element], now: &[bool], byte: u8, next: &mut [bool]) {
+    for (i, element) in glob.iter().enumerate().filter(|(i, _)| now[*i]) {
+        match element {
+            Element::Byte(wanted) if *wanted == byte => enter(glob, i + 1, next),
+            Element::Set(set) if set.contains(byte) => enter(glob, i + 1, next),
+            Element::Star if byte != b'/' => enter(glob, i, next),
+            Element::Any => enter(glob, i, next),
+            Element::Deep => {
+                next[i] = true;
+                if byte == b'/' {
+                    enter(glob, i + 1, next);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Marks the element `at`, and those that can be reached from it without a byte.
-fn enter(glob: &[Element], at: usize, marks: &mut [bool]) {
+pub(crate) fn enter(glob: &[Element], at: usize, marks: &mut [bool]) {
     let mut i = at;
     marks[i] = true;
     while let Some(Element::Star | Element::Any | Element::Deep | Element::Below) = glob.get(i) {

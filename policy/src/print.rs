@@ -104,7 +104,7 @@ pub(crate) fn settings(out: &mut String, settings: &Settings) {
     }
 }
 
-fn section<O: Written>(out: &mut String, kind: SectionKind, section: &Section<O>) {
+fn section<O: Written + PartialEq>(out: &mut String, kind: SectionKind, section: &Section<O>) {
     let _ = writeln!(out, "{}:\n  default: {}", kind.name(), section.default);
     // A rule whose objects were all left out (`:-none`) matches nothing, and cannot be written down.
     let mut rules = section.rules.iter().filter(|rule| !rule.is_void()).peekable();
@@ -114,11 +114,13 @@ fn section<O: Written>(out: &mut String, kind: SectionKind, section: &Section<O>
     rules.for_each(|entry| rule(out, entry));
 }
 
-fn rule<O: Written>(out: &mut String, rule: &Rule<O>) {
+fn rule<O: Written + PartialEq>(out: &mut String, rule: &Rule<O>) {
     let _ = writeln!(out, "    - name: {}", quoted(&rule.short_name));
     let accesses: Vec<&str> = rule.accesses.iter().map(|access| access.name()).collect();
     let _ = writeln!(out, "      {}: [{}]", rule.effect, accesses.join(", "));
-    list(out, O::KEY, rule.objects.iter().map(Written::text));
+    let ever = rule.objects.iter().filter(|object| !rule.existing.contains(object));
+    list(out, O::KEY, ever.map(Written::text));
+    list(out, "existing", rule.existing.iter().map(Written::text));
     list(out, "sha256", rule.sha256.iter().map(ToString::to_string));
     list(out, "except", rule.except.iter().map(Written::text));
     let patterns = |patterns: &[Pattern]| patterns.iter().map(Written::text).collect::<Vec<_>>();

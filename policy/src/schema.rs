@@ -257,7 +257,7 @@ fn objects(kind: SectionKind) -> Json {
 fn rule(kind: SectionKind) -> Json {
     let own = |key: &&&str| match **key {
         "to" => kind == SectionKind::Network,
-        "path" => kind != SectionKind::Network,
+        "path" | "existing" => kind != SectionKind::Network,
         "sha256" => kind == SectionKind::Exec,
         _ => true,
     };
@@ -266,6 +266,7 @@ fn rule(kind: SectionKind) -> Json {
         "name" => matching(RULE_NAME, "Unique in the policy"),
         "allow" | "ask" | "deny" => accesses(kind),
         "path" | "to" | "except" => objects(kind),
+        "existing" => some(text("A pattern, or @group"), "Paths: what is there when a run starts"),
         "sha256" => some(matching("^[0-9A-Fa-f]{64}$", "A digest of the file's contents"), "Contents"),
         "by" | "unless_by" | "under" => some(text("A pattern of executables"), "Whom the rule is about"),
         "mode" => mode(),
@@ -274,13 +275,14 @@ fn rule(kind: SectionKind) -> Json {
         _ => Json::True,
     });
     let any_of = |keys: &[&str]| Json::List(keys.iter().map(|key| required(&[key])).collect());
-    let objects = match kind {
-        SectionKind::Files => any_of(&["path"]),
-        SectionKind::Exec => any_of(&["path", "sha256"]),
-        SectionKind::Network => any_of(&["to"]),
-    };
     let one = |choices| object([("oneOf", choices)]);
-    let both = Json::List(vec![one(any_of(&["allow", "ask", "deny"])), one(objects)]);
+    let paths = object([("anyOf", any_of(&["path", "existing"]))]);
+    let objects = match kind {
+        SectionKind::Files => paths,
+        SectionKind::Exec => one(Json::List(vec![paths, required(&["sha256"])])),
+        SectionKind::Network => required(&["to"]),
+    };
+    let both = Json::List(vec![one(any_of(&["allow", "ask", "deny"])), objects]);
     members.push(("allOf".to_owned(), both));
     members.push(("dependentRequired".to_owned(), object([("timeout", list(["ask"]))])));
     Json::Object(members)

@@ -103,6 +103,11 @@ trait Object: Sized + Clone + PartialEq {
     fn doubt(&self, _effect: Decision, _accesses: AccessSet) -> Option<String> {
         None
     }
+
+    /// Why what it matches cannot be looked up when a run starts.
+    fn cannot_be_looked_up(&self) -> Option<Problem> {
+        None
+    }
 }
 
 impl Object for Pattern {
@@ -136,6 +141,11 @@ impl Object for Pattern {
                 None
             }
         }
+    }
+
+    fn cannot_be_looked_up(&self) -> Option<Problem> {
+        let everywhere = crate::existing::looks_everywhere(self);
+        everywhere.then(|| Problem::LooksEverywhere { pattern: self.text().to_owned() })
     }
 }
 
@@ -263,12 +273,21 @@ impl Reading<'_> {
             None => (None, AccessSet::EMPTY),
         };
         let objects: Vec<(Place, O)> = self.placed(raw.objects.as_deref().unwrap_or_default(), &short_name);
-        for (place, object) in &objects {
+        let existing: Vec<(Place, O)> = self.placed(raw.existing.as_deref().unwrap_or_default(), &short_name);
+        for (place, object) in &existing {
+            if let Some(problem) = object.cannot_be_looked_up() {
+                self.report.error(*place, problem);
+            }
+        }
+        for (place, object) in objects.iter().chain(&existing) {
             if let Some(doubt) = effect.and_then(|effect| object.doubt(effect, accesses)) {
                 self.report.warn(*place, doubt);
             }
         }
-        let objects = objects.into_iter().map(|(_, object)| object).collect();
+        let mut objects: Vec<O> = objects.into_iter().map(|(_, object)| object).collect();
+        let existing = existing.into_iter().map(|(_, object)| object);
+        let existing: Vec<O> = existing.filter(|object| !objects.contains(object)).collect();
+        objects.extend_from_slice(&existing);
         let (except_places, except): (Vec<Place>, Vec<O>) =
             self.placed(&raw.except, &short_name).into_iter().unzip();
         let mut executables = |texts: &Option<Vec<Placed<String>>>| -> Option<Vec<Pattern>> {
@@ -300,6 +319,7 @@ impl Reading<'_> {
             effect,
             accesses,
             objects,
+            existing,
             except,
             sha256,
             who,

@@ -17,6 +17,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::layers::Kept;
 use super::{Unheld, Unsupported};
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::{Protocol, Target};
@@ -249,28 +250,40 @@ impl LandlockPlan {
         }
     }
 
-    /// Whether it denies an access wherever no rule of the policy allows it.
-    pub fn denies_by_default(&self, policy: &Policy, access: Access) -> bool {
-        // What is read and may not be run, or not be mapped as code, is open to it all the same.
-        let within = |section: &Section<Pattern>| {
-            let allowed = section.rules.iter().filter(|rule| {
-                let open = rule.effect == Decision::Allow && rule.accesses.contains(access);
-                open && why_not(rule).is_empty() && !rule.is_void()
-            });
-            let allowed: Vec<Pattern> = allowed.flat_map(|rule| rule.objects.iter().cloned()).collect();
-            self.granting(Access::Read)
-                .chain(NAMELESS_PATTERNS.iter())
-                .all(|pattern| lint::surely_covered(pattern, &allowed))
-        };
+    /// Whether it denies an access wherever no rule of the policy allows it, given that others deny it at `kept`.
+    pub fn denies_by_default(&self, policy: &Policy, access: Access, kept: &[Pattern]) -> bool {
         match access {
-            Access::Load => self.handles(Access::Read) && within(&policy.files),
-            Access::Run => self.handles(Access::Run) && self.handles(Access::Read) && within(&policy.exec),
+            Access::Load | Access::Run => {
+                let handled = access == Access::Load || self.handles(Access::Run);
+                handled
+                    && self.handles(Access::Read)
+                    && self.read_beyond(policy, access, kept).next().is_none()
+            }
             access => self.handles(access),
         }
     }
 
-    /// The words of the section `kernel` that it holds wherever it is in force.
-    pub fn words(&self, command: Command) -> Vec<&'static str> {
+    /// What is read and may not be run, or not be mapped as code (`access`), and is not kept from it: open to it all the
+    /// same.
+    pub fn read_beyond<'p>(
+        &'p self,
+        policy: &Policy,
+        access: Access,
+        kept: &[Pattern],
+    ) -> impl Iterator<Item = &'p Pattern> {
+        let section = if access == Access::Run { &policy.exec } else { &policy.files };
+        let allowed = section.rules.iter().filter(|rule| {
+            let open = rule.effect == Decision::Allow && rule.accesses.contains(access);
+            open && why_not(rule).is_empty() && !rule.is_void()
+        });
+        let mut within: Vec<Pattern> = allowed.flat_map(|rule| rule.objects.iter().cloned()).collect();
+        within.extend_from_slice(kept);
+        let read = self.granting(Access::Read).chain(NAMELESS_PATTERNS.iter());
+        read.filter(move |pattern| !lint::surely_covered(pattern, &within))
+    }
+
+    /// The words of the section `kernel` that it holds wherever it is in force, given what others keep.
+    pub fn words(&self, command: Command, kept: &[Kept]) -> Vec<&'static str> {
         let mut words = Vec::new();
         if self.handled_files != 0 {
             // Who is restricted in files changes no mounts (security/landlock/fs.c).
@@ -284,11 +297,15 @@ impl LandlockPlan {
             words.push("signal-outside");
         }
         let closed = |access, places: &[Pattern], harmless: &[Pattern]| {
+            let others = kept.iter().filter(|kept| kept.accesses.contains(access));
+            let others: Vec<Pattern> = others.flat_map(|kept| kept.places.iter().cloned()).collect();
+            let mut left = places.iter().filter(|place| !lint::surely_covered(place, &others));
+            let mut granted =
+                self.granting(access).filter(|pattern| !lint::surely_covered(pattern, harmless));
+            let left: Vec<Pattern> = left.by_ref().cloned().collect();
             !places.is_empty()
                 && self.handles(access)
-                && self.granting(access).all(|pattern| {
-                    lint::surely_apart(pattern, places) || lint::surely_covered(pattern, harmless)
-                })
+                && granted.all(|pattern| lint::surely_apart(pattern, &left))
         };
         let devices = match command {
             Command::Root => patterns(&[DEVICES, KERNEL_MEMORY].concat()),
@@ -390,7 +407,7 @@ impl LandlockPlan {
             return;
         }
         let closed = kind.accesses().iter().filter(|access| !everywhere(section, *access));
-        for access in closed.filter(|access| !self.denies_by_default(policy, *access)) {
+        for access in closed.filter(|access| !self.denies_by_default(policy, *access, &[])) {
             let rule = section.default_name.clone();
             unheld.insert(Unheld { rule, what: Unsupported::Access(access) });
         }

@@ -151,8 +151,15 @@ impl Layers<'_> {
         access: Access,
     ) -> Option<BTreeSet<Layer>> {
         if [&policy.files.default_name, &policy.exec.default_name].contains(&name) {
-            let denies = self.landlock.get(at)?.denies_by_default(policy, access);
-            return denies.then(|| BTreeSet::from([Layer::Landlock]));
+            let plan = self.landlock.get(at)?;
+            let mut layers = BTreeSet::from([Layer::Landlock]);
+            if plan.denies_by_default(policy, access, &[]) {
+                return Some(layers);
+            }
+            let kept = self.kept.iter().filter(|kept| kept.accesses.contains(access));
+            layers.extend(kept.clone().map(|kept| kept.layer));
+            let kept: Vec<Pattern> = kept.flat_map(|kept| kept.places.iter().cloned()).collect();
+            return plan.denies_by_default(policy, access, &kept).then_some(layers);
         }
         let rule = rule_named(policy, name)?;
         if rule.objects.is_empty() {
@@ -200,6 +207,42 @@ impl Layers<'_> {
             }
         }
         all
+    }
+
+    /// Places that may be read although nothing there may be run or mapped as code, and Landlock alone does not hold that:
+    /// for a layer that has a switch for it.
+    pub fn read_only_as_data(&self, policies: &[&Policy]) -> BTreeSet<(Vec<u8>, Place)> {
+        let mut all = BTreeSet::new();
+        for (plan, policy) in self.landlock.iter().zip(policies) {
+            for access in
+                [Access::Load, Access::Run].into_iter().filter(|a| !self.programs.accesses.contains(*a))
+            {
+                let section = if access == Access::Run { &policy.exec } else { &policy.files };
+                if section.default == crate::Decision::Allow || policy.mode == Mode::Audit {
+                    continue;
+                }
+                let beyond = plan.read_beyond(policy, access, &[]).flat_map(Pattern::globs);
+                all.extend(beyond.filter_map(|glob| place(glob)));
+            }
+        }
+        all
+    }
+
+    /// Whether nothing below `path` may be run or mapped as code, by one of the policies.
+    pub fn is_closed_to_code(policies: &[&Policy], path: &[u8]) -> bool {
+        let below = [Pattern::beneath(path)];
+        let apart = |section: &Section<Pattern>, access| {
+            let allowing = section.rules.iter().filter(|rule| {
+                rule.effect == crate::Decision::Allow && rule.accesses.contains(access) && !rule.is_void()
+            });
+            let mut objects = allowing.flat_map(|rule| &rule.objects);
+            section.default != crate::Decision::Allow
+                && objects.all(|pattern| lint::surely_apart(pattern, &below))
+        };
+        policies
+            .iter()
+            .filter(|policy| policy.mode == Mode::Enforce)
+            .any(|policy| apart(&policy.files, Access::Load) && apart(&policy.exec, Access::Run))
     }
 
     /// For every rule of a policy that denies, every default that does, and its section `kernel`: the layers that hold

@@ -40,6 +40,14 @@ pub enum Problem {
     /// A tab where YAML wants spaces.
     #[error("a tab in the indentation; indent with spaces")]
     Tab,
+    /// `existing` without a directory to look in.
+    #[error(
+        "`{pattern}` begins nowhere: what is there is looked up in a directory, as in `/home/me/work/**/.env`"
+    )]
+    LooksEverywhere {
+        /// The pattern.
+        pattern: String,
+    },
     /// Not YAML at all.
     #[error("not valid YAML: {reason}")]
     Syntax {

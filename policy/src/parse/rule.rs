@@ -14,6 +14,7 @@ pub(crate) const RULE: Keys = Keys {
         "ask",
         "deny",
         "path",
+        "existing",
         "to",
         "sha256",
         "except",
@@ -93,11 +94,15 @@ pub(super) fn rule(kind: SectionKind, node: &Node, report: &mut Report) -> Optio
                 let wanted = "a list of digests of 64 hexadecimal digits";
                 rule.sha256 = some(value, "`sha256`", wanted, NOTHING, report);
             }
+            "existing" if kind != SectionKind::Network => {
+                rule.existing = some(value, "`existing`", EXISTING, NOTHING, report);
+            }
             key if key == wanted => {
                 rule.objects = some(value, &format!("`{key}`"), objects, NOTHING, report);
             }
             key => {
-                let key = ["to", "sha256"].into_iter().find(|known| *known == key).unwrap_or("path");
+                let key =
+                    ["to", "sha256", "existing"].into_iter().find(|known| *known == key).unwrap_or("path");
                 let problem = Problem::WrongSection { key, section: kind.name(), instead: wanted };
                 report.error(entry.place, problem);
             }
@@ -131,6 +136,9 @@ fn objects_of(kind: SectionKind) -> &'static str {
     }
 }
 
+/// What stands in `existing`.
+const EXISTING: &str = "a list of patterns, as in `existing: [\"${WORKSPACE}/**/.env\"]`";
+
 const NOBODY: &str = "leave it out where the rule is about everyone";
 const NOTHING: &str = "a rule without an object would match nothing";
 
@@ -147,7 +155,7 @@ fn misplaced(entries: &[Entry], rule: &RawRule, effect: Option<Decision>, report
     if rule.mode == Mode::Audit && effect == Some(Decision::Allow) {
         refuse("mode", "a rule that allows blocks nothing that could be tried out; leave it out");
     }
-    if entries.iter().any(|entry| entry.key == "path") {
+    if entries.iter().any(|entry| ["path", "existing"].contains(&entry.key.as_str())) {
         refuse("sha256", "a rule is about paths or about contents; make two rules of it");
     }
 }
@@ -167,7 +175,7 @@ fn rule_needs(entries: &[Entry], node: &Node, wanted: &'static str, report: &mut
     if !has(&["allow", "deny", "ask"]) {
         need("allow", "say `allow: [...]`, `deny: [...]` or `ask: [...]`");
     }
-    if !has(&["path", "to", "sha256", "when"]) {
+    if !has(&["path", "existing", "to", "sha256", "when"]) {
         match wanted {
             "to" => need("to", "say to what, as in `to: [\"192.0.2.0/24:443\"]`"),
             _ => need("path", "say on what, as in `path: [\"/etc/**\"]`"),

@@ -11,7 +11,7 @@ use policy::compile::landlock::Command;
 use policy::settings::LimitSet;
 use serde::Serialize;
 
-use super::policy::read;
+use super::policy::read_for_run;
 use super::run::shell_word;
 use crate::cli::DoctorArgs;
 use crate::exit::Exit;
@@ -48,7 +48,7 @@ struct Diagnosis {
 /// A policy is wrong, or the report cannot be written.
 pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     // Mistakes first: the self-tests take a moment.
-    let policies = args.policy.iter().map(|name| read(name, &args.place));
+    let policies = args.policy.iter().map(|name| read_for_run(name, &args.place));
     let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
     let uname = rustix::system::uname();
     // A group of its own: the programs see what is in it and nothing else.

@@ -4,6 +4,7 @@
 //! ```text
 //! pin        the same, bound to itself    nobody can rename or remove it, so what lies below keeps its path
 //! read-only  the same, read-only          nobody changes it, its mode or its times (EROFS); its name stays (EBUSY)
+//! no-exec    the same, for data only      nothing there is run (EACCES) or mapped as code (EPERM)
 //! hidden     something empty, mode 0      nobody reads it either (EACCES)
 //! ```
 //!
@@ -24,14 +25,28 @@ use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
 
 /// What is laid over a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Cover {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// Something empty that nobody may open; else the same.
+    hidden: bool,
+    /// What is set of the mount (mount_setattr(2)).
+    attributes: u64,
+}
+
+impl Cover {
     /// The same.
-    Pin,
+    pub const PIN: Cover = Cover { hidden: false, attributes: 0 };
     /// The same, read-only.
-    ReadOnly,
+    pub const READ_ONLY: Cover = Cover { hidden: false, attributes: READ_ONLY };
+    /// The same, of which nothing is run or mapped as code.
+    pub const NO_EXEC: Cover = Cover { hidden: false, attributes: NO_EXEC };
     /// Something empty that nobody may open.
-    Hidden,
+    pub const HIDDEN: Cover = Cover { hidden: true, attributes: READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC };
+
+    /// Both at once.
+    fn and(self, other: Cover) -> Cover {
+        Cover { hidden: self.hidden || other.hidden, attributes: self.attributes | other.attributes }
+    }
 }
 
 /// Covers, by place: absolute and without symbolic links.
@@ -81,10 +96,10 @@ fn leave() -> Result<(), MountError> {
 }
 
 impl Mounts {
-    /// Adds a cover; of two at one place the stricter one stays.
+    /// Adds a cover; of two at one place both hold.
     pub fn add(&mut self, path: PathBuf, cover: Cover) {
         match self.covers.iter_mut().find(|(at, _)| *at == path) {
-            Some((_, known)) => *known = cover.max(*known),
+            Some((_, known)) => *known = known.and(cover),
             None => self.covers.push((path, cover)),
         }
     }
@@ -122,18 +137,19 @@ impl Mounts {
         // Nothing of it is seen outside, and no mount of outside uncovers anything.
         let whole = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         step("keep mounts apart from the machine's", mount(NONE, "/", NONE, whole, NONE))?;
-        let hides = self.covers.iter().any(|(_, cover)| *cover == Cover::Hidden);
+        let hides = self.covers.iter().any(|(_, cover)| cover.hidden);
         let empty = hides.then(|| Empty::make(&self.covers)).transpose()?;
         for (path, cover) in self.in_order() {
             match (cover, &empty) {
-                (Cover::Hidden, Some(empty)) => empty.lay(path)?,
+                (Cover { hidden: true, attributes }, Some(empty)) => empty.lay(path, *attributes)?,
                 // What is hidden by one above it has no name any more.
                 _ if fs::symlink_metadata(path).is_err() => {}
-                (Cover::ReadOnly, _) => {
+                (cover, _) => {
                     bind(path, path)?;
-                    make_read_only(path)?;
+                    if cover.attributes != 0 {
+                        set_attributes(path, cover.attributes)?;
+                    }
                 }
-                _ => bind(path, path)?,
             }
         }
         match empty {
@@ -169,13 +185,9 @@ const NO_SUID: u64 = 0x0000_0002;
 const NO_DEVICES: u64 = 0x0000_0004;
 const NO_EXEC: u64 = 0x0000_0008;
 
-/// Makes the mount at `path` read-only, and those below it (mount_setattr(2), Linux 5.12).
-fn make_read_only(path: &Path) -> Result<(), MountError> {
-    set_attributes(path, READ_ONLY)
-}
-
+/// Sets attributes of the mount at `path`, and of those below it (mount_setattr(2), Linux 5.12).
 fn set_attributes(path: &Path, set: u64) -> Result<(), MountError> {
-    let what = "make what is to be covered read-only";
+    let what = "close what is to be covered (mount_setattr)";
     let name = CString::new(path.as_os_str().as_bytes());
     let name = name.map_err(|error| MountError { step: what, source: error.into() })?;
     let attributes = MountAttributes { set, ..MountAttributes::default() };
@@ -222,7 +234,7 @@ impl Empty {
     }
 
     /// Lays one of them over a place, as it is a directory or not.
-    fn lay(&self, path: &Path) -> Result<(), MountError> {
+    fn lay(&self, path: &Path, attributes: u64) -> Result<(), MountError> {
         let found = match fs::symlink_metadata(path) {
             Ok(found) => found,
             // It is hidden with the directory above it.
@@ -232,7 +244,7 @@ impl Empty {
         };
         let from = self.at.join(if found.is_dir() { "directory" } else { "file" });
         bind(&from, path)?;
-        set_attributes(path, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC)
+        set_attributes(path, attributes)
     }
 
     /// Takes the place where they were made away; what was laid over others stays.
@@ -246,16 +258,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stricter_cover_stays_and_outer_ones_come_first() {
+    fn covers_of_one_place_add_up_and_outer_ones_come_first() {
         let mut mounts = Mounts::default();
         assert!(mounts.is_empty());
-        for (path, cover) in
-            [("/a/b/c", Cover::Hidden), ("/a", Cover::Pin), ("/a/b", Cover::ReadOnly), ("/a/b", Cover::Pin)]
-        {
+        for (path, cover) in [
+            ("/a/b/c", Cover::HIDDEN),
+            ("/a", Cover::PIN),
+            ("/a/b", Cover::READ_ONLY),
+            ("/a/b", Cover::NO_EXEC),
+        ] {
             mounts.add(path.into(), cover);
         }
         let order: Vec<_> =
             mounts.in_order().into_iter().map(|(path, cover)| (path.to_str().unwrap(), *cover)).collect();
-        assert_eq!(order, [("/a", Cover::Pin), ("/a/b", Cover::ReadOnly), ("/a/b/c", Cover::Hidden)]);
+        let both = Cover { hidden: false, attributes: READ_ONLY | NO_EXEC };
+        assert_eq!(order, [("/a", Cover::PIN), ("/a/b", both), ("/a/b/c", Cover::HIDDEN)]);
     }
 }

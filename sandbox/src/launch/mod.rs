@@ -20,6 +20,7 @@ pub mod cgroup;
 pub mod child;
 pub mod descendants;
 pub mod ending;
+mod existing;
 pub mod frontend;
 pub mod guard;
 pub mod guardian;

@@ -10,10 +10,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use policy::compile::lsm::{self, Held};
+use policy::existing::ExistingFault;
 use policy::extend::{Resolver, SHIPPED, Source};
 use policy::variables::GivenFault;
 use policy::{Access, Policies, Policy, Variables, compile};
 
+use super::existing::Now;
 use super::identity::Target;
 use super::links::Ways;
 use super::workspace::{self, Workspace, WorkspaceError};
@@ -60,6 +62,9 @@ pub enum PolicyError {
     /// `--workspace` names something that cannot be one.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// What is there now could not be looked up.
+    #[error(transparent)]
+    Existing(#[from] ExistingFault),
     /// A variable has a value that it may not have.
     #[error(transparent)]
     Variable(#[from] GivenFault),
@@ -95,7 +100,7 @@ pub struct Surroundings<'a> {
 /// # Errors
 /// One of them is not to be had, or wrong.
 pub fn load_all(names: &[PathBuf], surroundings: Surroundings<'_>) -> Result<Option<Policies>, PolicyError> {
-    together(names.iter().map(|name| load(name, surroundings)))
+    together(names.iter().map(|name| load_for_run(name, surroundings)))
 }
 
 /// The same of those in `law` to enforce, and of those in `trial` to judge by. The files that were read are added to
@@ -112,12 +117,12 @@ pub fn load_enforced(
     let read = &Files::default();
     let law = law.iter().map(|name| {
         let policy = load_from(name, surroundings, read)?;
-        match policy.check_examples() {
-            Ok(()) => Ok(policy),
+        match linked(policy.clone()).check_examples() {
+            Ok(()) => in_force(policy),
             Err(errors) => Err(PolicyError::Examples { name: name.clone(), errors }),
         }
     });
-    let trial = trial.iter().map(|name| Ok(load_from(name, surroundings, read)?.on_trial()));
+    let trial = trial.iter().map(|name| Ok(in_force(load_from(name, surroundings, read)?)?.on_trial()));
     let policies = together(law.chain(trial));
     files.append(&mut read.0.borrow_mut());
     policies
@@ -135,7 +140,8 @@ fn together(
     })
 }
 
-/// Reads a policy for a run: a file, or one that ships by its name or as `NAME@VERSION`.
+/// Reads a policy: a file, or one that ships by its name or as `NAME@VERSION`. What its rules say of what is there when
+/// a run starts stands for all that their patterns match.
 ///
 /// A word without a slash that is the name of one that ships means that one, whatever lies in the current
 /// directory: who may write there does not choose the policy. `./NAME` means the file.
@@ -143,7 +149,15 @@ fn together(
 /// # Errors
 /// It is not to be had, or wrong.
 pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
-    load_from(name, surroundings, &Files::default())
+    load_from(name, surroundings, &Files::default()).map(linked)
+}
+
+/// The same for a run that starts now.
+///
+/// # Errors
+/// As [`load`], and where what is there cannot be looked up.
+pub fn load_for_run(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
+    in_force(load_from(name, surroundings, &Files::default())?)
 }
 
 fn load_from(name: &Path, surroundings: Surroundings<'_>, files: &Files) -> Result<Policy, PolicyError> {
@@ -169,7 +183,7 @@ fn load_from(name: &Path, surroundings: Surroundings<'_>, files: &Files) -> Resu
 /// # Errors
 /// It is not to be had, or wrong.
 pub fn load_with(name: &Path, variables: &Variables) -> Result<Policy, PolicyError> {
-    parse(name, variables, &Files::default())
+    in_force(parse(name, variables, &Files::default())?)
 }
 
 fn parse(name: &Path, variables: &Variables, files: &Files) -> Result<Policy, PolicyError> {
@@ -180,10 +194,19 @@ fn parse(name: &Path, variables: &Variables, files: &Files) -> Result<Policy, Po
             (name.display().to_string(), from_file(name)?)
         }
     };
-    let policy = Policy::parse_with(&source, &bytes, variables, files)
-        .map_err(|errors| PolicyError::Invalid { errors, workspace: None })?;
+    Policy::parse_with(&source, &bytes, variables, files)
+        .map_err(|errors| PolicyError::Invalid { errors, workspace: None })
+}
+
+/// With what its paths lead to.
+fn linked(policy: Policy) -> Policy {
     let ways = Ways::default();
-    Ok(policy.follow_links(&|path| ways.resolve(path)))
+    policy.follow_links(&|path| ways.resolve(path))
+}
+
+/// The same, and with what is there now.
+fn in_force(policy: Policy) -> Result<Policy, PolicyError> {
+    Ok(linked(policy.with_existing(&Now)?))
 }
 
 /// The policy that ships by this name, as `NAME@VERSION`, and its text: without a version the newest.

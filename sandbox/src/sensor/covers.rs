@@ -30,6 +30,9 @@ const HIDDEN: [Access; 7] = [
 /// What is denied where it is read-only.
 const READ_ONLY: [Access; 4] = [Access::Write, Access::Create, Access::Delete, Access::Attributes];
 
+/// What is denied where it is for data only.
+const NO_EXEC: [Access; 2] = [Access::Load, Access::Run];
+
 /// The words of `kernel` without which covers hold nothing: mounts are changed inside, or looked round outside.
 pub const NEEDED: [&str; 2] = ["mount", "ptrace-any"];
 
@@ -59,6 +62,9 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy]) -> Covers {
             Found::Absent => absent.push((one, path)),
             Found::ByLink => {}
         }
+    }
+    for (path, place) in layers.read_only_as_data(policies) {
+        covers.data(Path::new(OsStr::from_bytes(&path)), place, policies, layers.landlock);
     }
     let mut later: Vec<String> = Vec::new();
     for (one, path) in absent {
@@ -132,25 +138,62 @@ impl Covers {
         if path == Path::new("/") || (one.place == Place::File && found.is_dir()) {
             return;
         }
-        let reads = [Access::Read, Access::Load, Access::Run].into_iter().any(|a| one.accesses.contains(a));
-        let (cover, accesses): (_, AccessSet) = match reads {
-            true => (Cover::Hidden, HIDDEN.into_iter().collect()),
-            false => (Cover::ReadOnly, READ_ONLY.into_iter().collect()),
-        };
+        let any = |accesses: &[Access]| accesses.iter().any(|access| one.accesses.contains(*access));
+        let mut laid: Vec<(Cover, &[Access])> = Vec::new();
+        if one.accesses.contains(Access::Read) {
+            laid.push((Cover::HIDDEN, &HIDDEN));
+        } else {
+            let parts: [(Cover, &[Access]); 2] = [(Cover::READ_ONLY, &READ_ONLY), (Cover::NO_EXEC, &NO_EXEC)];
+            laid.extend(parts.into_iter().filter(|(_, accesses)| any(accesses)));
+        }
         if !found.is_dir() && found.nlink() > 1 {
             self.notes.push(format!("{} has another name, by which it is not covered", path.display()));
             return;
         }
+        for (cover, accesses) in laid {
+            self.lay(path, cover, accesses, plans);
+        }
+    }
+
+    /// Closes a place that may be read and holds no code, as far up as nothing may be run or mapped as code.
+    fn data(&mut self, path: &Path, place: Place, policies: &[&Policy], plans: &[LandlockPlan]) {
+        let exact = || Pattern::exactly(path.as_os_str().as_bytes());
+        let nothing = |pattern| Kept {
+            layer: Layer::Landlock,
+            accesses: NO_EXEC.into_iter().collect(),
+            places: vec![pattern],
+        };
+        match fs::symlink_metadata(path) {
+            // What is not there, and the target of a link, is not granted by this name; nor is a directory alone.
+            Err(_) => self.kept.push(nothing(Pattern::beneath(path.as_os_str().as_bytes()))),
+            Ok(found) if found.is_symlink() || (place == Place::File && found.is_dir()) => {
+                self.kept.push(nothing(exact()));
+            }
+            Ok(_) if !matches!(look(path), Found::There(_)) => {}
+            Ok(_) => {
+                let closed = |path: &Path| {
+                    path != Path::new("/") && Layers::is_closed_to_code(policies, path.as_os_str().as_bytes())
+                };
+                let widest = path.ancestors().take_while(|above| closed(above)).last().map(Path::to_owned);
+                if let Some(widest) = widest.filter(|widest| !self.denies(Access::Run, widest)) {
+                    self.lay(&widest, Cover::NO_EXEC, &NO_EXEC, plans);
+                }
+            }
+        }
+    }
+
+    /// Lays a cover, and pins what is above it and could be moved.
+    fn lay(&mut self, path: &Path, cover: Cover, accesses: &[Access], plans: &[LandlockPlan]) {
         self.mounts.add(path.to_owned(), cover);
         for above in path.ancestors().skip(1).filter(|above| *above != Path::new("/")) {
             let moves = |plan: &LandlockPlan| {
                 plan.denied_at(Access::Delete.into(), above.as_os_str().as_bytes()).is_empty()
             };
             if plans.iter().all(moves) {
-                self.mounts.add(above.to_owned(), Cover::Pin);
+                self.mounts.add(above.to_owned(), Cover::PIN);
             }
         }
-        self.kept.push(kept(Layer::Mountns, accesses, path));
+        self.kept.push(kept(Layer::Mountns, accesses.iter().copied().collect(), path));
     }
 }
 
@@ -199,10 +242,10 @@ mod tests {
         let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
         with(&text, &all, |covers| {
             let mut expected = Mounts::default();
-            expected.add(top.join("work/git/config"), Cover::ReadOnly);
-            expected.add(top.join("work/git"), Cover::Pin);
-            expected.add(top.join("work/git/hooks"), Cover::ReadOnly);
-            expected.add(top.join("work/secret"), Cover::Hidden);
+            expected.add(top.join("work/git/config"), Cover::READ_ONLY);
+            expected.add(top.join("work/git"), Cover::PIN);
+            expected.add(top.join("work/git/hooks"), Cover::READ_ONLY);
+            expected.add(top.join("work/secret"), Cover::HIDDEN);
             assert_eq!(covers.mounts, expected);
             assert!(covers.notes.iter().any(|note| note.contains("work/linked has another name")));
             let kept = |access: Access, name: &str| {

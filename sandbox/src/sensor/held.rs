@@ -65,15 +65,18 @@ pub fn held(lsm: bool, group: bool, limits: LimitSet) -> Held {
     Held { limits, ..accesses }
 }
 
-/// The words of the section `kernel` that something holds: hooks (`lsm`), plans of Landlock (`landlock`), and the filter
-/// of every enforced run.
-pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command) -> Words {
+/// The words of the section `kernel` that something holds: hooks (`lsm`), plans of Landlock (`landlock`) beside what
+/// others keep (`kept`), and the filter of every enforced run.
+pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command, kept: &[Kept]) -> Words {
     let mut words = Words::new();
     let mut add = |word: &'static str, layer| _ = words.entry(word).or_default().insert(layer);
     if lsm {
         HELD_BY_HOOKS.into_iter().for_each(|word| add(word, layers::Layer::Lsm));
     }
-    landlock.iter().flat_map(|plan| plan.words(command)).for_each(|word| add(word, layers::Layer::Landlock));
+    landlock
+        .iter()
+        .flat_map(|plan| plan.words(command, kept))
+        .for_each(|word| add(word, layers::Layer::Landlock));
     let filtered = |word: &&&'static str| match lsm {
         // What has hooks too is theirs where they are.
         true => !HELD_BY_HOOKS.contains(word) && seccomp::words(Hooks::Judge).any(|known| known == **word),
@@ -149,7 +152,7 @@ impl<'a> Layers<'a> {
     /// The words of the section `kernel` that they hold.
     pub fn words(&self, request: &Request<'_>) -> Words {
         let command = if request.root { Command::Root } else { Command::User };
-        words(works(self.lsm), self.fence.map(Fence::plans).unwrap_or_default(), command)
+        words(works(self.lsm), self.fence.map(Fence::plans).unwrap_or_default(), command, self.kept)
     }
 }
 

@@ -53,7 +53,7 @@ impl Coverage {
             true => limits::possible(),
             false => LimitSet::EMPTY.with(Limit::Time),
         };
-        let words = words(lsm, landlock, command);
+        let bare = words(lsm, landlock, command, &[]);
         // Where there are no hooks, a closed network is held by a namespace.
         let alone = Policies::from(policy.clone());
         let netns = !lsm && works(Layer::Netns) && is_closed(&alone);
@@ -76,7 +76,7 @@ impl Coverage {
                     true => layers::UnixSockets::Closed,
                     false => layers::UnixSockets::Open,
                 },
-                words: &words,
+                words: &bare,
             }
         };
         // What is there now would be covered.
@@ -84,7 +84,8 @@ impl Coverage {
             true => covers::plan(&with(group), &[policy]),
             false => covers::Covers::default(),
         };
-        let with = |group: bool| layers::Layers { kept: &covers.kept, ..with(group) };
+        let words = words(lsm, landlock, command, &covers.kept);
+        let with = |group: bool| layers::Layers { kept: &covers.kept, words: &words, ..with(group) };
         let unheld = with(group).unheld(&plan, &[policy]);
         let (all, beyond) = (with(group).holding(&plan, policy), with(false).holding(&plan, policy));
         let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();

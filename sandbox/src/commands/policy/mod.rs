@@ -25,7 +25,7 @@ use policy::{Policy, Variables};
 use crate::cli::{PlaceArgs, PolicyCommand};
 use crate::exit::Exit;
 use crate::launch::identity::{Sudo, Target};
-use crate::launch::policy::{PolicyError, Surroundings, given, load};
+use crate::launch::policy::{PolicyError, Surroundings, given, load, load_for_run};
 use crate::record::store::Found;
 use crate::review::stores;
 
@@ -92,9 +92,9 @@ impl Place {
     }
 }
 
-/// The policy in `file`, with the variables that a run from here would have.
-pub(super) fn read(file: &Path, at: &PlaceArgs) -> anyhow::Result<Policy> {
-    Ok(Place::here(at)?.read(file)?)
+/// The policy in `file`, as a run that started here and now would have it.
+pub(super) fn read_for_run(file: &Path, at: &PlaceArgs) -> anyhow::Result<Policy> {
+    Ok(load_for_run(file, Place::here(at)?.surroundings())?)
 }
 
 /// The recorded runs of these names.

@@ -1,7 +1,11 @@
 //! Proof that covers hold: a child makes its attempts in a directory of the test's own, covers it, and makes them again.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,13 +16,15 @@ use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judge};
 use crate::enforce::mountns::{Cover, MountError, Mounts};
 use crate::record::SelfTest;
 
-/// What is tried at a file that is hidden, one that is read-only, and a directory that is pinned. Root reads what is
-/// hidden and finds nothing.
-const CHECKS: [Check; 4] = [
+/// What is tried at a file that is hidden, one that is read-only, a directory that is pinned, and a file for data only.
+/// Root reads what is hidden and finds nothing.
+const CHECKS: [Check; 6] = [
     on("hidden", Errno::EACCES, read_hidden),
     on("read_only", Errno::EROFS, || errno(file("kept").and_then(open_to_write))),
     on("read_only_remove", Errno::EBUSY, || errno(file("kept").and_then(|path| remove(&path)))),
     on("pin", Errno::EBUSY, || errno(file("above").and_then(|path| rename(&path)))),
+    on("no_exec", Errno::EACCES, || errno(file("data").and_then(|path| execute(&path)))),
+    on("no_exec_map", Errno::EPERM, || errno(file("data").and_then(map_as_code))),
 ];
 
 const fn on(name: &'static str, denied: Errno, attempt: Attempt) -> Check {
@@ -34,16 +40,18 @@ static PLACE: OnceLock<PathBuf> = OnceLock::new();
 /// There can be none, or the test could not be run; neither is proof.
 pub fn mountns() -> Result<Vec<SelfTest>, SelfTestError> {
     let directory = Directory::make()?;
-    for name in ["hidden", "kept", "above/kept"] {
+    for name in ["hidden", "kept", "above/kept", "data"] {
         let path = directory.path().join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, "text")?;
     }
+    fs::set_permissions(directory.path().join("data"), fs::Permissions::from_mode(0o755))?;
     let _ = PLACE.set(directory.path().to_owned());
     let mut mounts = Mounts::default();
-    mounts.add(directory.path().join("hidden"), Cover::Hidden);
-    mounts.add(directory.path().join("kept"), Cover::ReadOnly);
-    mounts.add(directory.path().join("above"), Cover::Pin);
+    mounts.add(directory.path().join("hidden"), Cover::HIDDEN);
+    mounts.add(directory.path().join("kept"), Cover::READ_ONLY);
+    mounts.add(directory.path().join("above"), Cover::PIN);
+    mounts.add(directory.path().join("data"), Cover::NO_EXEC);
     // A child first that only covers: its error says why there is nothing to prove.
     possible(&mounts)?;
     let joined = || mounts.enter(Path::new("/")).is_ok();
@@ -111,6 +119,42 @@ fn read_hidden() -> i32 {
 
 fn open_to_write(path: PathBuf) -> io::Result<()> {
     File::options().write(true).open(path).map(drop)
+}
+
+/// Executes a file that is no program, which is told only where it may be executed.
+fn execute(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let arguments = [path.as_ptr(), std::ptr::null()];
+    let environment = [std::ptr::null()];
+    // SAFETY: the path ends in NUL, and both lists in a null pointer.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENOEXEC) => Ok(()),
+        error => Err(error),
+    }
+}
+
+fn map_as_code(path: PathBuf) -> io::Result<()> {
+    let file = File::open(path)?;
+    // SAFETY: a new private mapping at an address of the kernel's choice, of a file that is open; it is unmapped below.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            1,
+            libc::PROT_READ | libc::PROT_EXEC,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping was made above, and nothing refers to it.
+    match unsafe { libc::munmap(at, 1) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Removes a file, and makes it again for the next round.
