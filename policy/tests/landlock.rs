@@ -107,7 +107,7 @@ fn scopes_and_words_follow_the_policy() {
     assert_eq!(plan(5, RULES).scopes, 0);
     let open = RULES.replace("\"10.0.0.1:80\"", "\"unix:@x\"") + "kernel: { allow: [signal-outside] }\n";
     assert_eq!(plan(6, &open).scopes, 0);
-    let words = |text: &str| plan(7, text).words(Command::Root);
+    let words = |text: &str| plan(7, text).words(Command::Root, &[]);
     let usual = ["mount", "ptrace-any", "signal-outside", "raw-devices", "sysctl-write"];
     assert_eq!(words(RULES), usual);
     let of = |path: &str, accesses: &str| {
@@ -119,14 +119,17 @@ fn scopes_and_words_follow_the_policy() {
     assert_eq!(of("/dev/null", "read, write"), usual);
     assert_eq!(of("/dev/sda", "read"), ["mount", "ptrace-any", "signal-outside", "sysctl-write"]);
     assert_eq!(of("/proc/**", "read"), ["mount", "ptrace-any", "signal-outside", "sysctl-write"], "kcore");
-    let of_user = |text: &str| plan(7, text).words(Command::User);
+    let of_user = |text: &str| plan(7, text).words(Command::User, &[]);
     assert_eq!(of_user(&RULES.replace("\"/var/log/*.log\"", "\"/proc/**\"")), usual, "it needs a capability");
     assert_eq!(of("/sys/fs/**", "read, write"), ["mount", "ptrace-any", "signal-outside", "raw-devices"]);
     assert_eq!(of("/**", "read, write"), ["mount", "ptrace-any", "signal-outside"]);
     // A device can be made where anything can, where the policy says so.
     let devices = format!("{RULES}kernel: {{ allow: [raw-devices] }}\n");
     assert_eq!(words(&devices), ["mount", "ptrace-any", "signal-outside", "sysctl-write"]);
-    assert_eq!(plan(7, "files: { default: allow }\n").words(Command::Root), ["ptrace-any", "signal-outside"]);
+    assert_eq!(
+        plan(7, "files: { default: allow }\n").words(Command::Root, &[]),
+        ["ptrace-any", "signal-outside"]
+    );
 }
 
 #[test]
@@ -138,7 +141,7 @@ fn each_rule_has_the_layers_that_hold_it() {
     let plans = [landlock::compile(&policy, 7)];
     let nothing = Words::new();
     let held =
-        plans[0].words(Command::User).into_iter().map(|word| (word, BTreeSet::from([Layer::Landlock])));
+        plans[0].words(Command::User, &[]).into_iter().map(|word| (word, BTreeSet::from([Layer::Landlock])));
     let all: Words = held.collect();
     let with = |programs: bool, landlock: bool, unix: UnixSockets| Layers {
         programs: if programs { judged } else { lsm::Held::NOTHING },
