@@ -27,12 +27,12 @@ impl Paths {
 
 impl Tree for Paths {
     fn look(&self, path: &[u8]) -> Result<Option<bool>, String> {
-        Ok(self.0.get(str::from_utf8(path).unwrap()).copied())
+        Ok(self.0.get(&*String::from_utf8_lossy(path)).copied())
     }
 
     fn list(&self, directory: &[u8]) -> Result<Vec<Entry>, String> {
         self.1.set(self.1.get() + 1);
-        let directory = str::from_utf8(directory).unwrap();
+        let directory = &*String::from_utf8_lossy(directory);
         assert!(directory.ends_with('/'));
         let entries = self.0.iter().filter_map(|(path, is_directory)| {
             let name = path.strip_prefix(directory).filter(|name| !name.contains('/'))?;
