@@ -146,6 +146,21 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
     load_from(name, surroundings, &Files::default())
 }
 
+/// The same; the files that were read are added to `files`.
+///
+/// # Errors
+/// It is not to be had, or wrong.
+pub fn load_telling(
+    name: &Path,
+    surroundings: Surroundings<'_>,
+    files: &mut Vec<PathBuf>,
+) -> Result<Policy, PolicyError> {
+    let read = Files::default();
+    let policy = load_from(name, surroundings, &read);
+    files.append(&mut read.0.into_inner());
+    policy
+}
+
 fn load_from(name: &Path, surroundings: Surroundings<'_>, files: &Files) -> Result<Policy, PolicyError> {
     let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
     let (workspace, why_not) = match found {

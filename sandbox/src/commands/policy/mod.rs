@@ -25,7 +25,7 @@ use policy::{Policy, Variables};
 use crate::cli::{PlaceArgs, PolicyCommand};
 use crate::exit::Exit;
 use crate::launch::identity::{Sudo, Target};
-use crate::launch::policy::{PolicyError, Surroundings, given, load};
+use crate::launch::policy::{PolicyError, Surroundings, given, load, load_telling};
 use crate::record::store::Found;
 use crate::review::stores;
 
@@ -92,9 +92,10 @@ impl Place {
     }
 }
 
-/// The policy in `file`, with the variables that a run from here would have.
-pub(super) fn read(file: &Path, at: &PlaceArgs) -> anyhow::Result<Policy> {
-    Ok(Place::here(at)?.read(file)?)
+/// The policy in `file`, with the variables that a run from here would have; the files that it was read from are added to
+/// `files`.
+pub(super) fn read(file: &Path, at: &PlaceArgs, files: &mut Vec<PathBuf>) -> anyhow::Result<Policy> {
+    Ok(load_telling(file, Place::here(at)?.surroundings(), files)?)
 }
 
 /// The recorded runs of these names.
