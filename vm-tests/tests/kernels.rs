@@ -1,5 +1,5 @@
 //! The enforcement suite on real kernels: every suite of `guest-tests`, on every series, each in a boot of
-//! its own.
+//! its own, or in several with other parameters.
 //!
 //! Without qemu or without kernels it passes and says what it skipped; `VM_TESTS=required` makes that a
 //! failure. Arguments that are no options select trials by a part of their name. `VM_TESTS_SEED` is a number that
@@ -22,13 +22,34 @@ use vm_tests::{guest, laboratory, programs, workspace};
 /// How long one boot may take.
 const TIMEOUT: Duration = Duration::from_secs(1200);
 
-/// A suite of `guest-tests`, and the kernel parameters it wants.
+/// A suite of `guest-tests`, and the boots it wants.
 struct Suite {
     name: &'static str,
-    cmdline: &'static str,
+    boots: &'static [Variant],
     /// A suite that runs on the same kernel afterwards, with the parameters that this one printed.
     then: Option<&'static str>,
 }
+
+/// A boot of a suite.
+struct Variant {
+    /// Told apart by it from the suite's others; empty where there is one.
+    name: &'static str,
+    /// Kernel parameters.
+    cmdline: &'static str,
+}
+
+/// One boot of a stock kernel.
+const STOCK: &[Variant] = &[Variant { name: "", cmdline: "" }];
+
+/// Kernels with and without the modules that layers depend on.
+const MODULES: &[Variant] = &[
+    Variant { name: "lsm-landlock", cmdline: "lsm=lockdown,capability,landlock,yama,bpf" },
+    Variant { name: "lsm", cmdline: "lsm=lockdown,capability,yama,bpf" },
+    Variant { name: "landlock", cmdline: "lsm=lockdown,capability,landlock,yama" },
+    Variant { name: "neither", cmdline: "lsm=lockdown,capability,yama" },
+    Variant { name: "landlock-apparmor", cmdline: "lsm=lockdown,capability,landlock,yama,apparmor" },
+    Variant { name: "apparmor", cmdline: "lsm=lockdown,capability,yama,apparmor" },
+];
 
 /// The suite whose guest has a network of its own, with servers and clients of this machine.
 const LAB: &str = "lab";
@@ -38,28 +59,33 @@ const PACKAGES: &str = "packages";
 
 /// The longest come first, so that none is left alone at the end.
 const SUITES: &[Suite] = &[
-    Suite { name: PACKAGES, cmdline: "", then: None },
-    Suite { name: LAB, cmdline: "", then: None },
-    Suite { name: "oracle", cmdline: "", then: None },
-    Suite { name: "network", cmdline: "", then: None },
-    Suite { name: "denials", cmdline: "", then: None },
-    Suite { name: "names", cmdline: "", then: None },
-    Suite { name: "attributes", cmdline: "", then: None },
-    Suite { name: "acts", cmdline: "", then: None },
-    Suite { name: "why", cmdline: "", then: None },
-    Suite { name: "shipped", cmdline: "", then: None },
-    Suite { name: "settings", cmdline: "", then: None },
-    Suite { name: "subjects", cmdline: "", then: None },
-    Suite { name: "apply", cmdline: "", then: None },
-    Suite { name: "slots", cmdline: "", then: None },
-    Suite { name: "origins", cmdline: "", then: None },
-    Suite { name: "code", cmdline: "", then: None },
-    Suite { name: "peers", cmdline: "", then: None },
-    Suite { name: "races", cmdline: "", then: None },
-    Suite { name: "membership", cmdline: "", then: None },
-    Suite { name: "replay", cmdline: "", then: None },
-    Suite { name: "ends", cmdline: "", then: None },
-    Suite { name: "without-lsm", cmdline: "lsm=lockdown,capability,landlock", then: Some("with-lsm-again") },
+    Suite { name: PACKAGES, boots: STOCK, then: None },
+    Suite { name: LAB, boots: STOCK, then: None },
+    Suite { name: "oracle", boots: STOCK, then: None },
+    Suite { name: "matrix", boots: MODULES, then: None },
+    Suite { name: "network", boots: STOCK, then: None },
+    Suite { name: "denials", boots: STOCK, then: None },
+    Suite { name: "names", boots: STOCK, then: None },
+    Suite { name: "attributes", boots: STOCK, then: None },
+    Suite { name: "acts", boots: STOCK, then: None },
+    Suite { name: "why", boots: STOCK, then: None },
+    Suite { name: "shipped", boots: STOCK, then: None },
+    Suite { name: "settings", boots: STOCK, then: None },
+    Suite { name: "subjects", boots: STOCK, then: None },
+    Suite { name: "apply", boots: STOCK, then: None },
+    Suite { name: "slots", boots: STOCK, then: None },
+    Suite { name: "origins", boots: STOCK, then: None },
+    Suite { name: "code", boots: STOCK, then: None },
+    Suite { name: "peers", boots: STOCK, then: None },
+    Suite { name: "races", boots: STOCK, then: None },
+    Suite { name: "membership", boots: STOCK, then: None },
+    Suite { name: "replay", boots: STOCK, then: None },
+    Suite { name: "ends", boots: STOCK, then: None },
+    Suite {
+        name: "without-lsm",
+        boots: &[Variant { name: "", cmdline: "lsm=lockdown,capability,landlock" }],
+        then: Some("with-lsm-again"),
+    },
 ];
 
 const BINARIES: &[&str] = &["guest-init", "guest-tests", "guest-probe", "sandbox", "audit-verify"];
@@ -70,6 +96,7 @@ const COPIES: &[(&str, &str)] = &[("guest-probe", "/usr/bin/wget"), ("guest-prob
 struct Job<'a> {
     name: String,
     suite: &'a Suite,
+    cmdline: &'static str,
     kernel: &'a Kernel,
 }
 
@@ -92,16 +119,20 @@ fn main() -> ExitCode {
             lab_lacks.join(", ")
         ));
     }
-    let names = SUITES.iter().flat_map(|suite| SERIES.iter().map(move |series| (*series, suite)));
+    let boots = SUITES.iter().flat_map(|suite| suite.boots.iter().map(move |boot| (suite, boot)));
+    let names = boots.flat_map(|boot| SERIES.iter().map(move |series| (*series, boot)));
     let mut jobs = Vec::new();
-    for (series, suite) in names {
-        let name = format!("{}::{}", series.name, suite.name);
+    for (series, (suite, boot)) in names {
+        let name = match boot.name {
+            "" => format!("{}::{}", series.name, suite.name),
+            boot => format!("{}::{}::{boot}", series.name, suite.name),
+        };
         if arguments.iter().any(|argument| argument == "--list") {
             println!("{name}: test");
         } else if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
             let kernel = kernels.iter().find(|(found, _)| *found == series.name);
             match kernel.filter(|_| ![LAB, PACKAGES].contains(&suite.name) || lab_lacks.is_empty()) {
-                Some((_, kernel)) => jobs.push(Job { name, suite, kernel }),
+                Some((_, kernel)) => jobs.push(Job { name, suite, cmdline: boot.cmdline, kernel }),
                 None => println!("test {name} ... {}", if required { "FAILED" } else { "skipped" }),
             }
         }
@@ -192,7 +223,7 @@ fn workers() -> usize {
 /// Boots for the suite, and once more for the one that follows it; whether all passed, and what to print.
 fn run_job(job: &Job<'_>, built: &[PathBuf]) -> (bool, String) {
     let mut report = String::new();
-    let mut suites = vec![(job.suite.name, job.suite.cmdline.to_owned())];
+    let mut suites = vec![(job.suite.name, job.cmdline.to_owned())];
     while let Some((suite, cmdline)) = suites.pop() {
         match boot(job, built, suite, cmdline) {
             Ok((passed, output)) => {

@@ -1,13 +1,13 @@
 //! `sandbox doctor`: which layers this machine has, each proven now, and what would give the others.
 
 mod coverage;
+mod guarded;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context;
-use policy::compile::landlock::Command;
 use policy::settings::LimitSet;
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ use crate::record::LayerReport;
 use crate::sensor::{self, FILTER};
 use crate::settings::Layer;
 use coverage::Coverage;
+use guarded::Guarded;
 
 /// What is said where other layers work and `lsm` does not.
 const PARTLY: &str = "
@@ -48,7 +49,14 @@ struct Diagnosis {
 /// A policy is wrong, or the report cannot be written.
 pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     // Mistakes first: the self-tests take a moment.
-    let policies = args.policy.iter().map(|name| read_for_run(name, &args.place));
+    // As whom `sandbox run` would run a command here.
+    let target = Target::resolve(None, &Sudo::from_environment())?;
+    let policies = args.policy.iter().map(|name| {
+        let mut files = Vec::new();
+        let policy = read_for_run(name, &args.place, &mut files)?;
+        let guarded = Guarded::of(&policy, &files, &target)?;
+        Ok((policy, guarded))
+    });
     let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
     let uname = rustix::system::uname();
     // A group of its own: the programs see what is in it and nothing else.
@@ -57,12 +65,7 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     if let Some(group) = &group {
         group.remove(Duration::from_secs(1));
     }
-    // As whom `sandbox run` would run a command here.
-    let command = match Target::resolve(None, &Sudo::from_environment()) {
-        Ok(target) if target.uid != 0 => Command::User,
-        _ => Command::Root,
-    };
-    let policies = policies.iter().map(|policy| Coverage::of(policy, &layers, command));
+    let policies = policies.iter().map(|(policy, guarded)| Coverage::of(policy, guarded, &layers));
     let policies = policies.collect::<Result<Vec<_>, _>>()?;
     let diagnosis = Diagnosis {
         kernel: uname.release().to_string_lossy().into_owned(),

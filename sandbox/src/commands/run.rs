@@ -312,7 +312,7 @@ fn load_policy(
 
 /// What is kept from the command in any case: the store and the run's directory, and the files of its policies, under
 /// all names that they have.
-fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<guard::Own> {
+pub(super) fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<guard::Own> {
     let all = |paths: Vec<PathBuf>| -> anyhow::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for path in paths {
@@ -330,7 +330,7 @@ fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::Result<guard
 
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME. An ordinary
 /// user records for itself.
-fn place(target: &Target) -> Place {
+pub(super) fn place(target: &Target) -> Place {
     let (recorder, reader) = match Uid::effective().is_root() {
         true => {
             let root = nix::unistd::User::from_uid(Uid::from_raw(0)).ok().flatten();

@@ -100,7 +100,7 @@ pub struct Surroundings<'a> {
 /// # Errors
 /// One of them is not to be had, or wrong.
 pub fn load_all(names: &[PathBuf], surroundings: Surroundings<'_>) -> Result<Option<Policies>, PolicyError> {
-    together(names.iter().map(|name| load_for_run(name, surroundings)))
+    together(names.iter().map(|name| load_for_run(name, surroundings, &mut Vec::new())))
 }
 
 /// The same of those in `law` to enforce, and of those in `trial` to judge by. The files that were read are added to
@@ -152,12 +152,19 @@ pub fn load(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, Polic
     load_from(name, surroundings, &Files::default()).map(linked)
 }
 
-/// The same for a run that starts now.
+/// The same for a run that starts now; the files that were read are added to `files`.
 ///
 /// # Errors
 /// As [`load`], and where what is there cannot be looked up.
-pub fn load_for_run(name: &Path, surroundings: Surroundings<'_>) -> Result<Policy, PolicyError> {
-    in_force(load_from(name, surroundings, &Files::default())?)
+pub fn load_for_run(
+    name: &Path,
+    surroundings: Surroundings<'_>,
+    files: &mut Vec<PathBuf>,
+) -> Result<Policy, PolicyError> {
+    let read = Files::default();
+    let policy = load_from(name, surroundings, &read);
+    files.append(&mut read.0.into_inner());
+    in_force(policy?)
 }
 
 fn load_from(name: &Path, surroundings: Surroundings<'_>, files: &Files) -> Result<Policy, PolicyError> {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use policy::compile::landlock::{self, Command};
+use policy::compile::landlock::{self, Command, LandlockPlan};
+use policy::compile::layers::Kept;
 use policy::compile::{CompileError, Unheld, layers, lsm};
 use policy::settings::{Landlock, Limit, LimitSet, Syscalls};
 use policy::{Decision, Policies, Policy, RuleName, Section};
 use serde::Serialize;
 
+use super::guarded::Guarded;
 use crate::enforce::landlock as enforce;
 use crate::launch::limits;
 use crate::record::LayerReport;
@@ -34,29 +36,33 @@ struct Covered {
 }
 
 impl Coverage {
-    /// Compares a policy with the layers that were proven, for a command that runs as `command`.
+    /// Compares a policy, and what the runner keeps beside it, with the layers that were proven.
     ///
     /// # Errors
     /// The policy does not fit the kernel's tables.
-    pub fn of(policy: &Policy, layers: &[LayerReport], command: Command) -> Result<Coverage, CompileError> {
+    pub fn of(policy: &Policy, guarded: &Guarded, layers: &[LayerReport]) -> Result<Coverage, CompileError> {
+        let together = [policy, &guarded.policy];
         let works = |layer: Layer| {
             layers.iter().any(|report: &LayerReport| report.name == layer.name() && !report.is_off())
         };
         let (lsm, group) = (works(Layer::Lsm), works(Layer::CgroupNet));
-        let plan = lsm::compile(&[policy], 0, &mut lsm::SetTable::new())?;
+        let plan = lsm::compile(&together, 0, &mut lsm::SetTable::new())?;
         // Where hooks are it is not used.
         let fenced = works(Layer::Landlock) && !lsm && policy.settings().landlock != Some(Landlock::Off);
-        let fence = fenced.then(enforce::abi).and_then(Result::ok).map(|abi| landlock::compile(policy, abi));
-        let landlock = fence.as_slice();
+        let abi = fenced.then(enforce::abi).and_then(Result::ok);
+        let fence = abi.map(|abi| together.map(|policy| landlock::compile(policy, abi)));
+        let landlock: &[LandlockPlan] = fence.as_ref().map_or(&[], |plans| plans);
         // Root, for whom most runs are, leaves its groups where no hook keeps it.
         let limits = match groups_are_kept(lsm, policy.settings().kernel_allowed()) {
             true => limits::possible(),
             false => LimitSet::EMPTY.with(Limit::Time),
         };
-        let bare = words(lsm, landlock, command, &[]);
+        let bare = words(lsm, landlock, guarded.command, &[]);
         // Where there are no hooks, a closed network is held by a namespace.
         let alone = Policies::from(policy.clone());
         let netns = !lsm && works(Layer::Netns) && is_closed(&alone);
+        // Whoever looks into processes outside is out of it again.
+        let leaves = netns && guarded.command == Command::Root && !bare.contains_key("ptrace-any");
         let with = |group: bool| {
             let programs = held(lsm, group && !netns, limits);
             layers::Layers {
@@ -71,7 +77,7 @@ impl Coverage {
                     },
                 ),
                 landlock,
-                kept: &[],
+                kept: &guarded.kept,
                 unix: match netns && alone.closes_unix_sockets() {
                     true => layers::UnixSockets::Closed,
                     false => layers::UnixSockets::Open,
@@ -81,17 +87,31 @@ impl Coverage {
         };
         // What is there now would be covered.
         let covers = match !lsm && works(Layer::Mountns) {
-            true => covers::plan(&with(group), &[policy]),
+            true => covers::plan(&with(group), &together),
             false => covers::Covers::default(),
         };
-        let words = words(lsm, landlock, command, &covers.kept);
-        let with = |group: bool| layers::Layers { kept: &covers.kept, words: &words, ..with(group) };
-        let unheld = with(group).unheld(&plan, &[policy]);
-        let (all, beyond) = (with(group).holding(&plan, policy), with(false).holding(&plan, policy));
+        let covering =
+            !lsm && works(Layer::Mountns) && covers::NEEDED.iter().all(|word| bare.contains_key(word));
+        let made = guarded.made.iter().filter(|_| covering);
+        let kept: Vec<Kept> = guarded.kept.iter().chain(&covers.kept).chain(made).cloned().collect();
+        let words = words(lsm, landlock, guarded.command, &kept);
+        let with = |group: bool| layers::Layers { kept: &kept, words: &words, ..with(group) };
+        let unheld = with(group).unheld(&plan, &together);
+        // The plan of Landlock that a policy has stands first.
+        let turned: Vec<LandlockPlan> = landlock.iter().rev().cloned().collect();
+        let holding = |group: bool| {
+            let mut all = with(group).holding(&plan, policy);
+            let own = layers::Layers { landlock: &turned, ..with(group) };
+            all.extend(own.holding(&plan, &guarded.policy));
+            all
+        };
+        let (all, beyond) = (holding(group), holding(false));
         let mut names: BTreeSet<&RuleName> = unheld.iter().map(|unheld| &unheld.rule).collect();
         add(&mut names, policy.files());
         add(&mut names, policy.exec());
         add(&mut names, policy.network());
+        names.extend(guarded.policy.files().rules().iter().map(policy::Rule::name));
+        names.extend(guarded.policy.network().rules().iter().map(policy::Rule::name));
         let kernel = policy.kernel_default();
         names.insert(&kernel);
         // `off` asks for nothing.
@@ -109,6 +129,9 @@ impl Coverage {
                 unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
             if netns && !alone.closes_unix_sockets() && name == policy.network().default_name() {
                 unheld.push("closes unix sockets with a path, too".to_owned());
+            }
+            if leaves && name == policy.network().default_name() {
+                unheld.push("root inside gets out of the network by another process of it".to_owned());
             }
             let of = |all: &BTreeMap<RuleName, BTreeSet<layers::Layer>>| -> Vec<&'static str> {
                 all.get(name).into_iter().flatten().map(|layer| layer.name()).collect()
@@ -180,6 +203,10 @@ mod tests {
     use super::*;
     use policy::Variables;
 
+    fn of(policy: &Policy, layers: &[LayerReport], command: Command) -> Coverage {
+        Coverage::of(policy, &Guarded::elsewhere(command), layers).unwrap()
+    }
+
     #[test]
     fn each_rule_has_its_line() {
         let text = "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
@@ -192,7 +219,7 @@ mod tests {
                 selftest: Vec::new(),
             })
         };
-        let here = Coverage::of(&policy, &report("observes and enforces"), Command::Root).unwrap();
+        let here = of(&policy, &report("observes and enforces"), Command::Root);
         let table = here.table();
         assert!(
             table.contains("\n  held by lsm  p/keys")
@@ -200,11 +227,13 @@ mod tests {
         );
         assert!(table.contains("\n  held by seccomp  p/syscalls"), "{table}");
         assert!(here.is_complete() && !table.contains("p/limits"), "{table}");
-        let nowhere = Coverage::of(&policy, &report(LayerReport::OFF), Command::Root).unwrap().table();
+        let nowhere = of(&policy, &report(LayerReport::OFF), Command::Root).table();
         assert!(nowhere.contains("\n  NOT HELD     p/keys\n               denies `read`"), "{nowhere}");
         let line = "\n  NOT HELD     p/syscalls\n               needs the system call filter";
         assert!(nowhere.contains(line), "{nowhere}");
-        assert!(!nowhere.contains("held by"), "{nowhere}");
+        assert!(nowhere.contains("\n  held by permissions  runner/record"), "{nowhere}");
+        let count = |text: &str| nowhere.matches(text).count();
+        assert_eq!(count("held by"), count("held by permissions  runner/"), "{nowhere}");
     }
 
     #[test]
@@ -221,7 +250,7 @@ mod tests {
                 selftest: Vec::new(),
             })
         };
-        let alone = Coverage::of(&policy, &layers(LayerReport::OFF), Command::Root).unwrap().table();
+        let alone = of(&policy, &layers(LayerReport::OFF), Command::Root).table();
         for line in [
             "\n  held by cgroup-net  p/address",
             "\n  held by cgroup-net  p/host",
@@ -233,7 +262,10 @@ mod tests {
         }
         let mut apart = layers(LayerReport::OFF).to_vec();
         apart.push(LayerReport { name: "netns".into(), role: "enforces".into(), selftest: Vec::new() });
-        let apart = Coverage::of(&policy, &apart, Command::Root).unwrap().table();
+        let root = of(&policy, &apart, Command::Root).table();
+        let line = "\n  NOT HELD     p/network.default\n               root inside gets out of the network";
+        assert!(root.contains(line), "{root}");
+        let apart = of(&policy, &apart, Command::User).table();
         for line in [
             "\n  held by netns  p/address",
             "\n  held by netns  p/host",
@@ -243,7 +275,7 @@ mod tests {
         ] {
             assert!(apart.contains(line), "{line}\n{apart}");
         }
-        let both = Coverage::of(&policy, &layers("observes and enforces"), Command::Root).unwrap();
+        let both = of(&policy, &layers("observes and enforces"), Command::Root);
         let table = both.table();
         assert!(both.is_complete(), "{table}");
         assert!(

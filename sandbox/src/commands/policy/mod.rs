@@ -92,9 +92,10 @@ impl Place {
     }
 }
 
-/// The policy in `file`, as a run that started here and now would have it.
-pub(super) fn read_for_run(file: &Path, at: &PlaceArgs) -> anyhow::Result<Policy> {
-    Ok(load_for_run(file, Place::here(at)?.surroundings())?)
+/// The policy in `file`, as a run that started here and now would have it; the files that it was read from are added to
+/// `files`.
+pub(super) fn read_for_run(file: &Path, at: &PlaceArgs, files: &mut Vec<PathBuf>) -> anyhow::Result<Policy> {
+    Ok(load_for_run(file, Place::here(at)?.surroundings(), files)?)
 }
 
 /// The recorded runs of these names.

@@ -21,8 +21,10 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
         "memory" => memory(path.to_str().ok()?.parse().ok()?),
         "traceme" => apart(|| call(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0])),
         // A descriptor of the parent: of a process outside the run.
-        "attach-parent" => attach(),
+        "attach-parent" => attach(parent()),
+        "attach" => attach(path.to_str().ok()?.parse().ok()?),
         "signal-parent" => call(libc::SYS_kill, [parent().into(), 0, 0, 0]),
+        "signal" => call(libc::SYS_kill, [path.to_str().ok()?.parse().ok()?, 0, 0, 0]),
         "own-parent" => own_parent(path.to_str().ok()?)?,
         "bpf" => map(),
         // Calls that come to nothing: an errno of their own, or EPERM from the filter.
@@ -30,6 +32,12 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
         "kcmp" => call(libc::SYS_kcmp, [-1; 4]),
         "io-cancel" => call(libc::SYS_io_cancel, [-1; 4]),
         "getpid" => call(libc::SYS_getpid, [0; 4]),
+        "setns" => call(libc::SYS_setns, [-1; 4]),
+        "perf" => check(perf()).map(drop),
+        "keyctl" => call(libc::SYS_keyctl, [-1; 4]),
+        "finit-module" => call(libc::SYS_finit_module, [-1, 0, 0, 0]),
+        "io-uring" => call(libc::SYS_io_uring_setup, [0; 4]),
+        "set-clock" => call(libc::SYS_clock_settime, [0; 4]),
         _ => return None,
     })
 }
@@ -108,12 +116,19 @@ fn own(returned: libc::c_long) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn attach() -> Result<(), Errno> {
+/// A descriptor of a process.
+fn attach(pid: libc::pid_t) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;
     // SAFETY: no pointers.
-    let parent = own(unsafe { libc::syscall(libc::SYS_pidfd_open, parent(), 0) })?;
+    let process = own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: no pointers.
-    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, parent.as_raw_fd(), 1, 0) }).map(drop)
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), 1, 0) }).map(drop)
+}
+
+/// perf_event_open(2) with flags that there are not: looked at before anything else.
+fn perf() -> libc::c_long {
+    // SAFETY: the kernel looks at the flags first, and at no pointer then.
+    unsafe { libc::syscall(libc::SYS_perf_event_open, 0, 0, -1, -1, -1) }
 }
 
 /// A map of bpf(2): BPF_MAP_CREATE of an array of one word.

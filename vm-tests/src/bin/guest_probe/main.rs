@@ -28,6 +28,7 @@ usage: guest-probe STEP...
 
 attempts
   read=PATH  write=PATH  openat2=PATH    open, and close again
+  content=PATH                           read a byte; ENODATA where there is none
   reopen=PATH                            O_PATH, then /proc/self/fd/N for reading
   compat-read=PATH                       open(2) of the 32-bit table
   run=PATH                               fork and execve
@@ -48,6 +49,9 @@ attempts
   own-parent=fcntl|fcntl-ex|ioctl        name the parent as a socket's owner
   many=COUNT  memory=MIB                 children at a time; memory that is written to
   mount=DIR  open-tree=DIR  chroot=DIR  userns  traceme  attach-parent  signal-parent  bpf
+  attach=PID  signal=PID                 the same of another process
+  userfaultfd  kcmp  io-cancel  getpid  setns  perf  keyctl  finit-module  io-uring  set-clock
+                                         calls that come to nothing: an errno of their own, or EPERM
                                          see acts.rs
   why-write                              write to the runner's answer about denials
   why-flood=THREADS                      ask for it without end, for a while
@@ -139,6 +143,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "openat2" => raw::openat2(&path, libc::O_RDONLY).map(drop),
         "compat-read" => raw::compat_open(&path, libc::O_RDONLY).map(drop),
         "reopen" => reopen(&path),
+        "content" => content(object),
         "race-read" => race::read(&path),
         "load" => raw::open(&path, libc::O_RDONLY).and_then(|file| raw::map_code(&file)),
         "run" => places::run(&path),
@@ -166,6 +171,16 @@ fn reopen(path: &CString) -> Result<(), Errno> {
     let handle = raw::open(path, libc::O_PATH)?;
     let link = CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd())).map_err(|_| libc::EINVAL)?;
     raw::open(&link, libc::O_RDONLY).map(drop)
+}
+
+/// A file that something empty lies over opens, for whoever may read everything.
+fn content(path: &str) -> Result<(), Errno> {
+    use std::io::Read;
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut [0]));
+    match read.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))? {
+        0 => Err(libc::ENODATA),
+        _ => Ok(()),
+    }
 }
 
 /// One line, in one write.

@@ -14,6 +14,7 @@ mod doctor;
 mod ends;
 mod lab;
 mod log;
+mod matrix;
 mod membership;
 mod module;
 mod names;
@@ -47,6 +48,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("denials", denials::TRIALS),
     ("names", names::TRIALS),
     ("network", network::TRIALS),
+    ("matrix", matrix::TRIALS),
     ("attributes", attributes::TRIALS),
     ("acts", acts::TRIALS),
     ("why", why::TRIALS),
