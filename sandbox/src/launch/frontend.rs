@@ -215,10 +215,14 @@ impl FrontEnd<'_> {
 
     /// The front-end was continued; where the shell continues the whole group the command was too.
     fn continue_child(&self) {
-        let pid = self.links.child_process.pid();
-        if self.status.is_none() && Stat::of(pid).is_some_and(|stat| stat.state == 'T') {
+        // What the terminal has stopped again meanwhile stays stopped: the command shall not miss a Ctrl-Z.
+        if self.status.is_none() && self.child_is_stopped() && !self.signals.stops_again() {
             let _ = self.links.child_process.signal(Signal::SIGCONT);
         }
+    }
+
+    fn child_is_stopped(&self) -> bool {
+        Stat::of(self.links.child_process.pid()).is_some_and(|stat| stat.state == 'T')
     }
 
     fn hear_collector(&mut self) -> io::Result<Option<Outcome>> {
@@ -318,6 +322,8 @@ impl FrontEnd<'_> {
         self.links.guardian_process.change(LookFor::StopsAndEnd)?;
         while self.status.is_none() {
             match self.child_change()? {
+                // It may go on already: a Ctrl-Z that stopped this process too, and the shell's SIGCONT, came before this.
+                Some(Change::Stopped(_)) if !self.child_is_stopped() => {}
                 Some(Change::Stopped(signal)) => self.signals.stop_like(signal)?,
                 Some(Change::Ended(status)) => self.child_ended(status),
                 Some(Change::Continued) => {}

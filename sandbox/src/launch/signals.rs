@@ -110,6 +110,19 @@ impl Signals {
         }
     }
 
+    /// Whether a signal waits that the terminal stops jobs with.
+    pub fn stops_again(&self) -> bool {
+        // SAFETY: all zeroes is a set of signals, which sigpending fills.
+        let mut pending: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is ours.
+        let asked = unsafe { libc::sigpending(&raw mut pending) };
+        let waits = |signal| {
+            // SAFETY: reads the set, and knows the number.
+            unsafe { libc::sigismember(&raw const pending, signal) == 1 }
+        };
+        asked == 0 && [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].into_iter().any(waits)
+    }
+
     /// Stops this process as signal number `signal` stopped the command, and returns when it is continued.
     pub fn stop_like(&self, signal: i32) -> io::Result<()> {
         let of_job_control = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU]
