@@ -141,7 +141,7 @@ fn items(policy: &Policy) -> Items {
 /// Where settings stand among the items: behind the sections.
 const SETTINGS: usize = 1 + SectionKind::ALL.len();
 
-fn section<O: Clone + PartialEq>(
+fn section<O: PartialEq>(
     items: &mut Items,
     policy: &Policy,
     kind: SectionKind,
@@ -159,16 +159,14 @@ fn section<O: Clone + PartialEq>(
     }
 }
 
-fn facts<O: Clone + PartialEq>(rule: &Rule<O>, kind: SectionKind, text: fn(&O) -> &str) -> Facts {
+fn facts<O: PartialEq>(rule: &Rule<O>, kind: SectionKind, text: fn(&O) -> &str) -> Facts {
     let texts = |objects: &[O]| objects.iter().map(|object| text(object).to_owned()).collect::<Vec<_>>();
     let paths = |paths: &[Pattern]| paths.iter().map(|path| path.text().to_owned()).collect::<Vec<_>>();
     let one = |text: Option<String>| text.into_iter().collect::<Vec<_>>();
     let object = if kind == SectionKind::Network { "to" } else { "path" };
-    let ever: Vec<O> =
-        rule.objects.iter().filter(|object| !rule.existing.contains(object)).cloned().collect();
     let all = [
         (rule.effect.name(), rule.accesses.iter().map(|access| access.name().to_owned()).collect()),
-        (object, texts(&ever)),
+        (object, rule.lasting().map(|object| text(object).to_owned()).collect()),
         ("existing", texts(&rule.existing)),
         ("sha256", rule.sha256.iter().map(ToString::to_string).collect()),
         ("except", texts(&rule.except)),

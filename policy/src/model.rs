@@ -142,6 +142,14 @@ impl<O> Rule<O> {
         &self.objects
     }
 
+    /// Those of its objects that stand for whatever they match, at any time.
+    pub(crate) fn lasting(&self) -> impl Iterator<Item = &O>
+    where
+        O: PartialEq,
+    {
+        self.objects.iter().filter(|object| !self.existing.contains(object))
+    }
+
     /// Those of its objects that stand for what is there when a run starts, and were not looked up yet.
     pub fn existing(&self) -> &[O] {
         &self.existing

@@ -118,8 +118,7 @@ fn rule<O: Written + PartialEq>(out: &mut String, rule: &Rule<O>) {
     let _ = writeln!(out, "    - name: {}", quoted(&rule.short_name));
     let accesses: Vec<&str> = rule.accesses.iter().map(|access| access.name()).collect();
     let _ = writeln!(out, "      {}: [{}]", rule.effect, accesses.join(", "));
-    let ever = rule.objects.iter().filter(|object| !rule.existing.contains(object));
-    list(out, O::KEY, ever.map(Written::text));
+    list(out, O::KEY, rule.lasting().map(Written::text));
     list(out, "existing", rule.existing.iter().map(Written::text));
     list(out, "sha256", rule.sha256.iter().map(ToString::to_string));
     list(out, "except", rule.except.iter().map(Written::text));

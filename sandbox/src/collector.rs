@@ -7,6 +7,7 @@
 mod apart;
 mod begin;
 mod child;
+mod end;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use begin::Asked;
+use end::{End, ends_run, run_end, verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -23,7 +25,7 @@ use crate::control::{self, serve::Request};
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
 use crate::evidence::WorkspaceError;
-use crate::exit::{CommandStatus, Exit};
+use crate::exit::Exit;
 use crate::explain::{self, Remedies};
 use crate::inside::answer;
 use crate::kernel::{bpf, object::ObjectError};
@@ -40,7 +42,7 @@ use crate::launch::{CollectorLinks, Roles, background, descendants};
 use crate::names::{self, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::keys::KeysError;
-use crate::record::{OnLogError, RecordError, Recorder, RunEnd, anchor::AnchorReport};
+use crate::record::{OnLogError, RecordError, Recorder, anchor::AnchorReport};
 use crate::sensor::{self, Sensor, SensorError, Terms};
 
 /// What the processes of a run do in this program.
@@ -99,23 +101,6 @@ enum StartError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Keys(#[from] KeysError),
-}
-
-/// Why the run is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum End {
-    /// The command has ended.
-    Command(CommandStatus),
-    /// The front-end has ended without telling how the command did.
-    FrontEndDied,
-    /// The guardian has ended, or ends the run; with the reason.
-    Guardian(String),
-    /// Somebody sent SIGTERM to the collector.
-    Told,
-    /// The log cannot be written.
-    Log(String),
-    /// The run has taken as long as its policy allows.
-    Time(Duration),
 }
 
 /// The collector's process, from fork to exit status.
@@ -574,43 +559,4 @@ async fn out_of_time(started: Instant, time: Option<Duration>) -> Duration {
 /// Whether a process of the run goes on.
 fn lives(process: ProcId) -> bool {
     Stat::of(process.pid).is_some_and(|stat| !stat.is_dead() && stat.started_at(process.start_ns))
-}
-
-/// Whether what is left of the run is ended: always where it is enforced, and where it is not to go on without record.
-fn ends_run(plan: &RunPlan, end: &End) -> bool {
-    let lost_record = matches!(end, End::Log(_)) && plan.on_log_error() == OnLogError::Stop;
-    plan.on_failure() == OnFailure::EndTree || lost_record
-}
-
-/// Why the log must not be sealed, and why the runner ended the run, if either is so. `ends`: as [`ends_run`] has it.
-fn verdict(end: &End, ends: bool) -> (Option<String>, Option<String>) {
-    let ended = |why: &str| ends.then(|| why.to_owned());
-    match end {
-        End::Command(_) => (None, None),
-        End::FrontEndDied => (Some("the front-end died".into()), ended("the front-end died")),
-        End::Guardian(why) => (Some(why.clone()), ended(why)),
-        End::Told if ends => (None, ended("the collector was told to end (SIGTERM)")),
-        End::Told => (Some("the collector was told to end (SIGTERM) while the command ran".into()), None),
-        End::Log(error) => (Some(error.clone()), ended(error)),
-        End::Time(time) => (
-            None,
-            ended(&format!("its time is over (`limits`: {})", policy::settings::write_duration(*time))),
-        ),
-    }
-}
-
-fn run_end(end: &End, summary: &Summary, duration: Duration, process: ProcId) -> RunEnd {
-    let (exit_code, signal, reason) = match end {
-        End::Command(CommandStatus::Exited(code)) => (Some(i32::from(*code)), None, "exit"),
-        End::Command(CommandStatus::Signalled(signal)) => (None, Some(*signal), "signal"),
-        _ => (None, None, summary.ended_by_runner.as_deref().unwrap_or("unknown")),
-    };
-    RunEnd {
-        exit_code,
-        signal,
-        reason: reason.to_owned(),
-        left_running: summary.left_running.len() as u64,
-        duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
-        process,
-    }
 }

@@ -5,7 +5,6 @@ mod deaths;
 mod processes;
 mod signals;
 mod statuses;
-mod terminal;
 mod terminals;
 mod transparency;
 mod users;

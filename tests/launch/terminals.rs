@@ -5,7 +5,7 @@ use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::Scene;
 
 use crate::processes::{is_alive, last_line, ready, until, verified};
-use crate::terminal::Terminal;
+use sandbox_tests::terminal::Terminal;
 
 const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("bash")];
 

@@ -9,5 +9,6 @@ pub mod project;
 pub mod requirement;
 pub mod scene;
 pub mod strace;
+pub mod terminal;
 pub mod truth;
 pub mod watched;

@@ -1,14 +1,9 @@
 //! On a terminal: job control is the user's shell's, although the command is the collector's child.
 
 use sandbox_tests::requirement::Need;
+use sandbox_tests::terminal::Terminal;
 
 use crate::place::{Place, possible};
-
-#[path = "../launch/terminal.rs"]
-#[allow(dead_code, reason = "the other tests use the rest of it")]
-mod shared;
-
-use shared::Terminal;
 
 const NEEDS: &[Need<'_>] = &[Need::Program("bash")];
 

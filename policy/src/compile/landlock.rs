@@ -297,12 +297,11 @@ impl LandlockPlan {
             words.push("signal-outside");
         }
         let closed = |access, places: &[Pattern], harmless: &[Pattern]| {
-            let others = kept.iter().filter(|kept| kept.accesses.contains(access));
-            let others: Vec<Pattern> = others.flat_map(|kept| kept.places.iter().cloned()).collect();
-            let mut left = places.iter().filter(|place| !lint::surely_covered(place, &others));
+            let others = Kept::places(kept, access);
+            let left: Vec<Pattern> =
+                places.iter().filter(|place| !lint::surely_covered(place, &others)).cloned().collect();
             let mut granted =
                 self.granting(access).filter(|pattern| !lint::surely_covered(pattern, harmless));
-            let left: Vec<Pattern> = left.by_ref().cloned().collect();
             !places.is_empty()
                 && self.handles(access)
                 && granted.all(|pattern| lint::surely_apart(pattern, &left))

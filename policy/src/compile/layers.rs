@@ -66,6 +66,14 @@ pub struct Kept {
     pub places: Vec<Pattern>,
 }
 
+impl Kept {
+    /// Where any of `kept` denies an access.
+    pub(crate) fn places(kept: &[Kept], access: Access) -> Vec<Pattern> {
+        let denying = kept.iter().filter(|kept| kept.accesses.contains(access));
+        denying.flat_map(|kept| kept.places.iter().cloned()).collect()
+    }
+}
+
 /// What a rule denies at one place, and nobody holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncovered {
@@ -157,9 +165,9 @@ impl Layers<'_> {
                 return Some(layers);
             }
             let kept = self.kept.iter().filter(|kept| kept.accesses.contains(access));
-            layers.extend(kept.clone().map(|kept| kept.layer));
-            let kept: Vec<Pattern> = kept.flat_map(|kept| kept.places.iter().cloned()).collect();
-            return plan.denies_by_default(policy, access, &kept).then_some(layers);
+            layers.extend(kept.map(|kept| kept.layer));
+            let places = Kept::places(self.kept, access);
+            return plan.denies_by_default(policy, access, &places).then_some(layers);
         }
         let rule = rule_named(policy, name)?;
         if rule.objects.is_empty() {

@@ -8,10 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::scene::usual_signals;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
-use sandbox_tests::scene::usual_signals;
 
 /// How long to wait for something to appear.
 const PATIENCE: Duration = Duration::from_secs(60);
