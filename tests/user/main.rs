@@ -6,6 +6,8 @@ mod calls;
 mod completeness;
 mod ends;
 mod enforced;
+mod limits;
 mod nested;
+mod others;
 mod place;
 mod terminal;

@@ -8,7 +8,7 @@ use policy::compile::lsm::{LsmPlan, SetTable};
 
 use super::{
     FIRST_POLICY, Judging, Request, Sensor, SensorError, Source, Terms, demand,
-    held::{held, held_here, limits_held},
+    held::{held, held_here},
     net,
     tried::{Tried, report, try_notify},
     walls,
@@ -77,7 +77,7 @@ pub(super) fn start(
     let namespaces = net::namespaces(apart)?;
     let terms = Terms {
         judges: apart,
-        held: held_here(held(false, false, limits_held(request, false)), request, apart),
+        held: held_here(held(false, false, walls.limits), request, apart),
         law: matches!(request.judging, Judging::Enforce(..)),
         known: Known::Path,
         sets,

@@ -48,12 +48,14 @@ impl Coverage {
         let fenced = works(Layer::Landlock) && !lsm && policy.settings().landlock != Some(Landlock::Off);
         let fence = fenced.then(enforce::abi).and_then(Result::ok).map(|abi| landlock::compile(policy, abi));
         let landlock = fence.as_slice();
-        // Root, for whom most runs are, leaves its groups where no hook keeps it.
-        let limits = match groups_are_kept(lsm, policy.settings().kernel_allowed()) {
-            true => limits::possible(),
-            false => LimitSet::EMPTY.with(Limit::Time),
-        };
         let words = words(lsm, landlock, command);
+        // Root, for whom most runs are, leaves its groups where nothing keeps it; others are counted.
+        let limits = match (groups_are_kept(&words, policy.settings().kernel_allowed()), command) {
+            (true, Command::Root) => limits::possible(),
+            (true, Command::User) => limits::possible().with(Limit::Processes),
+            (false, Command::Root) => LimitSet::EMPTY.with(Limit::Time),
+            (false, Command::User) => LimitSet::EMPTY.with(Limit::Time).with(Limit::Processes),
+        };
         // Where there are no hooks, a closed network is held by a namespace.
         let alone = Policies::from(policy.clone());
         let netns = !lsm && works(Layer::Netns) && is_closed(&alone);
