@@ -416,7 +416,7 @@ impl Sensor {
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        let observer = self.source.object().is_none().then(|| by_notify::NOTE.to_owned());
+        let observer = self.source.object().is_none().then(by_notify::note);
         let rest = self.unseen.iter().chain(&self.walls.notes).cloned();
         observer.into_iter().chain(unheld).chain(rest).collect()
     }

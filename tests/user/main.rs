@@ -6,6 +6,7 @@ mod calls;
 mod completeness;
 mod ends;
 mod enforced;
+mod inside;
 mod limits;
 mod nested;
 mod others;

@@ -192,7 +192,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         Mode::Observe | Mode::Audit(_) => program,
     };
     let mut notes: Vec<String> = Vec::new();
-    if !root {
+    // Where nobody gains privileges, sudo neither.
+    if !root && !nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
         notes.push(with_root(std::env::args_os().skip(1)));
     }
     let given = |policy: &&::policy::Policy| guard.is_none() || policy.name() != guard::NAME;
