@@ -175,7 +175,7 @@ fn socket(closed: &ClosedSocket) -> Result<SeccompRule, BackendError> {
 
 /// Answers ENOSYS to calls of another architecture; falls through for the native ones, with the number loaded.
 /// seccompiler's own check would kill the process, and does not see x32.
-fn guard() -> BpfProgram {
+pub fn guard() -> BpfProgram {
     let (_, architecture) = NATIVE;
     let no_such_call = answer(libc::ENOSYS);
     vec![
