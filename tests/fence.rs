@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use sandbox_tests::binaries::binary;
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -275,4 +276,163 @@ fn doctor_says_what_holds_each_rule() {
     let keys = rules.iter().find(|rule| rule["rule"] == "p/keys").expect("the rule");
     assert_eq!(keys["held_by"][0], if hooks { "lsm" } else { "landlock" });
     assert!(rules.iter().all(|rule| rule["unheld"].as_array().expect("a list").is_empty()), "{rules:?}");
+}
+
+/// Ways past lists of directories and ports, each with its name and 0 or the errno. Arguments: a port of the machine's, a
+/// program that must not run.
+const LEAKS: &str = r#"
+import ctypes, errno, os, socket, subprocess, sys
+PORT, PROGRAM = int(sys.argv[1]), sys.argv[2]
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(name, act):
+    try:
+        act()
+        print(name, 0)
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+def call(number, *arguments):
+    result = libc.syscall(ctypes.c_long(number), *arguments)
+    if result == -1:
+        raise OSError(ctypes.get_errno(), "")
+    return result
+def fast_open():
+    with socket.socket() as made:
+        made.sendto(b"hello", socket.MSG_FASTOPEN, ("127.0.0.1", PORT))
+        made.recv(1)
+def connect(protocol):
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as made:
+        made.settimeout(20)
+        made.connect(("127.0.0.1", PORT))
+def loaded(program):
+    done = subprocess.run(["/lib64/ld-linux-x86-64.so.2", program], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise PermissionError(errno.EACCES, "") if "cannot open shared object file" in done.stderr else OSError(errno.EIO, done.stderr)
+def compat():
+    done = subprocess.run(["./workload", "odd", "compat", "."], stdout=subprocess.PIPE, text=True, check=True)
+    if int(done.stdout) < 0:
+        raise OSError(-int(done.stdout), "")
+attempt("tcp", lambda: connect(socket.IPPROTO_TCP))
+attempt("fast open", fast_open)
+attempt("mptcp", lambda: connect(socket.IPPROTO_MPTCP))
+attempt("io_uring", lambda: os.close(call(425, ctypes.c_uint(4), ctypes.create_string_buffer(120))))
+attempt("x32", lambda: call(0x40000000 | 39))
+attempt("32-bit", compat)
+attempt("run", lambda: subprocess.run([PROGRAM], check=True))
+attempt("ld.so", lambda: loaded(PROGRAM))
+attempt("ld.so allowed", lambda: loaded("/usr/bin/true"))
+"#;
+
+/// A closed world in which what may be read may also be run, so that no loader reads what must not run.
+fn where_programs_are_closed(scene: &Scene) -> String {
+    let work = scene.work();
+    let run = format!(
+        "exec:\n  default: deny\n  rules:\n    - {{ name: programs, allow: [run], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \
+         \"/lib64/**\", \"/proc/**\", \"/memfd:*\", \"/memfd:*/**\", \"{}/**\", \"/dev/null\", \"/dev/urandom\"] }}",
+        work.display()
+    );
+    policy(scene, "", "").replace("exec: { default: allow }", &run)
+}
+
+/// TCP fast open, MPTCP, io_uring, x32 and `ld.so PROGRAM` go past Landlock: another layer closes them.
+#[test]
+fn known_ways_past_landlock_are_closed() {
+    if !cfg!(target_arch = "x86_64") || !met("known ways past landlock", NEEDS) {
+        return;
+    }
+    let scene = scene();
+    let program = scene.path("secrets/program");
+    fs::copy("/usr/bin/true", &program).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
+    fs::copy(binary("workload"), scene.work().join("workload")).expect("a program");
+    let machine = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = machine.local_addr().expect("an address").port().to_string();
+    let arguments = [port.as_str(), program.to_str().expect("UTF-8")];
+    fs::write(scene.path("policy.yaml"), where_programs_are_closed(&scene)).expect("a policy");
+    let run = |layers: &str| {
+        let mut command = scene.sandbox(["run", "-q", "--user", "nobody", "--layers", layers]);
+        command.arg("--enforce").arg(scene.path("policy.yaml"));
+        command.args(["--", "python3", "-I", "-c", LEAKS]).args(arguments);
+        finish(command)
+    };
+    let done = run("trace,landlock,netns").expect(0);
+    let found = results(&done);
+    for (name, code) in [
+        // The loopback inside is another, where nobody listens.
+        ("tcp", "ECONNREFUSED"),
+        ("fast open", "ECONNREFUSED"),
+        ("mptcp", "ECONNREFUSED"),
+        ("io_uring", "EPERM"),
+        ("x32", "ENOSYS"),
+        ("32-bit", "ENOSYS"),
+        ("run", "EACCES"),
+        ("ld.so", "EACCES"),
+        ("ld.so allowed", "0"),
+    ] {
+        assert_eq!(found.get(name).map(String::as_str), Some(code), "{name}\n{}{}", done.stdout, done.stderr);
+    }
+    machine.set_nonblocking(true).expect("it can");
+    assert!(machine.accept().is_err(), "nobody came");
+    finish(scene.audit_verify(["--strict", "last"])).expect(0);
+
+    // Landlock alone would not hold the network, and says so.
+    let refused = run("trace,landlock").expect(125);
+    assert!(refused.stderr.contains("rule `p/network.default` denies `connect`"), "{}", refused.stderr);
+
+    // The control: nothing around them. x32 is there only in kernels that are built with it.
+    machine.set_nonblocking(false).expect("it can");
+    std::thread::spawn(move || {
+        while let Ok((mut one, _)) = machine.accept() {
+            let _ = std::io::Write::write_all(&mut one, b"!");
+        }
+    });
+    let mut free = scene.command("python3", ["-I", "-c", LEAKS]);
+    free.args(arguments);
+    let free = finish(free);
+    let found = results(&free);
+    for name in ["tcp", "fast open", "mptcp", "io_uring", "32-bit", "run", "ld.so", "ld.so allowed"] {
+        assert_eq!(found.get(name).map(String::as_str), Some("0"), "{name}\n{}{}", free.stdout, free.stderr);
+    }
+}
+
+/// A place that may be read and not run: the dynamic loader reads it, and no list says otherwise.
+#[test]
+fn a_place_to_read_and_not_to_run_is_refused() {
+    if !met("ld.so past landlock", NEEDS) {
+        return;
+    }
+    let scene = scene();
+    let program = scene.work().join("program");
+    fs::copy("/usr/bin/true", &program).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let work = format!(", \"{}/**\"", scene.work().display());
+    let policy = where_programs_are_closed(&scene);
+    let read_only = policy.replacen(
+        &format!("{work}, \"/dev/null\", \"/dev/urandom\"] }}"),
+        ", \"/dev/null\", \"/dev/urandom\"] }",
+        1,
+    );
+    assert_ne!(policy, read_only);
+    let options = ["--user", "nobody", "--layers", "trace,landlock,netns"];
+    let script = format!(
+        "import subprocess, sys\nfor words in [{program:?}], ['/lib64/ld-linux-x86-64.so.2', {program:?}]:\n    \
+         try: print(subprocess.run(words).returncode)\n    except PermissionError: print('EACCES')\n"
+    );
+    let refused = enforced(&scene, &read_only, &options, &script).expect(125);
+    assert!(
+        refused.stderr.contains("rule `p/exec.default` denies `run`, which no layer of this run holds"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stdout.is_empty());
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    // Beyond that the way is open, and the record says so in its first line.
+    let went = enforced(&scene, &read_only, &[&["--best-effort"], &options[..]].concat(), &script).expect(0);
+    assert_eq!(went.stdout, "EACCES\n0\n", "{}", went.stderr);
+    let log = Log::of_run(&scene.run());
+    let unheld = log.records().next().expect("a line").1.list("unheld").expect("what is not held").to_vec();
+    assert!(
+        unheld.iter().any(|line| String::from_utf8_lossy(line).contains("`p/exec.default` denies `run`"))
+    );
 }

@@ -104,6 +104,74 @@ fn nothing_is_left_of_the_groups() {
     assert_eq!(left.stdout, "");
 }
 
+/// Tries to leave its groups, by their files and by being born elsewhere; then makes processes.
+const LEAVE: &str = r#"
+import ctypes, errno, glob, os, signal
+for procs in glob.glob("/sys/fs/cgroup/*/cgroup.procs") + ["/sys/fs/cgroup/cgroup.procs"]:
+    if "/systemd/" not in procs and os.path.exists(procs):
+        try:
+            open(procs, "w").write(str(os.getpid()))
+        except OSError as error:
+            print("leave", errno.errorcode[error.errno])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall(ctypes.c_long(435), None, ctypes.c_long(0))
+print("clone3", errno.errorcode[ctypes.get_errno()])
+made = []
+try:
+    for _ in range(60):
+        pid = os.fork()
+        if not pid:
+            signal.pause()
+        made.append(pid)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+for pid in made:
+    os.kill(pid, signal.SIGKILL)
+print(len(made))
+"#;
+
+/// Where Landlock closes the files of the groups, and the filter clone3, root stays in them without hooks.
+#[test]
+fn root_does_not_leave_where_landlock_closes_the_groups() {
+    if !met("limits of root behind Landlock", &[Need::Trace, Need::Program("python3")]) {
+        return;
+    }
+    let run = |layers: &str| {
+        let scene = Scene::new();
+        let work = scene.work();
+        let policy = format!(
+            "version: 1
+name: p
+files:
+  default: deny
+  rules:
+    - {{ name: open, allow: [read, load, attributes], path: [\"/**\"] }}
+    - {{ name: work, allow: [write, create, delete], path: [\"{}/**\"] }}
+    - {{ name: devices, allow: [write], path: [\"/dev/null\"] }}
+exec: {{ default: allow }}
+network: {{ default: allow }}
+limits: {{ processes: 20 }}
+",
+            work.display()
+        );
+        fs::write(scene.path("limits.yaml"), policy).expect("a policy");
+        let mut command = scene.sandbox(["run", "-q", "--best-effort", "--layers", layers, "--enforce"]);
+        command.arg(scene.path("limits.yaml")).args(["--", "python3", "-I", "-c", LEAVE]);
+        let done = finish(command).expect(0);
+        (done.stdout, unheld(&scene))
+    };
+    let (stdout, unheld) = run("trace,landlock");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines.iter().filter(|line| **line == "leave EACCES").count() >= 1, "{stdout}");
+    assert!(lines.iter().all(|line| !line.starts_with("leave") || *line == "leave EACCES"), "{stdout}");
+    assert_eq!(lines[lines.len() - 3..], ["clone3 ENOSYS", "EAGAIN", "19"], "{stdout}");
+    assert_eq!(unheld, [""; 0]);
+    // The control: nothing keeps it there.
+    let (stdout, unheld) = run("trace");
+    assert!(!stdout.contains("EACCES") && stdout.ends_with("clone3 ENOSYS\n60\n"), "{stdout}");
+    assert!(unheld.iter().any(|line| line.starts_with("root inside the run can leave")), "{unheld:?}");
+}
+
 /// Root can leave a control group where no hook keeps it: that is said.
 #[test]
 fn a_limit_that_root_could_leave_is_not_promised() {

@@ -71,6 +71,17 @@ fn calls() -> Vec<String> {
         format!("randomised,{},0x0040000", libc::SYS_personality),
         format!("data-as-code,{},0x0400000", libc::SYS_personality),
         format!("x25,{},9,5,0", libc::SYS_socket),
+        // Nobody has this number, and the caller itself is 0.
+        format!("prlimit,{},0x7ffffffe,7,0,0", libc::SYS_prlimit64),
+        format!("prlimit own,{},0,7,0,0", libc::SYS_prlimit64),
+        format!("setpriority user,{},2,0x7ffffffe,0", libc::SYS_setpriority),
+        format!("setpriority group,{},1,0x7ffffffe,0", libc::SYS_setpriority),
+        format!("setpriority own,{},0,0,0", libc::SYS_setpriority),
+        format!("ioprio user,{},3,0x7ffffffe,0", libc::SYS_ioprio_set),
+        format!("ioprio one,{},1,0x7ffffffe,0", libc::SYS_ioprio_set),
+        format!("ioprio own,{},1,0,0", libc::SYS_ioprio_set),
+        format!("affinity,{},0x7ffffffe,0,0", libc::SYS_sched_setaffinity),
+        format!("scheduler,{},0x7ffffffe,0,1", libc::SYS_sched_setscheduler),
     ];
     plain.chain(with).collect()
 }
@@ -117,6 +128,10 @@ const OF_HOOKS: [&str; 10] = [
 ];
 const SURFACE: [&str; 5] = ["reboot", "swapoff", "userfaultfd", "data-as-code", "x25"];
 const ALWAYS: [&str; 3] = ["setns", "keyctl", "tiocsti"];
+/// Limits and priorities of others.
+const OTHERS: [&str; 5] = ["prlimit", "setpriority user", "setpriority group", "ioprio user", "ioprio one"];
+/// What programs do with their own, and with their threads'.
+const OWN: [&str; 5] = ["prlimit own", "setpriority own", "ioprio own", "affinity", "scheduler"];
 
 fn needs(test: &str) -> bool {
     met(test, &[Need::Trace, Need::Program("python3")])
@@ -129,7 +144,10 @@ fn without_hooks_the_filter_holds_what_it_can_of_kernel() {
     }
     let scene = Scene::new();
     let closed = answers(&scene, &[""]);
-    expect(&closed, &[&OF_HOOKS[..], &SURFACE, &ALWAYS].concat(), &["kcmp", "chmod", "files", "randomised"]);
+    let others = ["kcmp", "chmod", "files", "randomised"];
+    expect(&closed, &[&OF_HOOKS[..], &SURFACE, &ALWAYS, &OTHERS].concat(), &[&others[..], &OWN].concat());
+    let may_signal = answers(&scene, &["kernel: { allow: [signal-outside] }"]);
+    expect(&may_signal, &ALWAYS, &[&OTHERS[..], &OWN].concat());
     assert!(closed.contains(&"clone3 ENOSYS".to_owned()), "{closed:?}");
     // What the policy allows is open, and nothing else.
     let open = answers(&scene, &["kernel: { allow: [mount, userns, chroot, ptrace-own, bpf] }"]);

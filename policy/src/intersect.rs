@@ -5,7 +5,7 @@ use crate::ends::Source;
 use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
 use crate::model::{Decision, Mode, Policy, RuleName};
-use crate::settings::{KERNEL, Limits};
+use crate::settings::{KERNEL, Limit, Limits};
 use crate::subject::Subject;
 use crate::variables::Variables;
 
@@ -81,7 +81,8 @@ impl Policies {
     /// What they ask of the system call filter: each closes its own. One that is on trial asks nothing.
     pub fn filter(&self) -> Filter {
         let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
-        let none = Filter { level: Level::Off, ..Filter::new(self.kernel_allowed()) };
+        let limited = self.limits().set().iter().any(|limit| limit != Limit::Time);
+        let none = Filter { level: Level::Off, limited, ..Filter::new(self.kernel_allowed()) };
         law.fold(none, |filter, policy| filter.and(policy.settings().syscalls.as_ref()))
     }
 

@@ -55,7 +55,7 @@ pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};
 pub use tried::{FILTER, survey};
 
-use held::{Layers, held_here, limits_held, unheld};
+use held::{Layers, held_here, unheld};
 use source::Source;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 use walls::Walls;
@@ -254,7 +254,7 @@ impl Sensor {
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
             judges: holds || in_force || apart,
-            held: held_here(held(holds, in_force, limits_held(&request, holds)), &request, apart),
+            held: held_here(held(holds, in_force, walls.limits), &request, apart),
             law,
             known,
             sets,
@@ -416,7 +416,7 @@ impl Sensor {
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
         let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
-        let observer = self.source.object().is_none().then(|| by_notify::NOTE.to_owned());
+        let observer = self.source.object().is_none().then(by_notify::note);
         let rest = self.unseen.iter().chain(&self.walls.notes).cloned();
         observer.into_iter().chain(unheld).chain(rest).collect()
     }

@@ -240,5 +240,5 @@ fn what_is_not_held_refuses_to_start() {
     refused(text.replace("kernel: { allow: [ptrace-own] }\n", ""), "closes `ptrace-own`");
     let unix = text.replace("to: [own]", "to: [own, \"unix:/tmp/**\"]");
     refused(unix, "closes unix sockets with a path too");
-    refused(format!("{text}limits: {{ processes: 20 }}\n"), "limits `processes`");
+    refused(format!("{text}limits: {{ cpu: 50% }}\n"), "limits `cpu`");
 }

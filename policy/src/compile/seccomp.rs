@@ -10,7 +10,7 @@ mod data;
 use std::collections::BTreeSet;
 
 pub use data::{
-    Allowed, Answer, ClosedArgument, ClosedSocket, Data, Entry, Group, OpenedBy, What, Where, data,
+    Allowed, Answer, ClosedArgument, ClosedSocket, Data, Entry, Group, OpenedBy, Test, What, Where, data,
 };
 
 use crate::settings::Syscalls;
@@ -25,6 +25,8 @@ pub struct Filter {
     pub level: Level,
     /// The calls that any of them denies, ascending.
     pub denied: Vec<&'static str>,
+    /// Whether any of them limits what control groups limit.
+    pub limited: bool,
 }
 
 /// How much of the system calls there is.
@@ -41,7 +43,7 @@ pub enum Level {
 impl Filter {
     /// That of policies that allow these words and say nothing of system calls.
     pub fn new(allowed: Vec<&'static str>) -> Self {
-        Self { allowed, level: Level::Default, denied: Vec::new() }
+        Self { allowed, level: Level::Default, denied: Vec::new(), limited: false }
     }
 
     /// With what one more policy says of system calls, which can only take away; `None` where it says nothing.
@@ -111,7 +113,11 @@ pub fn compile(filter: &Filter, hooks: Hooks) -> SeccompPlan {
         OpenedBy::Words(words) => words.iter().any(|word| filter.allowed.contains(word)),
         OpenedBy::Off => filter.level == Level::Off,
     };
-    let applies = |group: &&Group| group.closed == Where::Always || hooks == Hooks::Missing;
+    let applies = |group: &&Group| match group.closed {
+        Where::Always => true,
+        Where::WithoutHooks => hooks == Hooks::Missing,
+        Where::WithLimits => filter.limited,
+    };
     let groups = data().closed.iter().filter(applies).filter(|group| !opened(group));
     let mut closed: Vec<Closed> = groups
         .flat_map(|group| {

@@ -92,9 +92,9 @@ fn table(diagnosis: &Diagnosis) -> String {
         let state = match works {
             true => "works",
             false if diagnosis.root => "missing",
-            // This one needs no root.
-            false if layer.name == Layer::Netns.name() => "missing",
-            false => "unknown",
+            // The others need no root, and were tried.
+            false if Layer::OF_PROGRAMS.iter().any(|of| layer.name == of.name()) => "unknown",
+            false => "missing",
         };
         let _ = write!(text, "\n{:<10} {state:<8} {}", layer.name, purpose(&layer.name));
         for check in &layer.selftest {

@@ -29,6 +29,7 @@ use crate::launch::limits::LimitGroups;
 use crate::launch::plan::{Mode, Parentage, RecordPlan, RunPlan};
 use crate::launch::policy;
 use crate::launch::program::{Program, ProgramError};
+use crate::launch::rlimits;
 use crate::launch::standard;
 use crate::launch::workspace;
 use crate::launch::{aliases, guard, permissions};
@@ -191,7 +192,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         Mode::Observe | Mode::Audit(_) => program,
     };
     let mut notes: Vec<String> = Vec::new();
-    if !root {
+    // Where nobody gains privileges, sudo neither.
+    if !root && !nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
         notes.push(with_root(std::env::args_os().skip(1)));
     }
     let given = |policy: &&::policy::Policy| guard.is_none() || policy.name() != guard::NAME;
@@ -218,7 +220,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
             None
         }
     };
-    let limits = LimitGroups::make(run_dir.id(), cgroup.as_ref(), &limits);
+    let limits = LimitGroups::make(run_dir.id(), cgroup.as_ref(), &limits, || rlimits::counted(&target));
+    notes.extend(limits.notes());
     let fence = fence(&mode, &settings.layers);
     let agent_id = settings
         .agent_id
@@ -426,6 +429,7 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
         ChildStep::Identity => {
             format!("cannot become {} (uid {}): {error}", plan.target.name, plan.target.uid)
         }
+        ChildStep::Limits => format!("cannot limit the command: {error}"),
         ChildStep::Landlock => format!("cannot restrict the command by Landlock: {error}"),
         ChildStep::NoNewPrivs => format!("cannot set no_new_privs: {error}"),
         ChildStep::Seccomp => {

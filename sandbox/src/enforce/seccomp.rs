@@ -8,7 +8,7 @@ pub mod profile;
 use std::collections::BTreeMap;
 use std::io;
 
-use policy::compile::seccomp::{Answer, ClosedArgument, ClosedSocket, SeccompPlan, What};
+use policy::compile::seccomp::{Answer, ClosedArgument, ClosedSocket, SeccompPlan, Test, What};
 use policy::syscalls::{self, Architecture};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -147,12 +147,12 @@ fn argument(closed: &ClosedArgument) -> Result<SeccompRule, BackendError> {
     let condition = |operator, value: u32| {
         SeccompCondition::new(closed.index, SeccompCmpArgLen::Dword, operator, value.into())
     };
-    let operator = match closed.mask {
-        u32::MAX => SeccompCmpOp::Eq,
-        mask => SeccompCmpOp::MaskedEq(mask.into()),
-    };
-    let mut conditions = vec![condition(operator, closed.value)?];
-    if let Some(whole) = closed.but_not {
+    let mut conditions = vec![match closed.test {
+        Test::Is(value) => condition(SeccompCmpOp::Eq, value),
+        Test::IsNot(value) => condition(SeccompCmpOp::Ne, value),
+        Test::Has { bits, .. } => condition(SeccompCmpOp::MaskedEq(bits.into()), bits),
+    }?];
+    if let Test::Has { but_not: Some(whole), .. } = closed.test {
         conditions.push(condition(SeccompCmpOp::Ne, whole)?);
     }
     SeccompRule::new(conditions)
@@ -175,7 +175,7 @@ fn socket(closed: &ClosedSocket) -> Result<SeccompRule, BackendError> {
 
 /// Answers ENOSYS to calls of another architecture; falls through for the native ones, with the number loaded.
 /// seccompiler's own check would kill the process, and does not see x32.
-fn guard() -> BpfProgram {
+pub fn guard() -> BpfProgram {
     let (_, architecture) = NATIVE;
     let no_such_call = answer(libc::ENOSYS);
     vec![

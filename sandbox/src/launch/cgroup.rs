@@ -191,6 +191,18 @@ fn own_place() -> Result<Place, CgroupError> {
     own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
 }
 
+/// Whether no hierarchy, of whatever version, can be seen outside of this directory.
+pub fn are_all_below(directory: &Path) -> bool {
+    read("/proc/self/mountinfo").is_ok_and(|mountinfo| are_all_in(&mountinfo, directory))
+}
+
+fn are_all_in(mountinfo: &[u8], directory: &Path) -> bool {
+    mountinfo.split(|byte| *byte == b'\n').all(|line| {
+        let found = mount(line, b"cgroup2", None).or_else(|| mount(line, b"cgroup", None));
+        found.is_none_or(|(_, point)| point.starts_with(directory))
+    })
+}
+
 /// The group in the v2 tree that a run with these limits would be made below.
 pub(super) fn parent_for(limits: LimitSet) -> Option<PathBuf> {
     own_place().ok().map(|place| place.giving(limits).directory)
@@ -415,6 +427,18 @@ mod tests {
         assert_eq!(own(b"4:memory:/elsewhere\n", "memory"), None);
         assert_eq!(own(b"4:memory:/docker/a/../x\n", "memory"), None);
         assert_eq!(own(b"8:pids:/\n", "pids"), None, "it is mounted nowhere");
+    }
+
+    #[test]
+    fn a_hierarchy_elsewhere_is_found() {
+        let place = Path::new("/sys");
+        assert!(are_all_in(UNIFIED, place) && are_all_in(b"", place));
+        for elsewhere in [
+            &b"38 31 0:35 / /dev/memory rw - cgroup cgroup rw,memory\n"[..],
+            b"41 31 0:38 /a /system rw,relatime shared:9 - cgroup2 none rw\n",
+        ] {
+            assert!(!are_all_in(&[UNIFIED, elsewhere].concat(), place));
+        }
     }
 
     #[test]

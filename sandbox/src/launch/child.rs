@@ -17,6 +17,7 @@ use super::handshake::{Armed, By, Channel, ChildFailure, ChildStep, Fenced, Go, 
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
+use super::rlimits::Rlimits;
 use crate::enforce::landlock::{Fence, Ports};
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::seccomp::install;
@@ -54,6 +55,8 @@ pub struct ChildPlan<'a> {
     pub target: &'a Target,
     /// What holds it.
     pub confinement: Confinement,
+    /// What it sets on itself, where no control group does.
+    pub limits: Rlimits,
     /// What the policies ask of the system call filter, where they are held.
     pub filter: Filter,
     /// Its directory.
@@ -170,6 +173,10 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
     if plan.confinement == Confinement::Enforced {
         if let Err(error) = inherited::keep_standard_descriptors_only() {
             return failed(ChildStep::Exec, &error);
+        }
+        // As the user who is counted.
+        if let Err(error) = plan.limits.set() {
+            return failed(ChildStep::Limits, &error);
         }
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());

@@ -182,6 +182,8 @@ pub struct ChildFailure {
 pub enum ChildStep {
     /// Taking the user's ids.
     Identity,
+    /// Limiting itself.
+    Limits,
     /// Giving up the gain of privileges.
     NoNewPrivs,
     /// Restricting itself by Landlock.

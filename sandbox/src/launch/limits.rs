@@ -8,7 +8,10 @@
 //!
 //! A machine may have some controllers in one and some in the other (hybrid layouts). `time` needs none: the collector ends
 //! the run. A limit counts as held only after its file gave back what was written. Root inside a run can move itself to
-//! another group, unless hooks close the files of the hierarchies.
+//! another group, unless hooks or Landlock close the files of the hierarchies.
+//!
+//! Where no group can be had, as for most ordinary users, the command's process limits itself ([`super::rlimits`]):
+//! `processes` are held by that, `memory` only for each process, which counts as not held.
 
 use std::fs;
 use std::io;
@@ -18,6 +21,7 @@ use std::time::Duration;
 use policy::settings::{Limit, LimitSet, Limits};
 
 use super::cgroup::{self, Cgroup};
+use super::rlimits::Rlimits;
 
 /// The period of `cpu`, microseconds: the kernel's own default.
 const PERIOD_US: u64 = 100_000;
@@ -41,6 +45,10 @@ pub struct LimitGroups {
     /// Groups beside the run's own, made for this.
     beside: Vec<PathBuf>,
     held: LimitSet,
+    /// Those of them that groups hold.
+    grouped: LimitSet,
+    /// What the command's process sets on itself.
+    own: Rlimits,
     /// Why others are not.
     missing: Vec<String>,
 }
@@ -53,8 +61,14 @@ enum Version {
 }
 
 impl LimitGroups {
-    /// Sets the limits of a run, whose own group is `group`. What cannot be set is listed.
-    pub fn make(run: &str, group: Option<&Cgroup>, limits: &Limits) -> LimitGroups {
+    /// Sets the limits of a run, whose own group is `group`. What cannot be set is listed. `counted` says whether the kernel
+    /// counts the processes of the command's user.
+    pub fn make(
+        run: &str,
+        group: Option<&Cgroup>,
+        limits: &Limits,
+        counted: impl Fn() -> Result<(), String>,
+    ) -> LimitGroups {
         let mut groups = LimitGroups::default();
         for limit in limits.set().iter() {
             let Some(name) = controller(limit) else {
@@ -62,11 +76,39 @@ impl LimitGroups {
                 continue;
             };
             match groups.limit(run, group, name, |version| settings(limit, version, limits)) {
-                Ok(()) => groups.held = groups.held.with(limit),
-                Err(why) => groups.missing.push(format!("`{}` is not limited: {why}", limit.name())),
+                Ok(()) => {
+                    groups.held = groups.held.with(limit);
+                    groups.grouped = groups.grouped.with(limit);
+                }
+                Err(why) => groups.without_group(limit, limits, &why, &counted),
             }
         }
         groups
+    }
+
+    /// What is left of a limit that no group holds.
+    fn without_group(
+        &mut self,
+        limit: Limit,
+        limits: &Limits,
+        why: &str,
+        counted: impl Fn() -> Result<(), String>,
+    ) {
+        let missing = match (limit, counted()) {
+            (Limit::Processes, Ok(())) => {
+                self.own.processes = limits.processes;
+                self.held = self.held.with(limit);
+                return;
+            }
+            (Limit::Processes, Err(also)) => format!("`processes` is not limited: {why}; {also}"),
+            // Whoever is counted cannot raise its limits either.
+            (Limit::Memory, Ok(())) => {
+                self.own.memory = limits.memory;
+                format!("`memory` is limited for each process alone (RLIMIT_DATA), not for the run: {why}")
+            }
+            _ => format!("`{}` is not limited: {why}", limit.name()),
+        };
+        self.missing.push(missing);
     }
 
     fn limit(
@@ -106,9 +148,24 @@ impl LimitGroups {
         self.held
     }
 
-    /// Whether some of them are held by control groups.
-    pub fn are_by_group(&self) -> bool {
-        self.held.iter().any(|limit| controller(limit).is_some())
+    /// Those of them that are held by control groups.
+    pub fn grouped(&self) -> LimitSet {
+        self.grouped
+    }
+
+    /// What the command's process is to set on itself.
+    pub fn own(&self) -> Rlimits {
+        self.own
+    }
+
+    /// What the user should know of those that are held otherwise than by groups.
+    pub fn notes(&self) -> Option<String> {
+        self.own.processes.map(|number| {
+            format!(
+                "`processes: {number}` is held by RLIMIT_NPROC: unless the run has a user namespace of its own, all of \
+                 its user's processes and threads count"
+            )
+        })
     }
 
     /// Why others are not, in lines.
@@ -234,6 +291,27 @@ mod tests {
     }
 
     #[test]
+    fn without_a_group_a_process_limits_itself_as_far_as_that_goes() {
+        let mut groups = LimitGroups::default();
+        for limit in [Limit::Memory, Limit::Processes, Limit::Cpu] {
+            groups.without_group(limit, &limits(), "there is none", || Ok(()));
+        }
+        assert_eq!(groups.own(), Rlimits { processes: Some(40), memory: Some(64 << 20) });
+        assert_eq!(groups.held(), LimitSet::EMPTY.with(Limit::Processes));
+        assert_eq!(groups.grouped(), LimitSet::EMPTY);
+        let [memory, cpu] = groups.missing() else { panic!("{groups:?}") };
+        assert!(memory.contains("for each process alone") && cpu == "`cpu` is not limited: there is none");
+
+        let mut groups = LimitGroups::default();
+        for limit in [Limit::Memory, Limit::Processes] {
+            groups.without_group(limit, &limits(), "there is none", || Err("nobody is counted".to_owned()));
+        }
+        assert_eq!((groups.own(), groups.held()), (Rlimits::default(), LimitSet::EMPTY));
+        assert_eq!(groups.missing()[1], "`processes` is not limited: there is none; nobody is counted");
+        assert_eq!(groups.notes(), None);
+    }
+
+    #[test]
     fn what_reads_back_wider_is_not_held() {
         assert!(is_as_tight("67108864", "67108864") && is_as_tight("67110000", "67108864"));
         assert!(is_as_tight("150000 100000", "150000 100000"));
@@ -254,7 +332,7 @@ mod tests {
     fn a_group_limits_its_processes() {
         let run = format!("limits-{}", std::process::id());
         let group = Cgroup::create(&run, limits().set()).ok();
-        let made = LimitGroups::make(&run, group.as_ref(), &limits());
+        let made = LimitGroups::make(&run, group.as_ref(), &limits(), || Err("nobody is counted".to_owned()));
         if !made.held().contains(Limit::Processes) {
             assert!(std::env::var_os("SANDBOX_TESTS").is_none_or(|value| value != "required"), "{made:?}");
             eprintln!("skipped: {:?}", made.missing());

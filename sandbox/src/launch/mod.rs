@@ -35,6 +35,7 @@ pub mod policy;
 pub mod process;
 pub mod program;
 pub mod readiness;
+pub mod rlimits;
 pub mod signals;
 pub mod standard;
 pub mod workspace;
@@ -218,6 +219,9 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     ];
     let keep: Vec<_> = keep.into_iter().chain(plan.descriptors()).collect();
     background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
+    if plan.parentage == Parentage::Collector {
+        background::close_to_others();
+    }
     frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say)
         .map_err(failed("wait for the run"))
 }

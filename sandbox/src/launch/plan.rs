@@ -162,6 +162,7 @@ impl RunPlan {
             program: &self.program,
             target: &self.target,
             confinement,
+            limits: self.limits.own(),
             filter,
             cwd: &self.cwd,
             fence,

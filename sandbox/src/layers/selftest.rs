@@ -376,9 +376,10 @@ fn raw(returned: libc::c_long) -> i32 {
     if returned < 0 { Errno::last_raw() } else { 0 }
 }
 
-/// mount(2) of a file system that no kernel has.
+/// mount(2) of a file system that no kernel has; where there is no /sys (a chroot), at the root.
 fn mount_nothing() -> i32 {
-    code(nix::mount::mount(None::<&str>, DIRECTORY, Some("no-such-type"), MsFlags::empty(), None::<&str>))
+    let at = if Path::new(DIRECTORY).is_dir() { DIRECTORY } else { "/" };
+    code(nix::mount::mount(None::<&str>, at, Some("no-such-type"), MsFlags::empty(), None::<&str>))
 }
 
 /// move_mount(2) of a directory that is no mount.

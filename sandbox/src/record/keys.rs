@@ -170,9 +170,7 @@ pub fn known(path: &Path) -> Vec<PublicKey> {
 /// It cannot be made or stored.
 pub fn make(store: &StoreDir) -> Result<SigningKey, KeysError> {
     let keys = store.enter(DIRECTORY)?;
-    let mut seed = [0; 32];
-    let source = Path::new("/dev/urandom");
-    File::open(source).and_then(|mut file| file.read_exact(&mut seed)).map_err(io("read", source))?;
+    let mut seed = super::start::random().map_err(io("get", Path::new("random bytes")))?;
     let key = SigningKey::from_seed(&seed);
     seed.fill(0);
     let content = |why| KeysError::Content { path: keys.path().join(NEXT), why };

@@ -161,7 +161,7 @@ impl Recorder {
             ledger_prev: locked.as_ref().map_or(Hash::ZERO, |ledger| ledger.head()),
             key: signer.as_ref().map(|key| (key.id(), reach)),
         };
-        let first = start.event(&bound).map_err(RecordError::file("read", Path::new("/dev/urandom")))?;
+        let first = start.event(&bound).map_err(RecordError::file("get", Path::new("random bytes")))?;
         let mut lines = LineWriter::new(dir.id(), agent_id);
         let mut batch = LineBatch::default();
         lines.add(&first, &mut batch);

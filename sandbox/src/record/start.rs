@@ -1,7 +1,6 @@
 //! `run_start`: what the first line of a log says about the run and its machine.
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -137,6 +136,19 @@ pub struct Redacted {
     pub redacted: bool,
 }
 
+/// As many random bytes as a key or a nonce has, from the kernel itself: a chroot may have no /dev/urandom.
+///
+/// # Errors
+/// As getrandom(2).
+pub(super) fn random() -> std::io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    // So few come whole, once the kernel has any.
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())? {
+        32 => Ok(bytes),
+        _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 impl RunStart {
     /// The command without the secrets in it.
     pub fn redacted_command(&self) -> Redacted {
@@ -147,8 +159,7 @@ impl RunStart {
 
     /// The event, with everything that the format asks for.
     pub fn event(&self, bound: &Bound) -> std::io::Result<Event> {
-        let mut nonce = [0u8; 32];
-        std::fs::File::open("/dev/urandom")?.read_exact(&mut nonce)?;
+        let nonce = random()?;
 
         let mut event = runner_event(EventType::RunStart, self.process);
         event.wall_ns = self.wall_ns;

@@ -8,13 +8,14 @@ use policy::compile::lsm::{LsmPlan, SetTable};
 
 use super::{
     FIRST_POLICY, Judging, Request, Sensor, SensorError, Source, Terms, demand,
-    held::{held, held_here, limits_held},
+    held::{held, held_here},
     net,
     tried::{Tried, report, try_notify},
     walls,
 };
 use crate::{
     enforce::lsm::Known,
+    kernel::{bpf, btf},
     record::LayerReport,
     settings::{Layer, LayerChoice},
 };
@@ -23,7 +24,7 @@ use crate::{
 pub(super) const ONLY_ROOT: &str = "only root can load programs into the kernel";
 
 /// What the user is told before the command starts.
-pub(super) const NOTE: &str = "observed by notify: the command runs with no_new_privs, so setuid programs gain nothing; not \
+const NOTE: &str = "observed by notify: the command runs with no_new_privs, so setuid programs gain nothing; not \
                                seen are io_uring operations and the results of calls";
 
 /// Whether a run with this choice of layers is observed by its calls from the start: it is asked for, or nothing else is
@@ -31,7 +32,28 @@ pub(super) const NOTE: &str = "observed by notify: the command runs with no_new_
 pub fn wanted(layers: &LayerChoice) -> bool {
     match layers {
         LayerChoice::Only(layers) => layers.contains(&Layer::Notify),
-        LayerChoice::Auto => !rules_the_machine(),
+        LayerChoice::Auto => no_programs().is_some(),
+    }
+}
+
+/// Why this process can load no programs into the kernel: it is not the machine's root, or a root that may not, as in
+/// most containers and in a chroot without /sys.
+pub(super) fn no_programs() -> Option<String> {
+    if !rules_the_machine() {
+        return Some(ONLY_ROOT.to_owned());
+    }
+    if let Err(error) = std::fs::File::open(btf::VMLINUX) {
+        return Some(format!("the kernel shows no type information here ({}): {error}", btf::VMLINUX));
+    }
+    let made = bpf::create_pages(1).err();
+    made.map(|error| format!("this root may make no maps (bpf(2)), as in a container: {error}"))
+}
+
+/// What the user is told before the command starts.
+pub(super) fn note() -> String {
+    match no_programs() {
+        Some(reason) if rules_the_machine() => format!("{NOTE}; for there are no programs here: {reason}"),
+        _ => NOTE.to_owned(),
     }
 }
 
@@ -53,11 +75,8 @@ pub(super) fn start(
     sets: SetTable,
 ) -> Result<(Sensor, Terms), SensorError> {
     let missing = |layer: Layer| -> Option<Tried> {
-        let reason = match geteuid().is_root() {
-            true => "it does not work here",
-            false => ONLY_ROOT,
-        };
-        request.layers.includes(layer).then(|| Err(reason.to_owned()))
+        let reason = no_programs().unwrap_or_else(|| "it does not work here".to_owned());
+        request.layers.includes(layer).then_some(Err(reason))
     };
     let notify = Some(try_notify());
     for layer in Layer::OF_PROGRAMS {
@@ -77,7 +96,7 @@ pub(super) fn start(
     let namespaces = net::namespaces(apart)?;
     let terms = Terms {
         judges: apart,
-        held: held_here(held(false, false, limits_held(request, false)), request, apart),
+        held: held_here(held(false, false, walls.limits), request, apart),
         law: matches!(request.judging, Judging::Enforce(..)),
         known: Known::Path,
         sets,

@@ -1,5 +1,7 @@
 //! What layers hold, and what of a policy a run would not hold.
 
+use std::path::Path;
+
 use policy::{
     Access,
     compile::{
@@ -9,7 +11,7 @@ use policy::{
         lsm::{Held, LsmPlan},
         seccomp::{self, Alone, Hooks},
     },
-    settings::{KERNEL, Limit, LimitSet},
+    settings::{KERNEL, LimitSet},
 };
 
 use super::{Judging, Request, SensorError, net::with_namespace, tried::Tried};
@@ -86,30 +88,36 @@ pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command, kept: &[Kep
     words
 }
 
-/// The limits that are held where hooks judge (`lsm`), or do not.
-pub(super) fn limits_held(request: &Request<'_>, lsm: bool) -> LimitSet {
-    let held = request.limits.held();
-    match leaver(request, lsm) {
+/// The limits that are held, where these `words` of the section `kernel` are.
+pub(super) fn limits_held(request: &Request<'_>, words: &Words) -> LimitSet {
+    let (held, grouped) = (request.limits.held(), request.limits.grouped());
+    match leaver(request, words) {
         None => held,
-        Some(_) if held.contains(Limit::Time) => LimitSet::EMPTY.with(Limit::Time),
-        Some(_) => LimitSet::EMPTY,
+        Some(_) => held.iter().filter(|limit| !grouped.contains(*limit)).collect(),
     }
 }
 
 /// Whether nobody inside a run can leave its control groups: their files are settings of the kernel's, which hooks close
-/// unless a policy allows them.
-pub fn groups_are_kept(lsm: bool, kernel_allowed: &[&str]) -> bool {
-    lsm && !kernel_allowed.contains(&"sysctl-write")
+/// unless a policy allows them, and Landlock where it grants nothing there. (Being born in another group, by clone3(2), is
+/// closed by the filter of every run with limits.)
+pub fn groups_are_kept(words: &Words, kernel_allowed: &[&str]) -> bool {
+    let by = |layer| words.get("sysctl-write").is_some_and(|layers| layers.contains(&layer));
+    let hooks = by(layers::Layer::Lsm) && !kernel_allowed.contains(&"sysctl-write");
+    hooks || by(layers::Layer::Landlock) && cgroup::are_all_below(Path::new("/sys"))
 }
 
 /// Who inside the run could leave the groups that limit it.
-fn leaver(request: &Request<'_>, lsm: bool) -> Option<String> {
+fn leaver(request: &Request<'_>, words: &Words) -> Option<String> {
     let Judging::Enforce(policies, _) = request.judging else { return None };
-    if groups_are_kept(lsm, &policies.kernel_allowed()) || !request.limits.are_by_group() {
+    let grouped = request.limits.grouped() != LimitSet::EMPTY;
+    if !grouped || groups_are_kept(words, &policies.kernel_allowed()) {
         return None;
     }
     if request.root {
-        let why = if lsm { "the policy allows `sysctl-write`" } else { "only the lsm layer would keep it" };
+        let why = match policies.kernel_allowed().contains(&"sysctl-write") {
+            true => "the policy allows `sysctl-write`",
+            false => "only the lsm layer would keep it, or landlock where no rule opens /sys for writing",
+        };
         return Some(format!("root inside the run can leave the control groups that limit it: {why}"));
     }
     let owner = request.group.and_then(cgroup::owner_above)?;
@@ -137,7 +145,7 @@ impl<'a> Layers<'a> {
     pub fn together(&self, request: &Request<'_>, words: &'a Words) -> layers::Layers<'a> {
         let (lsm, group) = (works(self.lsm), works(self.group));
         layers::Layers {
-            programs: held_here(held(lsm, group, limits_held(request, lsm)), request, works(self.netns)),
+            programs: held_here(held(lsm, group, limits_held(request, words)), request, works(self.netns)),
             judges: (None, None),
             landlock: self.fence.map(Fence::plans).unwrap_or_default(),
             kept: self.kept,
@@ -224,7 +232,7 @@ pub(super) fn unheld(
         return Ok(lines);
     }
     lines.extend(request.limits.missing().iter().cloned());
-    lines.extend(leaver(request, works(lsm)));
+    lines.extend(leaver(request, &words));
     if let Some(Err(reason)) = request.fence {
         lines.push(format!("the landlock layer is missing: {reason}"));
     }

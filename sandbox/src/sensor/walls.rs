@@ -4,12 +4,13 @@
 //! The programs in the kernel are tried before, and are no concern of this module.
 
 use policy::compile::{layers::Kept, lsm::LsmPlan, seccomp::Hooks};
+use policy::settings::LimitSet;
 
 use super::{
     Judging, Request, SensorError,
     covers::{self, Covers},
     demand,
-    held::{Layers, unheld},
+    held::{Layers, limits_held, unheld},
     tried::{FILTER, Tried, report, try_filter, try_landlock, try_mountns},
 };
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 pub(super) struct Walls {
     pub fenced: Fenced,
     pub mounts: Mounts,
+    /// The limits that are held.
+    pub limits: LimitSet,
     /// What the user should know of it before the command starts.
     pub notes: Vec<String>,
 }
@@ -62,9 +65,10 @@ pub(super) fn raise(
         _ => None,
     };
     let layers = Layers { lsm, group, netns, fence, kept: request.kept, uncovered: None };
+    let words = layers.words(request);
     let planned = match holds || !law || !request.layers.includes(Layer::Mountns) {
         true => Covers::default(),
-        false => covers::plan(&layers.together(request, &layers.words(request)), &policies),
+        false => covers::plan(&layers.together(request, &words), &policies),
     };
     let covered = (!planned.mounts.is_empty()).then(try_mountns);
     demand(request, Layer::Mountns, &covered)?;
@@ -83,6 +87,7 @@ pub(super) fn raise(
             (Some(_), _) => Fenced::Yes,
         },
         mounts,
+        limits: limits_held(request, &words),
         notes: fence.map(Fence::notes).unwrap_or_default().iter().cloned().chain(notes).collect(),
     };
     let mut reports: Vec<LayerReport> = Vec::new();

@@ -57,6 +57,8 @@ pub enum Where {
     Always,
     /// Where the hooks of the `lsm` layer do not judge.
     WithoutHooks,
+    /// Where policies limit what control groups limit.
+    WithLimits,
 }
 
 /// One thing that is closed.
@@ -101,12 +103,34 @@ pub struct ClosedArgument {
     pub call: &'static str,
     /// Which argument, counted from 0.
     pub index: u8,
-    /// The bits that are looked at.
-    pub mask: u32,
-    /// What they are.
-    pub value: u32,
-    /// The whole argument that is open nevertheless.
-    pub but_not: Option<u32>,
+    /// What it is where the call is closed.
+    pub test: Test,
+}
+
+/// What an argument is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// It is this.
+    Is(u32),
+    /// It is anything but this.
+    IsNot(u32),
+    /// It has all of these bits.
+    Has {
+        /// The bits.
+        bits: u32,
+        /// The whole argument that is open nevertheless.
+        but_not: Option<u32>,
+    },
+}
+
+impl Test {
+    /// An argument that is closed.
+    pub fn example(self) -> u32 {
+        match self {
+            Test::Is(value) | Test::Has { bits: value, .. } => value,
+            Test::IsNot(value) => !value,
+        }
+    }
 }
 
 /// All arguments of socket(2) that are given must match. Numbers are Linux's, the same on every architecture.
@@ -195,6 +219,7 @@ fn group(node: Node) -> Result<Group, Fault> {
             "opened_by" => group.opened_by = opened_by(key.value).map_err(about)?,
             "only" => match text_of(key.value)?.as_str() {
                 "without-hooks" => group.closed = Where::WithoutHooks,
+                "with-limits" => group.closed = Where::WithLimits,
                 other => return Err(about(format!("unknown place `{other}`"))),
             },
             kind @ ("calls" | "no_such_call") => {
@@ -234,18 +259,24 @@ fn argument(node: Node) -> Result<Entry, Fault> {
         match key.key.as_str() {
             "call" => name = Some(call(&text_of(key.value)?)?),
             "argument" => index = Some(number(key.value)?).filter(|index| *index < 6),
-            "is" => test = Some((u32::MAX, number(key.value)?)),
-            "has" => test = Some(number(key.value)?).map(|bits| (bits, bits)),
+            "is" => test = Some(Test::Is(number(key.value)?)),
+            "is_not" => test = Some(Test::IsNot(number(key.value)?)),
+            "has" => test = Some(Test::Has { bits: number(key.value)?, but_not: None }),
             "but_not" => but_not = Some(number(key.value)?),
             "why" => why = Some(text_of(key.value)?),
             other => return Err(format!("unknown key `{other}`")),
         }
     }
-    let (Some(call), Some(index), Some((mask, value)), Some(why)) = (name, index, test, why) else {
-        return Err("an argument needs `call`, `argument`, `is` or `has`, and `why`".to_owned());
+    let test = match (test, but_not) {
+        (Some(Test::Has { bits, .. }), but_not) => Some(Test::Has { bits, but_not }),
+        (_, Some(_)) => return Err("`but_not` goes with `has`".to_owned()),
+        (test, None) => test,
+    };
+    let (Some(call), Some(index), Some(test), Some(why)) = (name, index, test, why) else {
+        return Err("an argument needs `call`, `argument`, `is`, `is_not` or `has`, and `why`".to_owned());
     };
     let index = index as u8;
-    let what = What::Argument(ClosedArgument { call, index, mask, value, but_not });
+    let what = What::Argument(ClosedArgument { call, index, test });
     Ok(Entry { what, answer: Answer::NotPermitted, why })
 }
 

@@ -52,12 +52,14 @@ impl Coverage {
         let abi = fenced.then(enforce::abi).and_then(Result::ok);
         let fence = abi.map(|abi| together.map(|policy| landlock::compile(policy, abi)));
         let landlock: &[LandlockPlan] = fence.as_ref().map_or(&[], |plans| plans);
-        // Root, for whom most runs are, leaves its groups where no hook keeps it.
-        let limits = match groups_are_kept(lsm, policy.settings().kernel_allowed()) {
-            true => limits::possible(),
-            false => LimitSet::EMPTY.with(Limit::Time),
-        };
         let bare = words(lsm, landlock, guarded.command, &[]);
+        // Root, for whom most runs are, leaves its groups where nothing keeps it; others are counted.
+        let limits = match (groups_are_kept(&bare, policy.settings().kernel_allowed()), guarded.command) {
+            (true, Command::Root) => limits::possible(),
+            (true, Command::User) => limits::possible().with(Limit::Processes),
+            (false, Command::Root) => LimitSet::EMPTY.with(Limit::Time),
+            (false, Command::User) => LimitSet::EMPTY.with(Limit::Time).with(Limit::Processes),
+        };
         // Where there are no hooks, a closed network is held by a namespace.
         let alone = Policies::from(policy.clone());
         let netns = !lsm && works(Layer::Netns) && is_closed(&alone);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use policy::compile::seccomp::{Answer, Data, Entry, Group, OpenedBy, What, Where, data};
+use policy::compile::seccomp::{Answer, Data, Entry, Group, OpenedBy, Test, What, Where, data};
 use serde::Serialize;
 
 use super::super::doctor::wrap;
@@ -25,6 +25,8 @@ struct Listed<'a> {
     opened_by: Vec<&'static str>,
     /// Whether hooks of the `lsm` layer hold it where there are some.
     without_hooks: bool,
+    /// Whether it is closed only where a policy limits memory, processes or processor time.
+    with_limits: bool,
     /// The error number's name.
     errno: Option<&'static str>,
     reason: &'a str,
@@ -48,6 +50,7 @@ fn listed(data: &Data) -> Vec<Listed<'_>> {
             group: Some(&group.name),
             opened_by: opening(group),
             without_hooks: group.closed == Where::WithoutHooks,
+            with_limits: group.closed == Where::WithLimits,
             errno: Some(errno(entry)),
             reason: &entry.why,
         })
@@ -59,6 +62,7 @@ fn listed(data: &Data) -> Vec<Listed<'_>> {
         group,
         opened_by: Vec::new(),
         without_hooks: false,
+        with_limits: false,
         errno: None,
         reason,
     };
@@ -79,6 +83,7 @@ fn text(data: &Data) -> String {
         let place = match group.closed {
             Where::Always => "",
             Where::WithoutHooks => "; by hooks where there are some",
+            Where::WithLimits => "; where a policy has limits",
         };
         // Writing to a String does not fail.
         let _ = writeln!(text, "\n{} ({opened}{place})", group.name);
@@ -132,9 +137,10 @@ fn errno(entry: &Entry) -> &'static str {
 fn condition(what: &What) -> Option<String> {
     match what {
         What::Call(_) => None,
-        What::Argument(argument) => Some(match argument.mask {
-            u32::MAX => format!("{:#x}", argument.value),
-            mask => format!("with {mask:#x}"),
+        What::Argument(argument) => Some(match argument.test {
+            Test::Is(value) => format!("{value:#x}"),
+            Test::IsNot(value) => format!("with another argument {} than {value:#x}", argument.index + 1),
+            Test::Has { bits, .. } => format!("with {bits:#x}"),
         }),
         What::Socket(socket) => {
             let mut text = format!("family {}", socket.family);
@@ -161,8 +167,9 @@ mod tests {
         };
         let [mount] = of("mount", "closed")[..] else { panic!("mount") };
         assert_eq!((mount.opened_by.as_slice(), mount.without_hooks), (&["mount"][..], true));
-        let [clone3] = of("clone3", "closed")[..] else { panic!("clone3") };
-        assert_eq!(clone3.errno, Some("ENOSYS"));
+        let [limits, userns] = of("clone3", "closed")[..] else { panic!("clone3") };
+        assert_eq!((limits.errno, userns.errno), (Some("ENOSYS"), Some("ENOSYS")));
+        assert!(limits.with_limits && !limits.without_hooks && userns.without_hooks);
         let [reboot] = of("reboot", "closed")[..] else { panic!("reboot") };
         assert_eq!(reboot.opened_by, ["syscalls: off"]);
         assert_eq!(of("openat", "strict").len(), 1);

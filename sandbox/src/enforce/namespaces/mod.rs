@@ -110,7 +110,7 @@ fn as_user(flags: CloneFlags) -> Result<(), EnterError> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     unshare(CloneFlags::CLONE_NEWUSER | flags).map_err(|errno| EnterError {
         step: "make a user namespace (unshare)",
-        hint: refusal_of_users(errno.into()),
+        hint: refusal_of_users(&errno.into()),
         source: errno.into(),
     })?;
     // Without this, whoever gave up a group that a file denies could read it (user_namespaces(7)).
@@ -135,8 +135,8 @@ fn refusal(error: io::Error) -> String {
     }
 }
 
-/// The same for an ordinary user.
-fn refusal_of_users(error: io::Error) -> String {
+/// What the machine says of why an ordinary user may make no user namespace.
+pub fn refusal_of_users(error: &io::Error) -> String {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let is = |path: &str, value: &str| setting(path).is_some_and(|found| found == value);
     match error.raw_os_error() {
@@ -153,6 +153,7 @@ fn refusal_of_users(error: io::Error) -> String {
         Some(libc::EPERM | libc::EACCES) if is_filtered() => {
             ": a system call filter around the runner, that of a container perhaps, forbids it".to_owned()
         }
+        Some(libc::EPERM) => ": in a chroot nobody can make one (unshare(2))".to_owned(),
         Some(libc::EINVAL) => ": this kernel has none (CONFIG_USER_NS, CONFIG_NET_NS)".to_owned(),
         Some(libc::ENOSPC) => limit("max_user_namespaces"),
         _ => String::new(),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use policy::compile::seccomp::{Answer, SeccompPlan, What};
+use policy::compile::seccomp::{Answer, SeccompPlan, Test, What};
 use policy::syscalls::Architecture;
 
 use super::{ARCHITECTURE, SOCK_TYPE_MASK};
@@ -49,6 +49,10 @@ struct Argument {
 impl Argument {
     fn equal(index: u32, value: u32) -> Self {
         Self { index, value: value.into(), value_two: None, op: "SCMP_CMP_EQ" }
+    }
+
+    fn other(index: u32, value: u32) -> Self {
+        Self { index, value: value.into(), value_two: None, op: "SCMP_CMP_NE" }
     }
 
     fn masked(index: u32, mask: u64, value: u32) -> Self {
@@ -110,13 +114,15 @@ pub fn profile(plan: &SeccompPlan) -> (Profile, Vec<String>) {
             What::Call(_) => continue,
             What::Argument(argument) => {
                 let index = argument.index.into();
-                // Runtimes take two conditions on one argument for alternatives.
-                if argument.but_not.is_some() {
-                    wider.push(format!("{}: closed where {:#x} stands alone", argument.call, argument.value));
-                }
-                vec![match (argument.mask, argument.but_not) {
-                    (u32::MAX, _) | (_, Some(_)) => Argument::equal(index, argument.value),
-                    (mask, None) => Argument::masked(index, mask.into(), argument.value),
+                vec![match argument.test {
+                    Test::Is(value) => Argument::equal(index, value),
+                    Test::IsNot(value) => Argument::other(index, value),
+                    Test::Has { bits, but_not: None } => Argument::masked(index, bits.into(), bits),
+                    // Runtimes take two conditions on one argument for alternatives.
+                    Test::Has { bits, but_not: Some(_) } => {
+                        wider.push(format!("{}: closed where {bits:#x} stands alone", argument.call));
+                        Argument::equal(index, bits)
+                    }
                 }]
             }
             What::Socket(socket) => {
@@ -194,7 +200,10 @@ mod tests {
     fn a_strict_one_is_a_list() {
         let filter = Filter { level: Level::Strict, denied: vec!["chmod"], ..Filter::new(Vec::new()) };
         let (profile, wider) = profile(&plan(filter));
-        assert!(wider.len() == 1 && wider[0].contains("fcntl, ioctl, personality, socket"), "{wider:?}");
+        assert!(
+            wider.len() == 1 && wider[0].contains("personality, prlimit64, setpriority, socket are"),
+            "{wider:?}"
+        );
         let value = serde_json::to_value(profile).unwrap();
         let rules = value["syscalls"].as_array().unwrap();
         assert!(rules.iter().all(|rule| rule.get("args").is_none()));

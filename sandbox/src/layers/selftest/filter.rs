@@ -110,7 +110,7 @@ fn attempt(closed: &Closed) -> Option<Attempt> {
     let mut arguments = [-1; 6];
     match closed.what {
         What::Call(_) => {}
-        What::Argument(argument) => arguments[usize::from(argument.index)] = argument.value.into(),
+        What::Argument(argument) => arguments[usize::from(argument.index)] = argument.test.example().into(),
         What::Socket(socket) => {
             arguments[0] = socket.family.into();
             arguments[1] = socket.kind.unwrap_or(libc::SOCK_STREAM.unsigned_abs()).into();
@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn every_group_that_exists_here_has_its_attempt() {
-        let filter = Filter { level: Level::Strict, denied: vec!["chmod"], ..Filter::new(Vec::new()) };
+        let denied = vec!["chmod"];
+        let filter = Filter { level: Level::Strict, denied, limited: true, ..Filter::new(Vec::new()) };
         let plan = compile(&filter, Hooks::Missing);
         let groups = groups(&plan);
         for group in &data().closed {

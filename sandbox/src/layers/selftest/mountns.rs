@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use super::place::Directory;
 use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judge};
 use crate::enforce::mountns::{Cover, MountError, Mounts};
+use crate::enforce::namespaces;
 use crate::record::SelfTest;
 
 /// What is tried at a file that is hidden, one that is read-only, a directory that is pinned, and a file for data only.
@@ -91,16 +92,9 @@ fn possible(mounts: &Mounts) -> Result<(), SelfTestError> {
     }
 }
 
-/// What an ordinary user can do about it.
+/// What was refused, and what the machine says of why.
 fn hint(error: &MountError) -> String {
-    let limit = |file: &str| fs::read_to_string(file).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let why = if limit("/proc/sys/user/max_user_namespaces") == "0" {
-        "; user namespaces are switched off here (user.max_user_namespaces)"
-    } else if limit("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-        "; AppArmor restricts user namespaces here (kernel.apparmor_restrict_unprivileged_userns)"
-    } else {
-        ""
-    };
+    let why = namespaces::refusal_of_users(&io::Error::from_raw_os_error(error.errno()));
     format!("{error}{why}")
 }
 

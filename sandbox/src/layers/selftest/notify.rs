@@ -20,6 +20,7 @@ const WENT_ON: i32 = 7;
 /// # Errors
 /// The test could not be run; that is no proof.
 pub fn check() -> Result<Vec<SelfTest>, SelfTestError> {
+    let shown = SelfTest { check: "/proc shows the run".to_owned(), result: shown() };
     let (here, there) = handshake::pair::<(), i32>()?;
     // SAFETY: this process has one thread; the child leaves by _exit.
     match unsafe { fork() }.map_err(io::Error::from)? {
@@ -54,8 +55,19 @@ pub fn check() -> Result<Vec<SelfTest>, SelfTestError> {
                 Err(error) => (error.to_string(), "not tried".to_owned()),
             };
             let test = |check: &str, result| SelfTest { check: check.to_owned(), result };
-            Ok(vec![test("call seen and read", seen), test("call goes on", went_on)])
+            Ok(vec![test("call seen and read", seen), test("call goes on", went_on), shown])
         }
+    }
+}
+
+/// Whether /proc belongs to this process's own pid namespace: else its numbers are those of other processes, and names
+/// would be resolved against their directories and descriptors.
+fn shown() -> String {
+    match std::fs::read_link("/proc/self") {
+        Ok(found) if found.to_str() == Some(std::process::id().to_string().as_str()) => HELD.to_owned(),
+        Ok(_) => "/proc belongs to another pid namespace; one of this is needed (bwrap --proc /proc, unshare --mount-proc)"
+            .to_owned(),
+        Err(error) => format!("/proc shows no processes: {error}"),
     }
 }
 

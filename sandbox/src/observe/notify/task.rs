@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustix::fs::{AtFlags, Statx, StatxFlags};
@@ -221,7 +221,7 @@ pub enum Target {
 /// Follows a link of /proc by name only: no file system is asked.
 pub fn link(path: &str) -> Target {
     let found = match fs::read_link(path) {
-        Ok(found) => OsString::from(found).into_vec(),
+        Ok(found) => below(TOP.get().map_or(&[], Vec::as_slice), OsString::from(found).into_vec()),
         Err(error) => {
             return match error.raw_os_error() {
                 Some(libc::EACCES | libc::EPERM) => Target::Closed,
@@ -237,6 +237,15 @@ pub fn link(path: &str) -> Target {
         Some(name) if is_gone(path, &found) => Target::Path(name.to_vec()),
         _ if found.starts_with(b"/") => Target::Path(found),
         _ => Target::Nameless(found),
+    }
+}
+
+/// A path below another, as it is called from there.
+fn below(top: &[u8], path: Vec<u8>) -> Vec<u8> {
+    match path.strip_prefix(top) {
+        Some(rest) if !top.is_empty() && rest.starts_with(b"/") => rest.to_vec(),
+        Some(rest) if !top.is_empty() && rest.is_empty() => b"/".to_vec(),
+        _ => path,
     }
 }
 
@@ -327,10 +336,20 @@ type Root = ((u64, u64), PathBuf);
 /// The mount namespace that the run began in: this process's own, or one with covers over what is denied.
 static FIRST: OnceLock<PathBuf> = OnceLock::new();
 
+/// How /proc shows the root of the run's first task, where that is not `/`: this process is in a chroot, and the run has
+/// mounts of its own, which are shown from their top.
+static TOP: OnceLock<Vec<u8>> = OnceLock::new();
+
 /// Learns that names lead in the mount namespace of this task, the first of the run, where they lead here.
 pub fn begins_with(tid: u32) {
-    if let Some((_, mounts)) = root_of(&format!("/proc/{tid}")) {
-        let _ = FIRST.set(mounts);
+    let process = format!("/proc/{tid}");
+    let (Some((root, mounts)), Some((own, _))) = (root_of(&process), root_of("/proc/self")) else { return };
+    let _ = FIRST.set(mounts);
+    if let Ok(top) = fs::read_link(format!("{process}/root"))
+        && root == own
+        && top != Path::new("/")
+    {
+        let _ = TOP.set(OsString::from(top).into_vec());
     }
 }
 
@@ -401,6 +420,17 @@ mod tests {
         for child in [&mut other, &mut same] {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn names_in_a_chroot_are_those_below_it() {
+        let shown = |top: &[u8], path: &[u8]| below(top, path.to_vec());
+        assert_eq!(shown(b"/srv/root", b"/srv/root/etc/hosts"), b"/etc/hosts");
+        assert_eq!(shown(b"/srv/root", b"/srv/root"), b"/");
+        for other in [&b"/srv/roots/etc"[..], b"/srv", b"pipe:[7]"] {
+            assert_eq!(shown(b"/srv/root", other), other);
+            assert_eq!(shown(b"", other), other);
         }
     }
 
