@@ -24,6 +24,7 @@ pub mod existing;
 pub mod extend;
 pub mod groups;
 mod intersect;
+pub mod learn;
 pub mod links;
 mod lint;
 mod model;

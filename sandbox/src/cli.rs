@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
 pub mod export;
+pub mod learn;
 pub mod policy;
 pub mod query;
 pub mod record;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::quantity::whole;
 
 pub use export::*;
+pub use learn::*;
 pub use policy::*;
 pub use query::*;
 pub use record::*;
@@ -48,6 +50,8 @@ pub enum Command {
     Reindex(ReindexArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
+    /// Make a policy of what runs did
+    Learn(LearnArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it
     Policy(PolicyArgs),
     /// Make, show or replace the key that signs this store's records

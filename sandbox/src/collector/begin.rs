@@ -141,6 +141,7 @@ pub(super) fn run_start(
         mode,
         layers: sensor.reports().to_vec(),
         policy,
+        variables: plan.variables.given().map(|(name, value)| (name, value.to_vec())).collect(),
         unheld: sensor.unheld().to_vec(),
         process,
         wall_ns: record::time::wall_now_ns(),

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod export;
 pub mod gc;
 pub mod key;
+pub mod learn;
 pub mod policy;
 pub mod query;
 pub mod recover;
@@ -56,6 +57,9 @@ fn execute(command: Command) -> Exit {
         }
         Command::Export(args) => {
             export::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
+        Command::Learn(args) => {
+            learn::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::USAGE))
         }
         Command::Policy(args) => {
             policy::execute(&args.command).unwrap_or_else(|error| error::report(&error, Exit::USAGE))

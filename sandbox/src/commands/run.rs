@@ -181,10 +181,13 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     }
     let Law { mode, guard, own } = law;
     let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
-    let variables = match &mode {
-        Mode::Observe => ::policy::Variables::new(),
-        Mode::Audit(_) | Mode::Enforce(..) => policy::given(surroundings(run_dir.path()))
-            .map_err(|error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))))?,
+    let variables = match (policy::given(surroundings(run_dir.path())), &mode) {
+        (Ok(variables), _) => variables,
+        // What a policy learned from its record would call its places is all that is lost.
+        (Err(_), Mode::Observe) => ::policy::Variables::new(),
+        (Err(error), Mode::Audit(_) | Mode::Enforce(..)) => {
+            return Err(Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))).into());
+        }
     };
     let program = match &mode {
         Mode::Enforce(policies, _) => policies.iter().fold(program, under),

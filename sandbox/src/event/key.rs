@@ -183,6 +183,8 @@ pub enum Key {
     Unheld,
     /// User name.
     User,
+    /// What variables of policies stand for in the run, each `NAME=value`.
+    Variables,
     /// Version of the runner.
     Version,
 }
@@ -280,6 +282,7 @@ impl Key {
         Key::Uid,
         Key::Unheld,
         Key::User,
+        Key::Variables,
         Key::Version,
     ];
 
@@ -376,6 +379,7 @@ impl Key {
             Key::Uid => "uid",
             Key::Unheld => "unheld",
             Key::User => "user",
+            Key::Variables => "variables",
             Key::Version => "version",
         }
     }

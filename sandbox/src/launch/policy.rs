@@ -193,6 +193,28 @@ pub fn load_with(name: &Path, variables: &Variables) -> Result<Policy, PolicyErr
     in_force(parse(name, variables, &Files::default())?)
 }
 
+/// The policy that ships by this name or lies in this file, as another policy extends it: `NAME@VERSION`, or the path.
+///
+/// # Errors
+/// No policy of that name ships, and there is no such file.
+pub fn reference(name: &Path) -> Result<String, PolicyError> {
+    if let Some((source, _)) = shipped(name) {
+        return Ok(source.to_owned());
+    }
+    from_file(name)?;
+    let path = name.display().to_string();
+    Ok(if path.contains('/') { path } else { format!("./{path}") })
+}
+
+/// Reads a text that would lie in the file `name`.
+///
+/// # Errors
+/// It is wrong.
+pub fn read_text(name: &Path, text: &str, variables: &Variables) -> Result<Policy, PolicyError> {
+    Policy::parse_with(&name.display().to_string(), text.as_bytes(), variables, &Files::default())
+        .map_err(|errors| PolicyError::Invalid { errors, workspace: None })
+}
+
 fn parse(name: &Path, variables: &Variables, files: &Files) -> Result<Policy, PolicyError> {
     let (source, bytes) = match shipped(name) {
         Some((source, text)) => (source.to_owned(), text.as_bytes().to_vec()),

@@ -44,6 +44,7 @@ pub(crate) fn run_start() -> RunStart {
         mode: Mode::AuditOnly,
         layers: Vec::new(),
         policy: None,
+        variables: Vec::new(),
         unheld: Vec::new(),
         process: ProcId { pid: 10, start_ns: 20 },
         wall_ns: 1_763_688_205_000_000_007,

@@ -117,6 +117,8 @@ pub struct RunStart {
     pub layers: Vec<LayerReport>,
     /// The policy, where there is one.
     pub policy: Option<MetaPolicy>,
+    /// What variables of policies stand for, by name.
+    pub variables: Vec<(&'static str, Vec<u8>)>,
     /// Rules that no layer of this run holds (`--best-effort`).
     pub unheld: Vec<String>,
     /// The run's first process.
@@ -190,6 +192,8 @@ impl RunStart {
         let active = self.layers.iter().filter(|layer| layer.role != "off");
         list(Key::Layers, active.map(|layer| layer.name.clone().into_bytes()).collect());
         list(Key::Credentials, credentials(&self.environment, &self.home));
+        let variables = self.variables.iter().map(|(name, value)| [name.as_bytes(), b"=", value].concat());
+        list(Key::Variables, variables.collect());
         if !self.unheld.is_empty() {
             list(Key::Unheld, self.unheld.iter().map(|rule| rule.clone().into_bytes()).collect());
         }

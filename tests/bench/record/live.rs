@@ -55,6 +55,7 @@ fn run_start() -> RunStart {
         mode: Mode::AuditOnly,
         layers: Vec::new(),
         policy: None,
+        variables: Vec::new(),
         unheld: Vec::new(),
         process: ProcId { pid: 12_000, start_ns: 27_964_000_000_000 },
         wall_ns: 1_784_628_610_000_000_000,

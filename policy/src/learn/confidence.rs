@@ -1,0 +1,137 @@
+//! How well a policy fits runs that it was not learned from.
+//!
+//! Each run is put to what the others teach (leave one out): how many of them would have been blocked is what a next
+//! honest run has to expect. Beside it stands how many things only one run did, which Good and Turing take for the
+//! chance of another new one (Good 1953; for runs as samples Chao 1987).
+
+use super::{Base, Draft, Options, Reader, Run, Tally, anyone, base, draft, questions};
+use crate::access::Access;
+use crate::address::Protocol;
+use crate::digest::Digest;
+use crate::evaluate::Act;
+use crate::learn::Reach;
+use crate::model::{Decision, Policy};
+
+/// Fewest runs of which anything can be said.
+const RUNS: usize = 3;
+/// Runs of a hundred that may be expected to be blocked before it is too many.
+const TOO_MANY: usize = 20;
+
+/// What is known of the fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confidence {
+    /// How many runs were learned from.
+    pub runs: usize,
+    /// How many of them what the others teach would have blocked, in their order.
+    pub blocked: Vec<usize>,
+    /// Lines of the policy's patterns that the last run alone added.
+    pub last_added: usize,
+    /// Patterns and targets in all.
+    pub grants: usize,
+    /// Those that only one run asked for.
+    pub once: usize,
+}
+
+impl Confidence {
+    pub(super) fn of<E>(
+        runs: &[Run<'_>],
+        options: &Options<'_>,
+        read: Reader<'_, E>,
+        draft_of_all: &Draft,
+    ) -> Result<Self, E> {
+        let tallies = draft_of_all.tallies();
+        let once = tallies.iter().filter(|tally| tally.runs.len() == 1).count();
+        let last = runs.len().wrapping_sub(1);
+        let last_added = tallies.iter().filter(|tally| tally.runs.iter().eq([&last])).count();
+        let mut blocked = Vec::new();
+        if runs.len() > 1 {
+            for left in 0..runs.len() {
+                let others: Vec<usize> = (0..runs.len()).filter(|index| *index != left).collect();
+                let (_, text) = draft(runs, &others, options, read)?;
+                if blocks(&read(left, &text)?, &runs[left]) {
+                    blocked.push(left);
+                }
+            }
+        }
+        Ok(Self { runs: runs.len(), blocked, last_added, grants: tallies.len(), once })
+    }
+
+    /// How many of a hundred honest runs may be expected to be blocked; `None` where nothing can be said. One more
+    /// blocked run than was seen, of one more run, so that it is never nothing.
+    pub fn expected(&self) -> Option<usize> {
+        (self.runs >= 2).then(|| ((2 * self.blocked.len() + 1) * 100).div_ceil(2 * (self.runs + 1)))
+    }
+
+    /// Whether it is too early to enforce what was learned.
+    pub fn is_enough(&self) -> bool {
+        self.runs >= RUNS && self.expected().is_some_and(|expected| expected <= TOO_MANY)
+    }
+
+    /// The same in words.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(expected) = self.expected() {
+            lines.push(format!(
+                "Of these {} runs {} would have been blocked by what the others teach: expect about {expected} of 100.",
+                self.runs,
+                self.blocked.len(),
+            ));
+            lines.push(format!(
+                "The last run added {} of {} patterns and targets; {} were asked for by one run only.",
+                self.last_added, self.grants, self.once
+            ));
+        }
+        if !self.is_enough() {
+            lines.push(format!(
+                "NOT ENOUGH YET: record more runs before this is enforced (at least {RUNS}, until few are blocked)."
+            ));
+        }
+        lines
+    }
+}
+
+impl Draft {
+    fn tallies(&self) -> Vec<&Tally> {
+        let grants = self.files.iter().chain(&self.programs).map(|grant| &grant.tally);
+        grants.chain(self.targets.iter().map(|target| &target.tally)).collect()
+    }
+}
+
+/// Whether a policy blocks something of a run that its base does not deny by a rule.
+pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
+    let closed = |act: &Act<'_>| {
+        anyone(policy, act).decision != Decision::Allow && !matches!(base(run.base, act), Base::Denies(..))
+    };
+    let seen = run.seen;
+    let files = seen
+        .files
+        .iter()
+        .any(|(path, tally)| path.starts_with(b"/") && closed(&Act::File { accesses: tally.accesses, path }));
+    let executed = || {
+        let mut paths = seen.executed.keys();
+        paths
+            .any(|path| path.starts_with(b"/") && closed(&Act::Exec { path, sha256: Some(&Digest::UNNAMED) }))
+    };
+    let ends = || {
+        seen.ends.iter().any(|(end, tally)| match end {
+            Reach::Question(name) => {
+                let resolver = (std::net::IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT);
+                let asked = questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp);
+                matches!(asked, questions::Asked::Refused { rule, .. } if rule.is_default())
+            }
+            Reach::Other => false,
+            _ => end.with(|end| closed(&Act::Network { accesses: tally.accesses, end })),
+        })
+    };
+    // A name that opens what was closed.
+    let names = || {
+        let objects = [Access::Read, Access::Write, Access::Attributes, Access::Load];
+        seen.renamed.iter().any(|(old, new, _)| {
+            objects.iter().any(|access| {
+                let at = |path| base(policy, &Act::File { accesses: (*access).into(), path });
+                matches!((at(old), at(new)), (Base::Silent, Base::Allows))
+            })
+        })
+    };
+    files || executed() || ends() || names()
+}

@@ -1,0 +1,142 @@
+//! What names have in common that differ from run to run: numbers, hashes, and what mkstemp(3) makes up.
+//!
+//! A name is only made wider for a reason: it has a part that no two runs would share, or the runs show that they do
+//! not share it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::place::Part;
+
+/// Fewest digits in a row that are taken for a number of this run's: years and versions have less or are kept by dots.
+const DIGITS: usize = 5;
+/// Fewest characters of a hash.
+const HASH: usize = 8;
+/// Fewest characters that names made up by mkstemp(3) have in common.
+const PREFIX: usize = 2;
+
+/// The name with a star for each part that is a number or a hash; `None` where it has none.
+pub(super) fn shape(name: &str) -> Option<Part> {
+    // Escapes are kept as they are: what they stand for is neither.
+    if name.contains('\\') {
+        return None;
+    }
+    let (mut text, mut changed) = (String::new(), false);
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let word = |c: &char| c.is_ascii_alphanumeric();
+        let length = match word(&first) {
+            true => rest.chars().take_while(word).count(),
+            false => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        match is_volatile(token) {
+            true => {
+                changed = true;
+                if !text.ends_with('*') {
+                    text.push('*');
+                }
+            }
+            false => text.push_str(token),
+        }
+        rest = after;
+    }
+    // A star alone would be anything.
+    (changed && text != "*").then_some(text)
+}
+
+/// Whether a word of letters and digits is a long number, or a hash.
+fn is_volatile(token: &str) -> bool {
+    let digits = token.bytes().filter(u8::is_ascii_digit).count();
+    let hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits == token.len() && digits >= DIGITS) || (hex && digits > 0 && token.len() >= HASH)
+}
+
+/// A name, and the runs that it was seen in.
+pub(super) type Seen<'a> = (&'a Part, &'a BTreeSet<usize>);
+
+/// Names of one directory that were seen in one run each, put together where they are made alike: as many
+/// characters, with the same beginning. Gives for each such name what stands for it.
+pub(super) fn alike<'a>(names: impl Iterator<Item = Seen<'a>>) -> BTreeMap<Part, Part> {
+    // By length and the first characters.
+    let mut kinds: BTreeMap<(usize, &str), Vec<Seen<'_>>> = BTreeMap::new();
+    for (name, runs) in names.filter(|(name, runs)| runs.len() == 1 && !name.contains(['\\', '*'])) {
+        if let Some(begins) = name.get(..PREFIX) {
+            kinds.entry((name.len(), begins)).or_default().push((name, runs));
+        }
+    }
+    let mut found = BTreeMap::new();
+    for names in kinds.into_values() {
+        let runs: BTreeSet<&usize> = names.iter().flat_map(|(_, runs)| runs.iter()).collect();
+        // Several in one run are its own affair.
+        if runs.len() < 2 {
+            continue;
+        }
+        let texts: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        let glob = common(&texts);
+        for (name, _) in names {
+            found.insert(name.clone(), glob.clone());
+        }
+    }
+    found
+}
+
+/// What begins and ends all of them, a star between.
+fn common(names: &[&str]) -> Part {
+    let first = names.first().copied().unwrap_or_default();
+    let same = |count: usize, at: &dyn Fn(&str, usize) -> Option<u8>| {
+        (0..count).take_while(|index| names.iter().all(|name| at(name, *index) == at(first, *index))).count()
+    };
+    let mut before = same(first.len(), &|name, index| name.bytes().nth(index));
+    let mut behind = same(first.len() - before, &|name, index| name.bytes().rev().nth(index));
+    // Not within a character.
+    while !first.is_char_boundary(before) {
+        before -= 1;
+    }
+    while !first.is_char_boundary(first.len() - behind) {
+        behind -= 1;
+    }
+    format!("{}*{}", &first[..before], &first[first.len() - behind..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_hashes_become_stars() {
+        for (name, expected) in [
+            ("app-3f2a9c01b7.o", Some("app-*.o")),
+            ("job.123456.log", Some("job.*.log")),
+            ("libfoo.so.1.2.3", None),
+            ("python3.11", None),
+            ("report-2026.txt", None),
+            ("deadbeef", None),
+            ("facade", None),
+            ("20261127", None),
+            ("x\\*12345678", None),
+        ] {
+            assert_eq!(shape(name).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn made_up_names_are_known_by_the_runs_that_differ_in_them() {
+        let one = BTreeSet::from([0]);
+        let two = BTreeSet::from([1]);
+        let both = BTreeSet::from([0, 1]);
+        let names: Vec<(Part, &BTreeSet<usize>)> = [
+            ("ccAb3xYz.s", &one),
+            ("ccQ9tUvW.s", &two),
+            ("ccommons.s", &both),
+            ("settings", &one),
+            ("seedling", &one),
+        ]
+        .map(|(name, runs)| (name.to_owned(), runs))
+        .to_vec();
+        let found = alike(names.iter().map(|(name, runs)| (name, *runs)));
+        let expected = [("ccAb3xYz.s", "cc*.s"), ("ccQ9tUvW.s", "cc*.s")];
+        let expected: BTreeMap<Part, Part> =
+            expected.into_iter().map(|(name, glob)| (name.to_owned(), glob.to_owned())).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,179 @@
+use super::*;
+use crate::error::Errors;
+use crate::evaluate;
+
+const FRAME: &str = "version: 1\nname: learned\nextends: [base@1]\nfiles: { default: deny }\n\
+                     exec: { default: deny }\nnetwork: { default: deny }\n";
+
+/// A run of a small project, each with directories and made-up names of its own.
+struct Made {
+    variables: Variables,
+    seen: Seen,
+}
+
+fn set(words: &str) -> AccessSet {
+    let known = |word: &str| Access::ALL.into_iter().find(|access| access.name() == word);
+    words.split(' ').map(|word| known(word).unwrap_or_else(|| panic!("{word} is no access"))).collect()
+}
+
+fn run(index: usize) -> Made {
+    let mut variables = Variables::new();
+    let workspace = format!("/srv/jobs/{index}/project");
+    for (name, value) in [("HOME", "/home/u"), ("TMP", "/tmp"), ("USER", "u"), ("UID", "1000")] {
+        assert_eq!(variables.set(name, value), Ok(()));
+    }
+    assert_eq!(variables.set("RUN_DIR", "/home/u/.sandbox/runs/x"), Ok(()));
+    assert_eq!(variables.set_workspace(workspace.clone()), Ok(()));
+    let mut seen = Seen::default();
+    let cc = b"/usr/bin/cc";
+    for (accesses, path) in [
+        ("read", format!("{workspace}/src/main.c")),
+        ("read", format!("{workspace}/src/extra-{index}.c")),
+        ("write create", format!("{workspace}/build/main.o")),
+        ("read", "/usr/include/stdio.h".to_owned()),
+        ("read", "/usr/lib/x86_64-linux-gnu/libc.so.6".to_owned()),
+        ("read", "/etc/ld.so.cache".to_owned()),
+        ("read", format!("/proc/42{index}7/maps")),
+        ("write create delete", format!("/tmp/cc{index}aBxYz.s")),
+        ("read write create", format!("/home/u/.cache/tool/{index}/entry")),
+        ("read write create", "/home/u/.cache/tool/index".to_owned()),
+    ] {
+        seen.file(set(accesses), path.as_bytes(), cc, 3);
+    }
+    for program in ["/usr/bin/make", "/usr/bin/cc", "/usr/lib/gcc/12/cc1", "/usr/lib/gcc/12/collect2"] {
+        seen.executed(program.as_bytes(), b"/usr/bin/make", 1);
+    }
+    seen.executed(format!("{workspace}/build/test-{index}00017").as_bytes(), b"/usr/bin/make", 1);
+    let host = |name: &str, last: u8| Reach::Address {
+        address: IpAddr::from([203, 0, 113, last]),
+        port: 443,
+        protocol: Protocol::Tcp,
+        host: Some(name.to_owned()),
+        own: false,
+        listens: false,
+    };
+    seen.reached(Some(Access::Connect), host("registry.example", index as u8), b"/usr/bin/curl", 1);
+    seen.reached(None, Reach::Question("registry.example".into()), b"/usr/bin/curl", 1);
+    let own = |listens: bool| Reach::Address {
+        address: IpAddr::from([127, 0, 0, 1]),
+        port: 40_000 + index as u16,
+        protocol: Protocol::Tcp,
+        host: None,
+        own: !listens,
+        listens,
+    };
+    seen.reached(Some(Access::Listen), own(true), b"/usr/bin/make", 1);
+    seen.reached(Some(Access::Connect), own(false), b"/usr/bin/curl", 1);
+    Made { variables, seen }
+}
+
+fn learned(made: &[Made], strictness: Strictness) -> Learned {
+    let frame = |made: &Made| Policy::parse("p", FRAME, &made.variables);
+    let bases: Vec<Policy> =
+        made.iter().map(frame).collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{e}"));
+    let runs: Vec<Run<'_>> = made
+        .iter()
+        .zip(&bases)
+        .map(|(made, base)| Run { variables: &made.variables, base, seen: &made.seen })
+        .collect();
+    let options = Options { name: "learned", base: "base@1", strictness, about: &[] };
+    let read = |index: usize, text: &str| -> Result<Policy, Errors> {
+        Policy::parse("p", text, &made[index].variables)
+    };
+    learn(&runs, &options, &read).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn blocks(learned: &Learned, made: &Made) -> bool {
+    let policy = Policy::parse("p", &learned.text, &made.variables)
+        .unwrap_or_else(|e| panic!("{e}\n{}", learned.text));
+    let base = Policy::parse("p", FRAME, &made.variables).unwrap_or_else(|e| panic!("{e}"));
+    confidence::blocks(&policy, &Run { variables: &made.variables, base: &base, seen: &made.seen })
+}
+
+#[test]
+fn a_policy_allows_its_own_runs_however_strict() {
+    let made: Vec<Made> = (1..6).map(run).collect();
+    for strictness in [Strictness::Exact, Strictness::Balanced, Strictness::Loose] {
+        let learned = learned(&made, strictness);
+        for (index, made) in made.iter().enumerate() {
+            assert!(!blocks(&learned, made), "{strictness:?}, run {index}:\n{}", learned.text);
+        }
+    }
+}
+
+#[test]
+fn the_next_run_fits_and_what_no_run_did_does_not() {
+    let made: Vec<Made> = (1..6).map(run).collect();
+    let learned = learned(&made, Strictness::Balanced);
+    for next in 6..20 {
+        assert!(!blocks(&learned, &run(next)), "run {next}:\n{}", learned.text);
+    }
+    let attack = |change: &dyn Fn(&mut Seen)| {
+        let mut next = run(6);
+        change(&mut next.seen);
+        blocks(&learned, &next)
+    };
+    assert!(attack(&|seen| seen.executed(b"/usr/bin/nc", b"/usr/bin/make", 1)));
+    assert!(attack(&|seen| seen.executed(b"/tmp/dropper", b"/usr/bin/make", 1)));
+    assert!(attack(&|seen| seen.file(set("read"), b"/home/u/letters/a", b"/usr/bin/cc", 1)));
+    assert!(attack(&|seen| seen.file(set("write"), b"/usr/bin/cc", b"/usr/bin/cc", 1)));
+    assert!(attack(&|seen| seen.reached(
+        Some(Access::Connect),
+        Reach::Address {
+            address: IpAddr::from([198, 51, 100, 1]),
+            port: 443,
+            protocol: Protocol::Tcp,
+            host: None,
+            own: false,
+            listens: false,
+        },
+        b"/usr/bin/curl",
+        1
+    )));
+    assert!(learned.text.lines().count() < 60, "{}", learned.text);
+    assert!(learned.confidence.is_enough(), "{:?}", learned.confidence);
+}
+
+#[test]
+fn what_the_base_denies_is_left_out_and_told() {
+    let mut made: Vec<Made> = (1..3).map(run).collect();
+    made[0].seen.file(set("read"), b"/home/u/.ssh/id_ed25519", b"/usr/bin/ssh", 2);
+    let learned = learned(&made, Strictness::Loose);
+    let left: Vec<String> = learned.left_out.iter().map(|left| left.line(2)).collect();
+    let [left] = left.as_slice() else { panic!("{left:?}") };
+    assert!(
+        left.starts_with("read ${HOME}/.ssh/id_ed25519 (2 times in 1 of 2 runs; ssh): base/credentials"),
+        "{left}"
+    );
+    let policy = Policy::parse("p", &learned.text, &made[0].variables).unwrap_or_else(|e| panic!("{e}"));
+    let verdict = evaluate::file(&policy, Access::Read.into(), b"/home/u/.ssh/id_ed25519");
+    assert_eq!(verdict.decision, Decision::Deny);
+    assert!(learned.text.contains("base/credentials"));
+}
+
+#[test]
+fn the_same_runs_give_the_same_bytes() {
+    let texts = [(); 3].map(|()| learned(&(1..5).map(run).collect::<Vec<_>>(), Strictness::Balanced).text);
+    assert!(texts.iter().all(|text| text == &texts[0]));
+}
+
+#[test]
+fn a_file_that_is_renamed_into_a_tree_of_programs_may_be_one_before() {
+    let mut made: Vec<Made> = (1..4).map(run).collect();
+    for (index, made) in made.iter_mut().enumerate() {
+        let new = format!("/srv/jobs/{}/project/build/test-{}00017", index + 1, index + 1);
+        let old = format!("/srv/jobs/{}/project/stage/made", index + 1);
+        made.seen.file(set("write create delete"), old.as_bytes(), b"/usr/bin/cc", 1);
+        made.seen.renamed(old.as_bytes(), new.as_bytes(), false);
+    }
+    let learned = learned(&made, Strictness::Balanced);
+    assert!(made.iter().all(|made| !blocks(&learned, made)), "{}", learned.text);
+    assert!(learned.text.contains("${WORKSPACE}/stage"), "{}", learned.text);
+}
+
+#[test]
+fn one_run_is_not_enough() {
+    let learned = learned(&[run(1)], Strictness::Balanced);
+    assert!(!learned.confidence.is_enough());
+    assert!(learned.text.contains("NOT ENOUGH YET"));
+}

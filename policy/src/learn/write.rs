@@ -1,0 +1,285 @@
+//! What was learned as text: rules that a person could have written, each with how often it was needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::place::Root;
+use super::tree::Grant;
+use super::{Draft, LeftOut, Options, Tally};
+use crate::access::{Access, AccessSet};
+
+/// Longest line before a list is broken into several.
+const WIDTH: usize = 110;
+/// Programs that a comment names.
+const NAMED: usize = 4;
+/// What is left out that is listed one by one.
+const LISTED: usize = 20;
+
+/// The policy without a head.
+pub(super) fn policy(draft: &Draft, options: &Options<'_>, runs: usize) -> String {
+    let mut out = format!("version: 1\nname: {}\nextends: [{}]\n", options.name, options.base);
+    out.push_str("\nfiles:\n  default: deny\n");
+    let mut rules = files(draft);
+    rules.extend(code(draft));
+    list(&mut out, &rules, runs);
+    out.push_str("\nexec:\n  default: deny\n");
+    list(&mut out, &programs(draft), runs);
+    out.push_str("\nnetwork:\n  default: deny\n");
+    list(&mut out, &network(draft), runs);
+    if !draft.words.is_empty() {
+        let words: Vec<&str> = draft.words.iter().copied().collect();
+        let _ = writeln!(out, "\nkernel: {{ allow: [{}] }}", words.join(", "));
+    }
+    out
+}
+
+/// The policy with what is to be said of it, and with what it leaves out.
+pub(super) fn with_head(about: &[String], text: String, left_out: &[LeftOut], runs: usize) -> String {
+    let mut out = String::new();
+    about.iter().for_each(|line| _ = writeln!(out, "# {}", comment(line)));
+    if !left_out.is_empty() {
+        let _ = writeln!(out, "#\n# Left out, although it was seen:");
+        for left in left_out.iter().take(LISTED) {
+            let _ = writeln!(out, "#   {}", comment(&left.line(runs)));
+        }
+        if left_out.len() > LISTED {
+            let _ = writeln!(out, "#   and {} more", left_out.len() - LISTED);
+        }
+    }
+    out + &text
+}
+
+/// One line, whatever a name holds.
+fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+impl LeftOut {
+    /// As a person reads it.
+    pub fn line(&self, runs: usize) -> String {
+        let accesses: Vec<&str> = self.tally.accesses.iter().map(Access::name).collect();
+        let mut line = accesses.join(", ");
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        let _ = write!(line, "{} ({})", self.object, told(&self.tally, runs));
+        if let Some(rule) = &self.rule {
+            let _ = write!(line, ": {rule}");
+        }
+        if let Some(because) = &self.because {
+            let _ = write!(line, ": {because}");
+        }
+        line
+    }
+}
+
+/// A rule, before it is text.
+struct Line {
+    name: String,
+    accesses: AccessSet,
+    key: &'static str,
+    objects: Vec<String>,
+    tally: Tally,
+    /// Why it is wider than what was seen.
+    wide: BTreeSet<&'static str>,
+}
+
+fn list(out: &mut String, rules: &[Line], runs: usize) {
+    if rules.is_empty() {
+        return;
+    }
+    out.push_str("  rules:\n");
+    let mut names = BTreeSet::new();
+    for rule in rules {
+        let mut name = rule.name.clone();
+        let mut number = 1;
+        while !names.insert(name.clone()) {
+            number += 1;
+            name = format!("{}-{number}", rule.name);
+        }
+        let accesses: Vec<&str> = rule.accesses.iter().map(Access::name).collect();
+        let wide = rule.wide.iter().fold(String::new(), |text, why| text + "; " + why);
+        let _ = writeln!(out, "    # {}{wide}", comment(&told(&rule.tally, runs)));
+        let quoted: Vec<String> = rule.objects.iter().map(|object| quoted(object)).collect();
+        let one = format!(
+            "    - {{ name: {name}, allow: [{}], {}: [{}] }}",
+            accesses.join(", "),
+            rule.key,
+            quoted.join(", ")
+        );
+        if one.len() <= WIDTH {
+            let _ = writeln!(out, "{one}");
+            continue;
+        }
+        let _ =
+            writeln!(out, "    - name: {name}\n      allow: [{}]\n      {}:", accesses.join(", "), rule.key);
+        quoted.iter().for_each(|object| _ = writeln!(out, "        - {object}"));
+    }
+}
+
+/// As YAML has it between double quotes.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// How often, in how many runs, by which programs.
+fn told(tally: &Tally, runs: usize) -> String {
+    let times = match tally.count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    };
+    let mut text = match runs {
+        1 => times,
+        _ => format!("{times} in {} of {runs} runs", tally.runs.len()),
+    };
+    let names: BTreeSet<String> = tally
+        .programs
+        .iter()
+        .filter_map(|program| program.rsplit(|byte| *byte == b'/').next())
+        .filter(|name| !name.is_empty())
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    if !names.is_empty() {
+        let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+        let _ = write!(text, "; {}", shown.join(", "));
+        if names.len() > NAMED {
+            let _ = write!(text, " and {} more", names.len() - NAMED);
+        }
+    }
+    text
+}
+
+fn area(root: Root) -> &'static str {
+    match root {
+        Root::Workspace => "workspace",
+        Root::GitDir | Root::GitCommonDir => "repository",
+        Root::Temporary => "temporary",
+        Root::Home => "home",
+        Root::Machine => "machine",
+    }
+}
+
+fn files(draft: &Draft) -> Vec<Line> {
+    // What is asked for of the same kind of place stands together.
+    let mut groups: BTreeMap<(Root, AccessSet), Vec<&Grant>> = BTreeMap::new();
+    for grant in &draft.files {
+        groups.entry((grant.place.root, grant.tally.accesses)).or_default().push(grant);
+    }
+    let lines = groups.into_iter().map(|((root, accesses), grants)| {
+        let reads = accesses == Access::Read.into();
+        let name = format!("{}{}", area(root), if reads { "-read" } else { "" });
+        line(name, accesses, &grants)
+    });
+    lines.collect()
+}
+
+/// What may be mapped as code: programs, libraries, and what is named like one.
+fn code(draft: &Draft) -> Option<Line> {
+    if draft.programs.is_empty() && draft.code.is_empty() {
+        return None;
+    }
+    let grants: Vec<&Grant> = draft.programs.iter().chain(&draft.code).collect();
+    let mut rule = line("code".to_owned(), Access::Load.into(), &grants);
+    rule.objects.insert(0, "@libraries".to_owned());
+    let mut seen = BTreeSet::new();
+    rule.objects.retain(|object| seen.insert(object.clone()));
+    Some(rule)
+}
+
+fn programs(draft: &Draft) -> Vec<Line> {
+    let mut groups: BTreeMap<Root, Vec<&Grant>> = BTreeMap::new();
+    draft.programs.iter().for_each(|grant| groups.entry(grant.place.root).or_default().push(grant));
+    let name = |root| match root {
+        Root::Machine => "programs".to_owned(),
+        root => format!("programs-of-{}", area(root)),
+    };
+    groups.into_iter().map(|(root, grants)| line(name(root), Access::Run.into(), &grants)).collect()
+}
+
+fn network(draft: &Draft) -> Vec<Line> {
+    let mut groups: BTreeMap<(&str, AccessSet), Line> = BTreeMap::new();
+    for target in &draft.targets {
+        let text = &target.text;
+        let listens = target.accesses.contains(Access::Bind) || target.accesses.contains(Access::Listen);
+        let name = match text {
+            _ if listens => "servers",
+            _ if text.starts_with("own") => "own-servers",
+            _ if text.starts_with("unix:") => "sockets",
+            _ => "hosts",
+        };
+        let new = || Line {
+            name: name.to_owned(),
+            accesses: target.accesses,
+            key: "to",
+            objects: Vec::new(),
+            tally: Tally::default(),
+            wide: BTreeSet::new(),
+        };
+        let rule = groups.entry((name, target.accesses)).or_insert_with(new);
+        rule.objects.push(text.clone());
+        rule.tally.add(&target.tally);
+        rule.wide.extend(target.wide);
+    }
+    groups.into_values().collect()
+}
+
+fn line(name: String, accesses: AccessSet, grants: &[&Grant]) -> Line {
+    let mut tally = Tally::default();
+    grants.iter().for_each(|grant| tally.add(&grant.tally));
+    Line { name, accesses, key: "path", objects: braced(grants), tally, wide: BTreeSet::new() }
+}
+
+/// Patterns, those that differ in their last component alone as one; what lies within another one is left out.
+fn braced(grants: &[&Grant]) -> Vec<String> {
+    let mut directories: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut patterns = Vec::new();
+    for grant in grants {
+        if grants.iter().any(|other| grant.is_within(other)) {
+            continue;
+        }
+        match (grant.place.directory(), grant.place.parts.last()) {
+            (Some(directory), Some(name)) => {
+                let below = if grant.below { "/**" } else { "" };
+                directories.entry(prefix(&directory.pattern())).or_default().push(format!("{name}{below}"));
+            }
+            _ => patterns.push(grant.pattern()),
+        }
+    }
+    for (directory, mut names) in directories {
+        names.sort();
+        names.dedup();
+        let mut rest = names.as_slice();
+        while !rest.is_empty() {
+            // As many as a line has room for.
+            let mut length = directory.len() + 16;
+            let fits = rest.iter().take_while(|name| {
+                length += name.len() + 1;
+                length <= WIDTH
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            patterns.push(match now {
+                [one] => format!("{directory}{one}"),
+                several => format!("{directory}{{{}}}", several.join(",")),
+            });
+            rest = later;
+        }
+    }
+    patterns.sort();
+    patterns
+}
+
+/// A directory's pattern as what is in it begins with.
+fn prefix(directory: &str) -> String {
+    match directory {
+        "/" => "/".to_owned(),
+        directory => format!("{directory}/"),
+    }
+}

@@ -1,0 +1,129 @@
+//! `sandbox learn`: a policy out of what runs did.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use policy::Policy;
+use policy::learn::{Options, Run, Strictness, learn};
+
+use crate::cli::{LearnArgs, StrictnessArg};
+use crate::exit::Exit;
+use crate::launch::policy::{PolicyError, read_text, reference};
+use crate::review::learn::{Gathered, gather};
+use crate::review::stores;
+use crate::review::text::{grouped, safe};
+
+/// What is left out that is told one by one.
+const LISTED: usize = 20;
+
+/// Makes the policy, and says what it leaves out. Status 1: it is made of too few runs to be enforced.
+///
+/// # Errors
+/// A run cannot be read, the base cannot be extended, or the output cannot be written.
+pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
+    if let Some(output) = args.output.as_deref().filter(|output| output.symlink_metadata().is_ok()) {
+        bail!("{} is there already; name another file, or remove it first", output.display());
+    }
+    let name = name(args)?;
+    // Where it will lie, for a base beside it.
+    let file = args.output.clone().unwrap_or_else(|| PathBuf::from("learned.yaml"));
+    let base = reference(&args.base)?;
+    let stores = stores();
+    let mut found: Vec<_> = args.runs.iter().map(|run| stores.find(run)).collect::<Result<_, _>>()?;
+    // The order in which they are named has no meaning, and one is one, however often.
+    found.sort_by(|one, other| (&one.id, &one.path).cmp(&(&other.id, &other.path)));
+    found.dedup_by(|one, other| one.path == other.path);
+    let gathered: Vec<Gathered> = found.iter().map(gather).collect::<Result<_, _>>()?;
+    let frame = format!(
+        "version: 1\nname: {name}\nextends: [{base}]\nfiles: {{ default: deny }}\nexec: {{ default: deny }}\n\
+         network: {{ default: deny }}\n"
+    );
+    let bases: Vec<Policy> =
+        gathered.iter().map(|run| read_text(&file, &frame, &run.variables)).collect::<Result<_, _>>()?;
+    let runs: Vec<Run<'_>> = gathered
+        .iter()
+        .zip(&bases)
+        .map(|(run, base)| Run { variables: &run.variables, base, seen: &run.seen })
+        .collect();
+    let attempts = gathered.iter().map(|run| run.read.attempts).sum();
+    let strictness = strictness(args.strictness);
+    let about = about(&gathered, attempts, strictness, &base);
+    let options = Options { name: &name, base: &base, strictness, about: &about };
+    let read = |index: usize, text: &str| -> Result<Policy, PolicyError> {
+        let run: &Gathered = &gathered[index];
+        read_text(&file, text, &run.variables)
+    };
+    let learned = learn(&runs, &options, &read).context("cannot make a policy that extends this base")?;
+    for note in gathered.iter().flat_map(|run| &run.read.notes) {
+        eprintln!("note: {}", safe(note.as_bytes()));
+    }
+    if !learned.left_out.is_empty() {
+        eprintln!("left out, although it was seen:");
+        for left in learned.left_out.iter().take(LISTED) {
+            eprintln!("  {}", safe(left.line(runs.len()).as_bytes()));
+        }
+        if learned.left_out.len() > LISTED {
+            eprintln!("  and {} more, in the policy's head", learned.left_out.len() - LISTED);
+        }
+    }
+    learned.confidence.lines().iter().for_each(|line| eprintln!("{line}"));
+    match &args.output {
+        Some(output) => write(output, &learned.text)?,
+        None => std::io::stdout().write_all(learned.text.as_bytes()).context("cannot print the policy")?,
+    }
+    Ok(if learned.confidence.is_enough() { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+fn strictness(given: StrictnessArg) -> Strictness {
+    match given {
+        StrictnessArg::Exact => Strictness::Exact,
+        StrictnessArg::Balanced => Strictness::Balanced,
+        StrictnessArg::Loose => Strictness::Loose,
+    }
+}
+
+/// The policy's name: a word.
+fn name(args: &LearnArgs) -> anyhow::Result<String> {
+    let is_word = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    match (&args.name, args.output.as_deref().and_then(Path::file_stem).and_then(|stem| stem.to_str())) {
+        (Some(name), _) if is_word(name) => Ok(name.clone()),
+        (Some(name), _) => bail!("--name takes a word of letters, digits, `-` and `_`, not {name:?}"),
+        (None, Some(stem)) if is_word(stem) => Ok(stem.to_owned()),
+        (None, _) => Ok("learned".to_owned()),
+    }
+}
+
+fn about(runs: &[Gathered], attempts: u64, strictness: Strictness, base: &str) -> Vec<String> {
+    let commands: BTreeSet<String> = runs
+        .iter()
+        .map(|run| run.command.iter().map(|word| safe(word)).collect::<Vec<_>>().join(" "))
+        .collect();
+    let mut lines = vec![format!(
+        "Learned from {} {} ({} attempts), {}, on top of {base}.",
+        runs.len(),
+        if runs.len() == 1 { "run" } else { "runs" },
+        grouped(attempts),
+        strictness.name(),
+    )];
+    lines.extend(commands.iter().take(5).map(|command| format!("  {command}")));
+    if commands.len() > 5 {
+        lines.push(format!("  and {} other commands", commands.len() - 5));
+    }
+    lines
+}
+
+/// Writes the policy where nothing is yet.
+fn write(output: &Path, text: &str) -> anyhow::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(output);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", output.display()))?;
+    eprintln!("wrote {}", output.display());
+    Ok(())
+}

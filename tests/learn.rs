@@ -1,0 +1,203 @@
+//! `sandbox learn`: what it makes of recorded runs of a small project blocks none of them, nor the next one, and does block
+//! what no run did.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sandbox_tests::requirement::{Need, met};
+use sandbox_tests::scene::{Done, Scene, finish};
+
+/// Builds and runs a program, with files and names of its own each time; what a second word asks for comes at the end.
+const JOB: &str = r#"
+import os, pathlib, socket, subprocess, sys, tempfile
+number, act = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "work"
+home = pathlib.Path(os.environ["HOME"])
+names = [f"part{number}_{index}" for index in range(2 + int(number) % 3)]
+for name in names:
+    pathlib.Path(f"{name}.c").write_text(f"int {name}(void) {{ return 1; }}\n")
+pathlib.Path("main.c").write_text("int main(void) { return 0; }\n")
+os.makedirs("build", exist_ok=True)
+subprocess.run(["cc", "-o", "build/app", "main.c", *[f"{name}.c" for name in names]], check=True)
+subprocess.run(["build/app"], check=True)
+with tempfile.TemporaryDirectory() as place:
+    pathlib.Path(place, f"log-{number}").write_text("done")
+cache = home / ".cache/job" / number
+cache.mkdir(parents=True, exist_ok=True)
+(cache / "entry").write_text(number)
+(home / ".cache/job/index").write_text(number)
+def lateral(path):
+    subprocess.run([path], check=False)
+def dropper():
+    dropped = pathlib.Path(tempfile.gettempdir(), f"dropped-{number}")
+    dropped.write_bytes(pathlib.Path("build/app").read_bytes())
+    dropped.chmod(0o755)
+    lateral(dropped)
+    dropped.unlink()
+def connect():
+    with socket.socket() as other:
+        other.settimeout(0.2)
+        try:
+            other.connect(("192.0.2.1", 443))
+        except OSError:
+            pass
+acts = {
+    "work": lambda: None,
+    "key": lambda: (home / ".ssh/id_job").read_text(),
+    "letters": lambda: (home / "letters/one").read_text(),
+    "profile": lambda: (home / ".bashrc").write_text("run me later"),
+    "lateral": lambda: lateral("/usr/bin/id"),
+    "dropper": dropper,
+    "connect": connect,
+}
+acts[act]()
+"#;
+
+/// What no honest run does, and what a policy says of it.
+const ATTACKS: [(&str, &str); 6] = [
+    ("key", "base/credentials"),
+    ("letters", "job/files.default"),
+    ("profile", "base/persistence"),
+    ("lateral", "job/exec.default"),
+    ("dropper", "job/exec.default"),
+    ("connect", "job/network.default"),
+];
+
+struct Jobs(Scene);
+
+impl Jobs {
+    fn new() -> Self {
+        let scene = Scene::new();
+        for (name, text) in [(".ssh/id_job", "secret"), ("letters/one", "dear"), (".bashrc", "")] {
+            let path = scene.path("home").join(name);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("the scene is set");
+            fs::write(path, text).expect("the scene is set");
+        }
+        fs::write(scene.path("job.py"), JOB).expect("the scene is set");
+        Self(scene)
+    }
+
+    /// Where a job works.
+    fn workspace(&self, number: usize) -> PathBuf {
+        let place = self.0.path(&format!("jobs/{number}"));
+        fs::create_dir_all(&place).expect("the scene is set");
+        place
+    }
+
+    fn sandbox(&self, at: &Path, words: &[&str]) -> Done {
+        let mut command = self.0.sandbox(words);
+        command.current_dir(at).env("HOME", self.0.path("home"));
+        finish(command)
+    }
+
+    /// Records a job; the run's directory.
+    fn record(&self, number: usize, act: &str) -> String {
+        let run = self.0.path(&format!("record-{number}-{act}")).display().to_string();
+        let script = self.0.path("job.py").display().to_string();
+        let number_word = number.to_string();
+        let words = ["run", "--audit-only", "--run-dir", &run, "--", "python3", &script, &number_word, act];
+        self.sandbox(&self.workspace(number), &words).expect(0);
+        run
+    }
+
+    fn learn(&self, runs: &[String], more: &[&str]) -> Done {
+        let words: Vec<&str> = ["learn"]
+            .into_iter()
+            .chain(runs.iter().map(String::as_str))
+            .chain(more.iter().copied())
+            .collect();
+        self.sandbox(&self.0.work(), &words)
+    }
+
+    fn replay(&self, policy: &str, number: usize, run: &str) -> Done {
+        self.sandbox(&self.workspace(number), &["policy", "replay", policy, run])
+    }
+}
+
+#[test]
+fn what_is_learned_blocks_no_honest_run_and_what_no_run_did() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let runs: Vec<String> = (1..6).map(|number| jobs.record(number, "work")).collect();
+    for strictness in ["exact", "balanced", "loose"] {
+        let policy = jobs.0.path(&format!("{strictness}/job.yaml")).display().to_string();
+        fs::create_dir_all(jobs.0.path(strictness)).expect("the scene is set");
+        let learned = jobs.learn(&runs, &["--strictness", strictness, "-o", &policy]);
+        assert!([0, 1].contains(&learned.code()), "{}", learned.stderr);
+        assert!(learned.stderr.contains("wrote "), "{}", learned.stderr);
+        jobs.sandbox(&jobs.workspace(1), &["policy", "check", &policy]).expect(0);
+        for (index, run) in runs.iter().enumerate() {
+            let replayed = jobs.replay(&policy, index + 1, run);
+            assert_eq!(
+                replayed.code(),
+                0,
+                "{strictness}: {}\n{}",
+                replayed.stdout,
+                fs::read_to_string(&policy).expect("it is there")
+            );
+        }
+    }
+    let policy = jobs.0.path("balanced/job.yaml").display().to_string();
+    let text = fs::read_to_string(&policy).expect("it is there");
+    assert!(text.lines().count() < 60, "{text}");
+    for number in 6..9 {
+        let run = jobs.record(number, "work");
+        let replayed = jobs.replay(&policy, number, &run);
+        assert_eq!(replayed.code(), 0, "{}\n{text}", replayed.stdout);
+    }
+    for (index, (act, rule)) in ATTACKS.into_iter().enumerate() {
+        let number = 10 + index;
+        let run = jobs.record(number, act);
+        let replayed = jobs.replay(&policy, number, &run);
+        assert_eq!(replayed.code(), 1, "{act}: {}\n{text}", replayed.stdout);
+        assert!(replayed.stdout.contains(rule), "{act}: {}\n{text}", replayed.stdout);
+    }
+    // The same runs, in whatever order, give the same bytes.
+    let turned: Vec<String> = runs.iter().rev().cloned().collect();
+    let [one, other] = [&runs, &turned].map(|runs| jobs.learn(runs, &["--name", "job"]).stdout);
+    assert_eq!(one, other);
+    assert!(one.contains("extends: [base@1]"), "{one}");
+}
+
+#[test]
+fn what_a_base_denies_is_told_and_not_learned() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let runs = vec![jobs.record(1, "key")];
+    let learned = jobs.learn(&runs, &["--strictness", "loose"]);
+    assert_eq!(learned.code(), 1, "one run is not enough: {}", learned.stderr);
+    let key = "read ${HOME}/.ssh/id_job";
+    assert!(
+        learned.stderr.contains(key) && learned.stderr.contains("base/credentials"),
+        "{}",
+        learned.stderr
+    );
+    assert!(learned.stderr.contains("NOT ENOUGH YET"), "{}", learned.stderr);
+    let head: Vec<&str> = learned.stdout.lines().take_while(|line| line.starts_with('#')).collect();
+    assert!(head.iter().any(|line| line.contains(key)), "{}", learned.stdout);
+    let rules = learned.stdout.lines().filter(|line| !line.trim_start().starts_with('#'));
+    assert!(!rules.into_iter().any(|line| line.contains(".ssh")), "{}", learned.stdout);
+}
+
+#[test]
+fn mistakes_are_told_and_change_nothing() {
+    let jobs = Jobs::new();
+    let there = jobs.0.path("there.yaml");
+    fs::write(&there, "mine").expect("the scene is set");
+    let there = there.display().to_string();
+    for (words, told) in [
+        (vec!["learn", "no-such-run"], "no runs yet"),
+        (vec!["learn", "-o", &there], "is there already"),
+        (vec!["learn", "--base", "bsae"], "bsae"),
+        (vec!["learn", "--name", "two words"], "--name takes a word"),
+    ] {
+        let done = jobs.sandbox(&jobs.0.work(), &words);
+        assert_eq!(done.code(), 2, "{words:?}: {}", done.stderr);
+        assert!(done.stderr.contains(told), "{words:?}: {}", done.stderr);
+        assert_eq!(done.stdout, "");
+    }
+    assert_eq!(fs::read_to_string(there).expect("it is there"), "mine");
+}
