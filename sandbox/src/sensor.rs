@@ -9,6 +9,7 @@ mod held;
 mod net;
 mod source;
 mod terms;
+mod tmp;
 mod tried;
 mod walls;
 
@@ -39,6 +40,7 @@ use crate::{
         lsm::{self, Installed, Known, Lease, Marker},
         mountns::Mounts,
         namespaces::Namespaces,
+        tmp::PrivateTmp,
     },
     inside::notify::Waiting,
     kernel::object::{Object, ObjectError},
@@ -53,7 +55,8 @@ pub use by_notify::{rules_the_machine, wanted as wants_notify};
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};
-pub use tried::{FILTER, survey};
+pub use tmp::keeps_mounts;
+pub use tried::{FILTER, TMP, survey};
 
 use held::{Layers, held_here, unheld};
 use source::Source;
@@ -83,6 +86,8 @@ pub struct Request<'a> {
     pub fence: Option<&'a Result<Fence, String>>,
     /// What is kept from the command beside all layers.
     pub kept: &'a [Kept],
+    /// A /tmp of the run's own, or why there is none; `None` where that is not asked for.
+    pub tmp: Option<&'a Result<PrivateTmp, String>>,
     /// Whether the command runs as root, which can leave its groups where no hook keeps it.
     pub root: bool,
 }
@@ -202,7 +207,8 @@ impl Sensor {
                 None => Err(NO_GROUP.to_owned()),
             });
             let (lsm, group, kept) = (&works, &group, request.kept);
-            let layers = Layers { lsm, group, netns: &None, fence: None, kept, uncovered: None };
+            let tmp = tmp::expected(&request);
+            let layers = Layers { lsm, group, netns: &None, fence: None, kept, uncovered: None, tmp: &tmp };
             unheld(&request, plan.as_deref(), &layers)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
@@ -254,7 +260,7 @@ impl Sensor {
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
             judges: holds || in_force || apart,
-            held: held_here(held(holds, in_force, walls.limits), &request, apart),
+            held: walls.tmp.held(held_here(held(holds, in_force, walls.limits), &request, apart)),
             law,
             known,
             sets,

@@ -47,6 +47,7 @@ fn begin(home: &Path, settings: RecordSettings) -> anyhow::Result<Recorder> {
         layers: Vec::new(),
         policy: None,
         unheld: Vec::new(),
+        tmp: None,
         process: ProcId::default(),
         wall_ns: 0,
         mono_ns: 0,

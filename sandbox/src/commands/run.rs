@@ -32,7 +32,7 @@ use crate::launch::program::{Program, ProgramError};
 use crate::launch::rlimits;
 use crate::launch::standard;
 use crate::launch::workspace;
-use crate::launch::{aliases, guard, permissions};
+use crate::launch::{aliases, guard, permissions, tmp};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
@@ -223,6 +223,12 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let limits = LimitGroups::make(run_dir.id(), cgroup.as_ref(), &limits, || rlimits::counted(&target));
     notes.extend(limits.notes());
     let fence = fence(&mode, &settings.layers);
+    let tmp = match &mode {
+        Mode::Enforce(policies, _) if policies.private_tmp() => {
+            Some(tmp::plan(surroundings(run_dir.path()), Some(&program)))
+        }
+        _ => None,
+    };
     let agent_id = settings
         .agent_id
         .clone()
@@ -252,6 +258,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         cgroup,
         limits,
         fence,
+        tmp,
         kept,
         notes,
     };

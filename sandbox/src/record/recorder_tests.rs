@@ -45,6 +45,7 @@ pub(crate) fn run_start() -> RunStart {
         layers: Vec::new(),
         policy: None,
         unheld: Vec::new(),
+        tmp: None,
         process: ProcId { pid: 10, start_ns: 20 },
         wall_ns: 1_763_688_205_000_000_007,
         mono_ns: 1,
