@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
@@ -36,7 +37,7 @@ kernel: {{ allow: [ptrace-own] }}
 
 /// Prints for each attempt its name, and 0 or the errno.
 const ATTEMPTS: &str = r#"
-import ctypes, errno, os, sys
+import ctypes, errno, os, sys, time
 OUTSIDE, INSIDE = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)
 def attempt(name, act):
@@ -52,18 +53,35 @@ attempt("outside", lambda: open(OUTSIDE).close())
 attempt("inside", lambda: open(INSIDE, "x").close())
 attempt("inside again", lambda: open(INSIDE).close())
 attempt("var", lambda: open("/var/tmp/" + os.path.basename(INSIDE), "x").close())
+open("ready", "w").close()
+until = time.monotonic() + 60
+while not os.path.exists("go") and time.monotonic() < until:
+    time.sleep(0.01)
 attempt("work", lambda: open("made", "w").write("text"))
 attempt("way", lambda: os.rename(os.path.dirname(os.getcwd()), "/tmp/elsewhere"))
 attempt("umount", lambda: umount("/tmp"))
 print("mode", oct(os.stat("/tmp").st_mode & 0o7777))
 "#;
 
-fn run(scene: &Scene, policy: &str, options: &[&str], outside: &Path, inside: &Path) -> Done {
+/// Runs them to their end; gives whether what was made inside was seen outside meanwhile, too.
+fn run(scene: &Scene, policy: &str, options: &[&str], outside: &Path, inside: &Path) -> (Done, bool) {
     fs::write(scene.path("policy.yaml"), policy).expect("a policy");
     let mut command = scene.sandbox(["run"]);
     command.args(options).arg("--enforce").arg(scene.path("policy.yaml"));
     command.args(["--", "python3", "-I", "-c", ATTEMPTS]).arg(outside).arg(inside);
-    finish(command)
+    let (work, made) = (scene.work(), inside.to_owned());
+    let look = std::thread::spawn(move || {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !work.join("ready").exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(work.join("ready").exists(), "the command did not come so far");
+        let seen = made.exists();
+        fs::write(work.join("go"), "").expect("a file");
+        seen
+    });
+    let done = finish(command);
+    (done, look.join().expect("somebody who looks"))
 }
 
 fn results(done: &Done) -> BTreeMap<String, String> {
@@ -87,7 +105,9 @@ fn a_private_tmp_is_nobody_elses() {
         let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("the mounts");
         let before = mounts();
         let text = policy(&scene, "tmp: private\n");
-        let done = run(&scene, &text, &options, outside.path(), &inside).expect(0);
+        let (done, seen) = run(&scene, &text, &options, outside.path(), &inside);
+        let done = done.expect(0);
+        assert!(!seen, "{user}: what is made inside is not seen outside");
         let found = results(&done);
         for (name, code) in [
             ("outside", "ENOENT"),
@@ -116,7 +136,10 @@ fn a_private_tmp_is_nobody_elses() {
         // The control: without the setting both are seen.
         let scene = Scene::new();
         fs::set_permissions(scene.work(), fs::Permissions::from_mode(0o777)).expect("chmod");
-        let done = run(&scene, &policy(&scene, "tmp: shared\n"), &options, outside.path(), &inside).expect(0);
+        let shared = policy(&scene, "tmp: shared\n");
+        let (done, seen) = run(&scene, &shared, &options, outside.path(), &inside);
+        let done = done.expect(0);
+        assert!(seen, "{user}");
         assert_eq!(results(&done)["outside"], "0", "{user}\n{}{}", done.stdout, done.stderr);
         assert!(inside.exists(), "{user}");
         fs::remove_file(&inside).expect("it goes");
