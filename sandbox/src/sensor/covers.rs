@@ -58,7 +58,7 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
         return covers;
     }
     let uncovered = layers.uncovered(policies);
-    let mut absent = Vec::new();
+    let (mut absent, mut by_link) = (Vec::new(), Vec::new());
     for one in &uncovered {
         let path = PathBuf::from(OsStr::from_bytes(&one.path));
         match look(&path) {
@@ -69,8 +69,11 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
                 covers.made.extend(is_hidden(&path).then_some(path));
             }
             Found::Absent => absent.push((one, path)),
-            Found::ByLink => {}
+            Found::ByLink => by_link.push((one, path)),
         }
+    }
+    for (one, path) in by_link {
+        covers.follow(one, &path, layers.landlock);
     }
     for (path, place) in layers.read_only_as_data(policies) {
         let path = Path::new(OsStr::from_bytes(&path));
@@ -153,6 +156,14 @@ impl Covers {
         denying.flat_map(|kept| &kept.places).any(|place| place.matches(path.as_os_str().as_bytes()))
     }
 
+    /// Whether a cover keeps all below a place from being run.
+    fn is_data(&self, path: &Path) -> bool {
+        let laid = self.kept.iter().filter(|kept| kept.layer == Layer::Mountns);
+        laid.filter(|kept| kept.accesses.contains(Access::Run))
+            .flat_map(|kept| &kept.places)
+            .any(|place| place.matches(path.as_os_str().as_bytes()))
+    }
+
     /// Covers what lies at a place: whether that is a directory, and how many names it has.
     fn cover(
         &mut self,
@@ -182,6 +193,19 @@ impl Covers {
         }
     }
 
+    /// A place whose path leads through a symbolic link that nobody inside can remove: no file has that path, and what it
+    /// leads to is held by the path that it has.
+    fn follow(&mut self, one: &Uncovered, path: &Path, plans: &[LandlockPlan]) {
+        let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        let (Ok(real), Some(link)) = (fs::canonicalize(path), path.ancestors().filter(is_link).last()) else {
+            return;
+        };
+        let held = |access: Access| self.denies(access, &real) || denied(plans, access, &real);
+        if denied(plans, Access::Delete, link) && one.accesses.iter().all(held) {
+            self.kept.push(kept(Layer::Landlock, one.accesses, path));
+        }
+    }
+
     /// Closes a place that may be read and holds no code, as far up as nothing may be run or mapped as code.
     fn data(&mut self, path: &Path, place: Place, policies: &[&Policy], plans: &[LandlockPlan]) {
         let exact = || Pattern::exactly(path.as_os_str().as_bytes());
@@ -191,13 +215,16 @@ impl Covers {
             Ok(found) if found.is_symlink() || (place == Place::File && found.is_dir()) => {
                 self.kept.push(no_code(exact()));
             }
-            Ok(_) if !matches!(look(path), Found::There(_)) => {}
+            // Grants follow no link on the way either.
+            Ok(_) if !matches!(look(path), Found::There(_)) => {
+                self.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes())));
+            }
             Ok(_) => {
                 let closed = |path: &Path| {
                     path != Path::new("/") && Layers::is_closed_to_code(policies, path.as_os_str().as_bytes())
                 };
                 let widest = path.ancestors().take_while(|above| closed(above)).last().map(Path::to_owned);
-                if let Some(widest) = widest.filter(|widest| !self.denies(Access::Run, widest)) {
+                if let Some(widest) = widest.filter(|widest| !self.is_data(widest)) {
                     self.lay(&widest, Cover::NO_EXEC, &NO_EXEC, plans);
                 }
             }
@@ -320,6 +347,60 @@ mod tests {
             made.sort();
             assert_eq!(made, [top.join("linked"), top.join("sockets")]);
             assert_eq!(covers.notes, [""; 0], "its other name is out of reach, too");
+        });
+    }
+
+    #[test]
+    fn a_rule_on_programs_is_covered_too_and_by_a_link_that_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(top.join("real")).unwrap();
+        fs::write(top.join("real/tool"), "").unwrap();
+        std::os::unix::fs::symlink("real", top.join("link")).unwrap();
+        let at = top.display();
+        let text = |accesses: &str| {
+            format!(
+                "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+                 - {{ name: all, allow: [{accesses}], path: [\"{at}/**\"] }}\n\
+                 exec:\n  default: deny\n  rules:\n    \
+                 - {{ name: programs, allow: [run], path: [\"{at}/**\"] }}\n    \
+                 - {{ name: tool, deny: [run], path: [\"{at}/{{real,link}}/tool\"] }}\n"
+            )
+        };
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        let by_link = |covers: &Covers| covers.denies(Access::Run, &top.join("link/tool"));
+        with(&text("read, load"), &all, |covers| {
+            let mut expected = Mounts::default();
+            expected.add(top.join("real/tool"), Cover::NO_EXEC);
+            assert_eq!(covers.mounts, expected);
+            assert!(covers.denies(Access::Run, &top.join("real/tool")) && by_link(&covers));
+        });
+        // Who can take the link away can have a file by that path.
+        with(&text("read, load, create, delete"), &all, |covers| {
+            assert!(covers.denies(Access::Run, &top.join("real/tool")) && !by_link(&covers));
+        });
+    }
+
+    #[test]
+    fn a_directory_that_may_be_listed_does_not_keep_what_is_in_it_from_being_data() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir(top.join("settings")).unwrap();
+        fs::write(top.join("settings/file"), "").unwrap();
+        let at = top.display();
+        let text = format!(
+            "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+             - {{ name: places, allow: [read], path: [\"{at}\", \"{at}/settings\", \"{at}/settings/file\"] }}\n\
+             exec: {{ default: deny }}\n"
+        );
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        with(&text, &all, |covers| {
+            // As far up as nothing is code.
+            let mut expected = Mounts::default();
+            let up = top.ancestors().filter(|above| *above != Path::new("/")).last().unwrap();
+            expected.add(up.to_owned(), Cover::NO_EXEC);
+            assert_eq!(covers.mounts, expected);
+            assert!(covers.denies(Access::Run, &top.join("settings/file")));
         });
     }
 }
