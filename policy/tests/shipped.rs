@@ -101,8 +101,8 @@ fn a_linked_worktree_works_and_its_repository_runs_nothing_later() {
 }
 
 fn linked(name: &str) -> Policy {
-    let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).unwrap();
-    Policy::parse("p.yaml", text, &surroundings()[2]).unwrap()
+    let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("it ships");
+    Policy::parse("p.yaml", text, &surroundings()[2]).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn decides(policy: &Policy, access: Access, path: &str) -> (Decision, String) {
