@@ -63,6 +63,9 @@ use source::Source;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 use walls::Walls;
 
+/// What a note begins with that tells of a rule which nothing holds (`--best-effort`).
+pub const NOT_HELD: &str = "not held: ";
+
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
 
@@ -421,7 +424,7 @@ impl Sensor {
 
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
-        let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
+        let unheld = self.unheld.iter().map(|line| format!("{NOT_HELD}{line}"));
         let observer = self.source.object().is_none().then(by_notify::note);
         let rest = self.unseen.iter().chain(&self.walls.notes).cloned();
         observer.into_iter().chain(unheld).chain(rest).collect()

@@ -37,7 +37,7 @@ use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
 use crate::review;
-use crate::sensor::wants_notify;
+use crate::sensor::{NOT_HELD, wants_notify};
 use crate::settings::record::RecordOptions;
 use crate::settings::{Layer, LayerChoice, ModeSetting, RunSettings, Verbosity};
 
@@ -62,7 +62,8 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     let prepared = prepare(&settings)?;
     let plan = &prepared.plan;
     let notes = |note: &str| {
-        if settings.verbosity == Verbosity::Normal {
+        // A rule that nothing holds is something wrong, also where the user asked to go on.
+        if settings.verbosity == Verbosity::Normal || note.starts_with(NOT_HELD) {
             say(note);
         }
     };

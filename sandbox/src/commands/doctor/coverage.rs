@@ -188,6 +188,11 @@ impl Coverage {
                 let _ = write!(text, "\n               {what}");
             }
         }
+        let unheld = self.rules.iter().filter(|rule| !rule.unheld.is_empty()).count();
+        text.push_str(match unheld {
+            0 => "\n  an enforced run starts: all of it is held",
+            _ => "\n  an enforced run is refused: not all of it is held",
+        });
         text
     }
 }
