@@ -311,7 +311,9 @@ fn groups_are_listed_with_their_entries() {
     assert!(code == 0 && stdout.starts_with("@credentials (version "), "{stdout}");
     assert!(stdout.contains("/etc/{shadow,gshadow}{,-}"), "{stdout}");
     let (_, all, _) = ask(&scene, &["groups", "--policy", "repo.yaml"]);
-    for name in ["@libraries", "@toolchains", "@persistence", "@secrets (of this policy)", "**/*.pem"] {
+    for name in
+        ["@libraries", "@toolchains", "@persistence", "@git-code", "@secrets (of this policy)", "**/*.pem"]
+    {
         assert!(all.contains(name), "{name} in {all}");
     }
     let (_, one, _) = ask(&scene, &["groups", "secrets", "--policy", "repo.yaml", "--json"]);
@@ -349,7 +351,7 @@ network: { default: deny, rules: [{ name: all, allow: [connect], to: ["unix:/**"
 fn eval_knows_names_own_listeners_and_unix_sockets() {
     let scene = scene();
     let asked = |end: &[&str]| {
-        let (code, stdout, stderr) = ask(&scene, &[&["eval", "coding-agent"], end].concat());
+        let (code, stdout, stderr) = ask(&scene, &[&["eval", "coding-agent-strict"], end].concat());
         (code, stdout, stderr)
     };
     let (code, stdout, _) = asked(&["--connect", "Registry.NPMjs.org.:443"]);
@@ -375,7 +377,7 @@ fn eval_knows_names_own_listeners_and_unix_sockets() {
     let (code, stdout, _) = asked(&["--connect", "localhost:3000"]);
     assert!(code == 1 && stdout.contains("connect 127.0.0.1 port 3000 tcp\n"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "unix:/run/docker.sock"]);
-    assert!(code == 1 && stdout.contains("by coding-agent/sockets-elsewhere\n"), "{stdout}");
+    assert!(code == 1 && stdout.contains("by coding-agent-strict/sockets-elsewhere\n"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "unix:/tmp/of-this-run"]);
     assert!(code == 0 && stdout.contains("held by lsm\n"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "unix:@hidden"]);

@@ -42,7 +42,7 @@ fn each_is_right_without_a_warning_wherever_it_is_used() {
     let repo = Scene::new();
     let side = repository(&repo);
     let all = [policies("policies"), policies("docs/policies")].concat();
-    assert_eq!(all.len(), 9, "{all:?}");
+    assert_eq!(all.len(), 10, "{all:?}");
     for policy in all {
         let policy = policy.to_str().expect("text");
         for (scene, directory) in [(&plain, plain.work()), (&repo, repo.work()), (&repo, side.clone())] {

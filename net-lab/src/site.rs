@@ -106,8 +106,8 @@ impl Lab {
     }
 
     /// From now on commands run in `place/work`, with `place/home` as HOME and this PATH. Both are made anew; HOME has the
-    /// directory of Rust's toolchains, which an installer makes and the policies that ship do not let a run make: it
-    /// could be a link to a configuration of its own.
+    /// directory of Rust's toolchains, which an installer makes and the policies that ship do not let a run make (it
+    /// could be a link to a configuration of its own), with the locks that a cargo leaves that has been used.
     ///
     /// # Errors
     /// They cannot be made.
@@ -118,6 +118,10 @@ impl Lab {
         for directory in [&self.work, &home.join(".cargo")] {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        for lock in [".package-cache", ".package-cache-mutate", ".global-cache"] {
+            let path = home.join(".cargo").join(lock);
+            std::fs::write(&path, "").with_context(|| format!("cannot make {}", path.display()))?;
         }
         self.environment = vec![("HOME", home.into_os_string()), ("PATH", path.to_owned())];
         Ok(())

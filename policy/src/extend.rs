@@ -54,7 +54,7 @@ macro_rules! shipped {
 
 /// The policies that ship, by name and version, with their text.
 pub const SHIPPED: &[(&str, &str)] =
-    shipped!["base", "ci-job", "coding-agent", "offline", "readonly", "strict"];
+    shipped!["base", "ci-job", "coding-agent", "coding-agent-strict", "offline", "readonly", "strict"];
 
 /// What reading a policy needs besides its text.
 pub(crate) struct Loading<'a> {

@@ -5,7 +5,7 @@ use crate::ends::Source;
 use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
 use crate::model::{Decision, Mode, Policy, RuleName};
-use crate::settings::{KERNEL, Limit, Limits};
+use crate::settings::{KERNEL, Limit, Limits, Tmp};
 use crate::subject::Subject;
 use crate::variables::Variables;
 
@@ -105,6 +105,12 @@ impl Policies {
         let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
         let all = law.filter_map(|policy| policy.settings().limits.as_ref());
         all.fold(Limits::default(), |all, limits| all.and(limits))
+    }
+
+    /// Whether one that is law asks for directories for temporary files of the run's own.
+    pub fn private_tmp(&self) -> bool {
+        self.iter()
+            .any(|policy| policy.mode() == Mode::Enforce && policy.settings().tmp == Some(Tmp::Private))
     }
 
     /// What denies an act that any of `words` of the section `kernel` opens: the default of the first policy by name

@@ -328,6 +328,11 @@ impl Policy {
         RuleName::new(&self.name, "syscalls")
     }
 
+    /// The section `tmp`, as what is held names it.
+    pub fn tmp_section(&self) -> RuleName {
+        RuleName::new(&self.name, "tmp")
+    }
+
     /// `policy/kernel.default`: what denies that which the section `kernel` does not allow.
     pub fn kernel_default(&self) -> RuleName {
         RuleName::new(&self.name, "kernel.default")

@@ -123,6 +123,7 @@ pub(crate) const POLICY: Keys = Keys {
         "kernel",
         "syscalls",
         "landlock",
+        "tmp",
         "limits",
         "env",
         "observe",

@@ -10,7 +10,7 @@ use crate::address::{Protocol, Target};
 use crate::ends::Owner;
 use crate::model::{Attempt, Example, Mode, Policy, Rule, Section};
 use crate::pattern::{Pattern, escape};
-use crate::settings::{Fold, Landlock, Settings, Syscalls};
+use crate::settings::{Fold, Landlock, Settings, Syscalls, Tmp};
 use crate::units::{write_bytes, write_duration};
 
 /// What a section's rules are about, in the language's words.
@@ -78,6 +78,11 @@ pub(crate) fn settings(out: &mut String, settings: &Settings) {
         None => {}
         Some(Landlock::Auto) => out.push_str("landlock: auto\n"),
         Some(Landlock::Off) => out.push_str("landlock: off\n"),
+    }
+    match settings.tmp {
+        None => {}
+        Some(Tmp::Shared) => out.push_str("tmp: shared\n"),
+        Some(Tmp::Private) => out.push_str("tmp: private\n"),
     }
     if let Some(limits) = &settings.limits {
         let all = [

@@ -198,6 +198,7 @@ fn top(key: &str) -> Json {
             object([("anyOf", Json::List(vec![one_of(["default", "strict", "off"]), deny]))])
         }
         "landlock" => one_of(["auto", "off"]),
+        "tmp" => one_of(["shared", "private"]),
         "limits" => Json::Object(mapping(LIMITS.read, &[], limit)),
         "env" => Json::Object(mapping(ENV.read, &[], env)),
         "observe" => Json::Object(mapping(&["fold"], &[], |_| object([("type", "boolean".into())]))),

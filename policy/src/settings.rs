@@ -1,6 +1,6 @@
-//! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `limits`, `env`, `observe`.
+//! The sections that are no rules: `kernel`, `syscalls`, `landlock`, `tmp`, `limits`, `env`, `observe`.
 //!
-//! They are read, checked and printed. Of them `kernel`, `env`, `limits` and `syscalls` can be held;
+//! They are read, checked and printed. Of them `kernel`, `env`, `tmp`, `limits` and `syscalls` can be held;
 //! [`Settings::keys`] says which of the others a policy has, so that an enforced run refuses by name. Inherited ones hold
 //! where the file says nothing itself.
 
@@ -47,6 +47,15 @@ pub enum Landlock {
     Auto,
     /// Never.
     Off,
+}
+
+/// Whose directories for temporary files the command has; of two policies that hold together the later one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tmp {
+    /// The machine's.
+    Shared,
+    /// Empty ones of its own, which go with the run.
+    Private,
 }
 
 /// Limits of the whole run.
@@ -195,6 +204,8 @@ pub struct Settings {
     pub syscalls: Option<Syscalls>,
     /// `landlock`.
     pub landlock: Option<Landlock>,
+    /// `tmp`.
+    pub tmp: Option<Tmp>,
     /// `limits`.
     pub limits: Option<Limits>,
     /// `env`.
@@ -211,7 +222,11 @@ impl Settings {
 
     /// The sections that ask for something that must be held.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
-        let has = [("limits", self.limits.is_some()), ("observe", self.fold == Some(Fold::On))];
+        let has = [
+            ("tmp", self.tmp == Some(Tmp::Private)),
+            ("limits", self.limits.is_some()),
+            ("observe", self.fold == Some(Fold::On)),
+        ];
         has.into_iter().filter(|(_, has)| *has).map(|(key, _)| key)
     }
 }

@@ -17,6 +17,7 @@ use crate::lint::Origin;
 use crate::model::{Decision, Policy, Rule, RuleName, Section};
 use crate::parse::{Placed, RawPolicy, RawRule, RawSection};
 use crate::pattern::{MAX_NAME, Parsed, Pattern};
+use crate::settings::Settings;
 use crate::subject::Who;
 use crate::variables::{Scope, Value, Variables};
 
@@ -85,11 +86,19 @@ pub(crate) fn policy(
         files,
         exec,
         network,
-        settings: extend::settings(raw.settings, parents, report),
+        settings: settings(raw.settings, parents, report),
         examples,
         notes: Vec::new(),
         origins,
     })
+}
+
+/// The settings with those inherited. Of `tmp` the narrowest is: two that say it otherwise do not contradict each other.
+fn settings(own: Settings, parents: &[Parent], report: &mut Report) -> Settings {
+    let mut settings = extend::settings(own, parents, report);
+    let inherited = parents.iter().filter_map(|parent| parent.policy.settings.tmp).max();
+    settings.tmp = settings.tmp.or(inherited);
+    settings
 }
 
 /// What a section's rules are about.

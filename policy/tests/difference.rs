@@ -34,6 +34,7 @@ files:
 network: { default: deny }
 kernel: { allow: [bpf, mount] }
 limits: { processes: 5 }
+tmp: shared
 "#;
 
 const AFTER: &str = r#"
@@ -46,6 +47,7 @@ files:
     - { name: keys, deny: [read], path: ["/l", "/k/**"], except: ["/k/p"], mode: audit, because: keys }
 network: { default: deny }
 kernel: { allow: [bpf, clock] }
+tmp: private
 "#;
 
 #[test]
@@ -60,6 +62,7 @@ fn rules_defaults_and_settings_are_compared_by_name() {
             "added files/new allow: +read path: +/n by: +/bin/sh",
             "changed policy/kernel allow: -mount +clock",
             "removed policy/limits is: -{ processes: 5 }",
+            "changed policy/tmp is: -shared +private",
         ]
     );
 }

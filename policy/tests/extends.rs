@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use policy::extend::{Resolver, SHIPPED, Source};
+use policy::settings::Tmp;
 use policy::{Access, Act, Decision, Errors, Policies, Policy, SectionKind, Subject, Variables, evaluate};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -124,6 +125,31 @@ fn what_differs_must_be_said() {
     let policy = read("extends: [./base.yaml, ./open.yaml]\nfiles: { default: allow }\n", &files).unwrap();
     assert_eq!(policy.files().default(), Decision::Allow);
     assert_eq!(policy.network().rules().len(), 1);
+}
+
+#[test]
+fn of_directories_for_temporary_files_the_narrowest_is_inherited() {
+    let files = [
+        ("./own.yaml", "version: 1\nname: own-tmp\ntmp: private\n"),
+        ("./machine.yaml", "version: 1\nname: machine\ntmp: shared\n"),
+        ("./silent.yaml", "version: 1\nname: silent\n"),
+    ];
+    for (text, tmp) in [
+        ("extends: [./silent.yaml]\n", None),
+        ("extends: [./machine.yaml, ./silent.yaml]\n", Some(Tmp::Shared)),
+        ("extends: [./machine.yaml, ./own.yaml]\n", Some(Tmp::Private)),
+        ("extends: [./own.yaml, ./machine.yaml]\n", Some(Tmp::Private)),
+        ("extends: [./own.yaml]\ntmp: shared\n", Some(Tmp::Shared)),
+        ("extends: [./machine.yaml]\ntmp: private\n", Some(Tmp::Private)),
+    ] {
+        let policy = read(text, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(policy.settings().tmp, tmp, "{text}");
+        // Of policies that hold together one is enough; one on trial asks for nothing.
+        let shared = Policy::parse("q", "version: 1\nname: q\ntmp: shared\n", &Variables::new()).unwrap();
+        let private = tmp == Some(Tmp::Private);
+        assert_eq!(Policies::from(shared.clone()).and(policy.clone()).private_tmp(), private, "{text}");
+        assert!(!Policies::from(shared).and(policy.on_trial()).private_tmp());
+    }
 }
 
 #[test]

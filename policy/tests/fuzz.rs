@@ -149,6 +149,8 @@ fn policy(dice: &mut Dice, name: &str, extends: &str) -> String {
             "env: { drop: [\"*_TOKEN\"], set: { CI: \"1\" } }\n",
             "limits: { memory: 4 }\n",
             "landlock: maybe\n",
+            "tmp: private\n",
+            "tmp: { size: 1GiB }\n",
         ]));
     }
     if dice.chance(50) {

@@ -36,7 +36,7 @@ fn every_shipped_group_is_a_list_of_patterns_or_of_hosts() {
     let shipped = groups::shipped();
     let names: Vec<&str> = shipped.keys().map(String::as_str).collect();
     let hosts = ["crates", "debian", "github", "model-apis", "npm", "pypi"];
-    let paths = ["credentials", "libraries", "persistence", "toolchains"];
+    let paths = ["credentials", "git-code", "libraries", "persistence", "toolchains"];
     assert!(names.iter().all(|name| hosts.contains(name) || paths.contains(name)));
     assert_eq!(names.len(), hosts.len() + paths.len());
     assert!(include_str!("../src/groups.yaml").contains(&format!("\nversion: {}\n", groups::VERSION)));

@@ -227,3 +227,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_directory_of_the_same_rule_has_needs_no_grant_of_its_own() {
+    let shapes = |paths: &str| {
+        let rule = format!("{{ name: work, allow: [read, create], path: [{paths}] }}");
+        let policy = parse(&format!("files: {{ default: deny, rules: [{rule}] }}\n"));
+        let plan = landlock::compile(&policy, 7);
+        let told: Vec<String> = plan.narrower().iter().map(|one| format!("{:?}", one.what)).collect();
+        (told, plan.paths.iter().filter(|rule| rule.place == Place::Beneath).count())
+    };
+    assert_eq!(shapes("\"/work/**\", \"/work/*.log\", \"/work/one\", \"/work/part*/**\""), (vec![], 1));
+    let shape = vec!["Shape".to_owned()];
+    assert_eq!(shapes("\"/work/**\", \"/other/*.log\""), (shape.clone(), 1));
+    assert_eq!(shapes("\"/work/**\", \"/other/one\""), (shape.clone(), 1));
+    // Another's grant is no help: it may be of other accesses.
+    assert_eq!(shapes("\"/work/*.log\", \"/work/part*/**\""), (shape, 0));
+}

@@ -159,6 +159,7 @@ network:
 kernel: { allow: [ptrace-own, mount] }
 syscalls: { deny: [bpf] }
 landlock: auto
+tmp: private
 limits: { memory: 4GiB, processes: 512, cpu: 200%, time: 2h }
 env: { drop: ["*_TOKEN"], keep: [HOME], set: { CI: "1" } }
 observe: { fold: true }
@@ -202,6 +203,7 @@ fn what_is_wrong_in_one_place_does_not_fit() {
         ("ptrace-own", "ptrace"),
         ("deny: [bpf]", "deny: [BPF]"),
         ("landlock: auto", "landlock: always"),
+        ("tmp: private", "tmp: own"),
         ("memory: 4GiB", "memory: 4GB"),
         ("processes: 512", "processes: 0"),
         ("cpu: 200%", "cpu: 2"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use policy::compile::lsm::{self, Held, SetTable};
-use policy::settings::{Fold, Landlock, Limit, Syscalls};
+use policy::settings::{Fold, Landlock, Limit, Syscalls, Tmp};
 use policy::{Policy, Variables};
 
 const ALL: &str = "version: 1
@@ -11,6 +11,7 @@ name: p
 kernel: { allow: [ptrace-own, clock] }
 syscalls: { deny: [bpf, perf_event_open] }
 landlock: auto
+tmp: private
 limits: { memory: 4GiB, processes: 512, cpu: 200%, time: 90m }
 env: { drop: [\"*_TOKEN\", \"AWS_*\"], keep: [\"MY_TOKEN\"], set: { CI: \"1\", NAME: \"a \\\"b\\\"\" } }
 observe: { fold: true }
@@ -27,6 +28,7 @@ fn they_are_read_and_printed() {
     assert_eq!(settings.kernel.as_deref(), Some(["clock", "ptrace-own"].as_slice()));
     assert_eq!(settings.syscalls, Some(Syscalls::Deny(vec!["bpf".into(), "perf_event_open".into()])));
     assert_eq!((settings.landlock, settings.fold), (Some(Landlock::Auto), Some(Fold::On)));
+    assert_eq!(settings.tmp, Some(Tmp::Private));
     let limits = settings.limits.as_ref().expect("limits");
     assert_eq!((limits.memory, limits.processes, limits.cpu), (Some(4 << 30), Some(512), Some(200)));
     assert_eq!(limits.time.map(|time| time.as_secs()), Some(5400));
@@ -36,6 +38,7 @@ fn they_are_read_and_printed() {
     for other in [
         "syscalls: strict\n",
         "syscalls: off\n",
+        "tmp: shared\n",
         "syscalls: default\nlandlock: off\nobserve: { fold: false }\n",
     ] {
         let policy = parse(&format!("version: 1\nname: p\n{other}"));
@@ -51,17 +54,21 @@ fn what_nothing_holds_is_named() {
     let limit = |name: &str| format!("section `p/limits` limits `{name}`, which no layer of this run holds");
     let mut all: Vec<String> = ["observe"].map(text).into();
     all.extend(["memory", "processes", "cpu", "time"].map(limit));
+    all.push("section `p/tmp` makes /tmp private, which no layer of this run holds".to_owned());
     assert_eq!(named.iter().collect::<BTreeSet<_>>(), all.iter().collect());
     let limits = [Limit::Memory, Limit::Time].into_iter().collect();
     let held = plan.unheld(&Held { limits, ..Held::NOTHING });
     let named: Vec<String> = held.iter().map(ToString::to_string).collect();
     assert!(!named.contains(&limit("memory")) && named.contains(&limit("cpu")), "{named:?}");
+    let held = plan.unheld(&Held { tmp: true, ..Held::NOTHING });
+    assert!(held.iter().all(|unheld| !unheld.to_string().contains("p/tmp")), "{held:?}");
     for held in ["default", "strict", "off", "{ deny: [chmod] }"] {
         let policy = parse(&format!("version: 1\nname: p\nenv: {{ drop: [\"*\"] }}\nsyscalls: {held}\n"));
         let plan = lsm::compile(&[&policy], 0, &mut SetTable::new()).unwrap();
         assert_eq!(plan.unheld(&Held::NOTHING), [], "{held}");
     }
-    let off = parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\nobserve: { fold: false }\n");
+    let off =
+        parse("version: 1\nname: p\nsyscalls: off\nlandlock: off\ntmp: shared\nobserve: { fold: false }\n");
     assert_eq!(lsm::compile(&[&off], 0, &mut SetTable::new()).unwrap().unheld(&Held::NOTHING), []);
 }
 

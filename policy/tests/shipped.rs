@@ -1,6 +1,8 @@
 //! The policies that ship: each is read without a warning, inside and outside of a repository, its examples hold,
 //! and those that name no hosts ask only for what the `lsm` layer holds.
 
+use std::collections::BTreeSet;
+
 use policy::compile::lsm::{self, Held, SetTable};
 use policy::extend::SHIPPED;
 use policy::{Access, Decision, Policy, Severity, Variables, evaluate};
@@ -73,12 +75,8 @@ fn every_shipped_policy_is_what_it_says() {
 
 #[test]
 fn a_linked_worktree_works_and_its_repository_runs_nothing_later() {
-    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "coding-agent@1").unwrap();
-    let policy = Policy::parse("p.yaml", text, &surroundings()[2]).unwrap();
-    let decides = |access: Access, path: &str| {
-        let verdict = evaluate::file(&policy, access.into(), path.as_bytes());
-        (verdict.decision, verdict.rule.to_string())
-    };
+    let policy = linked("coding-agent@1");
+    let decides = |access: Access, path: &str| decides(&policy, access, path);
     for (access, path) in [
         (Access::Create, "/srv/main/.git/objects/ab/cdef"),
         (Access::Create, "/srv/main/.git/refs/heads/topic.lock"),
@@ -87,16 +85,55 @@ fn a_linked_worktree_works_and_its_repository_runs_nothing_later() {
         (Access::Read, "/srv/main/.git/config"),
         (Access::Read, "/srv/main/.git/hooks/pre-commit"),
         (Access::Write, "/home/someone/work/.git"),
+        // What git writes is not told apart without hooks; what git runs is.
+        (Access::Write, "/srv/main/.git/HEAD"),
     ] {
         assert_eq!(decides(access, path).0, Decision::Allow, "{access} {path}");
     }
     for (access, path, rule) in [
-        (Access::Write, "/srv/main/.git/config", "base/persistence"),
-        (Access::Create, "/srv/main/.git/hooks/pre-commit", "base/persistence"),
-        (Access::Create, "/srv/main/.git/worktrees/work/config.worktree", "base/persistence"),
-        (Access::Write, "/srv/main/.git/HEAD", "coding-agent/files.default"),
+        (Access::Write, "/srv/main/.git/config", "coding-agent/git-settings"),
+        (Access::Create, "/srv/main/.git/hooks/pre-commit", "coding-agent/git-hooks"),
+        (Access::Create, "/srv/main/.git/worktrees/work/config.worktree", "coding-agent/git-settings"),
         (Access::Read, "/srv/main/src/main.rs", "coding-agent/files.default"),
     ] {
         assert_eq!(decides(access, path), (Decision::Deny, rule.to_owned()), "{access} {path}");
     }
+}
+
+fn linked(name: &str) -> Policy {
+    let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("it ships");
+    Policy::parse("p.yaml", text, &surroundings()[2]).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn decides(policy: &Policy, access: Access, path: &str) -> (Decision, String) {
+    let verdict = evaluate::file(policy, access.into(), path.as_bytes());
+    (verdict.decision, verdict.rule.to_string())
+}
+
+/// The stricter one denies all that the other does, and again what that leaves out.
+#[test]
+fn the_stricter_agents_policy_takes_nothing_back() {
+    let (agent, stricter) = (linked("coding-agent@1"), linked("coding-agent-strict@1"));
+    for (access, path, rule) in [
+        (Access::Write, "/srv/main/.git/HEAD", "coding-agent-strict/files.default"),
+        (Access::Write, "/srv/main/.git/config", "base/git-code"),
+        (Access::Create, "/home/someone/work/deep/in/it/x/.git/hooks/pre-commit", "base/git-code"),
+        (
+            Access::Create,
+            "/home/someone/work/deep/in/it/x/.vscode/tasks.json",
+            "coding-agent-strict/agent-hooks",
+        ),
+        (Access::Read, "/home/someone/work/deep/in/it/x/.env", "coding-agent-strict/passwords"),
+    ] {
+        assert_eq!(decides(&stricter, access, path), (Decision::Deny, rule.to_owned()), "{access} {path}");
+    }
+    let kept = |policy: &Policy| {
+        let (files, exec) = (policy.files().rules().iter(), policy.exec().rules().iter());
+        let denying = files.chain(exec).filter(|rule| rule.effect() == Decision::Deny);
+        denying.map(|rule| rule.name().to_string()).collect::<BTreeSet<_>>()
+    };
+    let strict = linked("strict@1");
+    assert!(kept(&stricter).is_superset(&kept(&agent)) && kept(&stricter).is_superset(&kept(&strict)));
+    assert!(stricter.settings().kernel_allowed().is_empty(), "{:?}", stricter.settings().kernel_allowed());
+    assert_eq!(agent.settings().kernel_allowed(), ["ptrace-own"]);
 }

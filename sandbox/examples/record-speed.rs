@@ -91,6 +91,7 @@ fn record(
         layers: Vec::new(),
         policy: None,
         unheld: Vec::new(),
+        tmp: None,
         process: ProcId::default(),
         wall_ns: time::wall_now_ns(),
         mono_ns: time::mono_now_ns(),

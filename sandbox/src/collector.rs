@@ -182,6 +182,7 @@ fn start(
         limits,
         fence: plan.fence.as_ref(),
         kept: &plan.kept,
+        tmp: plan.tmp.as_ref(),
         root,
     };
     let (mut sensor, terms) = Sensor::start(request)?;

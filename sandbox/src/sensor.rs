@@ -9,6 +9,7 @@ mod held;
 mod net;
 mod source;
 mod terms;
+mod tmp;
 mod tried;
 mod walls;
 
@@ -39,6 +40,7 @@ use crate::{
         lsm::{self, Installed, Known, Lease, Marker},
         mountns::Mounts,
         namespaces::Namespaces,
+        tmp::PrivateTmp,
     },
     inside::notify::Waiting,
     kernel::object::{Object, ObjectError},
@@ -53,12 +55,16 @@ pub use by_notify::{rules_the_machine, wanted as wants_notify};
 pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
 pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};
-pub use tried::{FILTER, survey};
+pub use tmp::keeps_mounts;
+pub use tried::{FILTER, TMP, survey};
 
 use held::{Layers, held_here, unheld};
 use source::Source;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 use walls::Walls;
+
+/// What a note begins with that tells of a rule which nothing holds (`--best-effort`).
+pub const NOT_HELD: &str = "not held: ";
 
 /// The slot of the run: a runner holds one.
 pub const SLOT: u32 = 0;
@@ -83,6 +89,8 @@ pub struct Request<'a> {
     pub fence: Option<&'a Result<Fence, String>>,
     /// What is kept from the command beside all layers.
     pub kept: &'a [Kept],
+    /// A /tmp of the run's own, or why there is none; `None` where that is not asked for.
+    pub tmp: Option<&'a Result<PrivateTmp, String>>,
     /// Whether the command runs as root, which can leave its groups where no hook keeps it.
     pub root: bool,
 }
@@ -202,7 +210,8 @@ impl Sensor {
                 None => Err(NO_GROUP.to_owned()),
             });
             let (lsm, group, kept) = (&works, &group, request.kept);
-            let layers = Layers { lsm, group, netns: &None, fence: None, kept, uncovered: None };
+            let tmp = tmp::expected(&request);
+            let layers = Layers { lsm, group, netns: &None, fence: None, kept, uncovered: None, tmp: &tmp };
             unheld(&request, plan.as_deref(), &layers)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;
@@ -254,7 +263,7 @@ impl Sensor {
         let marker = if holds { Some(Marker::new(&object, SLOT)?) } else { None };
         let mut terms = Terms {
             judges: holds || in_force || apart,
-            held: held_here(held(holds, in_force, walls.limits), &request, apart),
+            held: walls.tmp.held(held_here(held(holds, in_force, walls.limits), &request, apart)),
             law,
             known,
             sets,
@@ -415,7 +424,7 @@ impl Sensor {
 
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
-        let unheld = self.unheld.iter().map(|line| format!("not held: {line}"));
+        let unheld = self.unheld.iter().map(|line| format!("{NOT_HELD}{line}"));
         let observer = self.source.object().is_none().then(by_notify::note);
         let rest = self.unseen.iter().chain(&self.walls.notes).cloned();
         observer.into_iter().chain(unheld).chain(rest).collect()

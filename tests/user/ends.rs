@@ -157,7 +157,7 @@ fn a_stopped_collector_holds_nobody_up_for_long() {
     signal(collector, Signal::SIGCONT);
     assert_eq!(front.wait().expect("its end").code(), Some(4));
     let lost = place.log().seal().uint("lost").expect("a count");
-    assert!(lost > 0, "what went by is counted");
+    assert!(lost > 0, "what went by is counted; it said {}", said(&place));
     let log = place.log();
     let gap = log.records().find(|(_, record)| record.text("event_type") == Some("gap")).expect("a gap").1;
     let reason = "calls went on without being looked at while the collector was stopped";

@@ -12,3 +12,4 @@ mod nested;
 mod others;
 mod place;
 mod terminal;
+mod tmp;

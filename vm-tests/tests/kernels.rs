@@ -3,7 +3,8 @@
 //!
 //! Without qemu or without kernels it passes and says what it skipped; `VM_TESTS=required` makes that a
 //! failure. Arguments that are no options select trials by a part of their name. `VM_TESTS_SEED` is a number that
-//! generated tests start from; without it they are the same each time.
+//! generated tests start from; without it they are the same each time. `VM_TESTS_BOOTS=all` boots each variant of a suite
+//! on each series; without it, those that name a series are booted on that one alone.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -36,19 +37,29 @@ struct Variant {
     name: &'static str,
     /// Kernel parameters.
     cmdline: &'static str,
+    /// The series that it is booted on where not all are asked for; all without.
+    series: Option<&'static str>,
 }
 
 /// One boot of a stock kernel.
-const STOCK: &[Variant] = &[Variant { name: "", cmdline: "" }];
+const STOCK: &[Variant] = &[Variant { name: "", cmdline: "", series: None }];
 
-/// Kernels with and without the modules that layers depend on.
+/// Kernels with and without the modules that layers depend on: each once, and each module with both series.
 const MODULES: &[Variant] = &[
-    Variant { name: "lsm-landlock", cmdline: "lsm=lockdown,capability,landlock,yama,bpf" },
-    Variant { name: "lsm", cmdline: "lsm=lockdown,capability,yama,bpf" },
-    Variant { name: "landlock", cmdline: "lsm=lockdown,capability,landlock,yama" },
-    Variant { name: "neither", cmdline: "lsm=lockdown,capability,yama" },
-    Variant { name: "landlock-apparmor", cmdline: "lsm=lockdown,capability,landlock,yama,apparmor" },
-    Variant { name: "apparmor", cmdline: "lsm=lockdown,capability,yama,apparmor" },
+    Variant {
+        name: "lsm-landlock",
+        cmdline: "lsm=lockdown,capability,landlock,yama,bpf",
+        series: Some("6.12"),
+    },
+    Variant { name: "lsm", cmdline: "lsm=lockdown,capability,yama,bpf", series: Some("6.1") },
+    Variant { name: "landlock", cmdline: "lsm=lockdown,capability,landlock,yama", series: Some("6.1") },
+    Variant { name: "neither", cmdline: "lsm=lockdown,capability,yama", series: Some("6.12") },
+    Variant {
+        name: "landlock-apparmor",
+        cmdline: "lsm=lockdown,capability,landlock,yama,apparmor",
+        series: Some("6.12"),
+    },
+    Variant { name: "apparmor", cmdline: "lsm=lockdown,capability,yama,apparmor", series: Some("6.1") },
 ];
 
 /// The suite whose guest has a network of its own, with servers and clients of this machine.
@@ -83,7 +94,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "ends", boots: STOCK, then: None },
     Suite {
         name: "without-lsm",
-        boots: &[Variant { name: "", cmdline: "lsm=lockdown,capability,landlock" }],
+        boots: &[Variant { name: "", cmdline: "lsm=lockdown,capability,landlock", series: None }],
         then: Some("with-lsm-again"),
     },
 ];
@@ -111,6 +122,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let everywhere = match std::env::var("VM_TESTS_BOOTS").as_deref() {
+        Ok("all") => true,
+        Err(_) | Ok("") => false,
+        Ok(other) => {
+            println!("vm-tests: VM_TESTS_BOOTS is {other:?}; it may be \"all\", or not be set");
+            return ExitCode::FAILURE;
+        }
+    };
     let (kernels, mut missing) = find();
     let lab_lacks = laboratory::missing();
     if !lab_lacks.is_empty() {
@@ -121,6 +140,8 @@ fn main() -> ExitCode {
     }
     let boots = SUITES.iter().flat_map(|suite| suite.boots.iter().map(move |boot| (suite, boot)));
     let names = boots.flat_map(|boot| SERIES.iter().map(move |series| (*series, boot)));
+    let names = names
+        .filter(|(series, (_, boot))| everywhere || boot.series.is_none_or(|wanted| wanted == series.name));
     let mut jobs = Vec::new();
     for (series, (suite, boot)) in names {
         let name = match boot.name {

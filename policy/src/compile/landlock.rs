@@ -365,20 +365,27 @@ impl LandlockPlan {
                 whys.into_iter().for_each(tell);
                 continue;
             }
-            for glob in rule.objects.iter().flat_map(Pattern::globs) {
-                if lint::surely_covered(&Pattern::of_glob(glob.clone()), &NAMELESS_PATTERNS) {
+            let globs = || rule.objects.iter().flat_map(Pattern::globs);
+            let is_directory = |glob: &&Vec<Element>| {
+                path_rule(glob, rights).is_some_and(|path| path.place == Place::Beneath)
+            };
+            let directories: Vec<Pattern> =
+                globs().filter(is_directory).map(|glob| Pattern::of_glob(glob.clone())).collect();
+            for glob in globs() {
+                let pattern = Pattern::of_glob(glob.clone());
+                if lint::surely_covered(&pattern, &NAMELESS_PATTERNS) {
                     continue;
                 }
-                let Some(path) = path_rule(glob, rights) else {
-                    tell(Unsupported::Shape);
-                    continue;
-                };
+                let path = path_rule(glob, rights);
                 // Making and removing the name of a single file is its directory's matter.
-                if path.place == Place::File && names(accesses) {
+                let whole =
+                    path.as_ref().is_some_and(|path| path.place == Place::Beneath || !names(accesses));
+                // What lies in a directory that the same rule grants needs no grant of its own.
+                if !whole && !lint::surely_covered(&pattern, &directories) {
                     tell(Unsupported::Shape);
                 }
-                if path.rights != 0 {
-                    self.grants.push(Grant { accesses, pattern: Pattern::of_glob(glob.clone()) });
+                if let Some(path) = path.filter(|path| path.rights != 0) {
+                    self.grants.push(Grant { accesses, pattern });
                     self.paths.push(path);
                 }
             }
@@ -499,8 +506,10 @@ const DEVICES: &[&str] = &["/dev/**"];
 /// What needs CAP_SYS_RAWIO besides (fs/proc/kcore.c).
 const KERNEL_MEMORY: &[&str] = &["/proc/kcore"];
 /// What of these is none.
-const HARMLESS: &[&str] =
-    &["/dev/{null,zero,full,random,urandom,tty,ptmx,stdin,stdout,stderr,fd/**,pts/**,shm/**,mqueue/**}"];
+const HARMLESS: &[&str] = &[
+    "/dev",
+    "/dev/{null,zero,full,random,urandom,tty,ptmx,stdin,stdout,stderr,fd/**,pts/**,shm/**,mqueue/**}",
+];
 /// Where the kernel's settings lie.
 const SETTINGS: &[&str] = &["/proc/{sys/**,sysrq-trigger,irq/**,acpi/**,bus/**,mtrr,scsi/**}", "/sys/**"];
 

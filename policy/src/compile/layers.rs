@@ -196,7 +196,7 @@ impl Layers<'_> {
     pub fn uncovered(&self, policies: &[&Policy]) -> Vec<Uncovered> {
         let mut all = Vec::new();
         for policy in policies.iter().filter(|policy| policy.mode == Mode::Enforce) {
-            let strict = policy.files.rules.iter().filter(|rule| {
+            let strict = policy.files.rules.iter().chain(&policy.exec.rules).filter(|rule| {
                 let law = rule.effect != crate::Decision::Allow && rule.mode == Mode::Enforce;
                 law && rule.who.is_anyone() && rule.except.is_empty() && rule.sha256.is_empty()
             });

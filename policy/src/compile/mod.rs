@@ -104,6 +104,8 @@ pub enum Unsupported {
     Exception(&'static str),
     /// It is a section of settings (`syscalls`, `observe`, …).
     Setting,
+    /// It asks for directories for temporary files of the run's own.
+    PrivateTmp,
     /// It sets a limit.
     Limit(&'static str),
     /// It allows more or less than whole directories, single files or ports of TCP: a list of those does not say it.
@@ -126,6 +128,7 @@ impl std::fmt::Display for Unheld {
             Unsupported::Target(what) => write!(f, "rule `{rule}` is about {what}"),
             Unsupported::Exception(what) => write!(f, "rule `{rule}` makes an exception of {what}"),
             Unsupported::Setting => write!(f, "section `{rule}` sets something"),
+            Unsupported::PrivateTmp => write!(f, "section `{rule}` makes /tmp private"),
             Unsupported::Limit(what) => write!(f, "section `{rule}` limits `{what}`"),
             Unsupported::Shape => {
                 write!(f, "rule `{rule}` allows what no list of directories and ports says")

@@ -3,7 +3,7 @@
 use super::{Keys, Placed, choice, known, mapping, some, text, texts};
 use crate::document::{Entry, Kind, Node};
 use crate::error::{Problem, Report};
-use crate::settings::{Env, Fold, KERNEL, Landlock, Limits, Settings, Syscalls};
+use crate::settings::{Env, Fold, KERNEL, Landlock, Limits, Settings, Syscalls, Tmp};
 use crate::{syscalls, units};
 
 const NOTHING: &str = "leave it out";
@@ -21,7 +21,7 @@ const WEAKENING: [&str; 3] = ["mount", "userns", "chroot"];
 const ESSENTIAL: [&str; 4] = ["execve", "exit", "exit_group", "rt_sigreturn"];
 
 /// The keys of the top that are read here.
-pub(super) const READ: [&str; 6] = ["kernel", "syscalls", "landlock", "limits", "env", "observe"];
+pub(super) const READ: [&str; 7] = ["kernel", "syscalls", "landlock", "tmp", "limits", "env", "observe"];
 
 /// Reads one of [`READ`].
 pub(super) fn setting(settings: &mut Settings, entry: &Entry, report: &mut Report) {
@@ -32,6 +32,10 @@ pub(super) fn setting(settings: &mut Settings, entry: &Entry, report: &mut Repor
         "landlock" => {
             let words = [("auto", Landlock::Auto), ("off", Landlock::Off)];
             settings.landlock = choice(value, "`landlock`", (&words, "`auto` or `off`"), report);
+        }
+        "tmp" => {
+            let words = [("shared", Tmp::Shared), ("private", Tmp::Private)];
+            settings.tmp = choice(value, "`tmp`", (&words, "`shared` or `private`"), report);
         }
         "limits" => settings.limits = limits(value, report),
         "env" => settings.env = env(value, report),

@@ -16,7 +16,7 @@ use crate::launch::handshake::{Armed, By, Channel, Join, Received, ToChild};
 use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
-use crate::record::{self, Attestation, KeyReach, RecordError, RecordSettings, RunStart, keys};
+use crate::record::{self, Attestation, KeyReach, OwnTmp, RecordError, RecordSettings, RunStart, keys};
 use crate::sensor::{Judging, Sensor};
 
 /// By what the run asks its runner.
@@ -143,6 +143,10 @@ pub(super) fn run_start(
         policy,
         variables: plan.variables.given().map(|(name, value)| (name, value.to_vec())).collect(),
         unheld: sensor.unheld().to_vec(),
+        tmp: sensor
+            .mounts()
+            .tmp()
+            .map(|tmp| OwnTmp { private: tmp.places().to_vec(), kept: tmp.kept().to_vec() }),
         process,
         wall_ns: record::time::wall_now_ns(),
         mono_ns: record::time::mono_now_ns(),

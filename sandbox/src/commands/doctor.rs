@@ -11,7 +11,7 @@ use anyhow::Context;
 use policy::settings::LimitSet;
 use serde::Serialize;
 
-use super::policy::read_for_run;
+use super::policy::{own_tmp, read_for_run};
 use super::run::shell_word;
 use crate::cli::DoctorArgs;
 use crate::exit::Exit;
@@ -61,11 +61,12 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let uname = rustix::system::uname();
     // A group of its own: the programs see what is in it and nothing else.
     let group = Cgroup::create(&format!("doctor-{}", std::process::id()), LimitSet::EMPTY).ok();
-    let layers = sensor::survey(group.as_ref().map(Cgroup::directory));
+    let tmp = own_tmp(&args.place)?;
+    let layers = sensor::survey(group.as_ref().map(Cgroup::directory), &tmp);
     if let Some(group) = &group {
         group.remove(Duration::from_secs(1));
     }
-    let policies = policies.iter().map(|(policy, guarded)| Coverage::of(policy, guarded, &layers));
+    let policies = policies.iter().map(|(policy, guarded)| Coverage::of(policy, guarded, &layers, &tmp));
     let policies = policies.collect::<Result<Vec<_>, _>>()?;
     let diagnosis = Diagnosis {
         kernel: uname.release().to_string_lossy().into_owned(),
@@ -150,7 +151,7 @@ fn purpose(layer: &str) -> &'static str {
         "lsm" => "hooks: files, exec, network; observes and enforces",
         "trace" => "tracepoints: what was tried and what came of it",
         "landlock" => "files, programs and signals, by lists of what is allowed",
-        "mountns" => "covers over what is denied and there at the start",
+        "mountns" => "covers over what is denied and there at the start; a /tmp of its own",
         FILTER => "filter of system calls: in every enforced run",
         "notify" => "calls wait until they were looked at; needs no privilege; observes",
         "cgroup-net" => "programs of the run's control group: TCP and UDP, host names",

@@ -32,12 +32,12 @@ use crate::launch::program::{Program, ProgramError};
 use crate::launch::rlimits;
 use crate::launch::standard;
 use crate::launch::workspace;
-use crate::launch::{aliases, guard, permissions};
+use crate::launch::{aliases, guard, permissions, tmp};
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
 use crate::review;
-use crate::sensor::wants_notify;
+use crate::sensor::{NOT_HELD, wants_notify};
 use crate::settings::record::RecordOptions;
 use crate::settings::{Layer, LayerChoice, ModeSetting, RunSettings, Verbosity};
 
@@ -62,7 +62,8 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     let prepared = prepare(&settings)?;
     let plan = &prepared.plan;
     let notes = |note: &str| {
-        if settings.verbosity == Verbosity::Normal {
+        // A rule that nothing holds is something wrong, also where the user asked to go on.
+        if settings.verbosity == Verbosity::Normal || note.starts_with(NOT_HELD) {
             say(note);
         }
     };
@@ -226,6 +227,12 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let limits = LimitGroups::make(run_dir.id(), cgroup.as_ref(), &limits, || rlimits::counted(&target));
     notes.extend(limits.notes());
     let fence = fence(&mode, &settings.layers);
+    let tmp = match &mode {
+        Mode::Enforce(policies, _) if policies.private_tmp() => {
+            Some(tmp::plan(surroundings(run_dir.path()), Some(&program)))
+        }
+        _ => None,
+    };
     let agent_id = settings
         .agent_id
         .clone()
@@ -255,6 +262,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         cgroup,
         limits,
         fence,
+        tmp,
         kept,
         notes,
     };

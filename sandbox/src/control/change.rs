@@ -132,6 +132,9 @@ pub(super) fn fixed_at_start(policies: &Policies, first: &Policies, hooks: Hooks
             lines.push(format!("`env` of {}: the command has its environment already", policy.name()));
         }
     }
+    if policies.private_tmp() && !first.private_tmp() {
+        lines.push("`tmp: private`: the command has the machine's /tmp already".to_owned());
+    }
     let (now, then) = (policies.limits(), first.limits());
     if now != then && now.and(&then) != then {
         lines.push("`limits` that are tighter than those it began with".to_owned());

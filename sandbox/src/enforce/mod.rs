@@ -8,3 +8,4 @@ pub mod mountns;
 pub mod namespaces;
 pub mod relay;
 pub mod seccomp;
+pub mod tmp;

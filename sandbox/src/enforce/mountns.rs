@@ -1,5 +1,5 @@
 //! The run's own mounts: what is denied and was there when the run started is covered, in a mount namespace that only
-//! the run is in.
+//! the run is in. A /tmp of its own ([`super::tmp`]) is laid there too, before the covers.
 //!
 //! ```text
 //! pin        the same, bound to itself    nobody can rename or remove it, so what lies below keeps its path
@@ -23,6 +23,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
+
+use super::tmp::PrivateTmp;
 
 /// What is laid over a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +51,11 @@ impl Cover {
     }
 }
 
-/// Covers, by place: absolute and without symbolic links.
+/// Covers, by place: absolute and without symbolic links; and what lies below them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mounts {
+    /// A /tmp of the run's own, where it has one.
+    tmp: Option<PrivateTmp>,
     covers: Vec<(PathBuf, Cover)>,
 }
 
@@ -67,7 +71,7 @@ pub struct MountError {
 }
 
 impl MountError {
-    fn at(step: &'static str) -> impl Fn(io::Error) -> MountError {
+    pub(super) fn at(step: &'static str) -> impl Fn(io::Error) -> MountError {
         move |source| MountError { step, source }
     }
 
@@ -104,9 +108,21 @@ impl Mounts {
         }
     }
 
+    /// With a /tmp of the run's own.
+    #[must_use]
+    pub fn with_tmp(mut self, tmp: Option<PrivateTmp>) -> Self {
+        self.tmp = tmp;
+        self
+    }
+
+    /// The /tmp of the run's own.
+    pub fn tmp(&self) -> Option<&PrivateTmp> {
+        self.tmp.as_ref()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.covers.is_empty()
+        self.covers.is_empty() && self.tmp.is_none()
     }
 
     /// The covers, outer ones first.
@@ -137,6 +153,7 @@ impl Mounts {
         // Nothing of it is seen outside, and no mount of outside uncovers anything.
         let whole = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         step("keep mounts apart from the machine's", mount(NONE, "/", NONE, whole, NONE))?;
+        self.tmp.iter().try_for_each(PrivateTmp::lay)?;
         let hides = self.covers.iter().any(|(_, cover)| cover.hidden);
         let empty = hides.then(|| Empty::make(&self.covers)).transpose()?;
         for (path, cover) in self.in_order() {
@@ -161,13 +178,13 @@ impl Mounts {
 
 const NONE: Option<&str> = None;
 
-fn step<T>(what: &'static str, result: nix::Result<T>) -> Result<T, MountError> {
+pub(super) fn step<T>(what: &'static str, result: nix::Result<T>) -> Result<T, MountError> {
     result.map_err(|errno| MountError { step: what, source: errno.into() })
 }
 
-fn bind(from: &Path, to: &Path) -> Result<(), MountError> {
+pub(super) fn bind(from: &Path, to: &Path) -> Result<(), MountError> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    step("bind what is to be covered", mount(Some(from), to, NONE, flags, NONE))
+    step("bind a place (mount)", mount(Some(from), to, NONE, flags, NONE))
 }
 
 /// `struct mount_attr` (include/uapi/linux/mount.h).

@@ -175,6 +175,10 @@ pub enum Key {
     Target,
     /// Process id of the process that an act is about.
     TargetPid,
+    /// What of the machine's directories lies in those of `tmp_private`.
+    TmpKept,
+    /// Directories for temporary files that are the run's own.
+    TmpPrivate,
     /// Seconds that an answer lives.
     Ttl,
     /// User id.
@@ -278,6 +282,8 @@ impl Key {
         Key::Syscall,
         Key::Target,
         Key::TargetPid,
+        Key::TmpKept,
+        Key::TmpPrivate,
         Key::Ttl,
         Key::Uid,
         Key::Unheld,
@@ -375,6 +381,8 @@ impl Key {
             Key::Syscall => "syscall",
             Key::Target => "target",
             Key::TargetPid => "target_pid",
+            Key::TmpKept => "tmp_kept",
+            Key::TmpPrivate => "tmp_private",
             Key::Ttl => "ttl",
             Key::Uid => "uid",
             Key::Unheld => "unheld",

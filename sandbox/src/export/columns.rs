@@ -114,6 +114,8 @@ pub const COLUMNS: &[Column] = {
         column("layers", List),
         column("credentials", List),
         column("unheld", List),
+        column("tmp_private", List),
+        column("tmp_kept", List),
         column("store", Text),
         column("run_dir", Text),
         column("policy_name", Text),

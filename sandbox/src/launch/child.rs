@@ -18,7 +18,7 @@ use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
 use super::rlimits::Rlimits;
-use crate::enforce::landlock::{Fence, Ports};
+use crate::enforce::landlock::{Fence, LandlockError, Ports};
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::seccomp::install;
 use crate::exit::Exit;
@@ -97,6 +97,8 @@ struct Orders {
     apart: Apart,
     hooks: Hooks,
     fence: Fenced,
+    /// The fence as its places are inside, where the process has a /tmp of its own.
+    inside: Option<Fence>,
 }
 
 /// Makes the child a member, behind its namespaces and covers; gives how it is held. `None`: it could not become one.
@@ -107,12 +109,19 @@ fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<O
         let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
         return None;
     }
+    let inside = match fence_inside(plan, fence, mounts.tmp().is_some()) {
+        Ok(inside) => inside,
+        Err(error) => {
+            let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
+            return None;
+        }
+    };
     let joined = match by {
         By::Program => run_program(links, plan.confinement, arm, &fds),
         By::Calls => hand_over_calls(links, plan.confinement),
     };
     let hooks = if hooks { Hooks::Judge } else { Hooks::Missing };
-    joined.then_some(Orders { apart, hooks, fence })
+    joined.then_some(Orders { apart, hooks, fence, inside })
 }
 
 /// Becomes a member by the program that the collector sent.
@@ -181,7 +190,7 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
-        if let Err(error) = fence(plan, orders.fence) {
+        if let Err(error) = fence(plan, orders) {
             return failed(ChildStep::Landlock, &error);
         }
         if let Err(error) = orders.apart.close_other_families(plan.unix) {
@@ -196,9 +205,18 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
     ChildFailure { step: ChildStep::Exec, errno: exec(led.as_ref().unwrap_or(plan.program)) as i32 }
 }
 
+/// The fence again, with what is at its places now: Landlock goes by what was opened, and in a /tmp of the run's own that
+/// is something else.
+fn fence_inside(plan: &ChildPlan<'_>, fenced: Fenced, tmp: bool) -> Result<Option<Fence>, LandlockError> {
+    match plan.fence.filter(|_| tmp && fenced != Fenced::No) {
+        Some(fence) => Fence::of(fence.plans().to_vec()).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Puts the fence up where it is to be.
-fn fence(plan: &ChildPlan<'_>, fenced: Fenced) -> io::Result<()> {
-    match (fenced, plan.fence) {
+fn fence(plan: &ChildPlan<'_>, orders: &Orders) -> io::Result<()> {
+    match (orders.fence, orders.inside.as_ref().or(plan.fence)) {
         (Fenced::No, _) => Ok(()),
         (Fenced::Yes, Some(fence)) => fence.restrict(Ports::Held),
         (Fenced::WithoutPorts, Some(fence)) => fence.restrict(Ports::Free),

@@ -38,6 +38,7 @@ pub mod readiness;
 pub mod rlimits;
 pub mod signals;
 pub mod standard;
+pub mod tmp;
 pub mod workspace;
 
 use std::io;

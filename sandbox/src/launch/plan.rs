@@ -20,6 +20,7 @@ use super::program::Program;
 use crate::enforce::landlock::Fence;
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::relay::variables;
+use crate::enforce::tmp::PrivateTmp;
 use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
 use crate::record::{Checkpoints, Durability, OnLogError, anchor};
@@ -100,6 +101,8 @@ pub struct RunPlan {
     pub limits: LimitGroups,
     /// What the command's process can put around itself, or why there is nothing; `None` where that is not wanted.
     pub fence: Option<Result<Fence, String>>,
+    /// A /tmp of its own, or why there is none; `None` where that is not asked for.
+    pub tmp: Option<Result<PrivateTmp, String>>,
     /// What is kept from the command beside all layers.
     pub kept: Vec<Kept>,
     /// What the user should know before it starts.

@@ -50,10 +50,21 @@ pub enum PolicyError {
     },
     /// Examples of the policy itself do not hold; the text has file, line and column.
     #[error(
-        "{errors}\nthe policy does not do what its own examples say, so it is not enforced; \
-         `sandbox policy test {}` tries them one by one", .name.display()
+        "{}the policy does not do what its own examples say, so it is not enforced; \
+         `sandbox policy test {}` tries them one by one",
+        match .home {
+            None => format!("{errors}\n"),
+            Some(home) => format!(
+                "the home directory {} lies in a place for temporary files, which this policy opens as a whole: \
+                 set HOME to another one\n",
+                home.display()
+            ),
+        },
+        .name.display()
     )]
     Examples {
+        /// The user's home, where policies that open temporary places open it as well.
+        home: Option<PathBuf>,
         /// The policy, as it was asked for.
         name: PathBuf,
         /// Those that fail.
@@ -68,6 +79,12 @@ pub enum PolicyError {
     /// A variable has a value that it may not have.
     #[error(transparent)]
     Variable(#[from] GivenFault),
+}
+
+/// The user's home, where it lies below a directory for temporary files.
+fn in_temporary(target: &Target) -> Option<PathBuf> {
+    let home = &target.home;
+    ["/tmp", "/var/tmp"].iter().any(|place| home.starts_with(place)).then(|| home.clone())
 }
 
 /// The errors of a policy. Where nothing is wrong but that there is no workspace, that is the one to tell: who reads it
@@ -119,7 +136,11 @@ pub fn load_enforced(
         let policy = load_from(name, surroundings, read)?;
         match linked(policy.clone()).check_examples() {
             Ok(()) => in_force(policy),
-            Err(errors) => Err(PolicyError::Examples { name: name.clone(), errors }),
+            Err(errors) => Err(PolicyError::Examples {
+                home: in_temporary(surroundings.target),
+                name: name.clone(),
+                errors,
+            }),
         }
     });
     let trial = trial.iter().map(|name| Ok(in_force(load_from(name, surroundings, read)?)?.on_trial()));

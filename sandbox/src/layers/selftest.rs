@@ -9,6 +9,7 @@ pub mod mountns;
 mod net;
 pub mod notify;
 mod place;
+pub mod tmp;
 
 use std::{
     ffi::{CStr, CString},

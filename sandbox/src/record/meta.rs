@@ -4,13 +4,13 @@
 //! which has no `end`. Text that is no UTF-8 stands with U+FFFD here; the log has the bytes.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
 use super::log::{Counts, RunEnd, Sealed};
-use super::start::{LayerReport, Redacted, RunStart};
+use super::start::{LayerReport, OwnTmp, Redacted, RunStart};
 use super::store::{RunDir, open_regular};
 use super::time;
 
@@ -43,6 +43,9 @@ pub struct Meta {
     /// The policy, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub policy: Option<MetaPolicy>,
+    /// Directories for temporary files of the run's own, where it has some.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tmp: Option<MetaTmp>,
     /// `root-owned` or `user-writable`.
     pub store: String,
     /// Version of the runner.
@@ -63,6 +66,22 @@ pub struct MetaPolicy {
     pub name: String,
     /// SHA-256 of the effective policy.
     pub sha256: String,
+}
+
+/// Directories for temporary files of a run's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaTmp {
+    /// Where they are seen.
+    pub private: Vec<String>,
+    /// What of the machine's lies in them.
+    pub kept: Vec<String>,
+}
+
+impl MetaTmp {
+    fn of(tmp: &OwnTmp) -> Self {
+        let text = |paths: &[PathBuf]| paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        Self { private: text(&tmp.private), kept: text(&tmp.kept) }
+    }
 }
 
 /// The end of a run.
@@ -110,6 +129,7 @@ impl Meta {
             mode: start.mode.name().to_owned(),
             layers: start.layers.clone(),
             policy: start.policy.clone(),
+            tmp: start.tmp.as_ref().map(MetaTmp::of),
             store: dir.trust().name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start: time::format(start.wall_ns),

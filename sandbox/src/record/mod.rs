@@ -37,7 +37,7 @@ pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink};
 pub use recorder::{
     Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,
 };
-pub use start::{KeyReach, LayerReport, Mode, RunStart, SelfTest};
+pub use start::{KeyReach, LayerReport, Mode, OwnTmp, RunStart, SelfTest};
 
 /// The name of the run's policies in its directory: as they hold, without variables.
 pub const EFFECTIVE_POLICY: &str = "policy.effective.yaml";

@@ -46,6 +46,7 @@ pub(crate) fn run_start() -> RunStart {
         policy: None,
         variables: Vec::new(),
         unheld: Vec::new(),
+        tmp: None,
         process: ProcId { pid: 10, start_ns: 20 },
         wall_ns: 1_763_688_205_000_000_007,
         mono_ns: 1,

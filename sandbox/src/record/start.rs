@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use audit_verify::Hash;
 use audit_verify::sign::KeyId;
@@ -96,6 +96,15 @@ pub struct SelfTest {
     pub result: String,
 }
 
+/// Directories for temporary files of a run's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnTmp {
+    /// Where they are seen.
+    pub private: Vec<PathBuf>,
+    /// What of the machine's lies in them.
+    pub kept: Vec<PathBuf>,
+}
+
 /// What the runner knows about a run when it starts. What the machine knows is added by [`RunStart::event`].
 #[derive(Clone, Debug)]
 pub struct RunStart {
@@ -121,6 +130,8 @@ pub struct RunStart {
     pub variables: Vec<(&'static str, Vec<u8>)>,
     /// Rules that no layer of this run holds (`--best-effort`).
     pub unheld: Vec<String>,
+    /// The /tmp of the run's own, where it has one.
+    pub tmp: Option<OwnTmp>,
     /// The run's first process.
     pub process: ProcId,
     /// Start, nanoseconds since 1970.
@@ -196,6 +207,12 @@ impl RunStart {
         list(Key::Variables, variables.collect());
         if !self.unheld.is_empty() {
             list(Key::Unheld, self.unheld.iter().map(|rule| rule.clone().into_bytes()).collect());
+        }
+        if let Some(tmp) = &self.tmp {
+            let bytes =
+                |paths: &[PathBuf]| paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
+            list(Key::TmpPrivate, bytes(&tmp.private));
+            list(Key::TmpKept, bytes(&tmp.kept));
         }
         if redacted {
             event.set(Key::CommandRedacted, Value::Flag(true));

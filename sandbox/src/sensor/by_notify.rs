@@ -96,7 +96,7 @@ pub(super) fn start(
     let namespaces = net::namespaces(apart)?;
     let terms = Terms {
         judges: apart,
-        held: held_here(held(false, false, walls.limits), request, apart),
+        held: walls.tmp.held(held_here(held(false, false, walls.limits), request, apart)),
         law: matches!(request.judging, Judging::Enforce(..)),
         known: Known::Path,
         sets,

@@ -15,6 +15,7 @@ use policy::pattern::Pattern;
 use policy::{Access, AccessSet, Policy};
 
 use crate::enforce::mountns::{Cover, Mounts};
+use crate::enforce::tmp::PrivateTmp;
 
 /// What is denied where something empty lies over a place.
 const HIDDEN: [Access; 7] = [
@@ -43,28 +44,45 @@ pub struct Covers {
     pub mounts: Mounts,
     /// What that denies.
     pub kept: Vec<Kept>,
+    /// Where something empty is to be laid under them, in a /tmp of the run's own.
+    pub made: Vec<PathBuf>,
     /// What the user should know of it.
     pub notes: Vec<String>,
 }
 
-/// Plans the covers of a run that has these layers.
-pub fn plan(layers: &Layers<'_>, policies: &[&Policy]) -> Covers {
+/// Plans the covers of a run that has these layers; `tmp`: and a /tmp of its own.
+pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>) -> Covers {
+    let is_hidden = |path: &Path| tmp.is_some_and(|tmp| tmp.hides(path));
     let mut covers = Covers::default();
     if NEEDED.iter().any(|word| !layers.words.contains_key(word)) {
         return covers;
     }
     let uncovered = layers.uncovered(policies);
-    let mut absent = Vec::new();
+    let (mut absent, mut by_link) = (Vec::new(), Vec::new());
     for one in &uncovered {
         let path = PathBuf::from(OsStr::from_bytes(&one.path));
         match look(&path) {
-            Found::There(found) => covers.cover(one, &path, &found, layers.landlock),
+            Found::There(found) => {
+                let names = if is_hidden(&path) { 1 } else { found.nlink() };
+                covers.cover(one, &path, (found.is_dir(), names), layers.landlock);
+                // What the rule is about is out of reach; what the command would make by its name is denied all the same.
+                covers.made.extend(is_hidden(&path).then_some(path));
+            }
             Found::Absent => absent.push((one, path)),
-            Found::ByLink => {}
+            Found::ByLink => by_link.push((one, path)),
         }
     }
+    for (one, path) in by_link {
+        covers.follow(one, &path, layers.landlock);
+    }
     for (path, place) in layers.read_only_as_data(policies) {
-        covers.data(Path::new(OsStr::from_bytes(&path)), place, policies, layers.landlock);
+        let path = Path::new(OsStr::from_bytes(&path));
+        if is_hidden(path) {
+            // Nothing of it is there inside, so nothing is granted by this name.
+            covers.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes())));
+            continue;
+        }
+        covers.data(path, place, policies, layers.landlock);
     }
     let mut later: Vec<String> = Vec::new();
     for (one, path) in absent {
@@ -75,7 +93,7 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy]) -> Covers {
             false => continue,
         };
         covers.kept.push(kept(layer, one.accesses, &path));
-        if one.accesses.contains(Access::Read) {
+        if one.accesses.contains(Access::Read) && !is_hidden(&path) {
             later.push(path.display().to_string());
         }
     }
@@ -122,6 +140,11 @@ fn denied(plans: &[LandlockPlan], access: Access, path: &Path) -> bool {
     plans.iter().any(|plan| plan.denies(access, &pattern))
 }
 
+/// What Landlock keeps of a name by which it grants nothing.
+fn no_code(place: Pattern) -> Kept {
+    Kept { layer: Layer::Landlock, accesses: NO_EXEC.into_iter().collect(), places: vec![place] }
+}
+
 fn kept(layer: Layer, accesses: AccessSet, path: &Path) -> Kept {
     Kept { layer, accesses, places: vec![Pattern::beneath(path.as_os_str().as_bytes())] }
 }
@@ -133,9 +156,24 @@ impl Covers {
         denying.flat_map(|kept| &kept.places).any(|place| place.matches(path.as_os_str().as_bytes()))
     }
 
-    fn cover(&mut self, one: &Uncovered, path: &Path, found: &Metadata, plans: &[LandlockPlan]) {
+    /// Whether a cover keeps all below a place from being run.
+    fn is_data(&self, path: &Path) -> bool {
+        let laid = self.kept.iter().filter(|kept| kept.layer == Layer::Mountns);
+        laid.filter(|kept| kept.accesses.contains(Access::Run))
+            .flat_map(|kept| &kept.places)
+            .any(|place| place.matches(path.as_os_str().as_bytes()))
+    }
+
+    /// Covers what lies at a place: whether that is a directory, and how many names it has.
+    fn cover(
+        &mut self,
+        one: &Uncovered,
+        path: &Path,
+        (is_directory, names): (bool, u64),
+        plans: &[LandlockPlan],
+    ) {
         // A rule on a directory alone says nothing of what is in it, and a cover would.
-        if path == Path::new("/") || (one.place == Place::File && found.is_dir()) {
+        if path == Path::new("/") || (one.place == Place::File && is_directory) {
             return;
         }
         let any = |accesses: &[Access]| accesses.iter().any(|access| one.accesses.contains(*access));
@@ -146,7 +184,7 @@ impl Covers {
             let parts: [(Cover, &[Access]); 2] = [(Cover::READ_ONLY, &READ_ONLY), (Cover::NO_EXEC, &NO_EXEC)];
             laid.extend(parts.into_iter().filter(|(_, accesses)| any(accesses)));
         }
-        if !found.is_dir() && found.nlink() > 1 {
+        if !is_directory && names > 1 {
             self.notes.push(format!("{} has another name, by which it is not covered", path.display()));
             return;
         }
@@ -155,27 +193,38 @@ impl Covers {
         }
     }
 
+    /// A place whose path leads through a symbolic link that nobody inside can remove: no file has that path, and what it
+    /// leads to is held by the path that it has.
+    fn follow(&mut self, one: &Uncovered, path: &Path, plans: &[LandlockPlan]) {
+        let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        let (Ok(real), Some(link)) = (fs::canonicalize(path), path.ancestors().filter(is_link).last()) else {
+            return;
+        };
+        let held = |access: Access| self.denies(access, &real) || denied(plans, access, &real);
+        if denied(plans, Access::Delete, link) && one.accesses.iter().all(held) {
+            self.kept.push(kept(Layer::Landlock, one.accesses, path));
+        }
+    }
+
     /// Closes a place that may be read and holds no code, as far up as nothing may be run or mapped as code.
     fn data(&mut self, path: &Path, place: Place, policies: &[&Policy], plans: &[LandlockPlan]) {
         let exact = || Pattern::exactly(path.as_os_str().as_bytes());
-        let nothing = |pattern| Kept {
-            layer: Layer::Landlock,
-            accesses: NO_EXEC.into_iter().collect(),
-            places: vec![pattern],
-        };
         match fs::symlink_metadata(path) {
             // What is not there, and the target of a link, is not granted by this name; nor is a directory alone.
-            Err(_) => self.kept.push(nothing(Pattern::beneath(path.as_os_str().as_bytes()))),
+            Err(_) => self.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes()))),
             Ok(found) if found.is_symlink() || (place == Place::File && found.is_dir()) => {
-                self.kept.push(nothing(exact()));
+                self.kept.push(no_code(exact()));
             }
-            Ok(_) if !matches!(look(path), Found::There(_)) => {}
+            // Grants follow no link on the way either.
+            Ok(_) if !matches!(look(path), Found::There(_)) => {
+                self.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes())));
+            }
             Ok(_) => {
                 let closed = |path: &Path| {
                     path != Path::new("/") && Layers::is_closed_to_code(policies, path.as_os_str().as_bytes())
                 };
                 let widest = path.ancestors().take_while(|above| closed(above)).last().map(Path::to_owned);
-                if let Some(widest) = widest.filter(|widest| !self.denies(Access::Run, widest)) {
+                if let Some(widest) = widest.filter(|widest| !self.is_data(widest)) {
                     self.lay(&widest, Cover::NO_EXEC, &NO_EXEC, plans);
                 }
             }
@@ -209,6 +258,10 @@ mod tests {
     use super::*;
 
     fn with(text: &str, words: &Words, check: impl FnOnce(Covers)) {
+        in_tmp(text, words, None, check);
+    }
+
+    fn in_tmp(text: &str, words: &Words, tmp: Option<&PrivateTmp>, check: impl FnOnce(Covers)) {
         let policy = Policy::parse("p", text, &Variables::new()).unwrap_or_else(|errors| panic!("{errors}"));
         let plans = [landlock::compile(&policy, 7)];
         let layers = Layers {
@@ -219,7 +272,7 @@ mod tests {
             unix: UnixSockets::Closed,
             words,
         };
-        check(plan(&layers, &[&policy]));
+        check(plan(&layers, &[&policy], tmp));
     }
 
     #[test]
@@ -264,5 +317,90 @@ mod tests {
             }
         });
         with(&text, &Words::new(), |covers| assert!(covers.mounts.is_empty() && covers.kept.is_empty()));
+    }
+
+    #[test]
+    fn what_a_private_tmp_hides_is_covered_where_something_empty_is() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(top.join("work/git")).unwrap();
+        fs::create_dir_all(top.join("sockets")).unwrap();
+        fs::write(top.join("linked"), "").unwrap();
+        fs::hard_link(top.join("linked"), top.join("other-name")).unwrap();
+        let at = top.display();
+        let text = format!(
+            "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+             - {{ name: all, allow: [read, write, create, delete], path: [\"{at}/**\"] }}\n    \
+             - {{ name: keys, deny: [read], path: [\"{at}/{{sockets/**,linked,work/git/**,later}}\"] }}\n"
+        );
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        let tmp = PrivateTmp::new(vec![top.clone()], vec![top.join("work")], Vec::new());
+        in_tmp(&text, &all, Some(&tmp), |covers| {
+            let hidden = |name: &str| {
+                let path = top.join(name);
+                let path = path.as_os_str().as_bytes();
+                covers.kept.iter().any(|kept| kept.places.iter().any(|place| place.matches(path)))
+            };
+            assert!(hidden("sockets/x") && hidden("linked") && hidden("work/git/config"));
+            assert!(!hidden("later"), "the command could make it");
+            let mut made = covers.made.clone();
+            made.sort();
+            assert_eq!(made, [top.join("linked"), top.join("sockets")]);
+            assert_eq!(covers.notes, [""; 0], "its other name is out of reach, too");
+        });
+    }
+
+    #[test]
+    fn a_rule_on_programs_is_covered_too_and_by_a_link_that_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(top.join("real")).unwrap();
+        fs::write(top.join("real/tool"), "").unwrap();
+        std::os::unix::fs::symlink("real", top.join("link")).unwrap();
+        let at = top.display();
+        let text = |accesses: &str| {
+            format!(
+                "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+                 - {{ name: all, allow: [{accesses}], path: [\"{at}/**\"] }}\n\
+                 exec:\n  default: deny\n  rules:\n    \
+                 - {{ name: programs, allow: [run], path: [\"{at}/**\"] }}\n    \
+                 - {{ name: tool, deny: [run], path: [\"{at}/{{real,link}}/tool\"] }}\n"
+            )
+        };
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        let by_link = |covers: &Covers| covers.denies(Access::Run, &top.join("link/tool"));
+        with(&text("read, load"), &all, |covers| {
+            let mut expected = Mounts::default();
+            expected.add(top.join("real/tool"), Cover::NO_EXEC);
+            assert_eq!(covers.mounts, expected);
+            assert!(covers.denies(Access::Run, &top.join("real/tool")) && by_link(&covers));
+        });
+        // Who can take the link away can have a file by that path.
+        with(&text("read, load, create, delete"), &all, |covers| {
+            assert!(covers.denies(Access::Run, &top.join("real/tool")) && !by_link(&covers));
+        });
+    }
+
+    #[test]
+    fn a_directory_that_may_be_listed_does_not_keep_what_is_in_it_from_being_data() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir(top.join("settings")).unwrap();
+        fs::write(top.join("settings/file"), "").unwrap();
+        let at = top.display();
+        let text = format!(
+            "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+             - {{ name: places, allow: [read], path: [\"{at}\", \"{at}/settings\", \"{at}/settings/file\"] }}\n\
+             exec: {{ default: deny }}\n"
+        );
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        with(&text, &all, |covers| {
+            // As far up as nothing is code.
+            let mut expected = Mounts::default();
+            let up = top.ancestors().filter(|above| *above != Path::new("/")).last().unwrap();
+            expected.add(up.to_owned(), Cover::NO_EXEC);
+            assert_eq!(covers.mounts, expected);
+            assert!(covers.denies(Access::Run, &top.join("settings/file")));
+        });
     }
 }

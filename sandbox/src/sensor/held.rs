@@ -14,7 +14,7 @@ use policy::{
     settings::{KERNEL, LimitSet},
 };
 
-use super::{Judging, Request, SensorError, net::with_namespace, tried::Tried};
+use super::{Judging, Request, SensorError, net::with_namespace, tmp::Tmp, tried::Tried};
 use crate::{
     enforce::{landlock::Fence, seccomp::ARCHITECTURE},
     launch::cgroup,
@@ -138,6 +138,8 @@ pub(super) struct Layers<'a> {
     pub kept: &'a [Kept],
     /// Why there are no mounts of the run's own, where they were wanted.
     pub uncovered: Option<&'a str>,
+    /// What became of a /tmp of the run's own.
+    pub tmp: &'a Tmp,
 }
 
 impl<'a> Layers<'a> {
@@ -145,7 +147,11 @@ impl<'a> Layers<'a> {
     pub fn together(&self, request: &Request<'_>, words: &'a Words) -> layers::Layers<'a> {
         let (lsm, group) = (works(self.lsm), works(self.group));
         layers::Layers {
-            programs: held_here(held(lsm, group, limits_held(request, words)), request, works(self.netns)),
+            programs: self.tmp.held(held_here(
+                held(lsm, group, limits_held(request, words)),
+                request,
+                works(self.netns),
+            )),
             judges: (None, None),
             landlock: self.fence.map(Fence::plans).unwrap_or_default(),
             kept: self.kept,
@@ -205,7 +211,7 @@ pub(super) fn unheld(
     let (Judging::Enforce(policies, choice), Some(plan)) = (request.judging, plan) else {
         return Ok(Vec::new());
     };
-    let Layers { lsm, group, netns, uncovered, .. } = *found;
+    let Layers { lsm, group, netns, uncovered, tmp, .. } = *found;
     let apart = works(netns);
     let words = found.words(request);
     let together = found.together(request, &words);
@@ -236,6 +242,7 @@ pub(super) fn unheld(
     if let Some(Err(reason)) = request.fence {
         lines.push(format!("the landlock layer is missing: {reason}"));
     }
+    lines.extend(tmp.why_not());
     if let Some(reason) = uncovered {
         lines.push(format!("the mountns layer is missing: {reason}"));
     }

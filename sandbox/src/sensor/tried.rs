@@ -12,6 +12,7 @@ use crate::{
         landlock::Fence,
         lsm::{self, Known},
         namespaces::proof,
+        tmp::PrivateTmp,
     },
     kernel::object::{Object, ObjectError},
     layers::{
@@ -26,15 +27,18 @@ use crate::{
 /// The system call filter, as reports call it. No choice of layers leaves it out.
 pub const FILTER: &str = "seccomp";
 
+/// What of the run's own mounts gives it a /tmp, as reports call it where it does not work.
+pub const TMP: &str = "tmp";
+
 /// Why there can be no programs of the run's control group.
 pub(super) const NO_GROUP: &str = "the run has no control group of its own";
 
 /// A layer that works, or why not.
 pub(super) type Tried = Result<Vec<SelfTest>, String>;
 
-/// Tries every layer and says what was found; `group` is a control group to try those programs in. This process must
-/// have one thread.
-pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
+/// Tries every layer and says what was found; `group` is a control group to try those programs in, `tmp` a /tmp of a
+/// run's own. This process must have one thread.
+pub fn survey(group: Option<&Path>, tmp: &Result<PrivateTmp, String>) -> Vec<LayerReport> {
     let obstacle = probe::lsm_obstacle();
     let tried = match Object::load(obstacle.is_none()) {
         Ok(mut object) => match object.take_ring() {
@@ -56,7 +60,7 @@ pub fn survey(group: Option<&Path>) -> Vec<LayerReport> {
     let others = [
         (Layer::Notify, try_notify()),
         (Layer::Landlock, prove_landlock()),
-        (Layer::Mountns, try_mountns()),
+        (Layer::Mountns, both(try_mountns(), try_tmp(tmp))),
         (Layer::Netns, proof::net().and_then(proven)),
     ];
     let reports = tried.into_iter().chain(others).filter_map(|(layer, tried)| {
@@ -113,6 +117,23 @@ fn prove_landlock() -> Tried {
 /// Proves mounts of the run's own.
 pub(super) fn try_mountns() -> Tried {
     selftest::mountns::mountns().map_err(|error| text(&error)).and_then(proven)
+}
+
+/// Proves a /tmp of the run's own, where there is one to be had.
+pub(super) fn try_tmp(tmp: &Result<PrivateTmp, String>) -> Tried {
+    let tmp = tmp.as_ref().map_err(Clone::clone)?;
+    selftest::tmp::tmp(tmp).map_err(|error| text(&error)).and_then(proven)
+}
+
+/// What two uses of the run's own mounts found: where one of them does not work, the other goes on, and the report says so.
+pub(super) fn both(covers: Tried, tmp: Tried) -> Tried {
+    let missing = |check: &str, result| SelfTest { check: check.to_owned(), result };
+    match (covers, tmp) {
+        (Ok(covers), Ok(tmp)) => Ok(covers.into_iter().chain(tmp).collect()),
+        (Ok(covers), Err(result)) => Ok(covers.into_iter().chain([missing(TMP, result)]).collect()),
+        (Err(result), Ok(tmp)) => Ok(tmp.into_iter().chain([missing("covers", result)]).collect()),
+        (Err(result), Err(_)) => Err(result),
+    }
 }
 
 pub(super) fn try_trace(object: &mut Object, ring: &mut RingBuf<MapData>) -> Tried {

@@ -11,7 +11,8 @@ use super::{
     covers::{self, Covers},
     demand,
     held::{Layers, limits_held, unheld},
-    tried::{FILTER, Tried, report, try_filter, try_landlock, try_mountns},
+    tmp::{self, Tmp},
+    tried::{FILTER, Tried, both, report, try_filter, try_landlock, try_mountns},
 };
 use crate::{
     enforce::{landlock::Fence, mountns::Mounts},
@@ -27,6 +28,8 @@ pub(super) struct Walls {
     pub mounts: Mounts,
     /// The limits that are held.
     pub limits: LimitSet,
+    /// What became of a /tmp of the run's own.
+    pub tmp: Tmp,
     /// What the user should know of it before the command starts.
     pub notes: Vec<String>,
 }
@@ -64,15 +67,30 @@ pub(super) fn raise(
         (Some(Ok(fence)), Some(Ok(_))) => Some(fence),
         _ => None,
     };
-    let layers = Layers { lsm, group, netns, fence, kept: request.kept, uncovered: None };
-    let words = layers.words(request);
+    let tmp_tried = tmp::try_it(request);
+    let bare = Layers {
+        lsm,
+        group,
+        netns,
+        fence,
+        kept: request.kept,
+        uncovered: None,
+        tmp: &tmp::expected(request),
+    };
+    let words = bare.words(request);
+    let tmp = tmp::of(request, tmp_tried.as_ref(), &words);
+    let layers = Layers { tmp: &tmp, ..bare };
     let planned = match holds || !law || !request.layers.includes(Layer::Mountns) {
         true => Covers::default(),
-        false => covers::plan(&layers.together(request, &words), &policies),
+        false => covers::plan(&layers.together(request, &words), &policies, tmp.laid()),
     };
     let covered = (!planned.mounts.is_empty()).then(try_mountns);
-    demand(request, Layer::Mountns, &covered)?;
-    let Covers { mounts, kept, notes } = match covered {
+    let mounted = match (covered.clone(), tmp_tried) {
+        (Some(covered), Some(tmp)) => Some(both(covered, tmp)),
+        (covered, tmp) => covered.or(tmp),
+    };
+    demand(request, Layer::Mountns, &mounted)?;
+    let Covers { mounts, kept, made, notes } = match covered {
         Some(Err(_)) => Covers::default(),
         _ => planned,
     };
@@ -86,13 +104,21 @@ pub(super) fn raise(
             (Some(_), Some(Ok(_))) => Fenced::WithoutPorts,
             (Some(_), _) => Fenced::Yes,
         },
-        mounts,
+        mounts: mounts.with_tmp(tmp.laid().cloned().map(|tmp| tmp.with_made(made))),
         limits: limits_held(request, &words),
-        notes: fence.map(Fence::notes).unwrap_or_default().iter().cloned().chain(notes).collect(),
+        notes: fence
+            .map(Fence::notes)
+            .unwrap_or_default()
+            .iter()
+            .cloned()
+            .chain(notes)
+            .chain(tmp.note())
+            .collect(),
+        tmp,
     };
     let mut reports: Vec<LayerReport> = Vec::new();
     reports.extend(report(Layer::Landlock, LayerReport::ENFORCES, fenced));
-    reports.extend(report(Layer::Mountns, LayerReport::ENFORCES, covered));
+    reports.extend(report(Layer::Mountns, LayerReport::ENFORCES, mounted));
     if let Judging::Enforce(policies, _) = request.judging {
         let hooks = if holds { Hooks::Judge } else { Hooks::Missing };
         let proven = try_filter(&policies.filter(), hooks);

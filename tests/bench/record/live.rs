@@ -57,6 +57,7 @@ fn run_start() -> RunStart {
         policy: None,
         variables: Vec::new(),
         unheld: Vec::new(),
+        tmp: None,
         process: ProcId { pid: 12_000, start_ns: 27_964_000_000_000 },
         wall_ns: 1_784_628_610_000_000_000,
         mono_ns: 27_964_954_763_483,

@@ -2,7 +2,7 @@
 //!
 //! What is never law in them is left out and reported: never made wider, and never dropped in silence.
 
-use super::held::LIMITS;
+use super::held::{LIMITS, TMP};
 use crate::compile::{Unheld, Unsupported};
 use crate::model::{Decision, Mode, Policy, RuleName, Section};
 
@@ -13,8 +13,8 @@ pub fn expressible(policy: &Policy) -> (Policy, Vec<Unheld>) {
     let mut kept = policy.clone();
     let mut unheld = Vec::new();
     let setting = |key| Unheld { rule: RuleName::new(&policy.name, key), what: Unsupported::Setting };
-    // Which limits are held is a matter of the run's control group (see `held`).
-    unheld.extend(policy.settings.keys().filter(|key| *key != LIMITS).map(setting));
+    // Whether these are held is a matter of the run's control group and its mounts (see `held`).
+    unheld.extend(policy.settings.keys().filter(|key| ![LIMITS, TMP].contains(key)).map(setting));
     section(&mut kept.files, &mut unheld);
     section(&mut kept.exec, &mut unheld);
     section(&mut kept.network, &mut unheld);

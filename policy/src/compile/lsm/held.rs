@@ -8,10 +8,13 @@ use crate::address::Target;
 use crate::compile::{Unheld, Unsupported};
 use crate::ends::Source;
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
-use crate::settings::{Limit, LimitSet};
+use crate::settings::{Limit, LimitSet, Tmp};
 
 /// The section of limits.
 pub(super) const LIMITS: &str = "limits";
+
+/// The section of directories for temporary files.
+pub(super) const TMP: &str = "tmp";
 
 /// What the layers of a run judge, and what of an attempt they know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Held {
     pub conditions: bool,
     /// The limits of the whole run that are held.
     pub limits: LimitSet,
+    /// Whether the run has directories for temporary files of its own.
+    pub tmp: bool,
 }
 
 impl Held {
@@ -40,6 +45,7 @@ impl Held {
         unix: false,
         conditions: false,
         limits: LimitSet::EMPTY,
+        tmp: false,
     };
 
     /// These accesses of every process, to files and addresses.
@@ -60,6 +66,7 @@ impl Held {
             Need::Source(Source::Own) => self.own,
             Need::Source(Source::Socket) => self.unix,
             Need::Process => self.conditions,
+            Need::PrivateTmp => self.tmp,
             Need::Limit(limit) => self.limits.contains(limit),
         }
     }
@@ -76,6 +83,7 @@ impl Held {
 pub(super) enum Need {
     Source(Source),
     Process,
+    PrivateTmp,
     Limit(Limit),
 }
 
@@ -103,6 +111,10 @@ pub(super) fn needs(policy: &Policy) -> Vec<(Need, Unheld)> {
             sources(&rule.objects).into_iter().for_each(|source| add(source, Unsupported::Target));
             sources(&rule.except).into_iter().for_each(|source| add(source, Unsupported::Exception));
         }
+    }
+    if policy.settings.tmp == Some(Tmp::Private) && policy.mode == Mode::Enforce {
+        let rule = RuleName::new(&policy.name, TMP);
+        all.push((Need::PrivateTmp, Unheld { rule, what: Unsupported::PrivateTmp }));
     }
     if let Some(limits) = policy.settings.limits.as_ref().filter(|_| policy.mode == Mode::Enforce) {
         let rule = RuleName::new(&policy.name, LIMITS);

@@ -6,15 +6,18 @@ use std::fmt::Write as _;
 use policy::compile::landlock::{self, Command, LandlockPlan};
 use policy::compile::layers::Kept;
 use policy::compile::{CompileError, Unheld, layers, lsm};
-use policy::settings::{Landlock, Limit, LimitSet, Syscalls};
+use policy::settings::{Landlock, Limit, LimitSet, Syscalls, Tmp};
 use policy::{Decision, Policies, Policy, RuleName, Section};
 use serde::Serialize;
 
 use super::guarded::Guarded;
 use crate::enforce::landlock as enforce;
+use crate::enforce::tmp::PrivateTmp;
 use crate::launch::limits;
 use crate::record::LayerReport;
-use crate::sensor::{FILTER, covers, groups_are_kept, held, is_closed, with_namespace, words};
+use crate::sensor::{
+    FILTER, TMP, covers, groups_are_kept, held, is_closed, keeps_mounts, with_namespace, words,
+};
 use crate::settings::Layer;
 
 /// A policy, and what an enforced run here would hold of it.
@@ -40,7 +43,12 @@ impl Coverage {
     ///
     /// # Errors
     /// The policy does not fit the kernel's tables.
-    pub fn of(policy: &Policy, guarded: &Guarded, layers: &[LayerReport]) -> Result<Coverage, CompileError> {
+    pub fn of(
+        policy: &Policy,
+        guarded: &Guarded,
+        layers: &[LayerReport],
+        tmp: &Result<PrivateTmp, String>,
+    ) -> Result<Coverage, CompileError> {
         let together = [policy, &guarded.policy];
         let works = |layer: Layer| {
             layers.iter().any(|report: &LayerReport| report.name == layer.name() && !report.is_off())
@@ -60,6 +68,9 @@ impl Coverage {
             (false, Command::Root) => LimitSet::EMPTY.with(Limit::Time),
             (false, Command::User) => LimitSet::EMPTY.with(Limit::Time).with(Limit::Processes),
         };
+        let private = policy.settings().tmp == Some(Tmp::Private);
+        let own_tmp = laid(layers, tmp).filter(|_| private);
+        let keeps = keeps_mounts(&bare, policy.settings().kernel_allowed(), guarded.command == Command::Root);
         // Where there are no hooks, a closed network is held by a namespace.
         let alone = Policies::from(policy.clone());
         let netns = !lsm && works(Layer::Netns) && is_closed(&alone);
@@ -67,6 +78,7 @@ impl Coverage {
         let leaves = netns && guarded.command == Command::Root && !bare.contains_key("ptrace-any");
         let with = |group: bool| {
             let programs = held(lsm, group && !netns, limits);
+            let programs = lsm::Held { tmp: own_tmp.is_some() && keeps.is_ok(), ..programs };
             layers::Layers {
                 programs: if netns { with_namespace(programs, &alone) } else { programs },
                 judges: (
@@ -89,7 +101,7 @@ impl Coverage {
         };
         // What is there now would be covered.
         let covers = match !lsm && works(Layer::Mountns) {
-            true => covers::plan(&with(group), &together),
+            true => covers::plan(&with(group), &together, own_tmp),
             false => covers::Covers::default(),
         };
         let covering =
@@ -122,10 +134,17 @@ impl Coverage {
         if asks {
             names.insert(&syscalls);
         }
+        let tmp_section = policy.tmp_section();
+        if private {
+            names.insert(&tmp_section);
+        }
         let filter = layers.iter().find(|report| report.name == FILTER);
         let rules = names.into_iter().map(|name| {
             if *name == syscalls {
                 return by_filter(name, filter);
+            }
+            if *name == tmp_section && private {
+                return by_mounts(name, layers, tmp, &keeps);
             }
             let mut unheld: Vec<String> =
                 unheld.iter().filter(|unheld| unheld.rule == *name).map(what).collect();
@@ -169,6 +188,11 @@ impl Coverage {
                 let _ = write!(text, "\n               {what}");
             }
         }
+        let unheld = self.rules.iter().filter(|rule| !rule.unheld.is_empty()).count();
+        text.push_str(match unheld {
+            0 => "\n  an enforced run starts: all of it is held",
+            _ => "\n  an enforced run is refused: not all of it is held",
+        });
         text
     }
 }
@@ -182,6 +206,39 @@ fn by_filter(name: &RuleName, filter: Option<&LayerReport>) -> Covered {
         false => vec![reason.unwrap_or_else(|| "needs the system call filter".to_owned())],
     };
     Covered { rule: name.to_string(), held_by: works.then_some(FILTER).into_iter().collect(), unheld }
+}
+
+/// The report of the run's own mounts, where they work.
+fn mounts(layers: &[LayerReport]) -> Option<&LayerReport> {
+    layers.iter().find(|report| report.name == Layer::Mountns.name() && !report.is_off())
+}
+
+/// The /tmp of its own that a run would have.
+fn laid<'t>(layers: &[LayerReport], tmp: &'t Result<PrivateTmp, String>) -> Option<&'t PrivateTmp> {
+    let works = |report: &LayerReport| report.selftest.iter().all(|check| check.check != TMP);
+    mounts(layers).filter(|report| works(report)).and(tmp.as_ref().ok())
+}
+
+/// What mounts hold of `tmp: private`, as far as nobody inside gets round them.
+fn by_mounts(
+    name: &RuleName,
+    layers: &[LayerReport],
+    tmp: &Result<PrivateTmp, String>,
+    keeps: &Result<(), String>,
+) -> Covered {
+    let missing = || {
+        let off = layers.iter().filter(|report| report.name == Layer::Mountns.name());
+        let mut checks = off.flat_map(|report| &report.selftest);
+        let said = checks.find(|check| check.check == TMP || check.check == "available");
+        said.map_or_else(|| "needs the mountns layer".to_owned(), |check| check.result.clone())
+    };
+    let why = match (laid(layers, tmp), keeps) {
+        (None, _) => Some(missing()),
+        (Some(_), Err(why)) => Some(why.clone()),
+        (Some(_), Ok(())) => None,
+    };
+    let held_by = why.is_none().then_some(Layer::Mountns.name()).into_iter().collect();
+    Covered { rule: name.to_string(), held_by, unheld: why.into_iter().collect() }
 }
 
 /// The rules that say something, and the default where it denies.
@@ -203,10 +260,12 @@ fn what(unheld: &Unheld) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::SelfTest;
     use policy::Variables;
 
     fn of(policy: &Policy, layers: &[LayerReport], command: Command) -> Coverage {
-        Coverage::of(policy, &Guarded::elsewhere(command), layers).unwrap()
+        let tmp = PrivateTmp::new(vec!["/tmp".into()], Vec::new(), Vec::new());
+        Coverage::of(policy, &Guarded::elsewhere(command), layers, &Ok(tmp)).unwrap()
     }
 
     #[test]
@@ -236,6 +295,38 @@ mod tests {
         assert!(nowhere.contains("\n  held by permissions  runner/record"), "{nowhere}");
         let count = |text: &str| nowhere.matches(text).count();
         assert_eq!(count("held by"), count("held by permissions  runner/"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_private_tmp_is_held_by_mounts_that_nobody_gets_round() {
+        let read = |kernel: &str| {
+            let text = format!("version: 1\nname: p\nfiles: {{ default: allow }}\ntmp: private\n{kernel}");
+            Policy::parse("p.yaml", &text, &Variables::new()).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let report = |name: &str, role: &str, check: &str| LayerReport {
+            name: name.into(),
+            role: role.into(),
+            selftest: vec![SelfTest { check: check.into(), result: "no such luck".into() }],
+        };
+        let lsm = report("lsm", "observes and enforces", "file_open");
+        let (works, part) = (report("mountns", "enforces", "hidden"), report("mountns", "enforces", TMP));
+        let off = report("mountns", LayerReport::OFF, "available");
+        let table = |kernel: &str, layers: &[&LayerReport]| {
+            let layers: Vec<LayerReport> = layers.iter().map(|report| (*report).clone()).collect();
+            of(&read(kernel), &layers, Command::Root).table()
+        };
+        let held = table("", &[&lsm, &works]);
+        assert!(held.contains("\n  held by mountns  p/tmp"), "{held}");
+        for (kernel, layers, why) in [
+            ("", [&lsm, &off], "no such luck"),
+            ("", [&lsm, &part], "no such luck"),
+            ("", [&off, &works], "processes outside show"),
+            ("kernel: { allow: [mount] }\n", [&lsm, &works], "root inside can take it away"),
+        ] {
+            let table = table(kernel, &layers);
+            let line = format!("\n  NOT HELD     p/tmp\n               {why}");
+            assert!(table.contains(&line), "{line}\n{table}");
+        }
     }
 
     #[test]

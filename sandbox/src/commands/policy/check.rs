@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use policy::compile::lsm::{self, SetTable};
+use policy::compile::lsm::{self, Held, SetTable};
 use policy::settings::LimitSet;
 use policy::{Note, Policy, Severity};
 
@@ -68,9 +68,9 @@ fn checked(file: &Path, policy: &Policy) -> anyhow::Result<String> {
         if rules == 1 { "rule" } else { "rules" },
         plan.states().iter().sum::<usize>(),
     );
-    let unheld = plan.unheld(&held(true, true, LimitSet::ALL));
+    let unheld = plan.unheld(&Held { tmp: true, ..held(true, true, LimitSet::ALL) });
     if !unheld.is_empty() {
-        text.push_str("  enforcing it refuses to start, also where the layer lsm works:\n");
+        text.push_str("  enforcing it refuses to start, also where all layers work:\n");
     }
     for line in unheld {
         let _ = writeln!(text, "    {line}");

@@ -23,9 +23,11 @@ use anyhow::Context;
 use policy::{Policy, Variables};
 
 use crate::cli::{PlaceArgs, PolicyCommand};
+use crate::enforce::tmp::PrivateTmp;
 use crate::exit::Exit;
 use crate::launch::identity::{Sudo, Target};
 use crate::launch::policy::{PolicyError, Surroundings, given, load, load_for_run};
+use crate::launch::tmp;
 use crate::record::store::Found;
 use crate::review::stores;
 
@@ -96,6 +98,11 @@ impl Place {
 /// `files`.
 pub(super) fn read_for_run(file: &Path, at: &PlaceArgs, files: &mut Vec<PathBuf>) -> anyhow::Result<Policy> {
     Ok(load_for_run(file, Place::here(at)?.surroundings(), files)?)
+}
+
+/// The /tmp of its own that a run from here would have, or why there could be none.
+pub(super) fn own_tmp(at: &PlaceArgs) -> anyhow::Result<Result<PrivateTmp, String>> {
+    Ok(tmp::plan(Place::here(at)?.surroundings(), None))
 }
 
 /// The recorded runs of these names.

@@ -93,7 +93,7 @@ fn possible(mounts: &Mounts) -> Result<(), SelfTestError> {
 }
 
 /// What was refused, and what the machine says of why.
-fn hint(error: &MountError) -> String {
+pub(super) fn hint(error: &MountError) -> String {
     let why = namespaces::refusal_of_users(&io::Error::from_raw_os_error(error.errno()));
     format!("{error}{why}")
 }

@@ -184,7 +184,9 @@ fn whose(owner: u32, expected: u32) -> String {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; read it with sudo, or set SANDBOX_HOME to a store of your own",
+        io::ErrorKind::PermissionDenied => {
+            "; records go below it: set SANDBOX_HOME to a directory of your own, or use sudo"
+        }
         io::ErrorKind::StorageFull => "; free space there, or set SANDBOX_HOME to another file system",
         _ => "",
     }

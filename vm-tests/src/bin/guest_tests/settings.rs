@@ -14,6 +14,7 @@ pub const TRIALS: &[Trial] = &[
     ("limits", limits),
     ("limits that nothing holds", limits_not_held),
     ("time", time),
+    ("a /tmp of its own", private_tmp),
     ("links at start", links),
     ("the run's own record and policy", guarded),
     ("other names of the record", guarded_elsewhere),
@@ -115,6 +116,39 @@ fn limits() -> Result<()> {
     // Who only records limits nothing.
     let audited = complete("limits-audited", &["--audit-only", "--policy", &policy], &steps[..2])?;
     ensure!(audited.stdout == format!("{}\t0\n{}\t0\n", steps[0], steps[1]), "{}", audited.stdout);
+    Ok(())
+}
+
+/// With hooks too, a run may have a /tmp that nobody outside sees; what rules say of names in it holds inside.
+fn private_tmp() -> Result<()> {
+    let policy = write(
+        "tmp.yaml",
+        "version: 1\nname: own\nfiles:\n  default: allow\n  rules:\n    \
+         - { name: closed, deny: [create], path: [\"/tmp/closed*\"] }\ntmp: private\n",
+    )?;
+    let (outside, inside) = ("/tmp/private-outside", "/tmp/private-inside");
+    fs::write(outside, "")?;
+    let steps = ["read=/tmp/private-outside", "create=/tmp/private-inside", "create=/tmp/closed-inside"];
+    let held = complete("tmp", &["--enforce", &policy, "--require", "lsm"], &steps)?;
+    held.expect_code(0)?;
+    let answers = [-libc::ENOENT, 0, -libc::EACCES];
+    let expected: String =
+        steps.iter().zip(answers).map(|(step, answer)| format!("{step}\t{answer}\n")).collect();
+    ensure!(held.stdout == expected, "{}", held.stdout);
+    ensure!(!fs::exists(inside)?, "what the run made in its /tmp is outside");
+    let log = fs::read_to_string(held.dir.join("events.jsonl"))?;
+    let denied = log.lines().filter(|line| line.contains("\"action\": \"BLOCKED\""));
+    let denied: Vec<&str> = denied.filter(|line| line.contains("\"path\": \"/tmp/closed-inside\"")).collect();
+    ensure!(denied.len() == 1 && denied[0].contains("\"policy_rule\": \"own/closed\""), "{denied:?}");
+    ensure!(log.contains("\"tmp_private\": [\"/tmp\""), "the start does not tell of it");
+    held.expect_verdict(0)?;
+    // Who only records keeps the machine's.
+    let audited = complete("tmp-audited", &["--audit-only", "--policy", &policy], &steps)?;
+    let expected: String = steps.iter().map(|step| format!("{step}\t0\n")).collect();
+    ensure!(audited.stdout == expected && fs::exists(inside)?, "{}", audited.stdout);
+    for path in [outside, inside, "/tmp/closed-inside"] {
+        fs::remove_file(path)?;
+    }
     Ok(())
 }
 

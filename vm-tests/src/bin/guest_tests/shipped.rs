@@ -17,6 +17,7 @@ pub const TRIALS: &[Trial] = &[
     ("offline", offline),
     ("strict", strict),
     ("coding-agent", coding_agent),
+    ("coding-agent-strict", coding_agent_strict),
     ("ci-job", ci_job),
 ];
 
@@ -79,7 +80,7 @@ fn base() -> Result<()> {
             "file_open",
             at("/srv/work/.git/config"),
             ACCES,
-            "base/persistence",
+            "base/git-code",
         ),
         allowed("read=/srv/work/.git/config", "file_open", at("/srv/work/.git/config")),
         denied(
@@ -214,19 +215,104 @@ fn coding_agent() -> Result<()> {
             "base/cloud-metadata",
         ),
         denied("unix-stream=/run/docker.sock", "net_connect", at("/run/docker.sock"), PERM, DOCKER),
+        // Of a repository that was there; one that is made is the run's own.
+        denied(
+            "write=/srv/work/old/.git/config",
+            "file_open",
+            at("/srv/work/old/.git/config"),
+            ACCES,
+            "coding-agent/git-settings",
+        ),
+        denied(
+            "create=/srv/work/old/.git/hooks/new",
+            "file_create",
+            at("/srv/work/old/.git/hooks/new"),
+            ACCES,
+            "coding-agent/git-hooks",
+        ),
+        allowed("mkdir=/srv/work/.git", "dir_create", at("/srv/work/.git")),
+        allowed("create=/srv/work/.git/config", "file_create", at("/srv/work/.git/config")),
+        denied("run=/usr/bin/su", "exec", ("exe", "/usr/bin/su"), ACCES, "coding-agent/other-identities"),
+        allowed("run=/usr/bin/other", "exec", ("exe", "/usr/bin/other")),
+        denied("run=/srv/other/tool", "exec", ("exe", "/srv/other/tool"), ACCES, "coding-agent/exec.default"),
+        allowed("read=/srv/work/.env", "file_open", at("/srv/work/.env")),
+    ];
+    /// The first by name of the rules that close it, in `files` and in `network`.
+    const DOCKER: &str = "base/sockets-elsewhere";
+    let _ = fs::remove_dir_all("/srv/work/.git");
+    make(&[
+        "/srv/other/file",
+        "/srv/work/file",
+        "/srv/work/.env",
+        "/srv/work/old/.git/config",
+        "/srv/work/old/.git/hooks/sample",
+    ])?;
+    for copy in ["/srv/other/tool", "/usr/bin/su", "/usr/bin/other"] {
+        fs::copy(PROBE, copy).with_context(|| format!("cannot make {copy}"))?;
+    }
+    let _ = fs::remove_file("/run/docker.sock");
+    let _docker = std::os::unix::net::UnixListener::bind("/run/docker.sock").context("docker.sock")?;
+    holds(shipped!("coding-agent"), TABLE)
+}
+
+/// What only hooks hold: names wherever they turn up, and unix sockets one by one.
+fn coding_agent_strict() -> Result<()> {
+    const TABLE: &[Attempt] = &[
+        denied(
+            "read=/srv/work/.env",
+            "file_open",
+            at("/srv/work/.env"),
+            ACCES,
+            "coding-agent-strict/passwords",
+        ),
+        allowed("read=/srv/work/.env.example", "file_open", at("/srv/work/.env.example")),
+        denied(
+            "create=/srv/work/new/.git/config",
+            "file_create",
+            at("/srv/work/new/.git/config"),
+            ACCES,
+            "base/git-code",
+        ),
+        allowed("create=/srv/work/new/.git/HEAD", "file_create", at("/srv/work/new/.git/HEAD")),
+        denied(
+            "create=/srv/work/new/.envrc",
+            "file_create",
+            at("/srv/work/new/.envrc"),
+            ACCES,
+            "coding-agent-strict/agent-hooks",
+        ),
+        denied(
+            "run=/srv/work/ngrok",
+            "exec",
+            ("exe", "/srv/work/ngrok"),
+            ACCES,
+            "coding-agent-strict/no-tunnels",
+        ),
+        allowed("run=/srv/work/tool", "exec", ("exe", "/srv/work/tool")),
+        denied("unix-stream=/run/docker.sock", "net_connect", at("/run/docker.sock"), PERM, DOCKER),
         allowed("unix-serve=/srv/work/test.sock", "net_listen", at("/srv/work/test.sock")),
         allowed("unix-stream=/srv/work/test.sock", "net_connect", at("/srv/work/test.sock")),
         // Sockets may be reached in both places: what a directory may hold keeps it from moving in none.
         allowed("rename=/srv/work/dir,/srv/work/moved", "file_rename", at("/srv/work/dir")),
         allowed("rename=/tmp/dir,/tmp/moved", "file_rename", at("/tmp/dir")),
     ];
-    /// The first by name of the rules that close it, in `files` and in `network`.
     const DOCKER: &str = "base/sockets-elsewhere";
-    make(&["/srv/other/file", "/srv/work/file", "/srv/work/dir/file", "/tmp/dir/file"])?;
+    let _ = fs::remove_dir_all("/srv/work/new");
+    let _ = fs::remove_dir_all("/srv/work/moved");
     let _ = fs::remove_dir_all("/tmp/moved");
+    make(&[
+        "/srv/work/.env",
+        "/srv/work/.env.example",
+        "/srv/work/new/.git/sample",
+        "/srv/work/dir/file",
+        "/tmp/dir/file",
+    ])?;
+    for copy in ["/srv/work/ngrok", "/srv/work/tool"] {
+        fs::copy(PROBE, copy).with_context(|| format!("cannot make {copy}"))?;
+    }
     let _ = fs::remove_file("/run/docker.sock");
     let _docker = std::os::unix::net::UnixListener::bind("/run/docker.sock").context("docker.sock")?;
-    holds(shipped!("coding-agent"), TABLE)
+    holds(shipped!("coding-agent-strict"), TABLE)
 }
 
 fn ci_job() -> Result<()> {

@@ -80,6 +80,8 @@ const FILE: Denials = &[("lsm", &[EACCES]), ("landlock", &[EACCES])];
 /// What lies under something empty: root, who may read everything, finds nothing there, and nothing that may be code.
 const HIDDEN: Denials =
     &[("lsm", &[EACCES]), ("landlock", &[EACCES]), ("mountns", &[EACCES, ENOENT, ENODATA, EROFS, EPERM])];
+/// Executing: what covers keep is not executable there.
+const PROGRAM: Denials = &[("lsm", &[EACCES]), ("landlock", &[EACCES]), ("mountns", &[EACCES])];
 const READ_ONLY: Denials = &[("lsm", &[EACCES]), ("landlock", &[EACCES]), ("mountns", &[EROFS, EBUSY])];
 const WORD: Denials = &[("lsm", &[EPERM]), ("landlock", &[EPERM]), ("seccomp", &[EPERM])];
 /// A device, or another process's memory: files to Landlock.
@@ -199,7 +201,7 @@ kernel: { allow: [ptrace-own, raw-devices, sysctl-write] }
         row("place", "create", "create={top}/work/secret/new", READ_ONLY, "create={top}/work/new"),
         row("place", "attributes", "chmod={top}/work/secret/key", READ_ONLY, "chmod={top}/work/file"),
         row("place", "delete", "unlink={top}/work/secret/key", READ_ONLY, "unlink={top}/work/victim"),
-        row("wget", "run", "run=/usr/bin/wget", FILE, "run=/usr/bin/other"),
+        row("wget", "run", "run=/usr/bin/wget", PROGRAM, "run=/usr/bin/other"),
         row("port", "connect", "connect-tcp=127.0.0.1:9001", NET, "udp=127.0.0.1:9001"),
         row("abstract", "", "unix-stream=@matrix", FAMILY, "unix-stream=@matrix-open"),
         row("socket", "", "unix-stream={net}/socket", FAMILY, "unix-stream={net}/open"),
