@@ -62,37 +62,43 @@ const ATTACKS: [(&str, &str); 6] = [
     ("connect", "job/network.default"),
 ];
 
-struct Jobs(Scene);
+/// A store, and a home with its jobs beside it: not below /tmp, which what is learned opens as a whole.
+struct Jobs(Scene, tempfile::TempDir);
 
 impl Jobs {
     fn new() -> Self {
         let scene = Scene::new();
+        let top = tempfile::Builder::new().prefix("sandbox-test-").tempdir_in("/home").expect("a home");
         for (name, text) in [(".ssh/id_job", "secret"), ("letters/one", "dear"), (".bashrc", "")] {
-            let path = scene.path("home").join(name);
+            let path = top.path().join("home").join(name);
             fs::create_dir_all(path.parent().expect("it has one")).expect("the scene is set");
             fs::write(path, text).expect("the scene is set");
         }
-        fs::write(scene.path("job.py"), JOB).expect("the scene is set");
-        Self(scene)
+        fs::write(top.path().join("job.py"), JOB).expect("the scene is set");
+        Self(scene, top)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.1.path().join(name)
     }
 
     /// Where a job works.
     fn workspace(&self, number: usize) -> PathBuf {
-        let place = self.0.path(&format!("jobs/{number}"));
+        let place = self.path(&format!("jobs/{number}"));
         fs::create_dir_all(&place).expect("the scene is set");
         place
     }
 
     fn sandbox(&self, at: &Path, words: &[&str]) -> Done {
         let mut command = self.0.sandbox(words);
-        command.current_dir(at).env("HOME", self.0.path("home"));
+        command.current_dir(at).env("HOME", self.path("home"));
         finish(command)
     }
 
     /// Records a job; the run's directory.
     fn record(&self, number: usize, act: &str) -> String {
-        let run = self.0.path(&format!("record-{number}-{act}")).display().to_string();
-        let script = self.0.path("job.py").display().to_string();
+        let run = self.path(&format!("record-{number}-{act}")).display().to_string();
+        let script = self.path("job.py").display().to_string();
         let number_word = number.to_string();
         let words = ["run", "--audit-only", "--run-dir", &run, "--", "python3", &script, &number_word, act];
         self.sandbox(&self.workspace(number), &words).expect(0);
@@ -121,8 +127,8 @@ fn what_is_learned_blocks_no_honest_run_and_what_no_run_did() {
     let jobs = Jobs::new();
     let runs: Vec<String> = (1..6).map(|number| jobs.record(number, "work")).collect();
     for strictness in ["exact", "balanced", "loose"] {
-        let policy = jobs.0.path(&format!("{strictness}/job.yaml")).display().to_string();
-        fs::create_dir_all(jobs.0.path(strictness)).expect("the scene is set");
+        let policy = jobs.path(&format!("{strictness}/job.yaml")).display().to_string();
+        fs::create_dir_all(jobs.path(strictness)).expect("the scene is set");
         let learned = jobs.learn(&runs, &["--strictness", strictness, "-o", &policy]);
         assert!([0, 1].contains(&learned.code()), "{}", learned.stderr);
         assert!(learned.stderr.contains("wrote "), "{}", learned.stderr);
@@ -138,7 +144,7 @@ fn what_is_learned_blocks_no_honest_run_and_what_no_run_did() {
             );
         }
     }
-    let policy = jobs.0.path("balanced/job.yaml").display().to_string();
+    let policy = jobs.path("balanced/job.yaml").display().to_string();
     let text = fs::read_to_string(&policy).expect("it is there");
     assert!(text.lines().count() < 60, "{text}");
     for number in 6..9 {
@@ -185,7 +191,7 @@ fn what_a_base_denies_is_told_and_not_learned() {
 #[test]
 fn mistakes_are_told_and_change_nothing() {
     let jobs = Jobs::new();
-    let there = jobs.0.path("there.yaml");
+    let there = jobs.path("there.yaml");
     fs::write(&there, "mine").expect("the scene is set");
     let there = there.display().to_string();
     for (words, told) in [

@@ -372,7 +372,9 @@ impl Needs {
         };
         map.entry(place.clone()).or_default().add(tally);
         let name = place.parts.last().map_or("", String::as_str);
-        let library = name.ends_with(".so") || name.contains(".so.") || name.ends_with(".node");
+        let versioned = |at: usize| name[at + 4..].starts_with(|c: char| c.is_ascii_digit());
+        let library =
+            name.ends_with(".so") || name.ends_with(".node") || name.find(".so.").is_some_and(versioned);
         if access == Access::Read && library {
             self.code.entry(place.clone()).or_default().add(&tally.with(Access::Load.into()));
         }

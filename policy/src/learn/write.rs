@@ -111,9 +111,26 @@ fn list(out: &mut String, rules: &[Line], runs: usize) {
             let _ = writeln!(out, "{one}");
             continue;
         }
-        let _ =
-            writeln!(out, "    - name: {name}\n      allow: [{}]\n      {}:", accesses.join(", "), rule.key);
-        quoted.iter().for_each(|object| _ = writeln!(out, "        - {object}"));
+        let accesses = accesses.join(", ");
+        let _ = write!(out, "    - name: {name}\n      allow: [{accesses}]\n      {}: [", rule.key);
+        items(out, &quoted);
+    }
+}
+
+/// What a list holds, as many on a line as there is room for, and the list's end.
+fn items(out: &mut String, quoted: &[String]) {
+    let mut width = WIDTH;
+    for (index, object) in quoted.iter().enumerate() {
+        let last = index + 1 == quoted.len();
+        if width + object.len() + 2 > WIDTH {
+            out.push_str("\n        ");
+            width = 8;
+        } else {
+            out.push(' ');
+        }
+        width += object.len() + 2;
+        out.push_str(object);
+        out.push_str(if last { "]\n" } else { "," });
     }
 }
 

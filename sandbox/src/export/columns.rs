@@ -114,6 +114,7 @@ pub const COLUMNS: &[Column] = {
         column("layers", List),
         column("credentials", List),
         column("unheld", List),
+        column("variables", List),
         column("tmp_private", List),
         column("tmp_kept", List),
         column("store", Text),
