@@ -92,6 +92,7 @@ fn record(
         policy: None,
         unheld: Vec::new(),
         tmp: None,
+        variables: Vec::new(),
         process: ProcId::default(),
         wall_ns: time::wall_now_ns(),
         mono_ns: time::mono_now_ns(),

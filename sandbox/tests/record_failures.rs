@@ -48,6 +48,7 @@ fn begin(home: &Path, settings: RecordSettings) -> anyhow::Result<Recorder> {
         policy: None,
         unheld: Vec::new(),
         tmp: None,
+        variables: Vec::new(),
         process: ProcId::default(),
         wall_ns: 0,
         mono_ns: 0,

@@ -86,7 +86,7 @@ fn common(names: &[&str]) -> Part {
     let same = |count: usize, at: &dyn Fn(&str, usize) -> Option<u8>| {
         (0..count).take_while(|index| names.iter().all(|name| at(name, *index) == at(first, *index))).count()
     };
-    let mut before = same(first.len(), &|name, index| name.bytes().nth(index));
+    let mut before = same(first.len(), &|name, index| name.as_bytes().get(index).copied());
     let mut behind = same(first.len() - before, &|name, index| name.bytes().rev().nth(index));
     // Not within a character.
     while !first.is_char_boundary(before) {

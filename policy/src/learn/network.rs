@@ -34,6 +34,9 @@ enum Whom {
     Address(IpAddr),
 }
 
+/// What neighbours have in common: the first bytes of their addresses, and what is asked of them.
+type Near = ([u8; 3], u16, Protocol, AccessSet);
+
 /// Puts them together; what no target can say comes back as it was.
 pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<Target>, Vec<Reach>) {
     let mut ports: BTreeMap<(Whom, Protocol, AccessSet), BTreeMap<u16, Tally>> = BTreeMap::new();
@@ -70,7 +73,7 @@ pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -
             Reach::Other => left.push(end),
         }
     }
-    let mut near: BTreeMap<([u8; 3], u16, Protocol, AccessSet), Vec<(IpAddr, Tally)>> = BTreeMap::new();
+    let mut near: BTreeMap<Near, Vec<(IpAddr, Tally)>> = BTreeMap::new();
     for ((whom, protocol, accesses), ports) in ports {
         let suffix = protocol.suffix();
         let mut changing = Tally::default();
