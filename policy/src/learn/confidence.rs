@@ -4,9 +4,7 @@
 //! honest run has to expect. Beside it stands how many things only one run did, which Good and Turing take for the
 //! chance of another new one (Good 1953; for runs as samples Chao 1987).
 
-use super::{Base, Draft, Options, Reader, Run, Tally, anyone, base, draft, questions};
-use crate::access::Access;
-use crate::address::Protocol;
+use super::{Base, Draft, Options, Reader, Run, Tally, anyone, base, draft, gained, question};
 use crate::digest::Digest;
 use crate::evaluate::Act;
 use crate::learn::Reach;
@@ -114,24 +112,12 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
     };
     let ends = || {
         seen.ends.iter().any(|(end, tally)| match end {
-            Reach::Question(name) => {
-                let resolver = (std::net::IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT);
-                let asked = questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp);
-                matches!(asked, questions::Asked::Refused { rule, .. } if rule.is_default())
-            }
+            Reach::Question(name) => matches!(question(policy, name), Base::Silent),
             Reach::Other => false,
             _ => end.with(|end| closed(&Act::Network { accesses: tally.accesses, end })),
         })
     };
     // A name that opens what was closed.
-    let names = || {
-        let objects = [Access::Read, Access::Write, Access::Attributes, Access::Load];
-        seen.renamed.iter().any(|(old, new, _)| {
-            objects.iter().any(|access| {
-                let at = |path| base(policy, &Act::File { accesses: (*access).into(), path });
-                matches!((at(old), at(new)), (Base::Silent, Base::Allows))
-            })
-        })
-    };
+    let names = || gained(seen, policy).next().is_some();
     files || executed() || ends() || names()
 }

@@ -317,6 +317,37 @@ fn base(policy: &Policy, act: &Act<'_>) -> Base {
     }
 }
 
+/// What a policy says of a question for a name, whichever resolver is asked.
+fn question(policy: &Policy, name: &str) -> Base {
+    let resolver = (IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT);
+    match questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp) {
+        questions::Asked::Allowed { .. } | questions::Asked::Malformed => Base::Allows,
+        questions::Asked::Refused { rule, .. } if rule.is_default() => Base::Silent,
+        questions::Asked::Refused { rule, because } => {
+            Base::Denies(rule.as_str().to_owned(), because.map(str::to_owned))
+        }
+    }
+}
+
+/// What a policy closes by default at an old name and opens at the new one: the access, and the old name.
+fn gained<'s>(seen: &'s Seen, policy: &'s Policy) -> impl Iterator<Item = (Access, &'s [u8])> {
+    /// What a new name must not open.
+    const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
+    let at = |access: Access, path: &[u8]| match access {
+        Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
+        _ => base(policy, &Act::File { accesses: access.into(), path }),
+    };
+    let pairs = seen.renamed.iter().flat_map(|(old, new, swap)| {
+        let turned = swap.then_some((new.as_slice(), old.as_slice()));
+        std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
+    });
+    let each = pairs.flat_map(|(old, new)| OBJECT.map(|access| (access, old, new)));
+    each.filter(move |(access, old, new)| {
+        matches!((at(*access, old), at(*access, new)), (Base::Silent, Base::Allows))
+    })
+    .map(|(access, old, _)| (access, old))
+}
+
 impl Needs {
     fn gather(&mut self, index: usize, run: &Run<'_>) {
         let roots = Roots::of(run.variables);
@@ -382,22 +413,7 @@ impl Needs {
 
     fn end(&mut self, policy: &Policy, end: &Reach, tally: &Tally) {
         let silent = match end {
-            Reach::Question(name) => {
-                let asked = questions::ask(
-                    std::iter::once(policy),
-                    name,
-                    (IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT),
-                    Protocol::Udp,
-                );
-                match asked {
-                    questions::Asked::Allowed { .. } => Base::Allows,
-                    questions::Asked::Refused { rule, .. } if rule.is_default() => Base::Silent,
-                    questions::Asked::Refused { rule, because } => {
-                        Base::Denies(rule.as_str().to_owned(), because.map(str::to_owned))
-                    }
-                    questions::Asked::Malformed => Base::Allows,
-                }
-            }
+            Reach::Question(name) => question(policy, name),
             _ => end.with(|act_end| base(policy, &Act::Network { accesses: tally.accesses, end: act_end })),
         };
         match silent {
@@ -441,31 +457,18 @@ impl Needs {
     /// What the policy closes at an old name and opens at the new one is needed at the old one too; whether there is
     /// any that was not known.
     fn new_names(&mut self, index: usize, run: &Run<'_>, policy: &Policy) -> bool {
-        /// What a new name must not open.
-        const OBJECT: [Access; 5] =
-            [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
         let roots = Roots::of(run.variables);
-        let at = |access: Access, path: &[u8]| match access {
-            Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
-            _ => base(policy, &Act::File { accesses: access.into(), path }),
-        };
         let mut more = false;
-        for (old, new, swap) in &run.seen.renamed {
-            let both = [(old, new), (new, old)];
-            for (old, new) in both.into_iter().take(if *swap { 2 } else { 1 }) {
-                for access in OBJECT {
-                    let (Base::Silent, Base::Allows) = (at(access, old), at(access, new)) else { continue };
-                    let Some(place) = roots.place(old) else { continue };
-                    let tally = Tally {
-                        accesses: access.into(),
-                        runs: BTreeSet::from([index]),
-                        count: 1,
-                        programs: BTreeSet::new(),
-                    };
-                    self.need(access, &place, &tally);
-                    more = true;
-                }
-            }
+        for (access, old) in gained(run.seen, policy) {
+            let Some(place) = roots.place(old) else { continue };
+            let tally = Tally {
+                accesses: access.into(),
+                runs: BTreeSet::from([index]),
+                count: 1,
+                programs: BTreeSet::new(),
+            };
+            self.need(access, &place, &tally);
+            more = true;
         }
         more
     }
