@@ -121,10 +121,8 @@ fn collect(plan: &RunPlan, links: CollectorLinks) -> i32 {
         .and_then(|()| start(plan, &links.child, links.guardian, &links.child_process));
     let collector = match started {
         Ok((collector, notes)) => {
-            if plan.parentage == Parentage::Collector {
-                // Behind the self-tests, whose children must be looked into.
-                background::close_to_others();
-            }
+            // Behind the self-tests, whose children must be looked into.
+            background::close_to_others();
             if front.send(&FromCollector::Ready { notes }).is_err() {
                 return 1;
             }

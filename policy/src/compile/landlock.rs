@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use super::layers::Kept;
-use super::{Unheld, Unsupported};
+use super::{Unheld, Unsupported, capabilities};
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::{Protocol, Target};
 use crate::ends::{Meaning, Source};
@@ -118,6 +118,8 @@ pub struct LandlockPlan {
     /// What is denied to those outside of the run.
     pub scopes: u64,
     abi: u32,
+    /// Whether root is left what shows it the memory of processes outside, past Landlock.
+    sees_memory: bool,
     grants: Vec<Grant>,
     narrower: Vec<Unheld>,
 }
@@ -144,6 +146,7 @@ pub fn compile(policy: &Policy, abi: u32) -> LandlockPlan {
     if policy.mode == Mode::Audit {
         return plan;
     }
+    plan.sees_memory = capabilities::sees_memory(policy.settings.kernel_allowed());
     let mut narrower = BTreeSet::new();
     let devices = policy.settings.kernel_allowed().contains(&"raw-devices");
     for (kind, section) in [(SectionKind::Files, &policy.files), (SectionKind::Exec, &policy.exec)] {
@@ -289,7 +292,8 @@ impl LandlockPlan {
             // Who is restricted in files changes no mounts (security/landlock/fs.c).
             words.push("mount");
         }
-        if !self.is_empty() {
+        let past_it = command == Command::Root && self.sees_memory;
+        if !self.is_empty() && !past_it {
             // Nor does it reach into processes that are not restricted as it is (security/landlock/task.c).
             words.push("ptrace-any");
         }
@@ -306,11 +310,8 @@ impl LandlockPlan {
                 && self.handles(access)
                 && granted.all(|pattern| lint::surely_apart(pattern, &left))
         };
-        let devices = match command {
-            Command::Root => patterns(&[DEVICES, KERNEL_MEMORY].concat()),
-            Command::User => patterns(DEVICES),
-        };
-        let (harmless, settings) = (patterns(HARMLESS), patterns(SETTINGS));
+        // /proc/kcore needs CAP_SYS_RAWIO besides (fs/proc/kcore.c), which root gives up.
+        let (devices, harmless, settings) = (patterns(DEVICES), patterns(HARMLESS), patterns(SETTINGS));
         let read_and_written = [Access::Read, Access::Write, Access::Create];
         if read_and_written.into_iter().all(|access| closed(access, &devices, &harmless))
             && self.paths.iter().all(|rule| rule.rights & right::MAKE_DEVICES == 0)
@@ -503,8 +504,6 @@ const NAMELESS: &[&str] = &["/memfd:*", "/memfd:*/**"];
 static NAMELESS_PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| patterns(NAMELESS));
 /// Where raw devices lie.
 const DEVICES: &[&str] = &["/dev/**"];
-/// What needs CAP_SYS_RAWIO besides (fs/proc/kcore.c).
-const KERNEL_MEMORY: &[&str] = &["/proc/kcore"];
 /// What of these is none.
 const HARMLESS: &[&str] = &[
     "/dev",
@@ -558,7 +557,7 @@ mod tests {
 
     #[test]
     fn the_patterns_of_this_file_are_patterns() {
-        for texts in [DEVICES, KERNEL_MEMORY, HARMLESS, SETTINGS, NAMELESS] {
+        for texts in [DEVICES, HARMLESS, SETTINGS, NAMELESS] {
             assert_eq!(patterns(texts).len(), texts.len(), "{texts:?}");
         }
         assert!(patterns(NAMELESS).iter().any(|pattern| pattern.matches(b"/memfd:a/b")));

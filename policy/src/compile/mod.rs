@@ -1,5 +1,6 @@
 //! Policies to plans: what each layer enforces, and what it cannot.
 
+pub mod capabilities;
 pub mod landlock;
 pub mod layers;
 pub mod lsm;

@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::StartError;
+use crate::enforce::capabilities;
 use crate::event::ProcId;
 use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
 use crate::launch::guard;
 use crate::launch::guardian::OnFailure;
-use crate::launch::handshake::{Armed, By, Channel, Join, Received, ToChild};
+use crate::launch::handshake::{Armed, By, Channel, GivesUp, Join, Received, ToChild};
 use crate::launch::plan::{Mode, RecordPlan, RunPlan};
 use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
@@ -57,7 +58,12 @@ pub(super) fn arm(
 /// What the child is told: how it joins, and what it puts around itself.
 fn join(sensor: &Sensor, by: By) -> ToChild {
     let (fence, mounts) = (sensor.fenced(), sensor.mounts().clone());
-    ToChild::Join(Join { by, hooks: sensor.has_hooks(), fence, mounts })
+    let gives_up = match sensor.has_hooks() {
+        false => GivesUp::Unopened,
+        true if capabilities::show_memory() => GivesUp::Sight,
+        true => GivesUp::Nothing,
+    };
+    ToChild::Join(Join { by, hooks: sensor.has_hooks(), gives_up, fence, mounts })
 }
 
 /// Has the child become a member; gives the listener that it sends, if it does.

@@ -442,6 +442,7 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
         }
         ChildStep::Limits => format!("cannot limit the command: {error}"),
         ChildStep::Landlock => format!("cannot restrict the command by Landlock: {error}"),
+        ChildStep::Capabilities => format!("cannot give capabilities up: {error}"),
         ChildStep::NoNewPrivs => format!("cannot set no_new_privs: {error}"),
         ChildStep::Seccomp => {
             format!("cannot install the system call filter: {error}; it needs CONFIG_SECCOMP_FILTER")

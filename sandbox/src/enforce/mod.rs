@@ -1,5 +1,6 @@
 //! From a plan to the kernel: one module per layer that enforces.
 
+pub mod capabilities;
 pub mod cut;
 pub mod group;
 pub mod landlock;

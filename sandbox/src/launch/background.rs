@@ -28,8 +28,8 @@ pub fn detach(name: &CStr, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps other processes of the same user from looking into this one, and from changing it: the command of an ordinary
-/// user's run is one of them. They can still end it.
+/// Keeps other processes of the same user from looking into this one, and from changing it: the command may be one of
+/// them. They can still end it. Root may all the same, where it has CAP_SYS_PTRACE.
 pub fn close_to_others() {
     // SAFETY: integers only. The kernel refuses no such wish.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };

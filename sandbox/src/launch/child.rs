@@ -10,14 +10,18 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use policy::compile::capabilities::{given_up, seeing_memory};
 use policy::compile::seccomp::{self, Filter, Hooks};
 
 use super::apart::{self, Apart};
-use super::handshake::{Armed, By, Channel, ChildFailure, ChildStep, Fenced, Go, Join, Received, ToChild};
+use super::handshake::{
+    Armed, By, Channel, ChildFailure, ChildStep, Fenced, GivesUp, Go, Join, Received, ToChild,
+};
 use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
 use super::rlimits::Rlimits;
+use crate::enforce::capabilities::give_up;
 use crate::enforce::landlock::{Fence, LandlockError, Ports};
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::seccomp::install;
@@ -96,6 +100,7 @@ pub fn run(links: ChildLinks, plan: ChildPlan<'_>, arm: Arm) -> Exit {
 struct Orders {
     apart: Apart,
     hooks: Hooks,
+    gives_up: GivesUp,
     fence: Fenced,
     /// The fence as its places are inside, where the process has a /tmp of its own.
     inside: Option<Fence>,
@@ -103,7 +108,8 @@ struct Orders {
 
 /// Makes the child a member, behind its namespaces and covers; gives how it is held. `None`: it could not become one.
 fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Orders> {
-    let (apart, Join { by, hooks, fence, mounts }, fds) = apart::enter_until_joined(&links.collector)?;
+    let (apart, Join { by, hooks, gives_up, fence, mounts }, fds) =
+        apart::enter_until_joined(&links.collector)?;
     // While the process may still mount, and while none of its calls wait.
     if let Err(error) = mounts.enter(plan.cwd) {
         let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
@@ -121,7 +127,7 @@ fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<O
         By::Calls => hand_over_calls(links, plan.confinement),
     };
     let hooks = if hooks { Hooks::Judge } else { Hooks::Missing };
-    joined.then_some(Orders { apart, hooks, fence, inside })
+    joined.then_some(Orders { apart, hooks, gives_up, fence, inside })
 }
 
 /// Becomes a member by the program that the collector sent.
@@ -190,6 +196,9 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {
             return failed(ChildStep::NoNewPrivs, &error.into());
         }
+        if let Err(error) = give_up_capabilities(&plan.filter.allowed, orders.gives_up) {
+            return failed(ChildStep::Capabilities, &error);
+        }
         if let Err(error) = fence(plan, orders) {
             return failed(ChildStep::Landlock, &error);
         }
@@ -203,6 +212,15 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
     }
     let led = orders.apart.lead(plan.program, &plan.proxied);
     ChildFailure { step: ChildStep::Exec, errno: exec(led.as_ref().unwrap_or(plan.program)) as i32 }
+}
+
+/// Gives up the capabilities by which nothing would judge what it does.
+fn give_up_capabilities(allowed: &[&str], gives_up: GivesUp) -> io::Result<()> {
+    match gives_up {
+        GivesUp::Nothing => Ok(()),
+        GivesUp::Sight => give_up(seeing_memory(allowed)),
+        GivesUp::Unopened => give_up(given_up(allowed)),
+    }
 }
 
 /// The fence again, with what is at its places now: Landlock goes by what was opened, and in a /tmp of the run's own that

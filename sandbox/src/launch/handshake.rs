@@ -109,6 +109,8 @@ pub struct Join {
     pub by: By,
     /// Whether hooks judge the run: what they do not hold is the filter's.
     pub hooks: bool,
+    /// Which capabilities it gives up, where it is enforced.
+    pub gives_up: GivesUp,
     /// Whether it puts its fence around itself.
     pub fence: Fenced,
     /// What it covers first.
@@ -122,6 +124,17 @@ pub enum By {
     Program,
     /// By a filter that hands the calls of the run to the collector, to which it sends the listener.
     Calls,
+}
+
+/// Which capabilities an enforced command gives up (`policy::compile::capabilities`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GivesUp {
+    /// None: hooks judge what they give.
+    Nothing,
+    /// Those that show the memory of other processes, of which this kernel asks no hook.
+    Sight,
+    /// All that the policies do not open.
+    Unopened,
 }
 
 /// Whether Landlock holds the command.
@@ -186,6 +199,8 @@ pub enum ChildStep {
     Limits,
     /// Giving up the gain of privileges.
     NoNewPrivs,
+    /// Giving up capabilities.
+    Capabilities,
     /// Restricting itself by Landlock.
     Landlock,
     /// Installing the system call filter.

@@ -193,9 +193,7 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     let guardian_process = match fork_one().map_err(failed("fork the guardian"))? {
         Forked::Here => {
             let cgroup = plan.cgroup.as_ref();
-            if plan.parentage == Parentage::Collector {
-                background::close_to_others();
-            }
+            background::close_to_others();
             stay(|| guardian::run(guardian_links, cgroup, plan.on_failure(), roles.lease_from))
         }
         Forked::Child(pid) => Process::open(pid).map_err(&hold)?,
@@ -220,9 +218,7 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     ];
     let keep: Vec<_> = keep.into_iter().chain(plan.descriptors()).collect();
     background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
-    if plan.parentage == Parentage::Collector {
-        background::close_to_others();
-    }
+    background::close_to_others();
     frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say)
         .map_err(failed("wait for the run"))
 }

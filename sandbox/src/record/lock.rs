@@ -27,8 +27,17 @@ const LOOK: Duration = Duration::from_millis(1);
 /// That a run is being written, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
-    _own: File,
-    _log: File,
+    own: File,
+    log: File,
+}
+
+impl Drop for Held {
+    /// Closing alone leaves the lock with whoever was forked meanwhile, until it executes something or ends.
+    fn drop(&mut self) {
+        for file in [&self.own, &self.log] {
+            let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+        }
+    }
 }
 
 impl Held {
@@ -43,7 +52,7 @@ impl Held {
         }
         let log = log.try_clone()?;
         lock(&log, PATIENCE)?;
-        Ok(Self { _own: own, _log: log })
+        Ok(Self { own, log })
     }
 }
 

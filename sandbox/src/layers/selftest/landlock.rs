@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use policy::compile::landlock;
+use policy::compile::capabilities::given_up;
+use policy::compile::landlock::{self, LandlockPlan, right};
 
 use super::place::Directory;
 use super::{Check, SelfTestError, attempts, code, deny_all_policy, errno, judge, net, on_acts, on_files};
 use super::{apart, mount_nothing, reach_out};
+use crate::enforce::capabilities::give_up;
 use crate::enforce::landlock::{Fence, Ports, abi};
 use crate::record::SelfTest;
 
@@ -40,6 +42,9 @@ const CHECKS: [(u32, Check); 14] = [
 /// Where attempts are made.
 static PLACE: OnceLock<PathBuf> = OnceLock::new();
 
+/// What the memory of the process that tests holds; it may be closed to its own user.
+const LOOK: Check = Check { closed: Some(Errno::EACCES), ..on_files("environ", look_into) };
+
 /// Proves what this kernel's Landlock has.
 ///
 /// # Errors
@@ -55,11 +60,29 @@ pub fn landlock() -> Result<Vec<SelfTest>, SelfTestError> {
     let _ = PLACE.set(directory.path().to_owned());
     let tried = attempts(&checks, |_| Ok::<(), io::Error>(()), || fence.restrict(Ports::Held).is_ok());
     let (before, after) = tried?;
+    let mut found = judged(&checks, before, after);
+    // Files stay open here, so that it is the process that is closed: by the domain, and to the capabilities that see
+    // past it.
+    let mut bare = LandlockPlan::default();
+    bare.handled_files = right::MAKE_DEVICES;
+    let bare = Fence::of(vec![bare]).map_err(io::Error::other)?;
+    let enter = || bare.restrict(Ports::Free).is_ok() && give_up(given_up(&[])).is_ok();
+    let (before, after) = attempts(&[LOOK], |_| Ok::<(), io::Error>(()), enter)?;
+    found.extend(judged(&[LOOK], before, after));
+    Ok(found)
+}
+
+fn judged(checks: &[Check], before: Vec<i32>, after: Vec<i32>) -> Vec<SelfTest> {
     let found = checks.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
         result: judge(before, after, check),
     });
-    Ok(found.collect())
+    found.collect()
+}
+
+/// Opens what says with which environment the process that tests was started.
+fn look_into() -> i32 {
+    errno(File::open(format!("/proc/{}/environ", nix::unistd::getppid())).map(drop))
 }
 
 /// What attempts are made at, each twice: the first round removes one.
