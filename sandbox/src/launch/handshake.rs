@@ -313,8 +313,9 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
             let received = match recvmsg::<()>(self.fd.as_raw_fd(), &mut slices, Some(&mut space), flags) {
-                // The peer died with a message of ours unread.
-                Err(Errno::ECONNRESET) => return Ok(Received::Closed),
+                // The peer died with a message of ours unread. That is told once, and before what it had sent (sock_error()
+                // in net/core/datagram.c): its messages are still there, and after them its end.
+                Err(Errno::ECONNRESET) => return self.receive_flags(flags),
                 other => other?,
             };
             let mut fds = Vec::new();
@@ -353,6 +354,18 @@ impl<S, R> AsRawFd for Channel<S, R> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    fn what_a_peer_sent_is_heard_although_it_died_with_a_message_unread() {
+        let (one, other) = pair::<ToGuardian, FromGuardian>().unwrap();
+        one.send(&ToGuardian::Beat).unwrap();
+        one.send(&ToGuardian::Release).unwrap();
+        other.send(&FromGuardian::EndsRun { why: "unread".into() }).unwrap();
+        drop(one);
+        assert!(matches!(other.receive().unwrap(), Received::Message(ToGuardian::Beat, _)));
+        assert!(matches!(other.try_receive().unwrap(), Received::Message(ToGuardian::Release, _)));
+        assert!(matches!(other.receive().unwrap(), Received::Closed));
+    }
 
     #[test]
     fn a_message_carries_descriptors_and_the_end_is_seen() {
