@@ -207,3 +207,44 @@ fn mistakes_are_told_and_change_nothing() {
     }
     assert_eq!(fs::read_to_string(there).expect("it is there"), "mine");
 }
+
+#[test]
+fn more_runs_add_rules_to_a_policy_and_change_nothing_else() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let runs: Vec<String> = (1..4).map(|number| jobs.record(number, "work")).collect();
+    let policy = jobs.path("job.yaml").display().to_string();
+    jobs.learn(&runs, &["-o", &policy]);
+    let before = fs::read_to_string(&policy).expect("it is there") + "\n# my own words\n";
+    fs::write(&policy, &before).expect("it can be written");
+    let letters = jobs.record(4, "letters");
+    assert_eq!(jobs.replay(&policy, 4, &letters).code(), 1);
+    // What is allowed already adds nothing.
+    let same = jobs.learn(&runs[..1], &["--update", &policy]).expect(0);
+    assert!(same.stderr.contains("nothing to add"), "{}", same.stderr);
+    // Nobody is there to be asked.
+    let shown = jobs.learn(std::slice::from_ref(&letters), &["--update", &policy]);
+    assert_eq!(shown.code(), 1, "{}", shown.stderr);
+    assert!(shown.stderr.contains("files:\n+ # "), "{}", shown.stderr);
+    assert!(shown.stderr.contains("${HOME}/letters/one"), "{}", shown.stderr);
+    assert!(shown.stderr.contains("nobody is there to be asked; --yes adds them"), "{}", shown.stderr);
+    assert_eq!(fs::read_to_string(&policy).expect("it is there"), before);
+    let added = jobs.learn(std::slice::from_ref(&letters), &["--update", &policy, "--yes"]).expect(0);
+    assert!(added.stderr.contains("1 more rule"), "{}", added.stderr);
+    let after = fs::read_to_string(&policy).expect("it is there");
+    let kept: Vec<&str> = after.lines().filter(|line| before.lines().any(|old| old == *line)).collect();
+    assert_eq!(kept, before.lines().collect::<Vec<_>>(), "{after}");
+    assert_eq!(after.lines().count(), before.lines().count() + 2, "{after}");
+    assert_eq!(jobs.replay(&policy, 4, &letters).code(), 0);
+    // What the base denies stays denied.
+    let key = jobs.record(5, "key");
+    let denied = jobs.learn(std::slice::from_ref(&key), &["--update", &policy, "--yes"]);
+    assert!(denied.stderr.contains("base/credentials"), "{}", denied.stderr);
+    assert_eq!(jobs.replay(&policy, 5, &key).code(), 1);
+    assert_eq!(fs::read_to_string(&policy).expect("it is there"), after);
+    // One that ships is nobody's to change.
+    let ships = jobs.learn(&runs, &["--update", "base", "--yes"]);
+    assert!(ships.code() == 2 && ships.stderr.contains("ships with this program"), "{}", ships.stderr);
+}

@@ -16,6 +16,7 @@ pub mod convert;
 pub mod difference;
 mod digest;
 pub mod document;
+pub mod edit;
 pub mod ends;
 pub mod error;
 pub mod evaluate;

@@ -19,7 +19,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::access::{Access, AccessSet};
+use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Protocol;
 use crate::digest::Digest;
 use crate::ends::{End, Owner};
@@ -203,10 +203,27 @@ pub struct LeftOut {
 pub struct Learned {
     /// The policy, as YAML with comments.
     pub text: String,
+    /// Its rules, one by one.
+    pub rules: Vec<LearnedRule>,
+    /// The words of `kernel` that it allows.
+    pub words: Vec<&'static str>,
     /// What it does not allow of what was seen.
     pub left_out: Vec<LeftOut>,
     /// How much it may be trusted to fit the next run.
     pub confidence: Confidence,
+}
+
+/// A rule that was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearnedRule {
+    /// Where it stands.
+    pub section: SectionKind,
+    /// Its name.
+    pub name: String,
+    /// How often it was needed, and by whom.
+    pub comment: String,
+    /// What follows the name, in one line or several.
+    body: String,
 }
 
 /// What to make of it.
@@ -235,7 +252,9 @@ pub fn learn<E>(runs: &[Run<'_>], options: &Options<'_>, read: Reader<'_, E>) ->
     let confidence = Confidence::of(runs, options, read, &draft)?;
     let about: Vec<String> = options.about.iter().cloned().chain(confidence.lines()).collect();
     let text = write::with_head(&about, text, &draft.left_out, runs.len());
-    Ok(Learned { text, left_out: draft.left_out, confidence })
+    let rules = write::rules(&draft, runs.len());
+    let words = draft.words.into_iter().collect();
+    Ok(Learned { text, rules, words, left_out: draft.left_out, confidence })
 }
 
 /// What is allowed, before it is text.

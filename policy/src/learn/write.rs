@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 
 use super::place::Root;
 use super::tree::Grant;
-use super::{Draft, LeftOut, Options, Tally};
-use crate::access::{Access, AccessSet};
+use super::{Draft, LearnedRule, LeftOut, Options, Tally};
+use crate::access::{Access, AccessSet, SectionKind};
 
 /// Longest line before a list is broken into several.
 const WIDTH: usize = 110;
+/// How far a rule stands in.
+const INDENT: usize = 4;
 /// Programs that a comment names.
 const NAMED: usize = 4;
 /// What is left out that is listed one by one.
@@ -19,13 +21,12 @@ const LISTED: usize = 20;
 pub(super) fn policy(draft: &Draft, options: &Options<'_>, runs: usize) -> String {
     let mut out = format!("version: 1\nname: {}\nextends: [{}]\n", options.name, options.base);
     out.push_str("\nfiles:\n  default: deny\n");
-    let mut rules = files(draft);
-    rules.extend(code(draft));
-    list(&mut out, &rules, runs);
+    let rules = rules(draft, runs);
+    list(&mut out, &rules, SectionKind::Files);
     out.push_str("\nexec:\n  default: deny\n");
-    list(&mut out, &programs(draft), runs);
+    list(&mut out, &rules, SectionKind::Exec);
     out.push_str("\nnetwork:\n  default: deny\n");
-    list(&mut out, &network(draft), runs);
+    list(&mut out, &rules, SectionKind::Network);
     if !draft.words.is_empty() {
         let words: Vec<&str> = draft.words.iter().copied().collect();
         let _ = writeln!(out, "\nkernel: {{ allow: [{}] }}", words.join(", "));
@@ -84,36 +85,71 @@ struct Line {
     wide: BTreeSet<&'static str>,
 }
 
-fn list(out: &mut String, rules: &[Line], runs: usize) {
-    if rules.is_empty() {
-        return;
+/// The rules of all sections, in the order in which they stand in the policy.
+pub(super) fn rules(draft: &Draft, runs: usize) -> Vec<LearnedRule> {
+    let mut all = Vec::new();
+    let mut of_files = files(draft);
+    of_files.extend(code(draft));
+    let sections = [
+        (SectionKind::Files, of_files),
+        (SectionKind::Exec, programs(draft)),
+        (SectionKind::Network, network(draft)),
+    ];
+    for (section, lines) in sections {
+        let mut names = BTreeSet::new();
+        for line in lines {
+            let mut name = line.name.clone();
+            let mut number = 1;
+            while !names.insert(name.clone()) {
+                number += 1;
+                name = format!("{}-{number}", line.name);
+            }
+            all.push(line.rule(section, name, runs));
+        }
     }
-    out.push_str("  rules:\n");
-    let mut names = BTreeSet::new();
-    for rule in rules {
-        let mut name = rule.name.clone();
-        let mut number = 1;
-        while !names.insert(name.clone()) {
-            number += 1;
-            name = format!("{}-{number}", rule.name);
-        }
-        let accesses: Vec<&str> = rule.accesses.iter().map(Access::name).collect();
-        let wide = rule.wide.iter().fold(String::new(), |text, why| text + "; " + why);
-        let _ = writeln!(out, "    # {}{wide}", comment(&told(&rule.tally, runs)));
-        let quoted: Vec<String> = rule.objects.iter().map(|object| quoted(object)).collect();
-        let one = format!(
-            "    - {{ name: {name}, allow: [{}], {}: [{}] }}",
-            accesses.join(", "),
-            rule.key,
-            quoted.join(", ")
-        );
-        if one.len() <= WIDTH {
-            let _ = writeln!(out, "{one}");
-            continue;
-        }
+    all
+}
+
+impl Line {
+    fn rule(&self, section: SectionKind, name: String, runs: usize) -> LearnedRule {
+        let accesses: Vec<&str> = self.accesses.iter().map(Access::name).collect();
         let accesses = accesses.join(", ");
-        let _ = write!(out, "    - name: {name}\n      allow: [{accesses}]\n      {}: [", rule.key);
-        items(out, &quoted);
+        let wide = self.wide.iter().fold(String::new(), |text, why| text + "; " + why);
+        let comment = comment(&(told(&self.tally, runs) + &wide));
+        let quoted: Vec<String> = self.objects.iter().map(|object| quoted(object)).collect();
+        let key = self.key;
+        let one = format!("allow: [{accesses}], {key}: [{}] }}", quoted.join(", "));
+        let fits = INDENT + "- { name: , ".len() + name.len() + one.len() <= WIDTH;
+        let body = if fits {
+            one
+        } else {
+            let mut lines = format!("  allow: [{accesses}]\n  {key}: [");
+            items(&mut lines, &quoted);
+            lines
+        };
+        LearnedRule { section, name, comment, body }
+    }
+}
+
+impl LearnedRule {
+    /// The rule by this name as an item of a list, with its comment, not indented.
+    pub fn text(&self, name: &str) -> String {
+        let open = if self.body.ends_with('}') {
+            format!("- {{ name: {name}, ")
+        } else {
+            format!("- name: {name}\n")
+        };
+        format!("# {}\n{open}{}\n", self.comment, self.body.trim_end())
+    }
+}
+
+fn list(out: &mut String, rules: &[LearnedRule], section: SectionKind) {
+    let mut rules = rules.iter().filter(|rule| rule.section == section).peekable();
+    if rules.peek().is_some() {
+        out.push_str("  rules:\n");
+    }
+    for rule in rules {
+        rule.text(&rule.name).lines().for_each(|line| _ = writeln!(out, "{:INDENT$}{line}", ""));
     }
 }
 
@@ -123,8 +159,8 @@ fn items(out: &mut String, quoted: &[String]) {
     for (index, object) in quoted.iter().enumerate() {
         let last = index + 1 == quoted.len();
         if width + object.len() + 2 > WIDTH {
-            out.push_str("\n        ");
-            width = 8;
+            out.push_str("\n    ");
+            width = INDENT + 4;
         } else {
             out.push(' ');
         }

@@ -1,4 +1,6 @@
-//! `sandbox learn`: a policy out of what runs did.
+//! `sandbox learn`: a policy out of what runs did, or more rules for one.
+
+mod update;
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -7,8 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use policy::Policy;
-use policy::learn::{Options, Run, Strictness, learn};
+use policy::learn::{Learned, Options, Run, Strictness, learn};
+use policy::{Decision, Policy};
 
 use crate::cli::{LearnArgs, StrictnessArg};
 use crate::exit::Exit;
@@ -25,6 +27,9 @@ const LISTED: usize = 20;
 /// # Errors
 /// A run cannot be read, the base cannot be extended, or the output cannot be written.
 pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
+    if let Some(policy) = &args.update {
+        return update::execute(args, policy);
+    }
     if let Some(output) = args.output.as_deref().filter(|output| output.symlink_metadata().is_ok()) {
         bail!("{} is there already; name another file, or remove it first", output.display());
     }
@@ -32,50 +37,78 @@ pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
     // Where it will lie, for a base beside it.
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from("learned.yaml"));
     let base = reference(&args.base)?;
-    let stores = stores();
-    let mut found: Vec<_> = args.runs.iter().map(|run| stores.find(run)).collect::<Result<_, _>>()?;
-    // The order in which they are named has no meaning, and one is one, however often.
-    found.sort_by(|one, other| (&one.id, &one.path).cmp(&(&other.id, &other.path)));
-    found.dedup_by(|one, other| one.path == other.path);
-    let gathered: Vec<Gathered> = found.iter().map(gather).collect::<Result<_, _>>()?;
-    let frame = format!(
-        "version: 1\nname: {name}\nextends: [{base}]\nfiles: {{ default: deny }}\nexec: {{ default: deny }}\n\
-         network: {{ default: deny }}\n"
-    );
-    let bases: Vec<Policy> =
-        gathered.iter().map(|run| read_text(&file, &frame, &run.variables)).collect::<Result<_, _>>()?;
-    let runs: Vec<Run<'_>> = gathered
-        .iter()
-        .zip(&bases)
-        .map(|(run, base)| Run { variables: &run.variables, base, seen: &run.seen })
-        .collect();
-    let attempts = gathered.iter().map(|run| run.read.attempts).sum();
-    let strictness = strictness(args.strictness);
-    let about = about(&gathered, attempts, strictness, &base);
-    let options = Options { name: &name, base: &base, strictness, about: &about };
-    let read = |index: usize, text: &str| -> Result<Policy, PolicyError> {
-        let run: &Gathered = &gathered[index];
-        read_text(&file, text, &run.variables)
-    };
-    let learned = learn(&runs, &options, &read).context("cannot make a policy that extends this base")?;
-    for note in gathered.iter().flat_map(|run| &run.read.notes) {
-        eprintln!("note: {}", safe(note.as_bytes()));
-    }
-    if !learned.left_out.is_empty() {
-        eprintln!("left out, although it was seen:");
-        for left in learned.left_out.iter().take(LISTED) {
-            eprintln!("  {}", safe(left.line(runs.len()).as_bytes()));
-        }
-        if learned.left_out.len() > LISTED {
-            eprintln!("  and {} more, in the policy's head", learned.left_out.len() - LISTED);
-        }
-    }
+    let gathered = gathered(&args.runs)?;
+    let frame = Frame { name: &name, base: &base, file: &file, defaults: [Decision::Deny; 3] };
+    let learned = learned(&gathered, &frame, strictness(args.strictness))?;
+    tell(&gathered, &learned);
     learned.confidence.lines().iter().for_each(|line| eprintln!("{line}"));
     match &args.output {
         Some(output) => write(output, &learned.text)?,
         None => std::io::stdout().write_all(learned.text.as_bytes()).context("cannot print the policy")?,
     }
     Ok(if learned.confidence.is_enough() { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+/// What the runs of these names did. The order in which they are named has no meaning, and one is one, however often.
+fn gathered(runs: &[String]) -> anyhow::Result<Vec<Gathered>> {
+    let stores = stores();
+    let mut found: Vec<_> = runs.iter().map(|run| stores.find(run)).collect::<Result<_, _>>()?;
+    found.sort_by(|one, other| (&one.id, &one.path).cmp(&(&other.id, &other.path)));
+    found.dedup_by(|one, other| one.path == other.path);
+    Ok(found.iter().map(gather).collect::<Result<_, _>>()?)
+}
+
+/// What is around the rules that are learned.
+struct Frame<'a> {
+    /// The policy's name.
+    name: &'a str,
+    /// What it extends.
+    base: &'a str,
+    /// Where it would lie.
+    file: &'a Path,
+    /// What holds where no rule does, in files, exec and network.
+    defaults: [Decision; 3],
+}
+
+/// A policy within that frame.
+fn learned(gathered: &[Gathered], frame: &Frame<'_>, strictness: Strictness) -> anyhow::Result<Learned> {
+    let Frame { name, base, file, defaults } = *frame;
+    let [files, exec, network] = defaults.map(Decision::name);
+    let frame = format!(
+        "version: 1\nname: {name}\nextends: [{base}]\nfiles: {{ default: {files} }}\nexec: {{ default: {exec} }}\n\
+         network: {{ default: {network} }}\n"
+    );
+    let bases: Vec<Policy> =
+        gathered.iter().map(|run| read_text(file, &frame, &run.variables)).collect::<Result<_, _>>()?;
+    let runs: Vec<Run<'_>> = gathered
+        .iter()
+        .zip(&bases)
+        .map(|(run, base)| Run { variables: &run.variables, base, seen: &run.seen })
+        .collect();
+    let attempts = gathered.iter().map(|run| run.read.attempts).sum();
+    let about = about(gathered, attempts, strictness, base);
+    let options = Options { name, base, strictness, about: &about };
+    let read = |index: usize, text: &str| -> Result<Policy, PolicyError> {
+        let run: &Gathered = &gathered[index];
+        read_text(file, text, &run.variables)
+    };
+    learn(&runs, &options, &read).context("cannot make a policy that extends this base")
+}
+
+/// What the records do not tell, and what is left out.
+fn tell(gathered: &[Gathered], learned: &Learned) {
+    for note in gathered.iter().flat_map(|run| &run.read.notes) {
+        eprintln!("note: {}", safe(note.as_bytes()));
+    }
+    if !learned.left_out.is_empty() {
+        eprintln!("left out, although it was seen:");
+        for left in learned.left_out.iter().take(LISTED) {
+            eprintln!("  {}", safe(left.line(gathered.len()).as_bytes()));
+        }
+        if learned.left_out.len() > LISTED {
+            eprintln!("  and {} more, in the policy's head", learned.left_out.len() - LISTED);
+        }
+    }
 }
 
 fn strictness(given: StrictnessArg) -> Strictness {
