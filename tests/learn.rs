@@ -248,3 +248,29 @@ fn more_runs_add_rules_to_a_policy_and_change_nothing_else() {
     let ships = jobs.learn(&runs, &["--update", "base", "--yes"]);
     assert!(ships.code() == 2 && ships.stderr.contains("ships with this program"), "{}", ships.stderr);
 }
+
+#[test]
+fn a_run_proposes_a_policy_and_what_it_needs_besides() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let policy = jobs.path("job.yaml").display().to_string();
+    let script = jobs.path("job.py").display().to_string();
+    let learn = |number: usize, act: &str| {
+        let number_word = number.to_string();
+        let words = ["run", "--learn", &policy, "--", "python3", &script, &number_word, act];
+        jobs.sandbox(&jobs.workspace(number), &words).expect(0)
+    };
+    let first = learn(1, "work");
+    assert!(first.stderr.contains("NOT ENOUGH YET") && first.stderr.contains("wrote "), "{}", first.stderr);
+    let made = fs::read_to_string(&policy).expect("it was made");
+    assert_eq!(jobs.replay(&policy, 1, "last").code(), 0);
+    let second = learn(2, "letters");
+    assert!(second.stderr.contains("${HOME}/letters/one"), "{}", second.stderr);
+    assert_eq!(fs::read_to_string(&policy).expect("it is there"), made, "nobody was asked");
+    // The status is the command's, and one that cannot be proposed is said.
+    let words = ["run", "--learn", "/nonexistent/job.yaml", "--", "false"];
+    let failed = jobs.sandbox(&jobs.workspace(3), &words).expect(1);
+    assert!(failed.stderr.contains("no policy was proposed: cannot write"), "{}", failed.stderr);
+}

@@ -197,6 +197,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "POLICY", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub audit: Vec<PathBuf>,
 
+    /// Record, block nothing, and propose a policy in FILE at the end, or what
+    /// the one that is there would need besides
+    #[arg(long, value_name = "FILE", conflicts_with = "enforce")]
+    pub learn: Option<PathBuf>,
+
     /// Layers to use: auto, or some of lsm,trace,cgroup-net,netns
     #[arg(long, value_name = "LAYERS", default_value = "auto")]
     pub layers: String,

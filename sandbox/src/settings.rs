@@ -131,6 +131,8 @@ pub enum Verbosity {
 pub struct RunSettings {
     /// What to do.
     pub mode: ModeSetting,
+    /// Where a policy is proposed at the end.
+    pub learn: Option<PathBuf>,
     /// Layers to use.
     pub layers: LayerChoice,
     /// Layers that must be there.
@@ -195,6 +197,7 @@ impl RunSettings {
         let hash_max_bytes = args.hash_max_bytes.as_deref().map(bytes).transpose()?;
         Ok(RunSettings {
             mode,
+            learn: args.learn,
             record,
             layers,
             required,

@@ -27,6 +27,11 @@ const LISTED: usize = 20;
 /// # Errors
 /// A run cannot be read, the base cannot be extended, or the output cannot be written.
 pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
+    make(args, None)
+}
+
+/// The same; a new file is `owner`'s.
+fn make(args: &LearnArgs, owner: Option<(u32, u32)>) -> anyhow::Result<Exit> {
     if let Some(policy) = &args.update {
         return update::execute(args, policy);
     }
@@ -43,10 +48,28 @@ pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
     tell(&gathered, &learned);
     learned.confidence.lines().iter().for_each(|line| eprintln!("{line}"));
     match &args.output {
-        Some(output) => write(output, &learned.text)?,
+        Some(output) => write(output, &learned.text, owner)?,
         None => std::io::stdout().write_all(learned.text.as_bytes()).context("cannot print the policy")?,
     }
     Ok(if learned.confidence.is_enough() { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+/// After a run: proposes a policy in `file`, or adds to the one that is there; a new file is `owner`'s.
+///
+/// # Errors
+/// As for [`execute`].
+pub fn propose(run: &Path, file: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
+    let is_there = file.symlink_metadata().is_ok();
+    let args = LearnArgs {
+        runs: vec![run.display().to_string()],
+        base: PathBuf::from("base"),
+        output: (!is_there).then(|| file.to_owned()),
+        update: is_there.then(|| file.to_owned()),
+        yes: false,
+        name: None,
+        strictness: StrictnessArg::Balanced,
+    };
+    make(&args, owner).map(drop)
 }
 
 /// What the runs of these names did. The order in which they are named has no meaning, and one is one, however often.
@@ -153,10 +176,17 @@ fn about(runs: &[Gathered], attempts: u64, strictness: Strictness, base: &str) -
 }
 
 /// Writes the policy where nothing is yet.
-fn write(output: &Path, text: &str) -> anyhow::Result<()> {
+fn write(output: &Path, text: &str, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(output);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("cannot write {}", output.display()))?;
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        match owner {
+            // By the descriptor: what has the name by now may be another file.
+            Some((uid, gid)) => std::os::unix::fs::fchown(&file, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    })
+    .with_context(|| format!("cannot write {}", output.display()))?;
     eprintln!("wrote {}", output.display());
     Ok(())
 }

@@ -70,7 +70,15 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     plan.notes.iter().for_each(|note| notes(note));
     let outcome = launch(plan, collector::ROLES, &notes);
     clean_up(&prepared, outcome.as_ref().ok());
-    Ok(conclude(plan, outcome?, &settings))
+    let outcome = outcome?;
+    let recorded = matches!(outcome, Outcome::Ran { .. });
+    let exit = conclude(plan, outcome, &settings);
+    if let Some(policy) = settings.learn.as_deref().filter(|_| recorded)
+        && let Err(error) = super::learn::propose(plan.run_dir.path(), policy, plan.target.owner())
+    {
+        say(&format!("no policy was proposed: {error:#}"));
+    }
+    Ok(exit)
 }
 
 /// The command with the environment that an enforced policy gives it.

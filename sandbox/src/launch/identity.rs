@@ -164,6 +164,11 @@ impl Target {
         })
     }
 
+    /// Whose the files are that are made for the command's user; `None` where that is the runner.
+    pub fn owner(&self) -> Option<(u32, u32)> {
+        (self.identity == Identity::Switch).then_some((self.uid, self.gid))
+    }
+
     /// The environment that the command gets.
     ///
     /// For another user HOME, USER, LOGNAME, SHELL and MAIL become theirs and sudo's own variables go: the
