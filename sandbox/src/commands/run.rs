@@ -246,7 +246,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
-        parentage: match wants_notify(&settings.layers) {
+        // Without a group, what the run leaves is found by descent alone.
+        parentage: match wants_notify(&settings.layers) || cgroup.is_none() {
             true => Parentage::Collector,
             false => Parentage::FrontEnd,
         },

@@ -5,8 +5,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use super::ender;
 use super::handshake::{Armed, Channel, Join, Received, ToChild};
 use super::program::Program;
 use crate::enforce::namespaces::families::{self, UnixSockets};
@@ -26,6 +27,7 @@ pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart,
     let mut apart = Apart::default();
     loop {
         match collector.receive() {
+            Ok(Received::Message(ToChild::Guard { outside }, _)) => be_guarded(outside, collector)?,
             Ok(Received::Message(ToChild::Enter(namespaces), _)) => apart = go_in(&namespaces, collector)?,
             Ok(Received::Message(ToChild::Join(join), descriptors)) => {
                 return Some((apart, join, descriptors));
@@ -33,6 +35,15 @@ pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart,
             Ok(Received::Closed) | Err(_) => return None,
         }
     }
+}
+
+/// Makes the ender, outside of the namespaces that come next: it is none of the processes that are counted there.
+fn be_guarded(outside: u32, collector: &Channel<Armed, ToChild>) -> Option<()> {
+    let told = match ender::start(outside) {
+        Ok(link) => collector.send_with(&Armed::Guarded, &[link.as_fd()]),
+        Err(why) => collector.send(&Armed::NotGuarded { why }),
+    };
+    told.ok()
 }
 
 fn go_in(namespaces: &Namespaces, collector: &Channel<Armed, ToChild>) -> Option<Apart> {
