@@ -444,6 +444,10 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
         ChildStep::Limits => format!("cannot limit the command: {error}"),
         ChildStep::Landlock => format!("cannot restrict the command by Landlock: {error}"),
         ChildStep::NoNewPrivs => format!("cannot set no_new_privs: {error}"),
+        ChildStep::Standard => format!(
+            "standard input, output or error is a socket of the machine's, by which the command could get out of its \
+             network namespace ({error}); put a pipe between"
+        ),
         ChildStep::Seccomp => {
             format!("cannot install the system call filter: {error}; it needs CONFIG_SECCOMP_FILTER")
         }

@@ -5,10 +5,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::ender;
 use super::handshake::{Armed, Channel, Join, Received, ToChild};
+use super::inherited;
 use super::program::Program;
 use crate::enforce::namespaces::families::{self, UnixSockets};
 use crate::enforce::namespaces::{Namespaces, enter};
@@ -75,6 +76,21 @@ impl Apart {
             Some(_) => families::install(unix),
             None => Ok(()),
         }
+    }
+
+    /// Fails where a standard descriptor leads out of the network namespace.
+    ///
+    /// # Errors
+    /// EPERM: one does; it cannot be told.
+    pub fn check_standard_descriptors(&self) -> io::Result<()> {
+        for fd in (0..3).filter(|fd| self.relay.is_some() && inherited::was_open(*fd)) {
+            // SAFETY: it was open when the program was started, and nothing closes it before the command is executed.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(fd) };
+            if families::leads_out(descriptor)? {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
+        }
+        Ok(())
     }
 
     /// The program with variables that lead it to the relay, those of `allowed`; `None` where there is none.

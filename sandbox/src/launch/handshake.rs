@@ -200,6 +200,8 @@ pub enum ChildStep {
     NoNewPrivs,
     /// Restricting itself by Landlock.
     Landlock,
+    /// Looking at its standard descriptors.
+    Standard,
     /// Installing the system call filter.
     Seccomp,
     /// execve(2).

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -53,6 +54,37 @@ pub fn install(unix: UnixSockets) -> io::Result<()> {
     })
 }
 
+/// Whether a descriptor is a socket that leads somewhere else than to its other end: one of the machine's network, which no
+/// namespace of the run takes it out of (connect(2) leads a connection of TCP elsewhere, too), or a unix socket that is not
+/// connected for good.
+///
+/// # Errors
+/// It cannot be told.
+pub fn leads_out(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    let family = match option(descriptor, libc::SO_DOMAIN) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => return Ok(false),
+        family => family?,
+    };
+    let stays = family == libc::AF_UNIX && CONNECTED.contains(&option(descriptor, libc::SO_TYPE)?);
+    // One end may have been closed; what is left is connected all the same, and says so of itself.
+    Ok(!(stays && option(descriptor, libc::SO_ACCEPTCONN)? == 0 && is_connected(descriptor)))
+}
+
+fn is_connected(descriptor: BorrowedFd<'_>) -> bool {
+    nix::sys::socket::getpeername::<nix::sys::socket::UnixAddr>(descriptor.as_raw_fd()).is_ok()
+}
+
+fn option(descriptor: BorrowedFd<'_>, name: i32) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value and its length live through the call, which writes no more than that.
+    let got = unsafe {
+        let (value, length) = ((&raw mut value).cast(), &raw mut length);
+        libc::getsockopt(descriptor.as_raw_fd(), libc::SOL_SOCKET, name, value, length)
+    };
+    if got < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
 fn program(unix: UnixSockets) -> Result<BpfProgram, BackendError> {
     let argument = |index, operator, value: i32| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, u64::from(value.unsigned_abs()))
@@ -90,7 +122,8 @@ fn program(unix: UnixSockets) -> Result<BpfProgram, BackendError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     use nix::sys::socket::{
         AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, listen, sendto,
@@ -152,6 +185,27 @@ mod tests {
             (listener, (kind, name))
         });
         made.collect()
+    }
+
+    #[test]
+    fn what_leads_out_is_known() {
+        let place = tempfile::tempdir().unwrap();
+        let leads = |fd: BorrowedFd<'_>| leads_out(fd).unwrap();
+        let (one, other) = UnixStream::pair().unwrap();
+        assert!(!leads(one.as_fd()));
+        drop(other);
+        assert!(!leads(one.as_fd()), "also alone it is led nowhere else");
+        assert!(!leads(io::pipe().unwrap().0.as_fd()) && !leads(std::fs::File::open("/").unwrap().as_fd()));
+        let listener = UnixListener::bind(place.path().join("listener")).unwrap();
+        let stream = UnixStream::connect(place.path().join("listener")).unwrap();
+        assert!(!leads(stream.as_fd()) && leads(listener.as_fd()));
+        assert!(leads(UnixDatagram::pair().unwrap().0.as_fd()));
+        let unconnected = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        assert!(leads(unconnected.as_fd()));
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        assert!(leads(server.as_fd()) && leads(client.as_fd()));
+        assert!(leads(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()));
     }
 
     #[test]
