@@ -191,8 +191,14 @@ fn a_limit_that_root_could_leave_is_not_promised() {
     let [limit, why] = &unheld(&scene)[..] else { panic!("{:?}", unheld(&scene)) };
     assert!(limit.starts_with("section `p/limits` limits `processes`"), "{limit}");
     assert!(why.starts_with("root inside the run can leave the control groups that limit it"), "{why}");
-    // The runner's own clock nobody leaves.
+    // Nor is who left it found when the time is over.
     let scene = Scene::new();
     start(&scene, "time: 100s", &[], "true").expect(0);
+    let [limit, why] = &unheld(&scene)[..] else { panic!("{:?}", unheld(&scene)) };
+    assert!(limit.starts_with("section `p/limits` limits `time`"), "{limit}");
+    assert!(why.contains("root inside the run can leave the control groups that limit it"), "{why}");
+    // Another user's run stays in it.
+    let scene = Scene::new();
+    limited(&scene, "time: 100s", "true").expect(0);
     assert_eq!(unheld(&scene), [""; 0]);
 }

@@ -30,6 +30,8 @@ use crate::explain::{self, Remedies};
 use crate::inside::answer;
 use crate::kernel::{bpf, object::ObjectError};
 use crate::launch::cgroup::Cgroup;
+use crate::launch::descendants::Below;
+use crate::launch::ender::Ender;
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
@@ -79,6 +81,8 @@ enum StartError {
     ChildGone,
     #[error("the command's process cannot be put into its namespaces: {0}")]
     NotApart(String),
+    #[error("there is nobody to end the run at one stroke: {0}")]
+    NotGuarded(String),
     #[error("cannot make the command's process a member of the run")]
     Arm(#[source] io::Error),
     #[error("the mountns layer does not hold: {0}")]
@@ -154,6 +158,8 @@ struct Collector {
     /// Policies to put in force; `None` where nobody listens for any.
     changes: Option<mpsc::Receiver<Request>>,
     guardian: Arc<Channel<ToGuardian, FromGuardian>>,
+    /// Who ends the run where neither hooks nor a control group do.
+    ender: Option<Ender>,
     /// Why the guardian no longer guards, if it does not.
     guardian_failed: Option<String>,
     process: ProcId,
@@ -189,6 +195,7 @@ fn start(
         notes.push(note);
         changes
     });
+    let ender = sensor.wants_ender().then(|| apart::guard(child)).transpose()?;
     let inside = apart::enter(child, sensor.namespaces())?;
     let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)))?;
     sensor.admit(child_process.pid())?;
@@ -214,6 +221,11 @@ fn start(
     if !stand_in.is_empty() {
         guardian
             .send_with(&ToGuardian::StandIn, &stand_in)
+            .map_err(|source| StartError::Peer { peer: "guardian", source })?;
+    }
+    if let Some(ender) = &ender {
+        guardian
+            .send_with(&ToGuardian::Ender { pid: ender.process().pid() }, &ender.descriptors())
             .map_err(|source| StartError::Peer { peer: "guardian", source })?;
     }
     beat(&guardian).map_err(|source| StartError::System { step: "start the heartbeat", source })?;
@@ -249,7 +261,9 @@ fn start(
     }
     let started = Instant::now();
     let guardian_failed = None;
-    Ok((Collector { recorder, pipeline, lease, changes, guardian, guardian_failed, process, started }, notes))
+    let collector =
+        Collector { recorder, pipeline, lease, changes, guardian, ender, guardian_failed, process, started };
+    Ok((collector, notes))
 }
 
 /// Begins to hear who applies policies, where the run has some.
@@ -310,7 +324,7 @@ impl Collector {
         if plan.on_failure() == OnFailure::LetGo && end == End::FrontEndDied {
             end = self.outlive(plan, &child);
         }
-        let summary = self.finish(plan, &end, &child);
+        let summary = self.finish(plan, &end, front, &child);
         if plan.parentage == Parentage::Collector {
             // Whoever ended it, the front-end hears how before it hears that all is over.
             child::tell(front, &child);
@@ -405,6 +419,9 @@ impl Collector {
                     if parent {
                         child::tell(front, child);
                     }
+                    if let Some(end) = self.ender.as_ref().and_then(end::without_ender) {
+                        return Ok(end);
+                    }
                     let looked = self.collect().and_then(|()| self.pipeline.tell_losses(&self.recorder));
                     if let Err(error) = looked {
                         return Ok(End::Log(error.to_string()));
@@ -466,18 +483,28 @@ impl Collector {
     }
 
     /// Ends what is to be ended, writes what is to be written, and seals the log if its end was seen whole.
-    fn finish(&mut self, plan: &RunPlan, end: &End, child: &Process) -> Summary {
+    fn finish(
+        &mut self,
+        plan: &RunPlan,
+        end: &End,
+        front: &Channel<FromCollector, FromFrontEnd>,
+        child: &Process,
+    ) -> Summary {
         let ends = ends_run(plan, end);
         let duration = self.started.elapsed();
+        let reap = || child::tell(front, child);
         let mut left_running = if ends {
             let membership = self.lease.as_deref().map(|lease| lease as &dyn Membership);
-            let tree = Tree { cgroup: plan.cgroup.as_ref(), membership, first: Some(child) };
+            let below = Below::of_this(self.ender.as_ref(), &reap);
+            let below = (plan.parentage == Parentage::Collector).then_some(&below);
+            let (cgroup, ender) = (plan.cgroup.as_ref(), self.ender.as_ref());
+            let tree = Tree { cgroup, membership, first: Some(child), ender, below };
             end_tree(tree, Patience::Until(Instant::now() + PATIENCE))
         } else {
             plan.cgroup.as_ref().map(|group| group.processes()).unwrap_or_default()
         };
         if plan.parentage == Parentage::Collector && !ends {
-            left_running.extend(descendants::living());
+            left_running.extend(descendants::living(&reap));
         }
         let drained = self.pipeline.finish(&self.recorder);
         // Only now: what the command did last tells of processes that its control group does not know.

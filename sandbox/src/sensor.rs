@@ -52,13 +52,13 @@ use crate::{
 };
 
 pub use by_notify::{rules_the_machine, wanted as wants_notify};
-pub use held::{HELD_BY_HOOKS, groups_are_kept, held, words};
+pub use held::{HELD_BY_HOOKS, groups_are_kept, held, time_is_held, words};
 pub use net::{is_closed, with_namespace};
 pub use terms::{Planned, Successor, Terms};
 pub use tmp::keeps_mounts;
 pub use tried::{FILTER, TMP, survey};
 
-use held::{Layers, held_here, unheld};
+use held::{Ending, Layers, held_here, unheld};
 use source::Source;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 use walls::Walls;
@@ -312,6 +312,11 @@ impl Sensor {
     /// Whether the command's process is to restrict itself.
     pub fn fenced(&self) -> Fenced {
         self.walls.fenced
+    }
+
+    /// Whether the command's process is to make an ender.
+    pub fn wants_ender(&self) -> bool {
+        self.walls.ending == Ending::Ender
     }
 
     /// What the command's process is to cover.

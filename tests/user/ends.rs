@@ -183,6 +183,63 @@ fn a_run_goes_on_without_its_front_end() {
     place.verified().expect(2);
 }
 
+/// Which of the runner's processes are killed.
+const VICTIMS: [&[&str]; 6] = [
+    &["sandbox-collect"],
+    &["sandbox-guard"],
+    &["sandbox-ender"],
+    &["sandbox"],
+    &["sandbox-collect", "sandbox-guard"],
+    &["sandbox", "sandbox-collect", "sandbox-guard"],
+];
+
+#[test]
+fn an_enforced_run_ends_whole_with_any_of_its_runner() {
+    if !possible("an enforced run of an ordinary user that loses its runner", &[]) {
+        return;
+    }
+    for victims in VICTIMS {
+        let place = Place::new();
+        let policy = place.scene.path("policy.yaml");
+        fs::write(&policy, place.closed_world("")).expect("a policy");
+        let [workload, work] = [place.bin("workload"), place.work()].map(|path| path.display().to_string());
+        let script =
+            format!("{workload} odd daemon {work}; {workload} odd chain {work}; echo $$ > ready; sleep 1000");
+        let words = ["run", "--enforce", policy.to_str().expect("UTF-8"), "--", "sh", "-c", &script];
+        let stderr = fs::File::create(place.scene.path("stderr")).expect("a file");
+        let mut command = place.sandbox(words);
+        let mut front = command.stdin(Stdio::null()).stderr(stderr).spawn().expect("sandbox starts");
+        let ready = place.work().join("ready");
+        until("the command is ready", || fs::read_to_string(&ready).is_ok_and(|text| text.ends_with('\n')));
+        let pid = |path: &str| -> u32 {
+            fs::read_to_string(place.work().join(path)).expect("a pid").trim().parse().expect("a pid")
+        };
+        let left = [pid("ready"), pid("daemon")];
+        assert!(left.into_iter().all(is_alive) && place.chain_goes_on(), "{}", said(&place));
+        let collector = child_named(front.id(), "sandbox-collect");
+        let found = |name: &&str| match *name {
+            "sandbox" => front.id(),
+            "sandbox-collect" => collector,
+            "sandbox-guard" => child_named(front.id(), name),
+            name => child_named(collector, name),
+        };
+        for victim in victims.iter().map(found).collect::<Vec<_>>() {
+            // One that went with another is a zombie of this test's, or nobody's any more.
+            let _ = nix::sys::signal::kill(Pid::from_raw(victim.cast_signed()), Signal::SIGKILL);
+        }
+        let killed = Instant::now();
+        until("all of the run is dead", || !left.into_iter().any(is_alive) && !place.chain_goes_on());
+        assert!(killed.elapsed() < Duration::from_secs(10), "{victims:?}: it took {:?}", killed.elapsed());
+        let ended = front.wait().expect("its end");
+        match victims.contains(&"sandbox") {
+            true => assert_eq!(ended.signal(), Some(libc::SIGKILL), "{victims:?}"),
+            false => assert_eq!(ended.code(), Some(122), "{victims:?}: {}", said(&place)),
+        }
+        until("its record is left alone", || !is_alive(collector));
+        place.verified().expect(2);
+    }
+}
+
 #[test]
 fn a_run_inside_another_is_refused_with_the_reason() {
     if !possible("a_run_inside_another_is_refused_with_the_reason", &[]) {

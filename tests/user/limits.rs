@@ -9,6 +9,20 @@ use sandbox_tests::scene::{Done, finish};
 
 use crate::place::{Place, possible};
 
+/// Leaves a daemon and a chain of forks behind, then `rest`.
+fn leaver(place: &Place, rest: &str) -> [String; 3] {
+    let [workload, work] = [place.bin("workload"), place.work()].map(|path| path.display().to_string());
+    let script = format!("{workload} odd daemon {work}; {workload} odd chain {work}; {rest}");
+    ["sh".to_owned(), "-c".to_owned(), script]
+}
+
+/// Whether the daemon that it left is alive.
+fn daemon_is_alive(place: &Place) -> bool {
+    let pid = fs::read_to_string(place.work().join("daemon")).expect("its pid");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// A policy that an ordinary user's run holds, with these limits or none; `{network}` is its default.
 fn policy(place: &Place, network: &str, limits: &str) -> String {
     let work = place.work();
@@ -148,4 +162,100 @@ fn time_ends_a_users_run() {
     let place = Place::new();
     enforced(&place, &policy(&place, "deny", "time: 100s"), &[], &["sh", "-c", "exit 3"]).expect(3);
     assert_eq!(unheld(&place), [""; 0]);
+}
+
+#[test]
+fn time_ends_daemons_and_chains_of_forks() {
+    if !possible("what an ordinary user's run left behind", &[]) {
+        return;
+    }
+    // The control: an audit-only run leaves them, and counts them.
+    let place = Place::new();
+    let command = leaver(&place, "exit 3");
+    let done = place.record(&command).expect(3);
+    assert!(daemon_is_alive(&place) && place.chain_goes_on(), "{}", done.stderr);
+    assert!(done.stderr.contains("go on unrecorded"), "{}", done.stderr);
+    assert!(place.log().seal().uint("left_running") >= Some(2));
+    fs::write(place.work().join("stop"), "").expect("a file");
+    let end = Instant::now() + Duration::from_secs(60);
+    while daemon_is_alive(&place) || place.chain_goes_on() {
+        assert!(Instant::now() < end, "they end by themselves");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+
+    // A chain alone is counted, too.
+    let place = Place::new();
+    let [workload, work] = [place.bin("workload"), place.work()].map(|path| path.display().to_string());
+    place.record(["sh", "-c", &format!("{workload} odd chain {work}; exit 3")]).expect(3);
+    assert!(place.chain_goes_on());
+    assert!(place.log().seal().uint("left_running") >= Some(1));
+    fs::write(place.work().join("stop"), "").expect("a file");
+
+    // An enforced run ends them: when its time is over, and when its command ends.
+    for (time, rest, status) in [("limits: { time: 2s }\n", "sleep 1000", 124), ("", "exit 3", 3)] {
+        let place = Place::new();
+        let policy = place.closed_world(time);
+        let command = leaver(&place, rest);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let done = enforced(&place, &policy, &[], &command).expect(status);
+        assert!(!daemon_is_alive(&place) && !place.chain_goes_on(), "{}", done.stderr);
+        assert_eq!(place.log().seal().uint("left_running"), Some(0));
+        assert!(!done.stderr.contains("could not be ended"), "{}", done.stderr);
+        assert_eq!(unheld(&place), [""; 0]);
+        place.verified().expect(0);
+    }
+}
+
+#[test]
+fn time_is_refused_where_nothing_makes_sure_of_it() {
+    if !possible("time that is not held", &[]) {
+        return;
+    }
+    let place = Place::new();
+    let policy = place.closed_world("limits: { time: 2s }\n");
+    let policy = policy.replace("raw-devices]", "raw-devices, signal-outside]");
+    let done = enforced(&place, &policy, &[], &["touch", "ran"]).expect(125);
+    assert!(done.stderr.contains("limits `time`"), "{}", done.stderr);
+    assert!(done.stderr.contains("and the policy allows `signal-outside`"), "{}", done.stderr);
+    assert!(!place.work().join("ran").exists());
+
+    // The way round: what is found is ended, and the record says that this is all.
+    let command = leaver(&place, "sleep 1000");
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let done = enforced(&place, &policy, &["--best-effort"], &command).expect(124);
+    fs::write(place.work().join("stop"), "").expect("a file");
+    assert!(
+        done.stderr.contains("a chain of processes that fork without a pause may go on"),
+        "{}",
+        done.stderr
+    );
+    assert!(!daemon_is_alive(&place), "{}", done.stderr);
+    assert!(unheld(&place).iter().any(|line| line.contains("limits `time`")), "{:?}", unheld(&place));
+    place.verified().expect(0);
+}
+
+/// Root's own shell, in which no control group can be made.
+const NO_GROUP: &str = "mount -t tmpfs none /sys/fs/cgroup && exec \"$@\"";
+
+#[test]
+fn time_ends_a_run_of_roots_that_has_no_control_group() {
+    if !possible("a run without control groups", &[Need::Program("unshare")]) {
+        return;
+    }
+    for user in ["nobody", "root"] {
+        let place = Place::new();
+        std::os::unix::fs::chown(place.scene.store(), Some(0), Some(0)).expect("a store of root's");
+        let policy = place.scene.path("policy.yaml");
+        fs::write(&policy, place.closed_world("limits: { time: 2s }\n")).expect("a policy");
+        let before = ["-m", "sh", "-c", NO_GROUP, "sh"].map(str::to_owned).into_iter();
+        let sandbox = place.bin("sandbox").display().to_string();
+        let policy = policy.display().to_string();
+        let run =
+            [&sandbox, "run", "--user", user, "--best-effort", "--enforce", &policy, "--"].map(str::to_owned);
+        let words = before.chain(run).chain(leaver(&place, "sleep 1000"));
+        let done = finish(place.scene.command(std::path::Path::new("unshare"), words)).expect(124);
+        assert!(!daemon_is_alive(&place) && !place.chain_goes_on(), "{}", done.stderr);
+        assert_eq!(place.log().seal().uint("left_running"), Some(0), "{}", done.stderr);
+        assert_eq!(unheld(&place), [""; 0], "{}", done.stderr);
+    }
 }

@@ -10,6 +10,7 @@ mod inside;
 mod limits;
 mod nested;
 mod others;
+mod pairs;
 mod place;
 mod terminal;
 mod tmp;

@@ -74,6 +74,36 @@ impl Place {
         self.record(words)
     }
 
+    /// A policy that an ordinary user's run holds wholly, with `more` in it.
+    pub fn closed_world(&self, more: &str) -> String {
+        let work = self.work();
+        let work = work.display();
+        format!(
+            "version: 1
+name: p
+files:
+  default: deny
+  rules:
+    - {{ name: open, allow: [read, load, attributes], path: [\"/**\"] }}
+    - {{ name: work, allow: [write, create, delete], path: [\"{work}/**\"] }}
+    - {{ name: devices, allow: [write], path: [\"/dev/null\"] }}
+exec: {{ default: allow }}
+network: {{ default: deny }}
+kernel: {{ allow: [ptrace-own, raw-devices] }}
+{more}"
+        )
+    }
+
+    /// Whether the workload's chain of processes (`odd chain`) goes on.
+    pub fn chain_goes_on(&self) -> bool {
+        let file = fs::File::open(self.work().join("chain")).expect("the chain's file");
+        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+            Ok(_) => false,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => true,
+            Err((_, errno)) => panic!("the chain's lock: {errno}"),
+        }
+    }
+
     pub fn verified(&self) -> Done {
         finish(self.command(&self.bin("audit-verify"), [self.scene.run().into_os_string()]))
     }

@@ -1,11 +1,13 @@
 //! A run in namespaces of its own: its first process goes in, and what it found listening is served from here.
 
+use std::io;
 use std::sync::Arc;
 
 use super::StartError;
 use crate::enforce::namespaces::{Inside, Namespaces};
 use crate::enforce::relay::{Relay, dial::Dialler};
 use crate::event::judge::Apart;
+use crate::launch::ender::Ender;
 use crate::launch::handshake::{Armed, Channel, Received, ToChild};
 use crate::launch::plan::RunPlan;
 use crate::names::{self, Names, machine};
@@ -26,9 +28,22 @@ pub(super) fn enter(
         }
         Received::Message(Armed::Entered(None), _) => Ok(None),
         Received::Message(Armed::NotEntered { why }, _) => Err(StartError::NotApart(why)),
-        Received::Message(Armed::Yes | Armed::Failed { .. } | Armed::NotCovered { .. }, _) => {
-            Err(StartError::NotApart("it answered something else".to_owned()))
+        Received::Message(_, _) => Err(StartError::NotApart("it answered something else".to_owned())),
+        Received::Closed => Err(StartError::ChildGone),
+    }
+}
+
+/// Has the first process of the run make an ender, before anything else.
+pub(super) fn guard(child: &Channel<ToChild, Armed>) -> Result<Ender, StartError> {
+    let peer = |source| StartError::Peer { peer: "command's process", source };
+    child.send(&ToChild::Guard { outside: std::process::id() }).map_err(peer)?;
+    match child.receive().map_err(peer)? {
+        Received::Message(Armed::Guarded, links) => {
+            let link = links.into_iter().next().ok_or(io::ErrorKind::NotFound.into()).map_err(peer)?;
+            Ender::meet(link).map_err(|source| StartError::Peer { peer: "process that ends the run", source })
         }
+        Received::Message(Armed::NotGuarded { why }, _) => Err(StartError::NotGuarded(why)),
+        Received::Message(_, _) => Err(StartError::NotGuarded("it answered something else".to_owned())),
         Received::Closed => Err(StartError::ChildGone),
     }
 }

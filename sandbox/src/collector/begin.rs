@@ -80,9 +80,7 @@ fn ask(
             Err(StartError::Arm(io::Error::from_raw_os_error(errno)))
         }
         Received::Message(Armed::NotCovered { why }, _) => Err(StartError::Cover(why)),
-        Received::Message(Armed::Entered(_) | Armed::NotEntered { .. }, _) => {
-            Err(StartError::Arm(io::ErrorKind::InvalidData.into()))
-        }
+        Received::Message(_, _) => Err(StartError::Arm(io::ErrorKind::InvalidData.into())),
         Received::Closed => Err(StartError::ChildGone),
     }
 }

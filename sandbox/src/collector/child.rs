@@ -26,9 +26,11 @@ pub(super) fn tell(front: &Channel<FromCollector, FromFrontEnd>, child: &Process
 pub(super) fn goes_on(plan: &RunPlan, child: &Process) -> bool {
     if plan.parentage == Parentage::Collector {
         // Nobody is left to be told.
-        let _ = child.change(LookFor::StopsAndEnd);
-        descendants::reap_adopted(child.pid());
-        return !descendants::living().is_empty();
+        let reap = || {
+            let _ = child.change(LookFor::StopsAndEnd);
+            descendants::reap_adopted(child.pid());
+        };
+        return !descendants::living(&reap).is_empty();
     }
     !child.has_ended() || plan.cgroup.as_ref().is_some_and(|group| !group.processes().is_empty())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::event::ProcId;
 use crate::exit::CommandStatus;
+use crate::launch::ender::Ender;
 use crate::launch::guardian::OnFailure;
 use crate::launch::handshake::Summary;
 use crate::launch::plan::RunPlan;
@@ -17,7 +18,7 @@ pub(super) enum End {
     Command(CommandStatus),
     /// The front-end has ended without telling how the command did.
     FrontEndDied,
-    /// The guardian has ended, or ends the run; with the reason.
+    /// The guardian or the ender has ended, or the guardian ends the run; with the reason.
     Guardian(String),
     /// Somebody sent SIGTERM to the collector.
     Told,
@@ -25,6 +26,11 @@ pub(super) enum End {
     Log(String),
     /// The run has taken as long as its policy allows.
     Time(Duration),
+}
+
+/// The end of a run whose ender has ended before it: without one it might not be possible to end it.
+pub(super) fn without_ender(ender: &Ender) -> Option<End> {
+    ender.process().has_ended().then(|| End::Guardian("the process that is to end the run died".to_owned()))
 }
 
 /// Whether what is left of the run is ended: always where it is enforced, and where it is not to go on without record.

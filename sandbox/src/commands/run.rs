@@ -254,7 +254,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
-        parentage: match wants_notify(&settings.layers) {
+        // Without a group, what the run leaves is found by descent alone.
+        parentage: match wants_notify(&settings.layers) || cgroup.is_none() {
             true => Parentage::Collector,
             false => Parentage::FrontEnd,
         },
@@ -452,6 +453,10 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
         ChildStep::Landlock => format!("cannot restrict the command by Landlock: {error}"),
         ChildStep::Capabilities => format!("cannot give capabilities up: {error}"),
         ChildStep::NoNewPrivs => format!("cannot set no_new_privs: {error}"),
+        ChildStep::Standard => format!(
+            "standard input, output or error is a socket of the machine's, by which the command could get out of its \
+             network namespace ({error}); put a pipe between"
+        ),
         ChildStep::Seccomp => {
             format!("cannot install the system call filter: {error}; it needs CONFIG_SECCOMP_FILTER")
         }

@@ -132,6 +132,20 @@ impl Fence {
     }
 }
 
+/// Puts the calling thread, and whatever it makes, into a domain that signals nobody outside of it, for good, with
+/// no_new_privs. Nothing else is restricted.
+///
+/// # Errors
+/// The kernel has no scopes (ABI 6), or refuses.
+pub fn scope_signals() -> io::Result<()> {
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let created = ruleset.scope(Scope::Signal).and_then(Ruleset::create).map_err(io::Error::other)?;
+    match created.restrict_self().map_err(io::Error::other)?.ruleset {
+        RulesetStatus::FullyEnforced => Ok(()),
+        _ => Err(io::Error::other("the kernel holds a part of it only")),
+    }
+}
+
 /// Whether ports of TCP are restricted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ports {

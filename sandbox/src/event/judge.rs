@@ -46,7 +46,9 @@ pub enum Judging {
     /// Layers that hold policies and tell nobody what they refuse (Landlock, mounts): what was refused and a policy denies
     /// was blocked.
     Fenced,
-    /// The same, and they hold all that the policies deny: an attempt whose result nobody sees was blocked, too.
+    /// The same, and they hold all that the policies deny: an attempt whose result nobody sees was blocked, too. But for
+    /// calls of the network that no layer refuses: what stays inside a network namespace (its loopback, binding and
+    /// listening there, ends of unix sockets that lead nowhere) reaches nobody, and may succeed whatever the policies say.
     FencedWhole,
 }
 
@@ -210,7 +212,9 @@ impl Judge {
                 court.judge_again(event, facts);
             }
             Judgement::None if self.judging == Judging::FencedWhole && facts.unseen => {
-                if !court.judge_refused(event, facts, observer) {
+                let refusable = facts.net_access == 0
+                    || self.apart.as_ref().is_some_and(|apart| apart.leads_nowhere(facts));
+                if !(refusable && court.judge_refused(event, facts, observer)) {
                     court.judge_observed(event, facts);
                 }
             }
@@ -220,6 +224,8 @@ impl Judge {
             Judgement::None if self.apart.is_some() && Apart::kept(event, facts) => {
                 court.judge_kept(event, facts);
             }
+            // In a network namespace no layer refuses a call of the network so that it would fail like this.
+            Judgement::None if self.apart.is_some() && facts.net_access != 0 => {}
             Judgement::None if matches!(self.judging, Judging::Fenced | Judging::FencedWhole) => {
                 if let Some(layer) = refuser(event) {
                     let _ = court.judge_refused(event, facts, layer);

@@ -5,9 +5,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::ender;
 use super::handshake::{Armed, Channel, Join, Received, ToChild};
+use super::inherited;
 use super::program::Program;
 use crate::enforce::namespaces::families::{self, UnixSockets};
 use crate::enforce::namespaces::{Namespaces, enter};
@@ -26,6 +28,7 @@ pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart,
     let mut apart = Apart::default();
     loop {
         match collector.receive() {
+            Ok(Received::Message(ToChild::Guard { outside }, _)) => be_guarded(outside, collector)?,
             Ok(Received::Message(ToChild::Enter(namespaces), _)) => apart = go_in(&namespaces, collector)?,
             Ok(Received::Message(ToChild::Join(join), descriptors)) => {
                 return Some((apart, join, descriptors));
@@ -33,6 +36,15 @@ pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart,
             Ok(Received::Closed) | Err(_) => return None,
         }
     }
+}
+
+/// Makes the ender, outside of the namespaces that come next: it is none of the processes that are counted there.
+fn be_guarded(outside: u32, collector: &Channel<Armed, ToChild>) -> Option<()> {
+    let told = match ender::start(outside) {
+        Ok(link) => collector.send_with(&Armed::Guarded, &[link.as_fd()]),
+        Err(why) => collector.send(&Armed::NotGuarded { why }),
+    };
+    told.ok()
 }
 
 fn go_in(namespaces: &Namespaces, collector: &Channel<Armed, ToChild>) -> Option<Apart> {
@@ -64,6 +76,21 @@ impl Apart {
             Some(_) => families::install(unix),
             None => Ok(()),
         }
+    }
+
+    /// Fails where a standard descriptor leads out of the network namespace.
+    ///
+    /// # Errors
+    /// EPERM: one does; it cannot be told.
+    pub fn check_standard_descriptors(&self) -> io::Result<()> {
+        for fd in (0..3).filter(|fd| self.relay.is_some() && inherited::was_open(*fd)) {
+            // SAFETY: it was open when the program was started, and nothing closes it before the command is executed.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(fd) };
+            if families::leads_out(descriptor)? {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
+        }
+        Ok(())
     }
 
     /// The program with variables that lead it to the relay, those of `allowed`; `None` where there is none.

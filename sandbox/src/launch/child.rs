@@ -202,6 +202,9 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
         if let Err(error) = fence(plan, orders) {
             return failed(ChildStep::Landlock, &error);
         }
+        if let Err(error) = orders.apart.check_standard_descriptors() {
+            return failed(ChildStep::Standard, &error);
+        }
         if let Err(error) = orders.apart.close_other_families(plan.unix) {
             return failed(ChildStep::Seccomp, &error);
         }

@@ -2,7 +2,8 @@
 //!
 //! The order matters: first the run's slot goes to *ended*, so that every hook denies and no task can be made;
 //! then the control group is killed at once; then members are looked for by identity, because a task can leave
-//! its group. Whoever calls this holds the programs attached until it returns.
+//! its group. Whoever calls this holds the programs attached until it returns. Where there are neither hooks nor a
+//! group, an [`Ender`] does at once what they would have done, and what descends from the runner is looked for.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::cgroup::Cgroup;
+use super::descendants::Below;
+use super::ender::Ender;
 use super::process::{self, Process, Stat};
 
 /// Who belongs to a run, by identity; the `lsm` layer's lease on the programs implements it.
@@ -40,6 +43,10 @@ pub struct Tree<'a> {
     pub membership: Option<&'a dyn Membership>,
     /// The first process of the run.
     pub first: Option<&'a Process>,
+    /// Who ends it at one stroke.
+    pub ender: Option<&'a Ender>,
+    /// What descends from a process of the runner's.
+    pub below: Option<&'a Below<'a>>,
 }
 
 /// The longest pause between two looks.
@@ -48,6 +55,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Kills all of it, and looks again until nothing alive is found. Gives the pids that are left, none unless
 /// patience ran out.
 pub fn end_tree(tree: Tree<'_>, patience: Patience) -> Vec<u32> {
+    if let Some(ender) = tree.ender {
+        // First: what makes processes faster than anybody looks is over then. If it did not work, looking is all there is.
+        let _ = ender.end();
+    }
     let mut pause = Duration::from_millis(1);
     loop {
         let left = kill_once(tree);
@@ -76,6 +87,9 @@ fn kill_once(tree: Tree<'_>) -> Vec<u32> {
     if let Some(first) = tree.first.filter(|first| !first.has_ended()) {
         let _ = first.signal(Signal::SIGKILL);
         found.push(first.pid());
+    }
+    if let Some(below) = tree.below {
+        found.extend(below.kill());
     }
     if let Some(membership) = tree.membership {
         for pid in process::all_pids() {

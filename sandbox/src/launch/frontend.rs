@@ -292,7 +292,7 @@ impl FrontEnd<'_> {
                 // The guardian does the same, and knows members by identity; twice is better than never.
                 let first = Some(&self.links.child_process);
                 let patience = Patience::Until(std::time::Instant::now());
-                end_tree(Tree { cgroup: self.cgroup, membership: None, first }, patience);
+                end_tree(Tree { cgroup: self.cgroup, first, ..Tree::default() }, patience);
                 Ok(None)
             }
             _ => Ok(None),

@@ -12,6 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::background;
 use super::cgroup::Cgroup;
+use super::descendants::{self, Below};
+use super::ender::Ender;
 use super::ending::{Membership, Patience, Tree, end_tree};
 use super::handshake::{Channel, FromGuardian, Received, ToGuardian};
 use super::process::Process;
@@ -21,6 +23,9 @@ use crate::observe::notify::StandIn;
 pub const HEARTBEAT: Duration = Duration::from_millis(200);
 /// After how long without a word it counts as stopped. CLOCK_MONOTONIC, so a sleeping machine does not count.
 const SILENCE: Duration = Duration::from_secs(3);
+
+/// How often what came to the front-end is looked at, at the end.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What becomes of a run whose runner fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,17 @@ pub struct GuardianLinks {
     pub front_process: Process,
     /// The first process of the run.
     pub child: Process,
+    /// By what descent the run is found.
+    pub descent: Descent,
+}
+
+/// From whom a run descends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descent {
+    /// From the collector.
+    OfCollector,
+    /// What loses its parent is not found by descent.
+    Unknown,
 }
 
 /// What the guardian learned in one look.
@@ -80,6 +96,10 @@ struct Guardian {
     lease: Option<Box<dyn Membership>>,
     /// When the collector was last heard; `None` until the run is about to start.
     heard: Option<Instant>,
+    /// Who ends the run where neither hooks nor a control group do.
+    ender: Option<Ender>,
+    /// What the front-end had below it before the run.
+    before: Vec<u32>,
     /// Where calls of the run wait for the collector.
     stand_in: Option<StandIn>,
     /// Whether it stands in just now.
@@ -93,6 +113,10 @@ pub fn run(
     on_failure: OnFailure,
     lease_from: LeaseFrom,
 ) -> i32 {
+    let before = match links.descent {
+        Descent::OfCollector => strangers(&links),
+        Descent::Unknown => Vec::new(),
+    };
     let keep: [BorrowedFd<'_>; 4] = [
         links.collector.as_fd(),
         links.collector_process.as_fd(),
@@ -107,6 +131,8 @@ pub fn run(
         lease_from,
         lease: None,
         heard: None,
+        ender: None,
+        before,
         stand_in: None,
         standing_in: false,
     };
@@ -116,9 +142,8 @@ pub fn run(
         let _ = guardian.links.collector.send(&FromGuardian::EndsRun { why: failure.why().to_owned() });
     }
     if on_failure == OnFailure::EndTree && guardian.heard.is_some() {
-        let tree = Tree { cgroup, membership: guardian.lease.as_deref(), first: Some(&guardian.links.child) };
         // After a release the collector has done this already, unless something would not die.
-        end_tree(tree, Patience::Forever);
+        guardian.end_run(cgroup);
     }
     if on_failure == OnFailure::LetGo
         && let Some(stand_in) = &guardian.stand_in
@@ -133,7 +158,46 @@ pub fn run(
     i32::from(failed)
 }
 
+/// What is below the front-end and none of the run's: whoever started it may have left it children.
+fn strangers(links: &GuardianLinks) -> Vec<u32> {
+    let mut all = descendants::all_below(links.front_process.pid());
+    let runs = descendants::all_below(links.collector_process.pid());
+    all.retain(|pid| !runs.contains(pid));
+    all
+}
+
 impl Guardian {
+    /// Ends all of the run, and returns when nothing of it is found.
+    fn end_run(&self, cgroup: Option<&Cgroup>) {
+        let ender = self.ender.as_ref();
+        let done = ender.is_some_and(Ender::end);
+        let tree = Tree {
+            cgroup,
+            membership: self.lease.as_deref(),
+            first: Some(&self.links.child),
+            ender,
+            below: None,
+        };
+        if self.links.descent == Descent::Unknown {
+            end_tree(tree, Patience::Forever);
+            return;
+        }
+        let (front, collector) = (&self.links.front_process, &self.links.collector_process);
+        let below = Below::of_collector(collector.pid(), ender);
+        let taken_in = Below::of_front_end(front.pid(), collector.pid(), &self.before);
+        loop {
+            let (alive, front_alive) = (!collector.has_ended(), !front.has_ended());
+            end_tree(Tree { below: alive.then_some(&below), ..tree }, Patience::Forever);
+            // What lost the collector came to the front-end; where an ender did its part, there is nothing.
+            let stray = !done && front_alive && !taken_in.kill().is_empty();
+            // One that was stopped may have died meanwhile, and left something.
+            if !stray && collector.has_ended() != alive {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Returns when the run is over, one way or the other.
     fn watch(&mut self) -> News {
         loop {
@@ -200,6 +264,9 @@ impl Guardian {
                     self.heard = Some(Instant::now());
                 }
                 Ok(Received::Message(ToGuardian::StandIn, fds)) => self.stand_in = StandIn::from_fds(fds),
+                Ok(Received::Message(ToGuardian::Ender { pid }, fds)) => {
+                    self.ender = Ender::from_fds(pid, fds)
+                }
                 Ok(Received::Message(ToGuardian::Beat, _)) => self.heard = Some(Instant::now()),
                 Ok(Received::Message(ToGuardian::Release, _)) => return News::Released,
                 Ok(Received::Closed) => return News::Failed(Failure::CollectorDied),

@@ -98,6 +98,11 @@ pub enum FromFrontEnd {
 pub enum ToChild {
     /// Leave the machine's namespaces for these. It comes before the next, if it comes.
     Enter(Namespaces),
+    /// Make an ender, which keeps from signals to others whatever this process will be and make. It comes first, if it comes.
+    Guard {
+        /// A process that may be signalled now, and not afterwards.
+        outside: u32,
+    },
     /// Become a member of the run, with the descriptor that travels along, if any.
     Join(Join),
 }
@@ -165,6 +170,13 @@ pub enum Armed {
         /// Why not.
         why: String,
     },
+    /// The ender waits for its word; the link to it travels along.
+    Guarded,
+    /// There is none.
+    NotGuarded {
+        /// Why not.
+        why: String,
+    },
     /// It is in its namespaces. What listens there travels along.
     Entered(Option<Description>),
     /// It is not.
@@ -203,6 +215,8 @@ pub enum ChildStep {
     Capabilities,
     /// Restricting itself by Landlock.
     Landlock,
+    /// Looking at its standard descriptors.
+    Standard,
     /// Installing the system call filter.
     Seccomp,
     /// execve(2).
@@ -216,6 +230,11 @@ pub enum ToGuardian {
     Watch,
     /// The run's calls wait for the collector: let them go on, with the descriptors that travel along, when it cannot.
     StandIn,
+    /// The run has an ender: what tells it, and what tells of it, travels along.
+    Ender {
+        /// Its pid.
+        pid: u32,
+    },
     /// The collector is alive.
     Beat,
     /// The run is over and recorded.
@@ -385,6 +404,19 @@ mod tests {
             unexpected => panic!("{unexpected:?}"),
         }
         reader.read_to_end(&mut Vec::new()).unwrap();
+        assert!(matches!(other.receive().unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn last_words_are_heard_from_one_who_did_not_listen() {
+        let (one, other) = pair::<ToGuardian, FromGuardian>().unwrap();
+        one.send(&ToGuardian::Beat).unwrap();
+        one.send(&ToGuardian::Release).unwrap();
+        other.send(&FromGuardian::EndsRun { why: "unread".to_owned() }).unwrap();
+        drop(one);
+        for word in [ToGuardian::Beat, ToGuardian::Release] {
+            assert!(matches!(other.receive().unwrap(), Received::Message(found, _) if found == word));
+        }
         assert!(matches!(other.receive().unwrap(), Received::Closed));
     }
 

@@ -19,6 +19,7 @@ pub mod background;
 pub mod cgroup;
 pub mod child;
 pub mod descendants;
+pub mod ender;
 pub mod ending;
 mod existing;
 pub mod frontend;
@@ -48,7 +49,7 @@ use nix::unistd::{ForkResult, fork};
 
 use child::ChildLinks;
 use frontend::{FrontLinks, Outcome};
-use guardian::{GuardianLinks, LeaseFrom};
+use guardian::{Descent, GuardianLinks, LeaseFrom};
 use handshake::{Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, ToChild, ToGuardian};
 use plan::{Parentage, RunPlan};
 use process::Process;
@@ -189,6 +190,10 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
         collector_process: collector_process.try_clone().map_err(&hold)?,
         front_process: Process::own().map_err(&hold)?,
         child: child_process.try_clone().map_err(&hold)?,
+        descent: match plan.parentage {
+            Parentage::Collector => Descent::OfCollector,
+            Parentage::FrontEnd => Descent::Unknown,
+        },
     };
     let guardian_process = match fork_one().map_err(failed("fork the guardian"))? {
         Forked::Here => {

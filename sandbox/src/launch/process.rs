@@ -33,6 +33,11 @@ impl Process {
         Ok(Process { pid, fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
+    /// The process with this pid, held by a pidfd of it that was made elsewhere.
+    pub fn from_fd(pid: u32, fd: OwnedFd) -> Process {
+        Process { pid, fd }
+    }
+
     /// The calling process.
     pub fn own() -> io::Result<Process> {
         Process::open(std::process::id())

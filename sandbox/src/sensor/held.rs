@@ -11,7 +11,7 @@ use policy::{
         lsm::{Held, LsmPlan},
         seccomp::{self, Alone, Hooks},
     },
-    settings::{KERNEL, LimitSet},
+    settings::{KERNEL, Limit, LimitSet},
 };
 
 use super::{Judging, Request, SensorError, net::with_namespace, tmp::Tmp, tried::Tried};
@@ -91,9 +91,69 @@ pub fn words(lsm: bool, landlock: &[LandlockPlan], command: Command, kept: &[Kep
 /// The limits that are held, where these `words` of the section `kernel` are.
 pub(super) fn limits_held(request: &Request<'_>, words: &Words) -> LimitSet {
     let (held, grouped) = (request.limits.held(), request.limits.grouped());
-    match leaver(request, words) {
-        None => held,
-        Some(_) => held.iter().filter(|limit| !grouped.contains(*limit)).collect(),
+    let left = leaver(request, words).is_some();
+    let ends = !matches!(ending(request, words), Ending::Unsure(_));
+    held.iter()
+        .filter(|limit| !(left && grouped.contains(*limit)) && (ends || *limit != Limit::Time))
+        .collect()
+}
+
+/// Who makes sure that the end of a run ends all that is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Hooks, or a control group that nobody inside can leave; or the run is not ended by its runner at all.
+    #[default]
+    Sure,
+    /// An ender, which the command's process makes.
+    Ender,
+    /// Nobody: what is found is ended. With the reason.
+    Unsure(String),
+}
+
+impl Ending {
+    /// What the user should know of it before the command starts.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Ending::Sure | Ending::Ender => None,
+            Ending::Unsure(why) => Some(format!(
+                "when this run is ended, a chain of processes that fork without a pause may go on: {why}"
+            )),
+        }
+    }
+}
+
+/// Who makes sure that the end of the run ends all of it, where these `words` are held.
+pub(super) fn ending(request: &Request<'_>, words: &Words) -> Ending {
+    let Judging::Enforce(policies, _) = request.judging else { return Ending::Sure };
+    let grouped = match request.group {
+        Some(_) => leaver_of_group(request, words).map_or(Ok(()), Err),
+        None => Err("the run has no control group of its own".to_owned()),
+    };
+    ends(words, &policies.kernel_allowed(), grouped)
+}
+
+/// Whether `time` ends all of a run, where these `words` are held; `grouped`: it has a control group that it does not leave.
+pub fn time_is_held(words: &Words, kernel_allowed: &[&str], grouped: bool) -> bool {
+    let grouped = if grouped { Ok(()) } else { Err(String::new()) };
+    !matches!(ends(words, kernel_allowed, grouped), Ending::Unsure(_))
+}
+
+/// `grouped`: that the run's control group holds it, or why not.
+fn ends(words: &Words, kernel_allowed: &[&str], grouped: Result<(), String>) -> Ending {
+    // What keeps a run's signals inside keeps whoever is there to end it from the run, and the other way round.
+    let by = |layer| words.get("signal-outside").is_some_and(|layers| layers.contains(&layer));
+    let hooks = words.values().any(|layers| layers.contains(&layers::Layer::Lsm));
+    let outside = kernel_allowed.contains(&"signal-outside");
+    match grouped {
+        Ok(()) => Ending::Sure,
+        Err(_) if hooks => Ending::Sure,
+        Err(_) if by(layers::Layer::Landlock) => Ending::Ender,
+        Err(why) if outside => Ending::Unsure(format!(
+            "{why}, the lsm layer is not there, and the policy allows `signal-outside`"
+        )),
+        Err(why) => Ending::Unsure(format!(
+            "{why}, and neither the lsm layer nor a Landlock that scopes signals (ABI 6, Linux 6.12) is there"
+        )),
     }
 }
 
@@ -108,9 +168,14 @@ pub fn groups_are_kept(words: &Words, kernel_allowed: &[&str]) -> bool {
 
 /// Who inside the run could leave the groups that limit it.
 fn leaver(request: &Request<'_>, words: &Words) -> Option<String> {
-    let Judging::Enforce(policies, _) = request.judging else { return None };
     let grouped = request.limits.grouped() != LimitSet::EMPTY;
-    if !grouped || groups_are_kept(words, &policies.kernel_allowed()) {
+    grouped.then(|| leaver_of_group(request, words)).flatten()
+}
+
+/// Who inside the run could leave its groups.
+fn leaver_of_group(request: &Request<'_>, words: &Words) -> Option<String> {
+    let Judging::Enforce(policies, _) = request.judging else { return None };
+    if groups_are_kept(words, &policies.kernel_allowed()) {
         return None;
     }
     if request.root {
@@ -239,6 +304,15 @@ pub(super) fn unheld(
     }
     lines.extend(request.limits.missing().iter().cloned());
     lines.extend(leaver(request, &words));
+    if policies
+        .iter()
+        .any(|policy| policy.settings().limits.as_ref().is_some_and(|limits| limits.time.is_some()))
+        && let Ending::Unsure(why) = ending(request, &words)
+    {
+        lines.push(format!(
+            "`time` ends what is found of the run; a chain of processes that fork without a pause may go on: {why}"
+        ));
+    }
     if let Some(Err(reason)) = request.fence {
         lines.push(format!("the landlock layer is missing: {reason}"));
     }

@@ -10,7 +10,7 @@ use super::{
     Judging, Request, SensorError,
     covers::{self, Covers},
     demand,
-    held::{Layers, limits_held, unheld},
+    held::{Ending, Layers, ending, limits_held, unheld},
     tmp::{self, Tmp},
     tried::{FILTER, Tried, both, report, try_filter, try_landlock, try_mountns},
 };
@@ -28,6 +28,8 @@ pub(super) struct Walls {
     pub mounts: Mounts,
     /// The limits that are held.
     pub limits: LimitSet,
+    /// Who makes sure that the end of the run ends all of it.
+    pub ending: Ending,
     /// What became of a /tmp of the run's own.
     pub tmp: Tmp,
     /// What the user should know of it before the command starts.
@@ -106,6 +108,7 @@ pub(super) fn raise(
         },
         mounts: mounts.with_tmp(tmp.laid().cloned().map(|tmp| tmp.with_made(made))),
         limits: limits_held(request, &words),
+        ending: ending(request, &words),
         notes: fence
             .map(Fence::notes)
             .unwrap_or_default()
@@ -113,6 +116,7 @@ pub(super) fn raise(
             .cloned()
             .chain(notes)
             .chain(tmp.note())
+            .chain(law.then(|| ending(request, &words).note()).flatten())
             .collect(),
         tmp,
     };

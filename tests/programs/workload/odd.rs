@@ -27,6 +27,7 @@ pub fn run(what: &str, dir: &Path) {
             );
         }
         "daemon" => daemon(dir),
+        "chain" => chain(dir),
         "failed-exec" => {
             let missing = CString::new(dir.join("missing").as_os_str().as_bytes()).expect("no NUL");
             let argv = [missing.as_ptr(), std::ptr::null()];
@@ -44,6 +45,29 @@ pub fn run(what: &str, dir: &Path) {
             File::open(dir.join("nothing")).expect_err("there is none");
         }
         other => panic!("nothing odd is called {other}"),
+    }
+}
+
+/// Leaves a process behind that makes another and ends, which makes another, without a pause and each in a session of
+/// its own, until there is a file `stop`. As long as any of them lives, it has the lock of the file `chain`.
+fn chain(dir: &Path) {
+    let file = File::create(dir.join("chain")).expect("a file");
+    let stop = CString::new(dir.join("stop").as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: this process has one thread; the links make system calls only, and leave by _exit.
+    unsafe {
+        assert_eq!(libc::flock(file.as_raw_fd(), libc::LOCK_SH), 0);
+        if libc::fork() == 0 {
+            while libc::access(stop.as_ptr(), libc::F_OK) != 0 {
+                libc::setsid();
+                match libc::fork() {
+                    0 => {}
+                    // Where no process can be made just now this one goes on.
+                    -1 => continue,
+                    _ => libc::_exit(0),
+                }
+            }
+            libc::_exit(0);
+        }
     }
 }
 

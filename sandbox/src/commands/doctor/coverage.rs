@@ -16,7 +16,7 @@ use crate::enforce::tmp::PrivateTmp;
 use crate::launch::limits;
 use crate::record::LayerReport;
 use crate::sensor::{
-    FILTER, TMP, covers, groups_are_kept, held, is_closed, keeps_mounts, with_namespace, words,
+    FILTER, TMP, covers, groups_are_kept, held, is_closed, keeps_mounts, time_is_held, with_namespace, words,
 };
 use crate::settings::Layer;
 
@@ -62,12 +62,16 @@ impl Coverage {
         let landlock: &[LandlockPlan] = fence.as_ref().map_or(&[], |plans| plans);
         let bare = words(lsm, landlock, guarded.command, &[]);
         // Root, for whom most runs are, leaves its groups where nothing keeps it; others are counted.
-        let limits = match (groups_are_kept(&bare, policy.settings().kernel_allowed()), guarded.command) {
+        let kept = groups_are_kept(&bare, policy.settings().kernel_allowed());
+        let limits = match (kept, guarded.command) {
             (true, Command::Root) => limits::possible(),
             (true, Command::User) => limits::possible().with(Limit::Processes),
-            (false, Command::Root) => LimitSet::EMPTY.with(Limit::Time),
-            (false, Command::User) => LimitSet::EMPTY.with(Limit::Time).with(Limit::Processes),
+            (false, Command::Root) => LimitSet::EMPTY,
+            (false, Command::User) => LimitSet::EMPTY.with(Limit::Processes),
         };
+        let timed = time_is_held(&bare, policy.settings().kernel_allowed(), kept && group);
+        let limits: LimitSet = limits.iter().filter(|limit| *limit != Limit::Time).collect();
+        let limits = if timed { limits.with(Limit::Time) } else { limits };
         let private = policy.settings().tmp == Some(Tmp::Private);
         let own_tmp = laid(layers, tmp).filter(|_| private);
         let keeps = keeps_mounts(&bare, policy.settings().kernel_allowed(), guarded.command == Command::Root);

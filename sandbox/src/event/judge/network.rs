@@ -54,6 +54,19 @@ impl Apart {
         }
     }
 
+    /// Whether an attempt, however it ended, came to nothing because no way leads out of the namespace: what is sent or
+    /// connected to an address that is not inside. Of a resolver's address the loopback interface inside has a copy, where
+    /// anything of the run may listen.
+    pub(super) fn leads_nowhere(&self, facts: &Facts) -> bool {
+        let outgoing = facts.net_access & (net_access::CONNECT | net_access::SEND) != 0
+            && facts.net_access & (net_access::BIND | net_access::LISTEN) == 0;
+        let inside = |address: IpAddr| {
+            let address = address.to_canonical();
+            self.resolvers.iter().any(|resolver| resolver.to_canonical() == address)
+        };
+        outgoing && !facts.own && !facts.relay && facts.end.is_some_and(|(address, _)| !inside(address))
+    }
+
     /// Whether an attempt came to nothing because no way leads out of the namespace.
     pub(super) fn kept(event: &Event, facts: &Facts) -> bool {
         let outgoing = facts.net_access & (net_access::CONNECT | net_access::SEND) != 0;
