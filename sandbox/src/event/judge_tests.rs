@@ -198,6 +198,51 @@ fn in_a_network_namespace_loopback_is_the_runs_and_nothing_else_is_reached() {
 }
 
 #[test]
+fn of_calls_whose_result_nobody_sees_only_those_are_blocked_that_a_layer_refuses() {
+    let apart =
+        Apart { relay: "127.0.0.1:8118".parse().unwrap(), resolvers: vec!["10.0.0.53".parse().unwrap()] };
+    let text = "version: 1\nname: p\nnetwork: { default: deny }\n";
+    let new = |apart: Option<Apart>| {
+        let judge = Judge::new(Some(&Policies::from(parse(text))), 1, Judging::FencedWhole, FIRST);
+        judge.observed_by("notify").with_namespace(apart)
+    };
+    let see = |judge: &mut Judge, kind, ip: Option<&str>, bits| {
+        let end = ip.map(|ip| (ip.parse::<IpAddr>().unwrap(), 80));
+        let unix = if ip.is_none() { Some(crate::event::decode::Unix::Path) } else { None };
+        let facts =
+            Facts { net_access: bits, end, unix, proto: proto::TCP, unseen: true, ..Facts::default() };
+        outcome(judge, event(kind, None, &[(Key::Family, "inet"), (Key::Path, "/run/x")], facts))
+    };
+    let (blocked, would) = ("BLOCKED p/network.default notify -", "WOULD_BLOCK p/network.default notify -");
+    let (connect, send) = (net_access::CONNECT, net_access::SEND);
+    let mut inside = new(Some(apart));
+    // No way leads there.
+    for ip in ["9.9.9.9", "2001:db8::1", "::ffff:9.9.9.9"] {
+        assert_eq!(see(&mut inside, EventType::NetConnect, Some(ip), connect), blocked, "{ip}");
+        assert_eq!(see(&mut inside, EventType::NetSend, Some(ip), send), blocked, "{ip}");
+    }
+    // Inside of the namespace, where anything may listen.
+    for ip in ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1", "10.0.0.53", "::ffff:10.0.0.53"] {
+        assert_eq!(see(&mut inside, EventType::NetConnect, Some(ip), connect), would, "{ip}");
+    }
+    assert_eq!(see(&mut inside, EventType::NetBind, Some("9.9.9.9"), net_access::BIND), would);
+    assert_eq!(see(&mut inside, EventType::NetListen, Some("127.0.0.1"), net_access::LISTEN), would);
+    for (kind, bits) in [(EventType::NetConnect, connect), (EventType::NetBind, net_access::BIND)] {
+        assert_eq!(see(&mut inside, kind, None, bits), would, "an end of a pair");
+    }
+    // Where there is no namespace nobody refuses it.
+    assert_eq!(see(&mut new(None), EventType::NetConnect, Some("9.9.9.9"), connect), would);
+    // A result that is seen: no layer makes a call of the network fail so there.
+    let facts = Facts {
+        net_access: net_access::BIND,
+        end: Some(("127.0.0.1".parse().unwrap(), 80)),
+        ..Facts::default()
+    };
+    let seen = event(EventType::NetBind, Some(-i64::from(libc::EACCES)), &[(Key::Family, "inet")], facts);
+    assert_eq!(outcome(&mut inside, seen), "OBSERVED - - -");
+}
+
+#[test]
 fn what_cannot_be_judged_by_its_path() {
     let mut judge = judge(Judging::Observed);
     let pipe = Facts { detached: true, ..asks(access::READ) };

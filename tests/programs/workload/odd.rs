@@ -49,15 +49,17 @@ pub fn run(what: &str, dir: &Path) {
 }
 
 /// Leaves a process behind that makes another and ends, which makes another, without a pause and each in a session of
-/// its own, until there is a file `stop`. As long as any of them lives, it has the lock of the file `chain`.
+/// its own, until there is a file `stop` or the directory is gone. As long as any of them lives, it has the lock of the file `chain`.
 fn chain(dir: &Path) {
     let file = File::create(dir.join("chain")).expect("a file");
-    let stop = CString::new(dir.join("stop").as_os_str().as_bytes()).expect("no NUL");
+    let path = |name| CString::new(dir.join(name).as_os_str().as_bytes()).expect("no NUL");
+    let [stop, own] = ["stop", "chain"].map(path);
     // SAFETY: this process has one thread; the links make system calls only, and leave by _exit.
     unsafe {
         assert_eq!(libc::flock(file.as_raw_fd(), libc::LOCK_SH), 0);
         if libc::fork() == 0 {
-            while libc::access(stop.as_ptr(), libc::F_OK) != 0 {
+            let is_there = |path: &CString| libc::access(path.as_ptr(), libc::F_OK) == 0;
+            while is_there(&own) && !is_there(&stop) {
                 libc::setsid();
                 match libc::fork() {
                     0 => {}
@@ -137,7 +139,7 @@ fn daemon(dir: &Path) {
             libc::setsid();
             if libc::fork() == 0 {
                 let _ = fs::write(dir.join("daemon"), format!("{}\n", std::process::id()));
-                while !dir.join("stop").exists() {
+                while dir.exists() && !dir.join("stop").exists() {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 let status = i32::from(fs::write(dir.join("from-daemon"), "").is_err());
