@@ -102,6 +102,11 @@ attempt("trace own", seize_own)
 attempt("old hook", lambda: touch("origin/.git/hooks/pre-commit"))
 attempt("new hook", lambda: touch("copy/.git/hooks/pre-commit"))
 attempt("old settings", lambda: touch("origin/.git/config"))
+attempt("add worktree", lambda: git("-C", "origin", "worktree", "add", "-q", "../new"))
+attempt("commit in new worktree", lambda: git("-C", "new", "commit", "-q", "--allow-empty", "-m", "third"))
+attempt("commit in old worktree", lambda: git("-C", "side", "commit", "-q", "--allow-empty", "-m", "third"))
+attempt("old commondir", lambda: touch("origin/.git/worktrees/side/commondir"))
+attempt("absent commondir", lambda: touch("origin/.git/commondir") or os.unlink("origin/.git/commondir"))
 attempt("other identity", lambda: run("/usr/bin/setpriv", "--version"))
 attempt("no other identity", lambda: run("/usr/bin/env", "--version"))
 attempt("unix", lambda: socket.socket(socket.AF_UNIX).close())
@@ -186,7 +191,7 @@ impl Site {
         let source = "#include <stdio.h>\nint main(void) { puts(\"built\"); return 0; }\n";
         fs::write(origin.join("hello.c"), source).expect("a source");
         fs::write(origin.join("Makefile"), "hello: hello.c\n\tcc -o $@ $<\n").expect("a makefile");
-        let git = "git init -q && mkdir -p .git/hooks && git add . && git -c user.name=a -c user.email=a@b commit -q -m first";
+        let git = "git init -q && mkdir -p .git/hooks && git add . && git -c user.name=a -c user.email=a@b commit -q -m first && git worktree add -q ../side";
         let mut made = self.lab.command("/bin/sh".as_ref());
         made.args(["-c", &format!("cd origin && {git}")]);
         finish(made).expect(0);
@@ -263,6 +268,11 @@ const WORK: &[(&str, &str)] = &[
     ("connect own", "0"),
     ("trace own", "0"),
     ("new hook", "0"),
+    ("add worktree", "0"),
+    ("commit in new worktree", "0"),
+    ("commit in old worktree", "0"),
+    // What is not there when the run starts is not held without hooks, as the policies say.
+    ("absent commondir", "0"),
     ("no other identity", "0"),
     ("pair", "0"),
 ];
@@ -277,6 +287,7 @@ const ELSE: &[(&str, &str, &str)] = &[
     ("trace outside", "0", "EPERM"),
     ("old hook", "0", "EROFS"),
     ("old settings", "0", "EROFS"),
+    ("old commondir", "0", "EROFS"),
     ("other identity", "0", "EACCES"),
     ("unix", "0", "EPERM"),
 ];

@@ -72,3 +72,33 @@ fn every_shipped_group_is_a_list_of_patterns_or_of_hosts() {
     let homeless = Policy::parse("test.yaml", text, &Variables::new()).unwrap();
     assert_eq!(homeless.files().rules()[0].objects().len(), 3);
 }
+
+#[test]
+fn what_has_git_take_its_configuration_from_elsewhere_is_closed_and_worktrees_can_be_made() {
+    let policy = parse(
+        "files: { default: allow, rules: [{ name: a, deny: [write, create, delete], path: [\"@git-code\"] }] }\n",
+    );
+    let denied = |path: &str| {
+        evaluate::file(&policy, Access::Create.into(), path.as_bytes()).decision == Decision::Deny
+    };
+    for path in [
+        "/home/me/work/.git/commondir",
+        "/x/.git/commondir",
+        "/x/y/.git/gitdir",
+        "/x/.git/modules/part/commondir",
+        "/x/.git/modules/libs/part/commondir",
+        "/x/.git/modules/part/modules/inner/gitdir",
+        "/x/.git/worktrees/side/config.worktree",
+    ] {
+        assert!(denied(path), "{path}");
+    }
+    for path in [
+        "/x/.git/worktrees/side/commondir",
+        "/x/.git/worktrees/side/gitdir",
+        "/x/.git/modules/part/worktrees/side/commondir",
+        "/x/.git/refs/heads/commondir",
+        "/x/commondir",
+    ] {
+        assert!(!denied(path), "{path}");
+    }
+}

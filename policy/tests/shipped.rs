@@ -118,6 +118,7 @@ fn the_stricter_agents_policy_takes_nothing_back() {
         (Access::Write, "/srv/main/.git/HEAD", "coding-agent-strict/files.default"),
         (Access::Write, "/srv/main/.git/config", "base/git-code"),
         (Access::Create, "/home/someone/work/deep/in/it/x/.git/hooks/pre-commit", "base/git-code"),
+        (Access::Create, "/home/someone/work/deep/in/it/x/.git/commondir", "base/git-code"),
         (
             Access::Create,
             "/home/someone/work/deep/in/it/x/.vscode/tasks.json",

@@ -187,6 +187,7 @@ fn start(
         fence: plan.fence.as_ref(),
         kept: &plan.kept,
         tmp: plan.tmp.as_ref(),
+        standard: &plan.standard,
         root,
     };
     let (mut sensor, terms) = Sensor::start(request)?;

@@ -7,7 +7,9 @@ mod by_notify;
 pub mod covers;
 mod held;
 mod net;
+mod other_names;
 mod source;
+mod streams;
 mod terms;
 mod tmp;
 mod tried;
@@ -44,7 +46,7 @@ use crate::{
     },
     inside::notify::Waiting,
     kernel::object::{Object, ObjectError},
-    launch::{handshake::Fenced, limits::LimitGroups},
+    launch::{handshake::Fenced, limits::LimitGroups, standard::Standard},
     layers::probe,
     observe::{Malformed, RawEvent},
     record::LayerReport,
@@ -91,6 +93,8 @@ pub struct Request<'a> {
     pub kept: &'a [Kept],
     /// A /tmp of the run's own, or why there is none; `None` where that is not asked for.
     pub tmp: Option<&'a Result<PrivateTmp, String>>,
+    /// Its standard descriptors that lead to something with a path.
+    pub standard: &'a [Standard],
     /// Whether the command runs as root, which can leave its groups where no hook keeps it.
     pub root: bool,
 }
@@ -211,7 +215,16 @@ impl Sensor {
             });
             let (lsm, group, kept) = (&works, &group, request.kept);
             let tmp = tmp::expected(&request);
-            let layers = Layers { lsm, group, netns: &None, fence: None, kept, uncovered: None, tmp: &tmp };
+            let layers = Layers {
+                lsm,
+                group,
+                netns: &None,
+                fence: None,
+                kept,
+                uncovered: None,
+                tmp: &tmp,
+                round: &[],
+            };
             unheld(&request, plan.as_deref(), &layers)?;
         }
         let mut object = Object::load(obstacle == Some(None))?;

@@ -2,16 +2,17 @@
 //! its record and its control.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::{Done, finish};
 
-use crate::place::{Place, at, possible};
+use crate::place::{Place, USER, at, possible};
 
 const NEEDS: &[Need<'_>] = &[Need::Program("python3")];
 
@@ -241,4 +242,76 @@ fn what_is_not_held_refuses_to_start() {
     let unix = text.replace("to: [own]", "to: [own, \"unix:/tmp/**\"]");
     refused(unix, "closes unix sockets with a path too");
     refused(format!("{text}limits: {{ cpu: 50% }}\n"), "limits `cpu`");
+}
+
+/// By the standard input; results go to stderr.
+const BY_DESCRIPTOR: &str = r#"
+import errno, os, sys
+def attempt(name, act):
+    try:
+        act()
+        print(name, 0, file=sys.stderr)
+    except OSError as error:
+        print(name, errno.errorcode[error.errno], file=sys.stderr)
+def touch(path):
+    os.close(os.open(path, os.O_WRONLY))
+FD = "/proc/self/fd/3"
+if os.path.isdir(FD):
+    for name, path in [("below", FD), ("from the top", FD + "/.." * 20 + os.getcwd())]:
+        attempt(name + " config", lambda: touch(path + "/.git/config"))
+        attempt(name + " env", lambda: open(path + "/.env").close())
+        attempt(name + " file", lambda: touch(path + "/file"))
+else:
+    attempt("read", lambda: None if os.read(3, 9) == b"text" else touch("/no/such/place"))
+    attempt("write", lambda: touch(FD))
+    attempt("mode", lambda: os.fchmod(3, 0o666))
+"#;
+
+#[test]
+fn standard_descriptors_do_not_lead_round_covers() {
+    if !possible("standard descriptors and covers of a user", NEEDS) {
+        return;
+    }
+    let (place, _machine) = place();
+    for file in ["work/.git/config", "work/file"] {
+        std::os::unix::fs::chown(place.scene.path(file), Some(USER), None).expect("chown");
+    }
+    // Python wants no directory as its standard input.
+    let hand_on = "exec python3 -I -c \"$0\" 3<&0 </dev/null";
+    let script = ["/bin/sh", "-c", hand_on, BY_DESCRIPTOR].map(OsString::from);
+    let attempts = |enforced: bool, path: &str| -> BTreeMap<String, String> {
+        let policy = place.scene.path("policy.yaml").into_os_string();
+        let words = ["run".into(), "-q".into(), "--enforce".into(), policy, "--".into()];
+        let mut command = match enforced {
+            true => place.sandbox(words.into_iter().chain(script.clone())),
+            false => place.command("/bin/sh".as_ref(), script[1..].to_vec()),
+        };
+        let input = fs::File::open(place.work().join(path)).expect("it opens");
+        let done =
+            command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped()).output().expect("it starts");
+        let said = String::from_utf8(done.stderr).expect("text");
+        assert_eq!(done.status.code(), Some(0), "{path}\n{said}");
+        let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
+        said.lines().filter_map(line).collect()
+    };
+    let check = |path: &str, expected: &[(&str, &str)]| {
+        let (held, free) = (attempts(true, path), attempts(false, path));
+        for (name, code) in expected {
+            assert_eq!(held.get(*name).map(String::as_str), Some(*code), "{path}: {name}");
+            assert_eq!(free.get(*name).map(String::as_str), Some("0"), "{path}: {name}, not enforced");
+        }
+    };
+    check(
+        "",
+        &[
+            ("below config", "EROFS"),
+            ("below env", "EACCES"),
+            ("below file", "0"),
+            ("from the top config", "EROFS"),
+            ("from the top env", "EACCES"),
+            ("from the top file", "0"),
+        ],
+    );
+    check(".git/config", &[("read", "0"), ("write", "EROFS"), ("mode", "EROFS")]);
+    check("file", &[("read", "0"), ("write", "0"), ("mode", "0")]);
 }

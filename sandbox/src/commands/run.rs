@@ -165,9 +165,16 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     };
     let mut law = load_policy(&settings.mode, surroundings(&expected), &place)?;
 
-    if let Mode::Enforce(policy, _) = &law.mode {
-        standard::check(policy).map_err(|error| Refusal::cannot_start(error.to_string()))?;
-    }
+    let standard = match &law.mode {
+        Mode::Enforce(policy, _) => {
+            let found = standard::found()
+                .map_err(|error| Refusal::cannot_start(format!("{:#}", anyhow::Error::new(error))))?;
+            standard::check(&found, policy).map_err(|error| Refusal::cannot_start(error.to_string()))?;
+            found
+        }
+        // What is only recorded notices nothing.
+        Mode::Observe | Mode::Audit(_) => Vec::new(),
+    };
 
     // From here on something is made.
     let run_dir_origin = match &settings.run_dir {
@@ -272,6 +279,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         limits,
         fence,
         tmp,
+        standard,
         kept,
         notes,
     };

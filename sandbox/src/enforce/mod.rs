@@ -9,4 +9,5 @@ pub mod mountns;
 pub mod namespaces;
 pub mod relay;
 pub mod seccomp;
+pub mod streams;
 pub mod tmp;

@@ -10,7 +10,8 @@
 //!
 //! What is made later is not covered, and neither is another name of a covered file (a hard link): who plans the covers
 //! says so. They hold as long as nobody inside can change mounts, and nobody reaches a process outside, whose root shows
-//! what is covered (`/proc/PID/root`): other layers hold that, and covers are not counted where they do not.
+//! what is covered (`/proc/PID/root`): other layers hold that, and covers are not counted where they do not. Descriptors
+//! from before lead out of it too, so those that do are opened again ([`super::streams`]).
 
 use std::ffi::CString;
 use std::fs;
@@ -24,6 +25,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
 
+use super::streams::Stream;
 use super::tmp::PrivateTmp;
 
 /// What is laid over a place.
@@ -57,6 +59,8 @@ pub struct Mounts {
     /// A /tmp of the run's own, where it has one.
     tmp: Option<PrivateTmp>,
     covers: Vec<(PathBuf, Cover)>,
+    /// Descriptors that lead round them, to be opened again.
+    streams: Vec<Stream>,
 }
 
 /// Places where something empty can be made that is then laid over others.
@@ -115,6 +119,13 @@ impl Mounts {
         self
     }
 
+    /// With descriptors that are opened again behind them.
+    #[must_use]
+    pub fn with_streams(mut self, streams: Vec<Stream>) -> Self {
+        self.streams = streams;
+        self
+    }
+
     /// The /tmp of the run's own.
     pub fn tmp(&self) -> Option<&PrivateTmp> {
         self.tmp.as_ref()
@@ -134,7 +145,7 @@ impl Mounts {
 
     /// Takes the calling process, which must have one thread, into a mount namespace of its own, and lays the covers
     /// over their places there. `directory` is where it is to be afterwards: a directory that was open before shows
-    /// what lies below the covers.
+    /// what lies below the covers. What other descriptors would show is opened again.
     ///
     /// # Errors
     /// The step that failed. Some of them may lie then; the process must not go on.
@@ -145,7 +156,12 @@ impl Mounts {
         leave()?;
         self.lay()?;
         std::env::set_current_dir(directory)
-            .map_err(|source| MountError { step: "go back to the current directory", source })
+            .map_err(|source| MountError { step: "go back to the current directory", source })?;
+        self.streams.iter().try_for_each(|stream| {
+            let step = MountError::at("open a standard descriptor again behind the run's own mounts");
+            let told = |error| io::Error::other(format!("{}: {error}", stream.path().display()));
+            stream.open_again().map_err(told).map_err(step)
+        })
     }
 
     /// Lays them over the places.

@@ -17,6 +17,7 @@ use super::guardian::OnFailure;
 use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
+use super::standard::Standard;
 use crate::enforce::landlock::Fence;
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::relay::variables;
@@ -103,6 +104,8 @@ pub struct RunPlan {
     pub fence: Option<Result<Fence, String>>,
     /// A /tmp of its own, or why there is none; `None` where that is not asked for.
     pub tmp: Option<Result<PrivateTmp, String>>,
+    /// The standard descriptors that lead to something with a path.
+    pub standard: Vec<Standard>,
     /// What is kept from the command beside all layers.
     pub kept: Vec<Kept>,
     /// What the user should know before it starts.

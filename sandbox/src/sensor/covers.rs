@@ -3,6 +3,7 @@
 //!
 //! Only looks; [`crate::enforce::mountns`] lays them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,7 @@ use policy::compile::layers::{Kept, Layer, Layers, Uncovered};
 use policy::pattern::Pattern;
 use policy::{Access, AccessSet, Policy};
 
+use super::other_names::{Look, OpenBeside};
 use crate::enforce::mountns::{Cover, Mounts};
 use crate::enforce::tmp::PrivateTmp;
 
@@ -46,6 +48,8 @@ pub struct Covers {
     pub kept: Vec<Kept>,
     /// Where something empty is to be laid under them, in a /tmp of the run's own.
     pub made: Vec<PathBuf>,
+    /// Why some of what was to be covered would be open all the same, and is not counted.
+    pub open: BTreeSet<String>,
     /// What the user should know of it.
     pub notes: Vec<String>,
 }
@@ -59,12 +63,22 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
     }
     let uncovered = layers.uncovered(policies);
     let (mut absent, mut by_link) = (Vec::new(), Vec::new());
+    let mut beside = Beside::default();
     for one in &uncovered {
         let path = PathBuf::from(OsStr::from_bytes(&one.path));
         match look(&path) {
             Found::There(found) => {
-                let names = if is_hidden(&path) { 1 } else { found.nlink() };
-                covers.cover(one, &path, (found.is_dir(), names), layers.landlock);
+                // A rule on a directory alone says nothing of what is in it, and a cover would.
+                let alone = one.place == Place::File && found.is_dir();
+                if !alone && path != Path::new("/") {
+                    match is_hidden(&path) {
+                        true => covers.cover(one, &path, layers.landlock),
+                        false => match beside.names(&path, &found) {
+                            Ok(()) => covers.cover(one, &path, layers.landlock),
+                            Err(why) => _ = covers.open.insert(why),
+                        },
+                    }
+                }
                 // What the rule is about is out of reach; what the command would make by its name is denied all the same.
                 covers.made.extend(is_hidden(&path).then_some(path));
             }
@@ -93,7 +107,8 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
             false => continue,
         };
         covers.kept.push(kept(layer, one.accesses, &path));
-        if one.accesses.contains(Access::Read) && !is_hidden(&path) {
+        // What the kernel itself would put there is no file that somebody makes.
+        if one.accesses.contains(Access::Read) && !is_hidden(&path) && !path.starts_with("/proc") {
             later.push(path.display().to_string());
         }
     }
@@ -134,6 +149,30 @@ fn look(path: &Path) -> Found {
     }
 }
 
+/// A look for other names of what is to be covered, at each place once.
+#[derive(Debug, Default)]
+struct Beside {
+    look: Look,
+    known: BTreeMap<PathBuf, Result<(), String>>,
+}
+
+impl Beside {
+    /// Fails where what lies at a place has other names, by which it would not be covered, or that is not known.
+    fn names(&mut self, path: &Path, found: &Metadata) -> Result<(), String> {
+        if let Some(known) = self.known.get(path) {
+            return known.clone();
+        }
+        let names = match found.is_dir() {
+            true => self.look.beneath(path),
+            false if found.nlink() > 1 => Err(OpenBeside::Named(path.to_owned())),
+            false => Ok(()),
+        };
+        let names = names.map_err(|open| open.to_string());
+        self.known.insert(path.to_owned(), names.clone());
+        names
+    }
+}
+
 /// Whether some plan denies an access to a place and to all below it.
 fn denied(plans: &[LandlockPlan], access: Access, path: &Path) -> bool {
     let pattern = [Pattern::beneath(path.as_os_str().as_bytes())];
@@ -164,18 +203,8 @@ impl Covers {
             .any(|place| place.matches(path.as_os_str().as_bytes()))
     }
 
-    /// Covers what lies at a place: whether that is a directory, and how many names it has.
-    fn cover(
-        &mut self,
-        one: &Uncovered,
-        path: &Path,
-        (is_directory, names): (bool, u64),
-        plans: &[LandlockPlan],
-    ) {
-        // A rule on a directory alone says nothing of what is in it, and a cover would.
-        if path == Path::new("/") || (one.place == Place::File && is_directory) {
-            return;
-        }
+    /// Covers what lies at a place.
+    fn cover(&mut self, one: &Uncovered, path: &Path, plans: &[LandlockPlan]) {
         let any = |accesses: &[Access]| accesses.iter().any(|access| one.accesses.contains(*access));
         let mut laid: Vec<(Cover, &[Access])> = Vec::new();
         if one.accesses.contains(Access::Read) {
@@ -183,10 +212,6 @@ impl Covers {
         } else {
             let parts: [(Cover, &[Access]); 2] = [(Cover::READ_ONLY, &READ_ONLY), (Cover::NO_EXEC, &NO_EXEC)];
             laid.extend(parts.into_iter().filter(|(_, accesses)| any(accesses)));
-        }
-        if !is_directory && names > 1 {
-            self.notes.push(format!("{} has another name, by which it is not covered", path.display()));
-            return;
         }
         for (cover, accesses) in laid {
             self.lay(path, cover, accesses, plans);
@@ -248,8 +273,6 @@ impl Covers {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use policy::Variables;
     use policy::compile::landlock;
     use policy::compile::layers::{UnixSockets, Words};
@@ -300,7 +323,7 @@ mod tests {
             expected.add(top.join("work/git/hooks"), Cover::READ_ONLY);
             expected.add(top.join("work/secret"), Cover::HIDDEN);
             assert_eq!(covers.mounts, expected);
-            assert!(covers.notes.iter().any(|note| note.contains("work/linked has another name")));
+            assert!(covers.open.iter().any(|why| why.contains("work/linked has another name")));
             let kept = |access: Access, name: &str| {
                 let path = top.join(name);
                 let path = path.as_os_str().as_bytes();
@@ -317,6 +340,38 @@ mod tests {
             }
         });
         with(&text, &Words::new(), |covers| assert!(covers.mounts.is_empty() && covers.kept.is_empty()));
+    }
+
+    #[test]
+    fn a_directory_is_not_covered_where_a_file_in_it_has_another_name() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        for directory in ["git/hooks", "git/objects", "other", "held"] {
+            fs::create_dir_all(top.join(directory)).unwrap();
+        }
+        for (file, link) in [
+            ("git/hooks/sample", "other/sample"),
+            // What the rule is not about may have other names, and what has all of them in it is covered.
+            ("git/objects/ab", "other/ab"),
+            ("held/file", "held/again"),
+        ] {
+            fs::write(top.join(file), "").unwrap();
+            fs::hard_link(top.join(file), top.join(link)).unwrap();
+        }
+        let at = top.display();
+        let text = format!(
+            "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
+             - {{ name: all, allow: [read, write, create, delete], path: [\"{at}/**\"] }}\n    \
+             - {{ name: git, deny: [write], path: [\"{at}/{{git/hooks,held}}/**\"] }}\n    \
+             - {{ name: alone, deny: [read], path: [\"{at}/other\"] }}\n"
+        );
+        let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
+        with(&text, &all, |covers| {
+            assert!(covers.denies(Access::Write, &top.join("held/file")));
+            assert!(!covers.denies(Access::Write, &top.join("git/hooks/sample")));
+            let open = format!("{at}/git/hooks/sample has another name, by which it is not covered");
+            assert_eq!(covers.open, BTreeSet::from([open]));
+        });
     }
 
     #[test]
@@ -346,7 +401,8 @@ mod tests {
             let mut made = covers.made.clone();
             made.sort();
             assert_eq!(made, [top.join("linked"), top.join("sockets")]);
-            assert_eq!(covers.notes, [""; 0], "its other name is out of reach, too");
+            assert!(covers.open.is_empty(), "its other name is out of reach, too");
+            assert_eq!(covers.notes, [""; 0]);
         });
     }
 

@@ -205,6 +205,8 @@ pub(super) struct Layers<'a> {
     pub uncovered: Option<&'a str>,
     /// What became of a /tmp of the run's own.
     pub tmp: &'a Tmp,
+    /// What leads round the run's own mounts: other names of files, and descriptors.
+    pub round: &'a [String],
 }
 
 impl<'a> Layers<'a> {
@@ -276,13 +278,14 @@ pub(super) fn unheld(
     let (Judging::Enforce(policies, choice), Some(plan)) = (request.judging, plan) else {
         return Ok(Vec::new());
     };
-    let Layers { lsm, group, netns, uncovered, tmp, .. } = *found;
+    let Layers { lsm, group, netns, uncovered, tmp, round, .. } = *found;
     let apart = works(netns);
     let words = found.words(request);
     let together = found.together(request, &words);
     let held = together.programs;
     let policies: Vec<_> = policies.iter().collect();
     let mut lines = Unheld::lines(&together.unheld(plan, &policies));
+    lines.extend(round.iter().cloned());
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
     if !held.unix && works(group) && plan.header.net_default_deny != 0 {
         lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());

@@ -11,6 +11,7 @@ use super::{
     covers::{self, Covers},
     demand,
     held::{Ending, Layers, ending, limits_held, unheld},
+    streams::{self, Behind, Streams},
     tmp::{self, Tmp},
     tried::{FILTER, Tried, both, report, try_filter, try_landlock, try_mountns},
 };
@@ -78,6 +79,7 @@ pub(super) fn raise(
         kept: request.kept,
         uncovered: None,
         tmp: &tmp::expected(request),
+        round: &[],
     };
     let words = bare.words(request);
     let tmp = tmp::of(request, tmp_tried.as_ref(), &words);
@@ -92,13 +94,19 @@ pub(super) fn raise(
         (covered, tmp) => covered.or(tmp),
     };
     demand(request, Layer::Mountns, &mounted)?;
-    let Covers { mounts, kept, made, notes } = match covered {
+    let Covers { mounts, kept, made, open, notes } = match covered {
         Some(Err(_)) => Covers::default(),
         _ => planned,
     };
     let kept: Vec<Kept> = request.kept.iter().cloned().chain(kept).collect();
     let uncovered = covered.as_ref().and_then(|tried| tried.as_ref().err()).map(String::as_str);
-    let unheld = unheld(request, plan, &Layers { kept: &kept, uncovered, ..layers })?;
+    let landlock = fence.map(Fence::plans).unwrap_or_default();
+    let streams = match mounts.is_empty() && tmp.laid().is_none() {
+        true => Streams::default(),
+        false => streams::plan(request.standard, Behind { kept: &kept, landlock, tmp: tmp.laid() }),
+    };
+    let round: Vec<String> = open.into_iter().chain(streams.unheld).collect();
+    let unheld = unheld(request, plan, &Layers { kept: &kept, uncovered, round: &round, ..layers })?;
     let walls = Walls {
         fenced: match (fence, netns) {
             (None, _) => Fenced::No,
@@ -106,7 +114,9 @@ pub(super) fn raise(
             (Some(_), Some(Ok(_))) => Fenced::WithoutPorts,
             (Some(_), _) => Fenced::Yes,
         },
-        mounts: mounts.with_tmp(tmp.laid().cloned().map(|tmp| tmp.with_made(made))),
+        mounts: mounts
+            .with_tmp(tmp.laid().cloned().map(|tmp| tmp.with_made(made)))
+            .with_streams(streams.again),
         limits: limits_held(request, &words),
         ending: ending(request, &words),
         notes: fence

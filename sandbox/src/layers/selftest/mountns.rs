@@ -3,9 +3,9 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -15,17 +15,19 @@ use super::place::Directory;
 use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judge};
 use crate::enforce::mountns::{Cover, MountError, Mounts};
 use crate::enforce::namespaces;
+use crate::enforce::streams::Stream;
 use crate::record::SelfTest;
 
-/// What is tried at a file that is hidden, one that is read-only, a directory that is pinned, and a file for data only.
-/// Root reads what is hidden and finds nothing.
-const CHECKS: [Check; 6] = [
+/// What is tried at a file that is hidden, one that is read-only, a directory that is pinned, and a file for data only; and
+/// by a descriptor from before. Root reads what is hidden and finds nothing.
+const CHECKS: [Check; 7] = [
     on("hidden", Errno::EACCES, read_hidden),
     on("read_only", Errno::EROFS, || errno(file("kept").and_then(open_to_write))),
     on("read_only_remove", Errno::EBUSY, || errno(file("kept").and_then(|path| remove(&path)))),
     on("pin", Errno::EBUSY, || errno(file("above").and_then(|path| rename(&path)))),
     on("no_exec", Errno::EACCES, || errno(file("data").and_then(|path| execute(&path)))),
     on("no_exec_map", Errno::EPERM, || errno(file("data").and_then(map_as_code))),
+    on("descriptor", Errno::EROFS, || errno(by_descriptor().and_then(open_to_write))),
 ];
 
 const fn on(name: &'static str, denied: Errno, attempt: Attempt) -> Check {
@@ -34,6 +36,8 @@ const fn on(name: &'static str, denied: Errno, attempt: Attempt) -> Check {
 
 /// Where attempts are made.
 static PLACE: OnceLock<PathBuf> = OnceLock::new();
+/// A descriptor of a file there, from before.
+static DESCRIPTOR: OnceLock<RawFd> = OnceLock::new();
 
 /// Proves that this machine gives mounts of a run's own.
 ///
@@ -41,7 +45,7 @@ static PLACE: OnceLock<PathBuf> = OnceLock::new();
 /// There can be none, or the test could not be run; neither is proof.
 pub fn mountns() -> Result<Vec<SelfTest>, SelfTestError> {
     let directory = Directory::make()?;
-    for name in ["hidden", "kept", "above/kept", "data"] {
+    for name in ["hidden", "kept", "above/kept", "data", "open"] {
         let path = directory.path().join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, "text")?;
@@ -53,6 +57,12 @@ pub fn mountns() -> Result<Vec<SelfTest>, SelfTestError> {
     mounts.add(directory.path().join("kept"), Cover::READ_ONLY);
     mounts.add(directory.path().join("above"), Cover::PIN);
     mounts.add(directory.path().join("data"), Cover::NO_EXEC);
+    mounts.add(directory.path().join("open"), Cover::READ_ONLY);
+    let open = File::open(directory.path().join("open"))?;
+    let found = open.metadata()?;
+    let _ = DESCRIPTOR.set(open.as_raw_fd());
+    let stream = Stream::new(open.as_raw_fd(), directory.path().join("open"), (found.dev(), found.ino()));
+    let mounts = mounts.with_streams(vec![stream]);
     // A child first that only covers: its error says why there is nothing to prove.
     possible(&mounts)?;
     let joined = || mounts.enter(Path::new("/")).is_ok();
@@ -100,6 +110,11 @@ pub(super) fn hint(error: &MountError) -> String {
 
 fn file(name: &str) -> io::Result<PathBuf> {
     Ok(PLACE.get().ok_or(io::ErrorKind::Unsupported)?.join(name))
+}
+
+/// The way to the file that a descriptor from before leads to.
+fn by_descriptor() -> io::Result<PathBuf> {
+    Ok(format!("/proc/self/fd/{}", DESCRIPTOR.get().ok_or(io::ErrorKind::Unsupported)?).into())
 }
 
 /// Reads what is hidden. Whoever may read everything reads nothing of it.

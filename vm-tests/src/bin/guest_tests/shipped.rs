@@ -84,6 +84,19 @@ fn base() -> Result<()> {
         ),
         allowed("read=/srv/work/.git/config", "file_open", at("/srv/work/.git/config")),
         denied(
+            "create=/srv/work/.git/commondir",
+            "file_create",
+            at("/srv/work/.git/commondir"),
+            ACCES,
+            "base/git-code",
+        ),
+        // git worktree add
+        allowed(
+            "create=/srv/work/.git/worktrees/commondir",
+            "file_create",
+            at("/srv/work/.git/worktrees/commondir"),
+        ),
+        denied(
             "write=/proc/sys/kernel/core_pattern",
             "file_open",
             at("/proc/sys/kernel/core_pattern"),
