@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Names that are looked at, below all covers of a run.
-const NAMES: usize = 200_000;
+const NAMES: usize = 500_000;
 
 /// File systems of the kernel's, on which no file has two names.
 const KERNELS_OWN: [libc::c_long; 10] = [

@@ -92,9 +92,9 @@ fn base() -> Result<()> {
         ),
         // git worktree add
         allowed(
-            "create=/srv/work/.git/worktrees/commondir",
+            "create=/srv/work/.git/worktrees/side/commondir",
             "file_create",
-            at("/srv/work/.git/worktrees/commondir"),
+            at("/srv/work/.git/worktrees/side/commondir"),
         ),
         denied(
             "write=/proc/sys/kernel/core_pattern",
@@ -127,6 +127,7 @@ fn base() -> Result<()> {
         "/root/.aws/credentials",
         "/root/.aws-notes",
         "/srv/work/.git/config",
+        "/srv/work/.git/worktrees/side/HEAD",
         "/run/docker.sock",
         "/run/other.sock",
     ])?;
