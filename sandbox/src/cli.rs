@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod baseline;
 pub mod export;
 pub mod learn;
 pub mod policy;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::quantity::whole;
 
+pub use baseline::*;
 pub use export::*;
 pub use learn::*;
 pub use policy::*;
@@ -52,6 +54,8 @@ pub enum Command {
     Why(WhyArgs),
     /// Make a policy of what runs did
     Learn(LearnArgs),
+    /// Write down what runs usually do, and say what of another run is new
+    Baseline(BaselineArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it
     Policy(PolicyArgs),
     /// Make, show or replace the key that signs this store's records

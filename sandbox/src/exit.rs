@@ -44,7 +44,7 @@ impl Exit {
     }
 
     /// The status with this number.
-    pub fn from_code(code: u8) -> Exit {
+    pub const fn from_code(code: u8) -> Exit {
         Exit(code)
     }
 }
