@@ -108,6 +108,10 @@ impl Jobs {
 
     /// Records a job; the run's directory.
     fn record(&self, number: usize, act: &str) -> String {
+        self.record_with(number, act, &[])
+    }
+
+    fn record_with(&self, number: usize, act: &str, options: &[&str]) -> String {
         let (run, place) =
             (self.text(&format!("record-{number}-{act}")), self.path(&format!("jobs/{number}")));
         fs::create_dir_all(&place).expect("the scene is set");
@@ -115,7 +119,8 @@ impl Jobs {
         let (number, [known, new]) = (number.to_string(), self.ports.map(|port| port.to_string()));
         let words = ["run", "--audit-only", "--run-dir", &run, "--agent-id", "job", "--"];
         let command = ["/usr/bin/python3", &script, &number, act, &known, &new];
-        self.sandbox(&place, &[&words[..], &command].concat()).expect(0);
+        let (before, behind) = words.split_at(words.len() - 1);
+        self.sandbox(&place, &[before, options, behind, &command].concat()).expect(0);
         run
     }
 
@@ -141,6 +146,18 @@ fn server() -> u16 {
         }
     });
     port
+}
+
+/// The lines of a log so far.
+fn lines(run: &Path) -> Vec<Value> {
+    let log = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+    log.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// What a run says of itself that is new.
+fn detections(run: &str) -> Vec<String> {
+    let lines = lines(Path::new(run)).into_iter().filter(|line| line["event_type"] == "detection");
+    lines.filter_map(|line| Some(line["reason"].as_str()?.to_owned())).collect()
 }
 
 fn can_record() -> bool {
@@ -187,6 +204,22 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
         assert_eq!(answer["compared_with"], "job");
         assert!(answer["findings"][0]["text"].as_str().is_some_and(|text| text.contains(first)), "{answer}");
         assert!(answer["findings"][0]["score"].as_u64().is_some_and(|score| score > 0), "{answer}");
+    }
+
+    // The same while the run goes on, as events of its own, which change nothing about a check.
+    let honest = jobs.record_with(30, "work", &["--baseline", &file]);
+    assert_eq!(detections(&honest), [""; 0]);
+    for (index, (act, first)) in NEW.into_iter().enumerate() {
+        let run = jobs.record_with(31 + index, act, &["--baseline", &file]);
+        let told = detections(&run);
+        assert!(told.iter().any(|told| told.contains(first)), "{act}: {told:?}");
+        let done = jobs.check(&run, &file).expect(1);
+        assert!(
+            done.stdout.lines().nth(1).is_some_and(|line| line.contains(first)),
+            "{act}: {}",
+            done.stdout
+        );
+        finish(jobs.scene.audit_verify([&run])).expect(0);
     }
 
     let shown = jobs.baseline(&["show", &file]).expect(0);
@@ -305,4 +338,64 @@ fn a_run_that_goes_on_is_not_checked() {
     assert_eq!(done.code(), 3, "{}", done.stderr);
     assert!(done.stderr.contains("goes on"), "{}", done.stderr);
     finish(scene.sandbox(["baseline", "check", &run, "--against", &file])).expect(1);
+}
+
+#[test]
+fn what_is_new_is_told_while_the_run_goes_on() {
+    if !can_record() {
+        return;
+    }
+    let scene = Scene::new();
+    let home = tempfile::Builder::new().prefix("sandbox-test-").tempdir_in("/home").expect("a home");
+    fs::create_dir(home.path().join(".ssh")).expect("a directory");
+    fs::write(home.path().join(".ssh/id_job"), "text").expect("a file");
+    let sandbox = |words: &[&str]| {
+        let mut command = scene.sandbox(words);
+        command.env("HOME", home.path());
+        command
+    };
+    let honest = ["--agent-id", "job", "--", "/bin/sh", "-c", "cat /etc/hostname >/dev/null; cat"];
+    finish(sandbox(&[&["run", "--audit-only"][..], &honest].concat())).expect(0);
+    let file = scene.path("base.json").display().to_string();
+    finish(sandbox(&["baseline", "create", "last", "-o", &file])).expect(0);
+
+    let script = "cat $HOME/.ssh/id_job >/dev/null; cat";
+    let words =
+        ["run", "--audit-only", "--baseline", &file, "--agent-id", "job", "--", "/bin/sh", "-c", script];
+    let mut command = sandbox(&words);
+    command.stderr(std::process::Stdio::piped());
+    let mut going = command.stdin(std::process::Stdio::piped()).spawn().expect("it starts");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let found = loop {
+        let so_far = scene.runs().get(1).map(|run| lines(run)).unwrap_or_default();
+        if let Some(at) = so_far.iter().position(|line| line["event_type"] == "detection") {
+            break so_far[at - 1..=at].to_vec();
+        }
+        assert!(std::time::Instant::now() < deadline, "nothing was told: {so_far:?}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    assert!(going.try_wait().expect("its state").is_none(), "the command still waits");
+    let [shown, told] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(shown["event_type"], "file_open");
+    assert!(shown["path"].as_str().is_some_and(|path| path.ends_with("/.ssh/id_job")), "{shown}");
+    assert_eq!((&told["action"], &told["pid"]), (&Value::from("OBSERVED"), &shown["pid"]));
+    assert_eq!(told["target"], "${HOME}/.ssh/id_job");
+    assert!(told["reason"].as_str().is_some_and(|text| text.starts_with("reads a credential: ")), "{told}");
+    assert!(told["because"].as_str().is_some_and(|text| text.contains("in none of 1 run of job")), "{told}");
+    assert!(told["score"].as_u64().is_some_and(|score| score > 0), "{told}");
+    drop(going.stdin.take());
+    let ended = going.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("1 new against the baseline"), "{said}");
+    finish(scene.audit_verify(["last"])).expect(0);
+    let view = finish(sandbox(&["view"])).expect(0);
+    assert!(view.stdout.contains("NEW") && view.stdout.contains("reads a credential"), "{}", view.stdout);
+
+    // A file that is no baseline is told before anything starts.
+    let wrong = scene.path("wrong.json");
+    fs::write(&wrong, "{}").expect("a file");
+    let wrong = wrong.display().to_string();
+    let done = finish(sandbox(&["run", "--baseline", &wrong, "--", "/bin/true"])).expect(125);
+    assert!(done.stderr.contains("is no baseline that this program wrote"), "{}", done.stderr);
+    assert_eq!(scene.runs().len(), 2);
 }

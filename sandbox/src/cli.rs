@@ -227,6 +227,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     pub hash_max_bytes: Option<String>,
 
+    /// Record also what no run of this baseline did (docs/baseline.md)
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
     /// Name in the record for who acts (default: the command's name)
     #[arg(long, value_name = "ID")]
     pub agent_id: Option<String>,

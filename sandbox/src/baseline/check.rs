@@ -4,6 +4,7 @@
 //! itself is new. Files that are new are put together as a policy would put them, so that a directory is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use policy::learn::{Known, Place, Reach, Roots, Tally, grants};
 
@@ -15,13 +16,13 @@ use super::rank::{self, BY_ANOTHER, Chance};
 
 /// A baseline, and which of its runs are meant.
 #[derive(Debug)]
-pub struct Against<'b> {
-    baseline: &'b Baseline,
+pub struct Against {
+    baseline: Arc<Baseline>,
     index: Index,
     /// The agent's own runs, or all.
-    pub of: &'b Agent,
+    pub of: Agent,
     /// The agent, where the baseline knows it.
-    pub agent: Option<&'b str>,
+    pub agent: Option<String>,
 }
 
 /// In what way something is new.
@@ -35,18 +36,18 @@ pub enum Newness<'b> {
     Program(&'b Behaviour),
 }
 
-impl<'b> Against<'b> {
+impl Against {
     /// For a run of this agent.
     ///
     /// # Errors
     /// The baseline is wrong.
-    pub fn new(baseline: &'b Baseline, agent: &str) -> Result<Self, FileError> {
-        let known = baseline.agents.get_key_value(agent);
+    pub fn new(baseline: Arc<Baseline>, agent: &str) -> Result<Self, FileError> {
+        let known = baseline.agents.get(agent);
         Ok(Self {
-            baseline,
             index: baseline.index()?,
-            of: known.map_or(&baseline.all, |(_, of)| of),
-            agent: known.map(|(name, _)| name.as_str()),
+            of: known.unwrap_or(&baseline.all).clone(),
+            agent: known.map(|_| agent.to_owned()),
+            baseline,
         })
     }
 
@@ -56,11 +57,11 @@ impl<'b> Against<'b> {
     }
 
     /// In what way a fact by this program is new, if it is.
-    pub fn newness(&self, fact: &Fact, by: &str) -> Option<Newness<'b>> {
+    pub fn newness(&self, fact: &Fact, by: &str) -> Option<Newness<'_>> {
         let Some(behaviour) = self.index.find(fact).and_then(|at| self.baseline.behaviours.get(at)) else {
             return Some(Newness::Behaviour);
         };
-        if self.agent.is_some_and(|agent| !behaviour.runs.contains_key(agent)) {
+        if self.agent.as_ref().is_some_and(|agent| !behaviour.runs.contains_key(agent)) {
             return Some(Newness::OfAgent(behaviour));
         }
         // Of whom nothing is known, nothing is new either.
@@ -70,7 +71,7 @@ impl<'b> Against<'b> {
     }
 
     fn chance(&self, kind: &Kind, by: bool) -> Chance {
-        Chance::of(self.of, &Agent::key(kind, by))
+        Chance::of(&self.of, &Agent::key(kind, by))
     }
 }
 
@@ -157,8 +158,8 @@ struct New {
 ///
 /// # Errors
 /// The baseline is wrong.
-pub fn check(run: &Gathered, base: policy::Policy, baseline: &Baseline) -> Result<Checked, FileError> {
-    let against = Against::new(baseline, &run.agent)?;
+pub fn check(run: &Gathered, base: policy::Policy, baseline: &Arc<Baseline>) -> Result<Checked, FileError> {
+    let against = Against::new(Arc::clone(baseline), &run.agent)?;
     let classes = Classes::new(Roots::of(&run.variables), base);
     let mut new: BTreeMap<Kind, New> = BTreeMap::new();
     let mut hosts = BTreeSet::new();
@@ -221,27 +222,14 @@ pub fn check(run: &Gathered, base: policy::Policy, baseline: &Baseline) -> Resul
             times,
         ));
     }
-    for ((kind, what, by), (behaviour, times)) in by_program {
+    for ((kind, _, by), (behaviour, times)) in by_program {
         // What a new program starts is told by the program itself.
         if kind.access == Doing::Run && programs.contains(&by) {
             continue;
         }
-        let chance = against.chance(&kind, true);
-        findings.push(Finding {
-            score: rank::score(rank::weight(&kind) * BY_ANOTHER, chance.bits()),
-            about: About::Program {
-                because: classes.because(&kind.name),
-                what: what.to_owned(),
-                runs: behaviour.in_runs(),
-                known: behaviour.by.keys().cloned().collect(),
-                percent: chance.percent(),
-                kind,
-            },
-            by: BTreeSet::from([by]),
-            times,
-        });
+        findings.push(against.program_finding(&classes, &kind, behaviour, by, times));
     }
-    findings.extend(against.volumes(run));
+    findings.extend(against.volumes(|metric| run.volume(metric)));
     if against.agent.is_none() {
         findings.push(Finding {
             score: rank::of_agent(&baseline.all),
@@ -251,10 +239,10 @@ pub fn check(run: &Gathered, base: policy::Policy, baseline: &Baseline) -> Resul
         });
     }
     findings.sort_by(|one, other| other.score.cmp(&one.score).then_with(|| one.about.cmp(&other.about)));
-    Ok(Checked { runs: against.of.runs, agent: against.agent.map(str::to_owned), findings })
+    Ok(Checked { runs: against.of.runs, agent: against.agent, findings })
 }
 
-impl Against<'_> {
+impl Against {
     fn behaviour(
         &self,
         classes: &Classes,
@@ -278,14 +266,77 @@ impl Against<'_> {
         Finding { score: rank::score(weight, chance.bits()), about, by, times }
     }
 
-    fn volumes(&self, run: &Gathered) -> Vec<Finding> {
+    fn program_finding(
+        &self,
+        classes: &Classes,
+        kind: &Kind,
+        behaviour: &Behaviour,
+        by: String,
+        times: u64,
+    ) -> Finding {
+        let chance = self.chance(kind, true);
+        Finding {
+            score: rank::score(rank::weight(kind) * BY_ANOTHER, chance.bits()),
+            about: About::Program {
+                because: classes.because(&kind.name),
+                what: behaviour.what.clone(),
+                runs: behaviour.in_runs(),
+                known: behaviour.by.keys().cloned().collect(),
+                percent: chance.percent(),
+                kind: kind.clone(),
+            },
+            by: BTreeSet::from([by]),
+            times,
+        }
+    }
+
+    /// Something new by itself, as it is met: the object, and who did it.
+    pub fn finding(
+        &self,
+        classes: &Classes,
+        kind: &Kind,
+        newness: Newness<'_>,
+        object: String,
+        by: String,
+    ) -> Finding {
+        let who = |by| BTreeSet::from([by]);
+        match newness {
+            Newness::Behaviour => self.behaviour(classes, kind, (object, 1), 0, who(by), 1),
+            Newness::OfAgent(of) => {
+                self.behaviour(classes, kind, (of.what.clone(), 1), of.in_runs(), who(by), 1)
+            }
+            Newness::Program(of) => self.program_finding(classes, kind, of, by, 1),
+        }
+    }
+
+    /// What there is much more of than in the runs; `value` tells how much there is.
+    pub fn volumes(&self, value: impl Fn(Metric) -> Option<u64>) -> Vec<Finding> {
         let much = |metric: Metric| {
-            let (value, of) = (run.volume(metric)?, *self.of.volumes.get(&metric)?);
+            let (value, of) = (value(metric)?, *self.of.volumes.get(&metric)?);
             let score = rank::of_volume(metric, value, &of, self.of.runs)?;
             let about = About::Volume { metric, value, of };
             Some(Finding { score, about, by: BTreeSet::new(), times: 1 })
         };
         Metric::ALL.into_iter().filter_map(much).collect()
+    }
+}
+
+impl Finding {
+    /// The object, or what it is about.
+    pub fn what(&self) -> &str {
+        match &self.about {
+            About::Behaviour { what, .. } | About::Program { what, .. } => what,
+            About::Volume { metric, .. } => metric.noun(),
+            About::Agent(name) => name,
+        }
+    }
+
+    /// What there is much of, where it is about that.
+    pub fn metric(&self) -> Option<Metric> {
+        match &self.about {
+            About::Volume { metric, .. } => Some(*metric),
+            _ => None,
+        }
     }
 }
 

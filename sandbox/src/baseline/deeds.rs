@@ -124,6 +124,16 @@ impl Deeds {
         *self.done.entry((deed, by)).or_default() += times;
     }
 
+    /// How many different ones.
+    pub fn len(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Whether nothing was done.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty()
+    }
+
     /// All deeds, who did them, and how often; in no order.
     pub fn all(&self) -> impl Iterator<Item = (&Deed, Program, u64)> {
         self.done.iter().map(|((deed, program), times)| (deed, *program, *times))

@@ -5,6 +5,8 @@
 //! [`file::Baseline`], by the means by which a policy is learned, so that what differs from run to run by nature is not
 //! new; [`check`] holds one run against it, [`rank`] says how unusual what is new is, and [`page`] says it to people.
 //!
+//! [`watch`] does the same while a run goes on.
+//!
 //! Nothing here blocks anything, and nothing says that what is known is harmless: it was done before.
 
 pub mod check;
@@ -17,6 +19,7 @@ pub mod page;
 pub mod rank;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 
 use crate::launch::policy::{PolicyError, read_text};
 use policy::{Policy, Variables};

@@ -1,6 +1,7 @@
 //! Baselines of made-up runs; those of recorded ones are in `tests/baseline.rs`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use policy::learn::Reach;
 use policy::{Access, Protocol, Variables};
@@ -68,7 +69,7 @@ fn five() -> Baseline {
 
 fn checked(run: &Gathered, baseline: &Baseline) -> Checked {
     let base = classes(&run.variables).unwrap_or_else(|error| panic!("{error}"));
-    check(run, base, baseline).unwrap_or_else(|error| panic!("{error}"))
+    check(run, base, &Arc::new(baseline.clone())).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What is new in one more job that does something more.

@@ -11,6 +11,7 @@ Examples:
   sandbox baseline create RUN1 RUN2 RUN3 RUN4 RUN5 -o make.json
   sandbox baseline show make.json
   sandbox baseline check last --against make.json
+  sudo sandbox run --baseline make.json -- make      tell it while the run goes on
 
 docs/baseline.md says what counts as new, and how it is ranked.";
 

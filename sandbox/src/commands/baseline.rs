@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -102,7 +103,7 @@ struct Answer<'a> {
 }
 
 fn compare(args: &BaselineCheckArgs) -> anyhow::Result<Exit> {
-    let baseline = read(&args.against)?;
+    let baseline = Arc::new(read(&args.against)?);
     let run = stores().find(&args.run)?;
     let gathered = Gathered::of(&run)?;
     if let Some(doubt) = &gathered.read.doubt {
@@ -172,7 +173,11 @@ fn doubtful(run: &Found, doubt: &Doubt) -> String {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Baseline> {
+/// Reads a baseline.
+///
+/// # Errors
+/// It is not there, or none.
+pub(super) fn read(path: &Path) -> anyhow::Result<Baseline> {
     let file = open_regular(path).with_context(|| format!("cannot open the baseline {}", path.display()))?;
     Baseline::read(&file).with_context(|| format!("cannot use the baseline {}", path.display()))
 }
