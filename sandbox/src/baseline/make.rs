@@ -71,10 +71,13 @@ pub fn make(runs: &[Gathered]) -> Result<Baseline, MakeError> {
     let (mut list, mut index) = (Vec::new(), Index::default());
     for (kind, whats) in &kinds {
         for what in whats {
-            // What a record has as another end may be no text that is looked for; then it is found by none.
-            if index.insert(kind, what, list.len()).is_ok() {
-                list.push((kind.clone(), what.clone(), Seen::default()));
-            }
+            index.insert(kind, what, list.len()).map_err(|fault| FileError::Object {
+                at: list.len() + 1,
+                kind: kind.name.clone(),
+                access: kind.access.name(),
+                fault,
+            })?;
+            list.push((kind.clone(), what.clone(), Seen::default()));
         }
     }
     for (run, cases) in cases.iter().enumerate() {

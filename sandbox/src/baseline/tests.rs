@@ -13,6 +13,8 @@ use super::deeds::{Deed, Deeds, Gathered};
 use super::file::{Baseline, FileError};
 use super::make::make;
 use super::page;
+use super::watch::Watch;
+use crate::event::{Action, Event, EventType, Key, ProcId, Value};
 use crate::review::replay::Read;
 
 fn variables(number: usize) -> Variables {
@@ -205,6 +207,62 @@ fn files_that_are_no_baseline_are_refused() {
     }
     assert!(matches!(parse(""), Err(FileError::Form(_))));
     assert!(matches!(parse(&"[".repeat(100_000)), Err(FileError::Form(_))));
+}
+
+/// The run's first process reads a file.
+fn opened(path: String) -> Event {
+    let access = Value::List(vec![b"read".to_vec()]);
+    Event {
+        event_type: EventType::FileOpen,
+        action: Action::Observed,
+        wall_ns: 1,
+        mono_ns: 1,
+        kseq: 1,
+        process: ProcId { pid: 7, start_ns: 70 },
+        details: vec![
+            (Key::Path, Value::Bytes(path.into_bytes())),
+            (Key::Access, access),
+            (Key::Ret, Value::Int(3)),
+        ],
+    }
+}
+
+fn watch() -> Watch {
+    let first = ProcId { pid: 7, start_ns: 0 };
+    Watch::new(Arc::new(five()), "make", &variables(8), first, true).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn reasons(events: &[Event]) -> Vec<String> {
+    let reason = |event: &Event| match event.get(Key::Reason) {
+        Some(Value::Bytes(text)) => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert!(events.iter().all(|event| event.event_type == EventType::Detection));
+    events.iter().map(reason).collect()
+}
+
+#[test]
+fn what_is_new_is_told_once_when_it_happens() {
+    let mut watch = watch();
+    let mut look = |path: &str| reasons(&watch.look(&opened(path.to_owned())));
+    assert_eq!(look("/srv/jobs/8/src/other.c"), [""; 0], "what the runs did");
+    assert_eq!(look("/home/u/.ssh/id_deploy"), [""; 0], "what they did too, by whom is not known here");
+    let told = ["reads a credential: ${HOME}/.ssh/id_other, by (start)"];
+    assert_eq!(look("/home/u/.ssh/id_other"), told);
+    assert_eq!(look("/home/u/.ssh/id_other"), [""; 0], "once");
+    assert_eq!(watch.found(), 1);
+}
+
+#[test]
+fn a_flood_of_what_is_new_is_bounded() {
+    let mut watch = watch();
+    let told: Vec<Event> =
+        (0..3_000).flat_map(|file| watch.look(&opened(format!("/home/u/.ssh/{file}/key")))).collect();
+    let told = reasons(&told);
+    assert_eq!(told.len(), 101, "{:?}", told.last());
+    assert!(told.last().is_some_and(|last| last.contains("does too many different things")), "{told:?}");
+    // Nothing is looked at any more, and that was said.
+    assert_eq!(watch.look(&opened("/home/u/.aws/credentials".to_owned())), []);
 }
 
 /// A name as a hostile run would choose it.

@@ -25,7 +25,7 @@ use crate::review::replay::Story;
 /// New things of one kind that are told.
 const TOLD: usize = 100;
 /// Different deeds that are kept.
-const KEPT: usize = 500_000;
+const KEPT: usize = if cfg!(test) { 2_000 } else { 500_000 };
 
 /// Why a run cannot be watched.
 #[derive(Debug, thiserror::Error)]
