@@ -3,8 +3,8 @@
 //! It takes what a policy would be asked ([`crate::review::replay`]) and counts what no policy is asked: processes, and
 //! bytes that left the machine. What failed before a policy would have been asked is no deed.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use policy::learn::Reach;
 use policy::{Access, Variables};
@@ -49,7 +49,9 @@ pub struct Deeds {
     processes: u64,
     /// Bytes over connections that are no run's own.
     bytes_sent: u64,
-    own_ports: Vec<u64>,
+    own_ports: HashSet<u64>,
+    /// Bytes that the deeds take, about.
+    bytes: usize,
 }
 
 impl Deeds {
@@ -68,6 +70,7 @@ impl Deeds {
                         *known.get_mut() = known.get().saturating_add(attempt.count)
                     }
                     Entry::Vacant(place) => {
+                        self.bytes += size(&place.key().0);
                         new.push(place.key().clone());
                         place.insert(attempt.count);
                     }
@@ -82,11 +85,7 @@ impl Deeds {
         match record.text("event_type") {
             Some("fork") => self.processes = self.processes.saturating_add(attempt.count),
             Some("net_listen" | "net_bind") => {
-                if let Some(port) = record.uint("src_port").filter(|port| *port != 0)
-                    && !self.own_ports.contains(&port)
-                {
-                    self.own_ports.push(port);
-                }
+                self.own_ports.extend(record.uint("src_port").filter(|port| *port != 0));
             }
             Some("net_close") => {
                 let here = record
@@ -129,6 +128,11 @@ impl Deeds {
         self.done.len()
     }
 
+    /// How many bytes they take, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether nothing was done.
     pub fn is_empty(&self) -> bool {
         self.done.is_empty()
@@ -142,7 +146,7 @@ impl Deeds {
     /// How much there was of what can be measured.
     pub fn volume(&self, metric: Metric) -> u64 {
         let paths = |wanted: &[Access]| {
-            let paths: std::collections::HashSet<&[u8]> = self
+            let paths: HashSet<&[u8]> = self
                 .done
                 .keys()
                 .filter_map(|(deed, _)| match deed {
@@ -168,6 +172,19 @@ fn actor(who: &Line) -> &[u8] {
         b"" => UNKNOWN,
         path => path,
     }
+}
+
+/// What a deed takes in memory, about.
+fn size(deed: &Deed) -> usize {
+    /// An entry of the map without its texts.
+    const ENTRY: usize = 128;
+    let text = match deed {
+        Deed::File(_, path) | Deed::Run(path) | Deed::Reach(Reach::Socket(path)) => path.len(),
+        Deed::Reach(Reach::Address { host, .. }) => host.as_ref().map_or(0, String::len),
+        Deed::Reach(Reach::Question(name)) => name.len(),
+        Deed::Reach(Reach::Other) | Deed::Kernel(_) => 0,
+    };
+    ENTRY + text
 }
 
 /// What was asked as deeds. A new name for a file is told by what is done at both names.

@@ -27,6 +27,9 @@ const TOLD: usize = 100;
 /// Different deeds that are kept.
 const KEPT: usize = if cfg!(test) { 2_000 } else { 500_000 };
 
+/// Bytes that they may take, about.
+const BYTES: usize = 128 << 20;
+
 /// Why a run cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -115,7 +118,7 @@ impl Watch {
             findings.extend(self.volumes());
         }
         let mut events: Vec<Event> = findings.iter().map(|finding| self.event(event, finding)).collect();
-        if self.deeds.len() >= KEPT {
+        if self.deeds.len() >= KEPT || self.deeds.bytes() >= BYTES {
             self.over = true;
             let mut last = runner_event(EventType::Detection, event.process);
             let text = "this run does too many different things to be watched any longer: `sandbox baseline check` \
@@ -134,14 +137,15 @@ impl Watch {
             Object::Place(place) => place.pattern(),
             object => object.texts().into_iter().next().unwrap_or_default(),
         };
-        let only = matches!(newness, Newness::Program(_)).then(|| by.clone());
-        let finding = self.against.finding(&self.classes, &fact.kind, newness, object.clone(), by);
-        if !self.told.insert((fact.kind.clone(), object, only)) {
+        let count = self.by_kind.entry(fact.kind.clone()).or_default();
+        if *count >= TOLD {
             return None;
         }
-        let count = self.by_kind.entry(fact.kind).or_default();
-        *count += 1;
-        (*count <= TOLD).then_some(finding)
+        let only = matches!(newness, Newness::Program(_)).then(|| by.clone());
+        let finding = self.against.finding(&self.classes, &fact.kind, newness, object.clone(), by);
+        let new = self.told.insert((fact.kind, object, only));
+        *count += usize::from(new);
+        new.then_some(finding)
     }
 
     fn volumes(&mut self) -> Vec<Finding> {
