@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod baseline;
 pub mod export;
 pub mod learn;
 pub mod policy;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::quantity::whole;
 
+pub use baseline::*;
 pub use export::*;
 pub use learn::*;
 pub use policy::*;
@@ -52,6 +54,8 @@ pub enum Command {
     Why(WhyArgs),
     /// Make a policy of what runs did
     Learn(LearnArgs),
+    /// Write down what runs usually do, and say what of another run is new
+    Baseline(BaselineArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it
     Policy(PolicyArgs),
     /// Make, show or replace the key that signs this store's records
@@ -227,6 +231,10 @@ pub struct RunArgs {
     /// the workspace (else the current directory)
     #[arg(long, value_name = "N")]
     pub hash_max_bytes: Option<String>,
+
+    /// Record also what no run of this baseline did (docs/baseline.md)
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
 
     /// Name in the record for who acts (default: the command's name)
     #[arg(long, value_name = "ID")]

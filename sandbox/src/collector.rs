@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use sandbox_ebpf::abi::ABI_VERSION;
 
+use crate::baseline::watch::WatchError;
 use crate::control::{self, serve::Request};
 use crate::enforce::lsm::Lease;
 use crate::event::ProcId;
@@ -105,6 +106,8 @@ enum StartError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
 }
 
 /// The collector's process, from fork to exit status.
@@ -239,9 +242,11 @@ fn start(
         _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
         _ => None,
     };
+    let watch = begin::watch(plan, process, &sensor)?;
     let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()))
         .with_relay(relay)
-        .with_changes(changes);
+        .with_changes(changes)
+        .with_watch(watch);
     let changes = match control(plan, terms, lease.clone()) {
         Ok(changes) => changes,
         Err(error) => {
@@ -540,6 +545,12 @@ impl Collector {
             );
             summary.notes.extend(self.recorder.anchored().and_then(AnchorReport::note));
         }
+        summary.notes.extend(
+            self.pipeline
+                .found()
+                .filter(|found| *found > 0)
+                .map(|found| format!("{found} new against the baseline (`sandbox view` tells them as NEW)")),
+        );
         let counts = self.recorder.counts();
         summary.events = counts.events;
         summary.lost = counts.lost;

@@ -1,7 +1,8 @@
 //! Exit statuses: the command's own, and those that only the runner gives.
 //!
 //! The command's status passes through `sandbox run`; the runner's own begin at 121, where commands rarely
-//! go. The other subcommands use 0, 1 (it failed) and 2 (usage).
+//! go. The other subcommands use 0, 1 (it failed) and 2 (usage);
+//! `baseline check` 3 where it could not check, as `audit-verify` does.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ impl Exit {
     }
 
     /// The status with this number.
-    pub fn from_code(code: u8) -> Exit {
+    pub const fn from_code(code: u8) -> Exit {
         Exit(code)
     }
 }

@@ -15,6 +15,7 @@ use sandbox_ebpf::abi::{
 };
 
 use crate::{
+    baseline::watch::Watch,
     control::Change,
     enforce::{cut, relay::Relay},
     event::{
@@ -72,6 +73,8 @@ pub struct Pipeline {
     cutter: cut::Cutter,
     hashes: Hashes,
     changes: Option<Changes>,
+    /// Tells what no run of a baseline did.
+    watch: Option<Watch>,
 }
 
 /// What became of the run's attempts so far.
@@ -132,6 +135,7 @@ impl Pipeline {
             cutter: cut::Cutter::default(),
             hashes: Hashes::start(),
             changes: None,
+            watch: None,
         }
     }
 
@@ -147,6 +151,16 @@ impl Pipeline {
     /// Looks also at what the run changes.
     pub fn with_changes(self, changes: Option<Changes>) -> Pipeline {
         Pipeline { changes, ..self }
+    }
+
+    /// Tells also what is new.
+    pub fn with_watch(self, watch: Option<Watch>) -> Pipeline {
+        Pipeline { watch, ..self }
+    }
+
+    /// How much was new, where that is told.
+    pub fn found(&self) -> Option<u64> {
+        self.watch.as_ref().map(Watch::found)
     }
 
     /// Where the records come from.
@@ -331,7 +345,9 @@ impl Pipeline {
             if let Some(changes) = &mut self.changes {
                 changes.learn(&decoded.event);
             }
+            let new = self.watch.as_mut().map(|watch| watch.look(&decoded.event)).unwrap_or_default();
             events.push(decoded.event);
+            events.extend(new);
         }
         events.extend(self.hashes.take());
         Ok(recorder.append(&events)?)

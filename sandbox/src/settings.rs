@@ -141,6 +141,8 @@ pub struct RunSettings {
     pub user: Option<String>,
     /// The workspace.
     pub workspace: Option<PathBuf>,
+    /// The baseline that it is held against.
+    pub baseline: Option<PathBuf>,
     /// The largest file whose contents are told before and after, in bytes.
     pub hash_max_bytes: Option<u64>,
     /// The agent's name in the record.
@@ -203,6 +205,7 @@ impl RunSettings {
             required,
             user: args.user,
             workspace: args.workspace,
+            baseline: args.baseline,
             hash_max_bytes,
             agent_id: args.agent_id,
             run_dir: args.run_dir,

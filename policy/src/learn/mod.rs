@@ -8,8 +8,12 @@
 //!
 //! What records do not tell is not learned: files that are mapped as code are taken to be the programs, what
 //! `@libraries` names, and what is named like a library.
+//!
+//! What puts things together ([`Roots`], [`grants`], [`targets`]) and finds them again ([`Known`], [`targets_of`]) also
+//! serves those who want to know what is new, and not what may be.
 
 mod confidence;
+mod known;
 mod names;
 mod network;
 mod place;
@@ -28,10 +32,12 @@ use crate::model::{Decision, Policy};
 use crate::questions;
 use crate::subject::Subject;
 use crate::variables::Variables;
-use place::{Place, Roots};
-use tree::{Grant, Use};
 
 pub use confidence::Confidence;
+pub use known::{Known, KnownFault};
+pub use network::{Target, generalise as targets, targets_of};
+pub use place::{Place, Roots};
+pub use tree::{Grant, Use, generalise as grants};
 
 /// How far what was seen is taken for more than itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -264,7 +270,7 @@ struct Draft {
     /// May be mapped as code, beside programs.
     code: Vec<Grant>,
     programs: Vec<Grant>,
-    targets: Vec<network::Target>,
+    targets: Vec<Target>,
     words: BTreeSet<&'static str>,
     left_out: Vec<LeftOut>,
 }

@@ -16,9 +16,12 @@ const EPHEMERAL: u16 = 32_768;
 
 /// A target as rules write it, and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub struct Target {
+    /// As a rule writes it.
     pub text: String,
+    /// What was asked of it.
     pub accesses: AccessSet,
+    /// What was put together in it.
     pub tally: Tally,
     /// Why it is as wide as it is, where it is wider than what was seen.
     pub wide: Option<&'static str>,
@@ -34,11 +37,80 @@ enum Whom {
     Address(IpAddr),
 }
 
+impl Whom {
+    /// Own listeners are that, whatever name their address has.
+    fn of(address: IpAddr, host: Option<&str>, own: bool, listens: bool) -> Self {
+        match host {
+            _ if listens => Self::Local(address),
+            _ if own => Self::Own,
+            Some(host) => Self::Host(host.to_ascii_lowercase()),
+            None => Self::Address(address),
+        }
+    }
+
+    /// Whether the kernel may have chosen the port.
+    fn may_change(&self, port: u16) -> bool {
+        port >= EPHEMERAL && matches!(self, Self::Own | Self::Local(_))
+    }
+
+    fn with_port(&self, port: u16, suffix: &str) -> String {
+        match self {
+            Self::Host(host) => format!("{host}:{port}{suffix}"),
+            Self::Own => format!("own:{port}{suffix}"),
+            Self::Local(address) | Self::Address(address) => {
+                format!("{}:{port}{suffix}", bracketed(*address))
+            }
+        }
+    }
+
+    fn without_port(&self) -> String {
+        match self {
+            Self::Own => "own".to_owned(),
+            Self::Local(address) if address.is_loopback() => "localhost".to_owned(),
+            Self::Local(address) | Self::Address(address) => bracketed(*address),
+            Self::Host(host) => host.clone(),
+        }
+    }
+}
+
+/// As [`generalise`] may have put an end, the narrowest first; the port is open only where the kernel chose it.
+pub fn targets_of(end: &Reach) -> Vec<String> {
+    match end {
+        Reach::Socket(path) => vec![format!("unix:{}", socket(path))],
+        Reach::Question(host) => vec![format!("{host}:443/tcp")],
+        Reach::Address { address, port, protocol, host, own, listens } => {
+            let whom = Whom::of(*address, host.as_deref(), *own, *listens);
+            let suffix = protocol.suffix();
+            let mut targets = vec![whom.with_port(*port, suffix)];
+            if whom.may_change(*port) {
+                targets.push(format!("{}{suffix}", whom.without_port()));
+            }
+            if let Whom::Address(IpAddr::V4(address)) = whom {
+                let [a, b, c, _] = address.octets();
+                targets.push(neighbourhood([a, b, c], *port, suffix));
+            }
+            targets
+        }
+        Reach::Other => vec![end.to_string()],
+    }
+}
+
+fn neighbourhood([a, b, c]: [u8; 3], port: u16, suffix: &str) -> String {
+    format!("{}/24:{port}{suffix}", Ipv4Addr::new(a, b, c, 0))
+}
+
+fn socket(path: &[u8]) -> String {
+    match path.strip_prefix(b"@") {
+        Some(name) => format!("@{}", escape(name)),
+        None => escape(path),
+    }
+}
+
 /// What neighbours have in common: the first bytes of their addresses, and what is asked of them.
 type Near = ([u8; 3], u16, Protocol, AccessSet);
 
 /// Puts them together; what no target can say comes back as it was.
-pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<Target>, Vec<Reach>) {
+pub fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<Target>, Vec<Reach>) {
     let mut ports: BTreeMap<(Whom, Protocol, AccessSet), BTreeMap<u16, Tally>> = BTreeMap::new();
     let mut targets: BTreeMap<(String, AccessSet), (Tally, Option<&'static str>)> = BTreeMap::new();
     let mut left = Vec::new();
@@ -49,24 +121,16 @@ pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -
     for (end, tally) in ends {
         let accesses = tally.accesses;
         match &end {
-            Reach::Socket(path) => match path.strip_prefix(b"@") {
-                Some(name) => add(format!("unix:@{}", escape(name)), accesses, &tally, None),
-                None if path.starts_with(b"/") => {
-                    add(format!("unix:{}", escape(path)), accesses, &tally, None)
-                }
-                None => left.push(end),
-            },
+            Reach::Socket(path) if path.starts_with(b"/") || path.starts_with(b"@") => {
+                add(format!("unix:{}", socket(path)), accesses, &tally, None);
+            }
+            Reach::Socket(_) => left.push(end),
             Reach::Question(host) => {
                 // A name that nobody connected to: where programs that ask for one usually go.
                 add(format!("{host}:443/tcp"), Access::Connect.into(), &tally, Some("asked for only"));
             }
             Reach::Address { address, port, protocol, host, own, listens } => {
-                let whom = match host {
-                    _ if *listens => Whom::Local(*address),
-                    Some(host) => Whom::Host(host.to_ascii_lowercase()),
-                    None if *own => Whom::Own,
-                    None => Whom::Address(*address),
-                };
+                let whom = Whom::of(*address, host.as_deref(), *own, *listens);
                 let seen = ports.entry((whom, *protocol, accesses)).or_default();
                 seen.entry(*port).or_default().add(&tally);
             }
@@ -79,36 +143,22 @@ pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -
         let mut changing = Tally::default();
         for (port, tally) in ports {
             // One that the kernel chose, or would have to be the same each time.
-            let chosen =
-                port >= EPHEMERAL && matches!(whom, Whom::Own | Whom::Local(_)) && tally.runs.len() < 2;
+            let chosen = whom.may_change(port) && tally.runs.len() < 2;
             if chosen && strictness != Strictness::Exact {
                 changing.add(&tally);
                 continue;
             }
             match &whom {
-                Whom::Host(host) => add(format!("{host}:{port}{suffix}"), accesses, &tally, None),
-                Whom::Own => add(format!("own:{port}{suffix}"), accesses, &tally, None),
-                Whom::Local(address) => {
-                    add(format!("{}:{port}{suffix}", bracketed(*address)), accesses, &tally, None)
-                }
                 Whom::Address(IpAddr::V4(address)) if strictness != Strictness::Exact => {
                     let [a, b, c, _] = address.octets();
                     let neighbours = near.entry(([a, b, c], port, protocol, accesses)).or_default();
                     neighbours.push((IpAddr::V4(*address), tally));
                 }
-                Whom::Address(address) => {
-                    add(format!("{}:{port}{suffix}", bracketed(*address)), accesses, &tally, None);
-                }
+                _ => add(whom.with_port(port, suffix), accesses, &tally, None),
             }
         }
         if changing.count > 0 {
-            let text = match whom {
-                Whom::Own => "own".to_owned(),
-                Whom::Local(address) if address.is_loopback() => "localhost".to_owned(),
-                Whom::Local(address) => bracketed(address),
-                Whom::Host(host) => host,
-                Whom::Address(address) => bracketed(address),
-            };
+            let text = whom.without_port();
             add(format!("{text}{suffix}"), accesses, &changing, Some("another port in each run"));
         }
     }
@@ -118,10 +168,10 @@ pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -
         let several = addresses.len() >= NEIGHBOURS;
         for (address, tally) in &members {
             let (text, wide) = match several {
-                true => (format!("{}/24", Ipv4Addr::new(a, b, c, 0)), Some("several neighbours")),
-                false => (bracketed(*address), None),
+                true => (neighbourhood([a, b, c], port, suffix), Some("several neighbours")),
+                false => (Whom::Address(*address).with_port(port, suffix), None),
             };
-            add(format!("{text}:{port}{suffix}"), accesses, tally, wide);
+            add(text, accesses, tally, wide);
         }
     }
     let targets = targets.into_iter();

@@ -17,6 +17,10 @@ pub(super) enum Root {
 }
 
 impl Root {
+    /// All of them; the machine, which every path lies below, is the last.
+    pub const ALL: [Root; 6] =
+        [Self::Workspace, Self::GitDir, Self::GitCommonDir, Self::Temporary, Self::Home, Self::Machine];
+
     /// As a pattern begins with it.
     pub fn text(self) -> &'static str {
         match self {
@@ -35,10 +39,10 @@ pub(super) type Part = String;
 
 /// A path below a root.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub root: Root,
+pub struct Place {
+    pub(super) root: Root,
     /// Components, each written as a pattern.
-    pub parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
 }
 
 impl Place {
@@ -56,20 +60,20 @@ impl Place {
     }
 
     /// The directory that it lies in; none for a root.
-    pub fn directory(&self) -> Option<Place> {
+    pub(super) fn directory(&self) -> Option<Place> {
         let (_, above) = self.parts.split_last()?;
         Some(Place { root: self.root, parts: above.to_vec() })
     }
 
     /// Its first components.
-    pub fn above(&self, depth: usize) -> Place {
+    pub(super) fn above(&self, depth: usize) -> Place {
         Place { root: self.root, parts: self.parts.iter().take(depth).cloned().collect() }
     }
 }
 
 /// The roots of one run.
 #[derive(Debug)]
-pub(super) struct Roots(Vec<(Vec<u8>, Root)>);
+pub struct Roots(Vec<(Vec<u8>, Root)>);
 
 impl Roots {
     /// By the run's variables.

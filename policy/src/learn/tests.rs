@@ -177,3 +177,48 @@ fn one_run_is_not_enough() {
     assert!(!learned.confidence.is_enough());
     assert!(learned.text.contains("NOT ENOUGH YET"));
 }
+
+#[test]
+fn ends_are_found_among_the_targets_that_they_were_put_to() {
+    let address = |last: [u8; 4], port: u16, host: Option<&str>, own: bool, listens: bool| Reach::Address {
+        address: IpAddr::from(last),
+        port,
+        protocol: Protocol::Tcp,
+        host: host.map(str::to_owned),
+        own,
+        listens,
+    };
+    let mut ends: Vec<Reach> =
+        (1..5).map(|last| address([203, 0, 113, last], 443, None, false, false)).collect();
+    ends.extend([
+        address([198, 51, 100, 7], 80, None, false, false),
+        address([198, 51, 100, 8], 80, Some("Mirror.example"), false, false),
+        address([127, 0, 0, 1], 41_234, Some("localhost"), true, false),
+        address([127, 0, 0, 1], 41_235, None, false, true),
+        address([127, 0, 0, 1], 8080, None, false, true),
+        Reach::Socket(b"@abstract".to_vec()),
+        Reach::Socket(b"/run/x y".to_vec()),
+        Reach::Question("other.example".to_owned()),
+    ]);
+    for strictness in [Strictness::Exact, Strictness::Balanced, Strictness::Loose] {
+        let tally = Tally {
+            accesses: Access::Connect.into(),
+            count: 1,
+            runs: BTreeSet::from([0]),
+            ..Tally::default()
+        };
+        let seen = ends.iter().map(|end| (end.clone(), tally.clone())).collect();
+        let (made, left) = targets(seen, strictness);
+        assert_eq!(left, []);
+        for end in &ends {
+            let names = targets_of(end);
+            assert!(
+                made.iter().any(|target| names.contains(&target.text)),
+                "{strictness:?}: {names:?}, {made:?}"
+            );
+        }
+        // The name of the address does not make the run's own listener somebody else's.
+        let own = if strictness == Strictness::Exact { "own:41234" } else { "own" };
+        assert!(made.iter().any(|target| target.text.starts_with(own)), "{made:?}");
+    }
+}

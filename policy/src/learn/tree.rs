@@ -11,7 +11,7 @@ use super::{Strictness, Tally};
 
 /// What is done with paths, as far as it matters for how wide a pattern may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub enum Use {
     /// Reading.
     Read,
     /// Writing, making, removing, and changing attributes.
@@ -77,15 +77,17 @@ impl Use {
 
 /// A pattern, and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
+pub struct Grant {
     /// The directory of a tree, or what the names have in common.
-    pub place: Place,
+    pub(super) place: Place,
     /// The place and all below it.
-    pub below: bool,
+    pub(super) below: bool,
+    /// What was put together in it.
     pub tally: Tally,
 }
 
 impl Grant {
+    /// As a policy writes it.
     pub fn pattern(&self) -> String {
         let pattern = self.place.pattern();
         match (self.below, pattern.as_str()) {
@@ -96,7 +98,7 @@ impl Grant {
     }
 
     /// Whether what this one stands for is among what the other one does.
-    pub fn is_within(&self, other: &Grant) -> bool {
+    pub(super) fn is_within(&self, other: &Grant) -> bool {
         other.below
             && (!self.below || self.place != other.place)
             && self.place.root == other.place.root
@@ -105,7 +107,7 @@ impl Grant {
 }
 
 /// Puts paths together.
-pub(super) fn generalise(paths: BTreeMap<Place, Tally>, usage: Use, strictness: Strictness) -> Vec<Grant> {
+pub fn generalise(paths: BTreeMap<Place, Tally>, usage: Use, strictness: Strictness) -> Vec<Grant> {
     let paths = rename(paths, usage, strictness);
     let mut trees: BTreeMap<Place, Vec<(Place, Tally)>> = BTreeMap::new();
     let mut alone: Vec<(Place, Tally)> = Vec::new();

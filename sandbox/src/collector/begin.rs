@@ -4,9 +4,11 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::StartError;
+use crate::baseline::watch::Watch;
 use crate::enforce::capabilities;
 use crate::event::ProcId;
 use crate::evidence::{Before, Changes};
@@ -19,6 +21,7 @@ use crate::record::ledger::LedgerFile;
 use crate::record::meta::MetaPolicy;
 use crate::record::{self, Attestation, KeyReach, OwnTmp, RecordError, RecordSettings, RunStart, keys};
 use crate::sensor::{Judging, Sensor};
+use crate::settings::Layer;
 
 /// By what the run asks its runner.
 pub(super) enum Asked {
@@ -172,4 +175,12 @@ pub(super) fn judging(plan: &RunPlan) -> Judging<'_> {
         Mode::Audit(policies) => Judging::Audit(policies),
         Mode::Enforce(policies, on_unheld) => Judging::Enforce(policies, *on_unheld),
     }
+}
+
+/// Begins to tell what is new, where that is asked for.
+pub(super) fn watch(plan: &RunPlan, process: ProcId, sensor: &Sensor) -> Result<Option<Watch>, StartError> {
+    let Some(baseline) = &plan.baseline else { return Ok(None) };
+    let counts_bytes =
+        sensor.reports().iter().any(|report| report.name == Layer::Trace.name() && !report.is_off());
+    Ok(Some(Watch::new(Arc::clone(baseline), &plan.agent_id, &plan.variables, process, counts_bytes)?))
 }

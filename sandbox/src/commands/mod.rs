@@ -3,6 +3,7 @@
 //! To add one: a variant of [`crate::cli::Command`], a file here with `execute(args) -> Result<Exit>`, an arm
 //! in [`execute`].
 
+pub mod baseline;
 pub mod doctor;
 pub mod export;
 pub mod gc;
@@ -45,6 +46,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
 
 fn execute(command: Command) -> Exit {
     match command {
+        Command::Baseline(args) => baseline::execute(&args),
         Command::Doctor(args) => {
             doctor::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::policy::settings::Landlock;
@@ -13,6 +14,7 @@ use anyhow::Context;
 use audit_verify::ledger::Entry;
 use nix::unistd::Uid;
 
+use super::baseline;
 use crate::cli::RunArgs;
 use crate::collector;
 use crate::enforce::landlock::Fence;
@@ -153,6 +155,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
             Refusal::cannot_start(format!("--workspace: {:#}", anyhow::Error::new(error)))
         })?;
     }
+    let baseline = settings.baseline.as_deref().map(baseline::read).transpose()?.map(Arc::new);
     let place = place(&target);
     let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
     let expected = match &settings.run_dir {
@@ -274,6 +277,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         program,
         target,
         contents,
+        baseline,
         cwd,
         cgroup,
         limits,

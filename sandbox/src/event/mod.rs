@@ -26,6 +26,8 @@ pub enum EventType {
     Checkpoint,
     /// Other policies hold from now on.
     PolicyApply,
+    /// The run did something that no run of a baseline did.
+    Detection,
     /// A process was made.
     Fork,
     /// execve(2), execveat(2).
@@ -112,6 +114,7 @@ impl EventType {
         EventType::Gap,
         EventType::Checkpoint,
         EventType::PolicyApply,
+        EventType::Detection,
         EventType::Fork,
         EventType::Exec,
         EventType::Exit,
@@ -160,6 +163,7 @@ impl EventType {
             EventType::Gap => "gap",
             EventType::Checkpoint => "checkpoint",
             EventType::PolicyApply => "policy_apply",
+            EventType::Detection => "detection",
             EventType::Fork => "fork",
             EventType::Exec => "exec",
             EventType::Exit => "exit",

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::sys::signal::SigSet;
 use policy::compile::seccomp::Filter;
@@ -18,6 +19,7 @@ use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
 use super::standard::Standard;
+use crate::baseline::file::Baseline;
 use crate::enforce::landlock::Fence;
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::relay::variables;
@@ -96,6 +98,8 @@ pub struct RunPlan {
     pub cwd: PathBuf,
     /// What is to be known of the files that it changes, where that is asked for.
     pub contents: Option<Contents>,
+    /// What runs usually do, where what is new is to be told.
+    pub baseline: Option<Arc<Baseline>>,
     /// Its control group, where there could be one.
     pub cgroup: Option<Cgroup>,
     /// The groups that limit it.

@@ -4,16 +4,14 @@
 
 use std::net::IpAddr;
 
-use audit_verify::canonical::Record;
 use policy::learn::{Reach, Seen};
 use policy::{Access, End, Owner, Variables};
 
 use super::replay::attempt::Asked;
 use super::replay::{self, Attempt, Read};
-use super::view::{ViewError, log_error};
-use crate::record::LOG;
-use crate::record::lines::Lines;
-use crate::record::store::{Found, open_regular};
+use super::start::Start;
+use super::view::ViewError;
+use crate::record::store::Found;
 
 /// A run, as far as a policy can be learned from it.
 #[derive(Debug)]
@@ -65,7 +63,8 @@ fn add(seen: &mut Seen, attempt: &Attempt<'_, '_>) {
     }
 }
 
-fn reach(access: Access, end: &End<'_>, host: Option<&str>) -> Reach {
+/// The other end of an access as what is learned has it.
+pub fn reach(access: Access, end: &End<'_>, host: Option<&str>) -> Reach {
     match *end {
         End::Address { address, port, protocol, owner, .. } => Reach::Address {
             address: unmapped(address),
@@ -85,40 +84,5 @@ fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
-    }
-}
-
-/// What the first line says.
-#[derive(Debug, Default)]
-struct Start {
-    variables: Variables,
-    command: Vec<Vec<u8>>,
-}
-
-impl Start {
-    fn of(run: &Found) -> Result<Self, ViewError> {
-        let path = run.path.join(LOG);
-        let file = open_regular(&path).map_err(|error| log_error("open", &path, error))?;
-        let mut lines = Lines::new(file, 0);
-        let mut start = Self::default();
-        let Some(line) = lines.next_line().map_err(|error| log_error("read", &path, error))? else {
-            return Ok(start);
-        };
-        let Ok(record) = Record::parse(line.text) else { return Ok(start) };
-        if record.text("event_type") != Some("run_start") {
-            return Ok(start);
-        }
-        start.command = record.list("command").unwrap_or_default().to_vec();
-        for entry in record.list("variables").unwrap_or_default() {
-            let Some(at) = entry.iter().position(|byte| *byte == b'=') else { continue };
-            let (name, value) = (&entry[..at], &entry[at + 1..]);
-            // A record may be anybody's: what is none of a run's variables is no variable.
-            let Ok(name) = std::str::from_utf8(name) else { continue };
-            let _ = match name {
-                "WORKSPACE" => start.variables.set_workspace(value),
-                name => start.variables.set(name, value),
-            };
-        }
-        Ok(start)
     }
 }

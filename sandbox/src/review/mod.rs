@@ -1,7 +1,7 @@
 //! Reading runs back: lists, and the story of one run.
 //!
 //! [`list`] says what stands in the stores, [`view`] reads one log into what a person wants to know of it,
-//! [`denials`] takes what was denied from it, [`query`] answers questions about it, [`learn`] gathers what a policy can be learned from, [`replay`] puts what was recorded to a policy, and [`text`] makes bytes that
+//! [`denials`] takes what was denied from it, [`query`] answers questions about it, [`learn`] gathers what a policy can be learned from, [`replay`] puts what was recorded to a policy, [`start`] reads a log's first line, and [`text`] makes bytes that
 //! an adversary chose safe to print. Nothing here writes to a record.
 
 pub mod denials;
@@ -9,6 +9,7 @@ pub mod learn;
 pub mod list;
 pub mod query;
 pub mod replay;
+pub mod start;
 pub mod text;
 pub mod timeline;
 pub mod view;

@@ -44,6 +44,7 @@ impl Class {
             "policy_apply" => application(8, "Update"),
             "gap" => log(OTHER, "Loss"),
             "checkpoint" => log(OTHER, "Checkpoint"),
+            "detection" => log(OTHER, "Detection"),
             "fork" | "exec" => process(1, "Launch"),
             "exit" => process(2, "Terminate"),
             "proc_ptrace" => process(3, "Open"),

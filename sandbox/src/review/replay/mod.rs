@@ -27,11 +27,13 @@ use crate::record::store::{Found, open_regular};
 use attempt::{Asked, Reading};
 use lineage::Lineage;
 
-/// One event that asked something.
+/// One event that asked something; of [`Story`], also one that asked nothing.
 #[derive(Debug)]
 pub struct Attempt<'a, 'l> {
     /// What, at least one part.
     pub asked: &'a [Asked<'l>],
+    /// Its line.
+    pub record: &'a Record<'l>,
     /// Who.
     pub who: &'a Arc<Line>,
     /// How many attempts the line stands for.
@@ -47,71 +49,133 @@ pub struct Read {
     pub attempts: u64,
     /// What the record does not tell, a line each.
     pub notes: Vec<String>,
+    /// Events that the record says were lost, and lines of it that cannot be read.
+    pub missing: u64,
+    /// What is wrong with the log as a whole; a note says it too.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a log is not the whole truth of its run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It does not go to the end.
+    Incomplete(String),
+    /// It was edited, or is no log.
+    Edited(String),
+}
+
+impl Doubt {
+    /// In words.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Incomplete(text) | Self::Edited(text) => text,
+        }
+    }
 }
 
 /// Reads one run, and hands over each attempt in it.
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn read(run: &Found, each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+    read_all(run, |attempt| {
+        if !attempt.asked.is_empty() {
+            each(attempt);
+        }
+    })
+}
+
+/// The same with events that ask nothing of a policy.
+///
+/// # Errors
+/// As there.
+pub fn read_all(run: &Found, each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
     let path = run.path.join(LOG);
     std::thread::scope(|scope| {
         // Hashing takes as long as all the rest.
         let verifying = scope.spawn(|| verified(&path));
         let read = put(&path, each);
-        let fault = verifying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let doubt = verifying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut read = read?;
-        read.notes.splice(..0, fault);
+        read.notes.splice(..0, doubt.as_ref().map(|doubt| doubt.text().to_owned()));
         read.notes.iter_mut().for_each(|note| *note = format!("{}: {note}", run.id));
+        read.doubt = doubt;
         Ok(read)
     })
 }
 
 /// The same without a word on the log as a whole.
 fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
-    let mut read = Read::default();
     let mut lines = Lines::new(open(path)?, 0);
-    let mut lineage = Lineage::default();
-    let mut listeners: HashSet<(Protocol, u16)> = HashSet::new();
-    let mut missed = Missed::default();
+    let mut story = Story::default();
     while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
-        let Ok(record) = Record::parse(line.text) else {
-            missed.unread += 1;
-            continue;
+        story.line(line.text, &mut each);
+    }
+    Ok(story.end())
+}
+
+/// The lines of a run as they come, with what those before tell of them: who acts, and which listeners are the run's.
+#[derive(Debug, Default)]
+pub struct Story {
+    read: Read,
+    lineage: Lineage,
+    listeners: HashSet<(Protocol, u16)>,
+    missed: Missed,
+}
+
+impl Story {
+    /// The next line; an event is handed over, whether it asked something or not.
+    pub fn line(&mut self, text: &[u8], each: impl FnOnce(&Attempt<'_, '_>)) {
+        let Ok(record) = Record::parse(text) else {
+            self.missed.unread += 1;
+            return;
         };
         match record.text("event_type") {
-            None | Some("run_end" | "policy_apply") => continue,
+            None | Some("run_end" | "policy_apply" | "detection") => return,
             Some("run_start") => {
-                lineage = Lineage::begin(&record);
-                continue;
+                self.lineage = Lineage::begin(&record);
+                return;
             }
             Some("gap") => {
-                missed.lost = missed.lost.saturating_add(record.uint("lost").unwrap_or(1));
-                continue;
+                self.missed.lost = self.missed.lost.saturating_add(record.uint("lost").unwrap_or(1));
+                return;
             }
-            Some("proc_io_uring") => missed.rings += 1,
+            Some("proc_io_uring") => self.missed.rings += 1,
             Some(_) => {}
         }
         let count = record.uint("count").unwrap_or(1).max(1);
-        read.events = read.events.saturating_add(count);
-        let who = lineage.actor(&record);
-        match attempt::read(&record, |pid| lineage.has_pid(pid)) {
-            Reading::Nothing => {}
-            Reading::Unknown => missed.unknown = missed.unknown.saturating_add(count),
-            Reading::Asked(mut asked) => {
-                read.attempts = read.attempts.saturating_add(count);
-                for part in &mut asked {
-                    own(part, &listeners);
-                    listeners.extend(listener(part));
-                }
-                each(&Attempt { asked: &asked, who: &who, count });
-            }
+        self.read.events = self.read.events.saturating_add(count);
+        // The runner's own, which may come when the process that they are about has ended.
+        if let Some("checkpoint" | "file_hash" | "file_change") = record.text("event_type") {
+            return;
         }
-        lineage.learn(&record);
+        let who = self.lineage.actor(&record);
+        let mut asked = match attempt::read(&record, |pid| self.lineage.has_pid(pid)) {
+            Reading::Nothing => Vec::new(),
+            Reading::Unknown => {
+                self.missed.unknown = self.missed.unknown.saturating_add(count);
+                Vec::new()
+            }
+            Reading::Asked(asked) => {
+                self.read.attempts = self.read.attempts.saturating_add(count);
+                asked
+            }
+        };
+        for part in &mut asked {
+            own(part, &self.listeners);
+            self.listeners.extend(listener(part));
+        }
+        each(&Attempt { asked: &asked, record: &record, who: &who, count });
+        self.lineage.learn(&record);
     }
-    missed.strangers = lineage.strangers;
-    read.notes.extend(missed.notes());
-    Ok(read)
+
+    /// What it came to.
+    pub fn end(mut self) -> Read {
+        self.missed.strangers = self.lineage.strangers;
+        self.read.missing = self.missed.lost.saturating_add(self.missed.unread);
+        self.read.notes.extend(self.missed.notes());
+        self.read
+    }
 }
 
 /// What became of attempts that are not put to the policy.
@@ -147,14 +211,17 @@ fn open(path: &Path) -> Result<File, ViewError> {
 }
 
 /// What is wrong with the log as a whole.
-fn verified(path: &Path) -> Result<Option<String>, ViewError> {
+fn verified(path: &Path) -> Result<Option<Doubt>, ViewError> {
     let report = Verifier::new(Question::Log).run(open(path)?).map_err(|e| log_error("verify", path, e))?;
     Ok(match report.verdict {
-        Verdict::Incomplete { why, .. } => Some(format!("the record is incomplete: {why}")),
-        Verdict::Tampered(fault) => {
-            Some(format!("TAMPERED, from line {} on: {}", grouped(fault.line), fault.why))
+        Verdict::Incomplete { why, .. } => {
+            Some(Doubt::Incomplete(format!("the record is incomplete: {why}")))
         }
-        Verdict::Unchecked(why) => Some(format!("cannot be checked: {why}")),
+        Verdict::Tampered(fault) => {
+            let text = format!("TAMPERED, from line {} on: {}", grouped(fault.line), fault.why);
+            Some(Doubt::Edited(text))
+        }
+        Verdict::Unchecked(why) => Some(Doubt::Edited(format!("cannot be checked: {why}"))),
         Verdict::Intact { .. } | Verdict::ChainHolds { .. } => None,
     })
 }
