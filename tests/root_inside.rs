@@ -62,6 +62,8 @@ for name, call in [("snapshot", 0x50009401), ("snapshot 2", 0x50009417)]:
     attempt(name, lambda: fcntl.ioctl(os.open(".", os.O_RDONLY), call, bytearray(4096)))
 attempt("chown", lambda: os.chown("file", 1, 1))
 attempt("chroot", lambda: os.chroot("/"))
+attempt("kmsg", lambda: os.close(os.open("/proc/kmsg", os.O_RDONLY | os.O_NONBLOCK)))
+attempt("idle", lambda: os.sched_setscheduler(int(outside), os.SCHED_OTHER, os.sched_param(0)))
 attempt("kcore", lambda: open("/proc/kcore", "rb").close())
 for line in open("/proc/self/status"):
     if line.startswith("Cap"):
@@ -113,8 +115,12 @@ fn has(found: &BTreeMap<String, String>, set: &str, number: u32) -> bool {
 
 const DAC_OVERRIDE: u32 = 1;
 const DAC_READ_SEARCH: u32 = 2;
+const NET_ADMIN: u32 = 12;
+const NET_RAW: u32 = 13;
 const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
+const SYS_NICE: u32 = 23;
+const SYSLOG: u32 = 34;
 const PERFMON: u32 = 38;
 
 #[test]
@@ -149,6 +155,8 @@ fn root_inside_reaches_no_file_by_its_handle_and_no_process_outside() {
         ("snapshot 2", "ENOTTY", "EPERM"),
         ("chown", "0", "0"),
         ("chroot", "0", "EPERM"),
+        ("kmsg", "0", "EPERM"),
+        ("idle", "0", "EPERM"),
     ] {
         assert_eq!(control[name], control_code, "without: {name}");
         assert_eq!(found[name], code, "{name}\n{}{}", done.stdout, done.stderr);
@@ -158,7 +166,7 @@ fn root_inside_reaches_no_file_by_its_handle_and_no_process_outside() {
     assert!([("0", "EPERM"), ("ENOENT", "ENOENT")].contains(&kernel_memory), "{kernel_memory:?}");
     for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
         assert!(has(&control, set, SYS_ADMIN) && has(&control, set, PERFMON), "{set}");
-        for gone in [DAC_READ_SEARCH, SYS_ADMIN, PERFMON] {
+        for gone in [DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_NICE, SYSLOG, SYS_ADMIN, PERFMON] {
             assert!(!has(&found, set, gone), "{set} {gone}");
         }
         // What the policy opens, and what its rules on files are about.

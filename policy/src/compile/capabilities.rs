@@ -2,8 +2,7 @@
 //! `kernel` does not open, or open files past their paths.
 //!
 //! Where hooks judge they are left, since hooks record what they refuse, and the kernel asks them last; but for those
-//! that show the memory of other processes without any hook being asked. Others than root have none. Capabilities by which root owns files or administers the run's own network stay: the policy's rules and
-//! its network namespace are about those.
+//! that show the memory of other processes without any hook being asked. Others than root have none. Capabilities by which root owns files stay: the policy's rules are about those.
 //!
 //! Sources: capabilities(7), include/uapi/linux/capability.h.
 
@@ -20,12 +19,25 @@ pub struct Capability {
     pub why: &'static str,
 }
 
-const CAPABILITIES: [Capability; 11] = [
+const CAPABILITIES: [Capability; 16] = [
     Capability {
         name: "CAP_DAC_READ_SEARCH",
         number: 2,
         opened_by: &[],
         why: "opens files by handles, past every path (open_by_handle_at(2)); CAP_DAC_OVERRIDE still reads what root may",
+    },
+    Capability {
+        name: "CAP_NET_ADMIN",
+        number: 12,
+        opened_by: &[],
+        why: "makes interfaces that lead out of the run's network namespace: a process outside is named by its number alone",
+    },
+    Capability { name: "CAP_NET_RAW", number: 13, opened_by: &[], why: "sends packets that no rule judges" },
+    Capability {
+        name: "CAP_IPC_OWNER",
+        number: 15,
+        opened_by: &[],
+        why: "reads and changes shared memory, queues and semaphores of all users",
     },
     Capability {
         name: "CAP_SYS_MODULE",
@@ -63,7 +75,19 @@ const CAPABILITIES: [Capability; 11] = [
         opened_by: &["modules"],
         why: "stops the machine, or puts another kernel in its place",
     },
+    Capability {
+        name: "CAP_SYS_NICE",
+        number: 23,
+        opened_by: &[],
+        why: "starves processes outside, the runner's among them, and asks for real time",
+    },
     Capability { name: "CAP_SYS_TIME", number: 25, opened_by: &["clock"], why: "sets the machine's clock" },
+    Capability {
+        name: "CAP_SYSLOG",
+        number: 34,
+        opened_by: &[],
+        why: "reads the kernel's messages and addresses (/proc/kmsg, /proc/kallsyms)",
+    },
     Capability {
         name: "CAP_PERFMON",
         number: 38,
@@ -118,7 +142,15 @@ mod tests {
             let left = CAPABILITIES.iter().filter(|capability| capability.opened_by.contains(&word)).count();
             assert_eq!(names(&[word]).len(), CAPABILITIES.len() - left, "{word}");
         }
-        assert_eq!(names(&KERNEL), ["CAP_DAC_READ_SEARCH"]);
+        let always = [
+            "CAP_DAC_READ_SEARCH",
+            "CAP_NET_ADMIN",
+            "CAP_NET_RAW",
+            "CAP_IPC_OWNER",
+            "CAP_SYS_NICE",
+            "CAP_SYSLOG",
+        ];
+        assert_eq!(names(&KERNEL), always);
         assert!(CAPABILITIES.iter().flat_map(|c| c.opened_by).all(|word| KERNEL.contains(word)));
         assert!(CAPABILITIES.is_sorted_by_key(|capability| capability.number));
     }
