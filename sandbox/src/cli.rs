@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod asks;
 pub mod export;
 pub mod learn;
 pub mod policy;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::quantity::whole;
 
+pub use asks::*;
 pub use export::*;
 pub use learn::*;
 pub use policy::*;
@@ -50,6 +52,8 @@ pub enum Command {
     Reindex(ReindexArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
+    /// List what waits for an answer in runs that ask, and answer it
+    Asks(AsksArgs),
     /// Make a policy of what runs did
     Learn(LearnArgs),
     /// Check a policy, ask what it would decide, put recorded runs to it
@@ -168,6 +172,7 @@ Examples:
   sudo sandbox run --policy agent.yaml -- claude     what would be blocked?
   sudo sandbox run --enforce agent.yaml -- claude    block it
   sudo sandbox run --enforce base --audit agent.yaml -- claude
+  sudo sandbox run --enforce agent.yaml --ask -- claude    and: sandbox asks
   sudo sandbox run --hash-max-bytes 10M -- make      what did files hold?
 
 Exit status: the command's own, 128+n when signal n ended it; 122 when the
@@ -196,6 +201,16 @@ pub struct RunArgs {
     /// given again)
     #[arg(long, value_name = "POLICY", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub audit: Vec<PathBuf>,
+
+    /// Ask about what an enforced policy denies, instead of denying it at once:
+    /// the call waits for `sandbox asks` (docs/asking.md)
+    #[arg(long, requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
+    pub ask: bool,
+
+    /// Put each question to this program too: JSON on its stdin; status 0 allows
+    /// once, 3 for this run, 4 leaves it to others, any other denies
+    #[arg(long, value_name = "CMD", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
+    pub ask_cmd: Option<PathBuf>,
 
     /// Layers to use: auto, or some of lsm,trace,cgroup-net,netns
     #[arg(long, value_name = "LAYERS", default_value = "auto")]

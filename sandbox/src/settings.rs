@@ -131,6 +131,10 @@ pub enum Verbosity {
 pub struct RunSettings {
     /// What to do.
     pub mode: ModeSetting,
+    /// Whether what is denied is asked about.
+    pub ask: bool,
+    /// The program that is asked.
+    pub ask_cmd: Option<PathBuf>,
     /// Layers to use.
     pub layers: LayerChoice,
     /// Layers that must be there.
@@ -196,6 +200,8 @@ impl RunSettings {
         Ok(RunSettings {
             mode,
             record,
+            ask: args.ask,
+            ask_cmd: args.ask_cmd,
             layers,
             required,
             user: args.user,

@@ -13,6 +13,7 @@ use anyhow::Context;
 use audit_verify::ledger::Entry;
 use nix::unistd::Uid;
 
+use crate::asking;
 use crate::cli::RunArgs;
 use crate::collector;
 use crate::enforce::landlock::Fence;
@@ -145,6 +146,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
             Refusal::cannot_start(format!("--workspace: {:#}", anyhow::Error::new(error)))
         })?;
     }
+    let asking = asking(settings, &target)?;
     let place = place(&target);
     let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
     let expected = match &settings.run_dir {
@@ -155,7 +157,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         let workspace = settings.workspace.as_deref();
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
-    let mut law = load_policy(&settings.mode, surroundings(&expected), &place)?;
+    let asked = asking.command.as_ref().map(PathBuf::from);
+    let mut law = load_policy(&settings.mode, surroundings(&expected), &place, asked.as_deref())?;
 
     if let Mode::Enforce(policy, _) = &law.mode {
         standard::check(policy).map_err(|error| Refusal::cannot_start(error.to_string()))?;
@@ -178,7 +181,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let run_dir = run_dir.map_err(refused)?;
     if run_dir.path() != expected {
         // Another run took the name in the same second: ${RUN_DIR} is another.
-        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place)?;
+        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place, asked.as_deref())?;
     }
     let Law { mode, guard, own } = law;
     let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
@@ -243,6 +246,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let plan = RunPlan {
         mode,
         guard,
+        asking,
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
@@ -267,6 +271,21 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         notes,
     };
     Ok(Prepared { plan, run_dir_origin })
+}
+
+/// What is asked about, and whom: the program is found where the user's own programs are.
+fn asking(settings: &RunSettings, target: &Target) -> Result<asking::Settings, Refusal> {
+    let found = |name: &PathBuf| -> Result<OsString, Refusal> {
+        let refused = |why: String| Refusal::cannot_start(format!("--ask-cmd {}: {why}", name.display()));
+        let program = Program::find(&[name.clone().into_os_string()], target.environment())
+            .map_err(|error| refused(error.to_string()))?;
+        let path = program.candidates().first().ok_or_else(|| refused("there is no such program".to_owned()))?;
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let path = fs::canonicalize(path).map_err(|error| refused(error.to_string()))?;
+        Ok(path.into_os_string())
+    };
+    let command = settings.ask_cmd.as_ref().map(found).transpose()?;
+    Ok(asking::Settings { denials: settings.ask, command })
 }
 
 fn record_plan(settings: &RunSettings) -> RecordPlan {
@@ -298,6 +317,7 @@ fn load_policy(
     setting: &ModeSetting,
     surroundings: policy::Surroundings<'_>,
     place: &Place,
+    asked: Option<&Path>,
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
     let (mode, guard, own) = match setting {
@@ -307,7 +327,8 @@ fn load_policy(
             (policies.map_or(Mode::Observe, Mode::Audit), None, guard::Own::default())
         }
         ModeSetting::Enforce { law, trial, on_unheld } => {
-            let mut files = Vec::new();
+            // Who answers is not for the command to change.
+            let mut files: Vec<PathBuf> = asked.map(Path::to_owned).into_iter().collect();
             let policies = policy::load_enforced(law, trial, surroundings, &mut files);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {

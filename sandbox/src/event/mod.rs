@@ -26,6 +26,10 @@ pub enum EventType {
     Checkpoint,
     /// Other policies hold from now on.
     PolicyApply,
+    /// A call waits, and somebody is asked about it.
+    Ask,
+    /// How a question ended.
+    Answer,
     /// A process was made.
     Fork,
     /// execve(2), execveat(2).
@@ -112,6 +116,8 @@ impl EventType {
         EventType::Gap,
         EventType::Checkpoint,
         EventType::PolicyApply,
+        EventType::Ask,
+        EventType::Answer,
         EventType::Fork,
         EventType::Exec,
         EventType::Exit,
@@ -160,6 +166,8 @@ impl EventType {
             EventType::Gap => "gap",
             EventType::Checkpoint => "checkpoint",
             EventType::PolicyApply => "policy_apply",
+            EventType::Ask => "ask",
+            EventType::Answer => "answer",
             EventType::Fork => "fork",
             EventType::Exec => "exec",
             EventType::Exit => "exit",

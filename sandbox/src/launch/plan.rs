@@ -17,6 +17,7 @@ use super::guardian::OnFailure;
 use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
+use crate::asking;
 use crate::enforce::landlock::Fence;
 use crate::enforce::namespaces::families::UnixSockets;
 use crate::enforce::relay::variables;
@@ -69,6 +70,8 @@ pub struct RunPlan {
     pub mode: Mode,
     /// The policy of the runner itself, which is among them in an enforced run.
     pub guard: Option<Policy>,
+    /// What of it is asked about, and whom.
+    pub asking: asking::Settings,
     /// What the variables of its policies mean.
     pub variables: Variables,
     /// Layers to use.

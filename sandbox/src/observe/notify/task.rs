@@ -270,6 +270,19 @@ fn executable(pid: u32) -> Option<Arc<[u8]>> {
     }
 }
 
+/// Most ancestors that are looked for.
+const ANCESTORS: usize = 256;
+
+/// The executables of a process and of those that it descends from, as far as they can be looked up.
+pub fn ancestors(pid: u32) -> Vec<Arc<[u8]>> {
+    let (mut found, mut next) = (Vec::new(), pid);
+    while next > 1 && found.len() < ANCESTORS {
+        found.extend(executable(next));
+        next = stat(next).map_or(0, |stat| stat.parent);
+    }
+    found
+}
+
 /// What tells one execution of a process from the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
