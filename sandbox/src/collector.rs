@@ -233,17 +233,7 @@ fn start(
         _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
         _ => None,
     };
-    let able = if matches!(asked, Asked::Waiting(..)) { asks } else { asking::Sections::default() };
-    if let Mode::Enforce(policies, _) = &plan.mode {
-        notes.extend(asking::asked_by_nobody(policies, able));
-    }
-    let asking = match &asked {
-        Asked::Waiting(..) => Some(Asking::new()),
-        _ => None,
-    };
-    let mut asking = asking
-        .transpose()
-        .map_err(|source| StartError::System { step: "make what questions come to", source })?;
+    let mut asking = begin::questions(plan, &asked, asks, &mut notes)?;
     let directory = names.as_ref().map(|names| Arc::clone(&names.directory));
     let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()))
         .with_relay(relay)

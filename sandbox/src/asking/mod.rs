@@ -24,11 +24,17 @@ pub mod filter;
 mod supervisor;
 mod told;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use policy::asking::{Askable, Inquiry};
 use policy::{Policies, SectionKind};
 use serde::{Deserialize, Serialize};
+
+use crate::error::Refusal;
+use crate::launch::identity::Target;
+use crate::launch::program::Program;
 
 pub use acted::Acted;
 pub use command::Command;
@@ -45,6 +51,23 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// With a program of the user's, found as the user's own programs are.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn new(denials: bool, command: Option<&Path>, target: &Target) -> Result<Settings, Refusal> {
+        let found = |name: &Path| -> Result<OsString, Refusal> {
+            let refused = |why: String| Refusal::cannot_start(format!("--ask-cmd {}: {why}", name.display()));
+            let program = Program::find(&[name.as_os_str().to_owned()], target.environment())
+                .map_err(|error| refused(error.to_string()))?;
+            let path = program.candidates().first().ok_or_else(|| refused("no such program".to_owned()))?;
+            let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+            // The file itself is kept from the command, and not a link to it.
+            Ok(std::fs::canonicalize(path).map_err(|error| refused(error.to_string()))?.into_os_string())
+        };
+        Ok(Settings { denials, command: command.map(found).transpose()? })
+    }
+
     /// What may be asked about.
     pub fn askable(&self) -> Askable {
         match self.denials {

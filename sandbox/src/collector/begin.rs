@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::StartError;
-use crate::asking::{self, Sections};
+use crate::asking::{self, Asking, Sections};
 use crate::enforce::capabilities;
 use crate::event::judge::Names;
 use crate::event::ProcId;
@@ -40,6 +40,24 @@ pub(super) fn sections(plan: &RunPlan, sensor: &Sensor) -> Sections {
         Mode::Enforce(policies, _) if sensor.has_hooks() => plan.asking.sections(policies),
         _ => Sections::default(),
     }
+}
+
+/// What the questions of the run come to, where calls wait; the user is told what asks nobody.
+pub(super) fn questions(
+    plan: &RunPlan,
+    asked: &Asked,
+    asks: Sections,
+    notes: &mut Vec<String>,
+) -> Result<Option<Asking>, StartError> {
+    let waits = matches!(asked, Asked::Waiting(..));
+    if let Mode::Enforce(policies, _) = &plan.mode {
+        notes.extend(asking::asked_by_nobody(policies, if waits { asks } else { Sections::default() }));
+    }
+    if !waits && (plan.asking != asking::Settings::default()) {
+        notes.push("nobody is asked in this run: what is denied is denied at once".to_owned());
+    }
+    let system = |source| StartError::System { step: "make what questions come to", source };
+    waits.then(Asking::new).transpose().map_err(system)
 }
 
 /// What a supervisor of such calls begins with.

@@ -146,7 +146,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
             Refusal::cannot_start(format!("--workspace: {:#}", anyhow::Error::new(error)))
         })?;
     }
-    let asking = asking(settings, &target)?;
+    let asking = asking::Settings::new(settings.ask, settings.ask_cmd.as_deref(), &target)?;
     let place = place(&target);
     let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
     let expected = match &settings.run_dir {
@@ -271,21 +271,6 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         notes,
     };
     Ok(Prepared { plan, run_dir_origin })
-}
-
-/// What is asked about, and whom: the program is found where the user's own programs are.
-fn asking(settings: &RunSettings, target: &Target) -> Result<asking::Settings, Refusal> {
-    let found = |name: &PathBuf| -> Result<OsString, Refusal> {
-        let refused = |why: String| Refusal::cannot_start(format!("--ask-cmd {}: {why}", name.display()));
-        let program = Program::find(&[name.clone().into_os_string()], target.environment())
-            .map_err(|error| refused(error.to_string()))?;
-        let path = program.candidates().first().ok_or_else(|| refused("there is no such program".to_owned()))?;
-        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
-        let path = fs::canonicalize(path).map_err(|error| refused(error.to_string()))?;
-        Ok(path.into_os_string())
-    };
-    let command = settings.ask_cmd.as_ref().map(found).transpose()?;
-    Ok(asking::Settings { denials: settings.ask, command })
 }
 
 fn record_plan(settings: &RunSettings) -> RecordPlan {

@@ -230,10 +230,9 @@ impl Timeline {
                 let lost = text::grouped(event.uint("lost").unwrap_or(0));
                 self.story.entries.push(seen.entry("LOST", format!("{lost} events ({reason})")));
             }
-            "policy_apply" => {
-                let names = event.bytes("policy_name").map(text::safe).unwrap_or_default();
-                let how = event.bytes("reason").map(text::safe).unwrap_or_default();
-                self.story.entries.push(seen.entry("policy", format!("{names} ({how})")));
+            "policy_apply" | "ask" | "answer" => {
+                let (what, text) = what_and_text(event);
+                self.story.entries.push(seen.entry(what, text));
             }
             "exec" => self.exec(&seen),
             "exit" => self.exit(&seen),
@@ -409,6 +408,7 @@ pub(super) fn what_and_text(event: &Record<'_>) -> (&'static str, String) {
         "fork" => ("fork", format!("pid {}", number("child_pid"))),
         "gap" => ("LOST", format!("{} events ({})", text::grouped(number("lost")), safe("reason"))),
         "policy_apply" => ("policy", format!("{} ({})", safe("policy_name"), safe("reason"))),
+        "ask" | "answer" => super::asking::what_and_text(event),
         "exec" => ("exec", exec_text(event)),
         "exit" => ("exit", exit_text(event).unwrap_or_else(|| "code 0".to_owned())),
         "file_change" => ("contents", contents(event)),

@@ -80,7 +80,7 @@ fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, View
             continue;
         };
         match record.text("event_type") {
-            None | Some("run_end" | "policy_apply") => continue,
+            None | Some("run_end" | "policy_apply" | "ask" | "answer") => continue,
             Some("run_start") => {
                 lineage = Lineage::begin(&record);
                 continue;
