@@ -312,7 +312,12 @@ pub struct Permit {
 
 impl Permit {
     /// For an attempt at these acts under `policies`, about which was asked; `None` where no rule can name its objects.
-    pub fn new(policies: &Policies, askable: &Askable, subject: &Subject<'_>, acts: &[Act<'_>]) -> Option<Self> {
+    pub fn new(
+        policies: &Policies,
+        askable: &Askable,
+        subject: &Subject<'_>,
+        acts: &[Act<'_>],
+    ) -> Option<Self> {
         let is_asked = |policy: &&Policy| {
             let alone = Inquiry { policies: vec![certain(policy)], askable: askable.clone() };
             alone.about(subject, acts).is_some()

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use sandbox_ebpf::abi::ABI_VERSION;
 
-use crate::asking::{self, Asking};
+use crate::asking::Asking;
 use crate::control::{
     self,
     office::{Office, Request, What},
@@ -452,9 +452,7 @@ impl Collector {
     fn apply(&mut self, Request { what, answer }: Request) -> Result<(), PipelineError> {
         let done = match what {
             What::Apply(change) => self.pipeline.apply(&change, &self.recorder),
-            What::Answer(events, change) => {
-                self.pipeline.answer(&events, change.as_deref(), &self.recorder)
-            }
+            What::Answer(events, change) => self.pipeline.answer(&events, change.as_deref(), &self.recorder),
             What::End(why) => Err(PipelineError::Asking(why)),
         };
         // Whoever asked may be gone.

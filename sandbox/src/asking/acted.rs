@@ -72,8 +72,12 @@ impl Acted {
         if !self.waits.load(Ordering::Acquire) {
             return;
         }
-        let numbers: Vec<u64> =
-            self.expected().iter().filter(|expected| expected.is(event)).map(|expected| expected.number).collect();
+        let numbers: Vec<u64> = self
+            .expected()
+            .iter()
+            .filter(|expected| expected.is(event))
+            .map(|expected| expected.number)
+            .collect();
         if !numbers.is_empty() {
             self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
             let _ = self.nudge.write(1);

@@ -49,8 +49,7 @@ pub(super) fn with_acts<T>(tried: &[Tried], owner: Owner, judge: impl FnOnce(&[A
             Tried::File { accesses, path } => Act::File { accesses: *accesses, path },
             Tried::Exec { path } => Act::Exec { path, sha256: None },
             Tried::Address { accesses, address, port, protocol, .. } => {
-                let end =
-                    End::Address { address: *address, port: *port, protocol: *protocol, names, owner };
+                let end = End::Address { address: *address, port: *port, protocol: *protocol, names, owner };
                 Act::Network { accesses: *accesses, end }
             }
             Tried::Socket { accesses, path, unix: Unix::Path } => {

@@ -51,7 +51,12 @@ impl Command {
         let _ = std::thread::Builder::new().name("ask-cmd".into()).spawn(ask);
     }
 
-    fn run(&self, question: &Open, deadline: Instant, closed: &AtomicBool) -> std::io::Result<Option<Answer>> {
+    fn run(
+        &self,
+        question: &Open,
+        deadline: Instant,
+        closed: &AtomicBool,
+    ) -> std::io::Result<Option<Answer>> {
         let mut text = serde_json::to_vec(&serde_json::json!({
             "run": self.run_id,
             "question": question.number,

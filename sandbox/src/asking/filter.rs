@@ -9,8 +9,8 @@ use super::Sections;
 use crate::inside::{PASSWORD, QUESTION};
 use crate::kernel::syscalls::{self, Entry};
 use crate::observe::notify::filter::{
-    ALLOW, ARCHITECTURES, DATA_ARCH, DATA_NR, JUMP_EQUAL, LOAD_WORD, NOTIFY, RETURN, data_argument, install_listening,
-    step, table,
+    ALLOW, ARCHITECTURES, DATA_ARCH, DATA_NR, JUMP_EQUAL, LOAD_WORD, NOTIFY, RETURN, data_argument,
+    install_listening, step, table,
 };
 
 /// The first argument of [`QUESTION`] that proves to the supervisor that calls come and can be read.

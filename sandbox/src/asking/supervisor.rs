@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollTimeout;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use policy::asking::{Askable, Inquiry, Permit};
 use policy::asking::Question;
-use policy::{Owner, Policies, Subject};
+use policy::asking::{Askable, Inquiry, Permit};
+use policy::suggest::narrowest;
+use policy::{Owner, Policies, Subject, Variables};
 
 use super::acted::{Acted, Expected};
 use super::calls::{Calls, Tried, may_be_own, with_acts};
@@ -73,7 +74,8 @@ pub fn begin(listener: OwnedFd) -> io::Result<Begun> {
     };
     let way = [Way::Call, Way::File].into_iter().find(read);
     let _ = listener.go_on(call.id);
-    let denied = || io::Error::new(io::ErrorKind::PermissionDenied, "the memory of the command cannot be read");
+    let denied =
+        || io::Error::new(io::ErrorKind::PermissionDenied, "the memory of the command cannot be read");
     let way = way.filter(|_| filter::is_probe(call.number, &call.arguments)).ok_or_else(denied)?;
     task::begins_with(call.tid);
     Ok(Begun { listener, way })
@@ -91,6 +93,8 @@ pub struct Start {
     pub names: Option<Box<dyn Names>>,
     /// The run's first process.
     pub process: ProcId,
+    /// What paths in lines for policies are written with.
+    pub variables: Variables,
 }
 
 /// A supervisor that is about to serve.
@@ -143,6 +147,7 @@ impl Asking {
             command: start.command,
             why: start.why,
             process: start.process,
+            variables: start.variables,
             standing,
             office,
             tasks: Tasks::new(),
@@ -221,6 +226,7 @@ struct Work {
     command: Option<Command>,
     why: Sender<Waiting>,
     process: ProcId,
+    variables: Variables,
     messages: Receiver<Message>,
     nudge: Arc<EventFd>,
     desk: Desk,
@@ -319,7 +325,7 @@ impl Work {
     }
 
     fn question(&self, held: &Held) -> Option<Question> {
-        with_subject(&self.inquiry, &held.who, |subject| {
+        with_subject(&self.inquiry, &held.who, self.process, |subject| {
             let about = |owner| with_acts(&held.tried, owner, |acts| self.inquiry.about(subject, acts));
             let question = about(Owner::Elsewhere)?;
             // Whose socket it is the kernel knows: where that may matter, it judges alone.
@@ -413,6 +419,7 @@ impl Work {
         };
         match self.allow(&asked, answer, by, lasting) {
             Ok(()) => {
+                let lines = if lasting == Lasting::Given { self.lines(&asked.first) } else { Vec::new() };
                 for held in asked.behind {
                     // It may be another question now, or none.
                     if self.listener.is_valid(held.id) {
@@ -420,13 +427,32 @@ impl Work {
                     }
                 }
                 let scope = if lasting == Lasting::Lent { "once" } else { "for this run" };
-                Ok(format!("allowed {scope}: {about}"))
+                let told = format!("allowed {scope}: {about}");
+                Ok(match lines.as_slice() {
+                    [] => told,
+                    lines => format!("{told}\n  in the policy, for later runs:\n  {}", lines.join("\n  ")),
+                })
             }
             Err(why) => {
                 self.deny(asked, Verdict::Given(Answer::Deny, by), Some(&why));
                 Err(format!("denied, since it cannot be opened: {why}"))
             }
         }
+    }
+
+    /// The lines that would allow it in later runs.
+    fn lines(&self, held: &Held) -> Vec<String> {
+        let base = Arc::clone(self.office().base());
+        with_subject(&self.inquiry, &held.who, self.process, |subject| {
+            with_acts(&held.tried, Owner::Elsewhere, |acts| {
+                let pairs = acts.iter().flat_map(|act| base.iter().map(move |policy| (policy, act)));
+                let found = pairs.filter_map(|(policy, act)| {
+                    let lines = narrowest(policy, subject, act, &self.variables).ok()?;
+                    Some(lines.to_string().lines().map(str::to_owned).collect::<Vec<String>>())
+                });
+                found.flatten().collect()
+            })
+        })
     }
 
     /// Opens what a question asked for, then lets its call go on.
@@ -440,7 +466,7 @@ impl Work {
         let grant = {
             let mut office = self.office();
             let base = Arc::clone(office.base());
-            let permit = with_subject(&self.inquiry, &held.who, |subject| {
+            let permit = with_subject(&self.inquiry, &held.who, self.process, |subject| {
                 with_acts(&held.tried, Owner::Elsewhere, |acts| {
                     Permit::new(&base, &self.askable, subject, acts)
                 })
@@ -450,7 +476,9 @@ impl Work {
         };
         if lasting == Lasting::Lent {
             let path = held.tried.iter().find_map(|tried| match tried {
-                Tried::File { path, .. } | Tried::Exec { path } | Tried::Socket { path, .. } => Some(path.clone()),
+                Tried::File { path, .. } | Tried::Exec { path } | Tried::Socket { path, .. } => {
+                    Some(path.clone())
+                }
                 Tried::Address { .. } => None,
             });
             let (number, pid, since_ns) = (asked.number, held.who.pid, time::mono_now_ns());
@@ -522,10 +550,10 @@ impl Work {
     }
 }
 
-/// Asks `judge` about a process. Its ancestors are those that are there.
-fn with_subject<T>(inquiry: &Inquiry, who: &Who, judge: impl FnOnce(&Subject<'_>) -> T) -> T {
+/// Asks `judge` about a process of the run that began with `first`. Its ancestors are those that are there.
+fn with_subject<T>(inquiry: &Inquiry, who: &Who, first: ProcId, judge: impl FnOnce(&Subject<'_>) -> T) -> T {
     let exe = who.exe.as_deref().unwrap_or_default();
-    let ancestors = if inquiry.by_ancestors() { task::ancestors(who.ppid) } else { Vec::new() };
+    let ancestors = if inquiry.by_ancestors() { task::ancestors(who.pid, first.pid) } else { Vec::new() };
     let ancestors: Vec<&[u8]> = ancestors.iter().map(AsRef::as_ref).collect();
     judge(&Subject { exe, ancestors: &ancestors })
 }

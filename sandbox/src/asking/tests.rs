@@ -24,7 +24,10 @@ fn calls_wait_only_in_sections_that_ask() {
 #[test]
 fn what_nobody_is_asked_about_is_told() {
     let all = Sections { files: true, exec: true, network: true };
-    assert_eq!(asked_by_nobody(&policies(BOTH), all), ["rule `p/out` asks for listen: asked by nobody: denied"]);
+    assert_eq!(
+        asked_by_nobody(&policies(BOTH), all),
+        ["rule `p/out` asks for listen: asked by nobody: denied"]
+    );
     assert_eq!(
         asked_by_nobody(&policies(BOTH), Sections::default()),
         ["rule `p/keys` asks: asked by nobody: denied", "rule `p/out` asks: asked by nobody: denied"]

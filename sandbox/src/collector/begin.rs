@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::StartError;
 use crate::asking::{self, Asking, Sections};
 use crate::enforce::capabilities;
-use crate::event::judge::Names;
 use crate::event::ProcId;
+use crate::event::judge::Names;
 use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
 use crate::launch::guard;
@@ -56,6 +56,11 @@ pub(super) fn questions(
     if !waits && (plan.asking != asking::Settings::default()) {
         notes.push("nobody is asked in this run: what is denied is denied at once".to_owned());
     }
+    if waits {
+        notes.push(
+            "calls that are asked about wait for an answer: `sandbox asks`, in another terminal".to_owned(),
+        );
+    }
     let system = |source| StartError::System { step: "make what questions come to", source };
     waits.then(Asking::new).transpose().map_err(system)
 }
@@ -72,7 +77,8 @@ pub(super) fn asking(
         target: plan.target.clone(),
         run_id: plan.run_dir.id().to_owned(),
     });
-    asking::Start { askable: plan.asking.askable(), command, why, names, process }
+    let (askable, variables) = (plan.asking.askable(), plan.variables.clone());
+    asking::Start { askable, command, why, names, process, variables }
 }
 
 /// Makes the child a member of the run: by the program that it runs for that, or by the filter that hands its calls over.
@@ -94,14 +100,15 @@ pub(super) fn arm(
             }
         };
     }
-    let listener = ask(child, join(sensor, By::Calls, Sections::default()), &[]).map_err(|error| match error {
-        StartError::Arm(source) if source.raw_os_error() == Some(libc::EBUSY) => {
-            StartError::Supervise(io::Error::other(
-                "this process has a filter with a listener already; a run inside another needs root",
-            ))
-        }
-        error => error,
-    })?;
+    let listener =
+        ask(child, join(sensor, By::Calls, Sections::default()), &[]).map_err(|error| match error {
+            StartError::Arm(source) if source.raw_os_error() == Some(libc::EBUSY) => {
+                StartError::Supervise(io::Error::other(
+                    "this process has a filter with a listener already; a run inside another needs root",
+                ))
+            }
+            error => error,
+        })?;
     let listener = listener.ok_or_else(|| StartError::Supervise(io::ErrorKind::NotFound.into()))?;
     let (questions, handed) = channel();
     sensor.supervise(listener, enforced.then_some(questions)).map_err(StartError::Supervise)?;

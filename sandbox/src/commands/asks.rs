@@ -104,7 +104,8 @@ fn settle(question: &Listed, answer: Answer) -> anyhow::Result<Exit> {
     let told = Talk::begin(&question.found.path).and_then(|talk| talk.answer(question.open.number, answer));
     match told {
         Ok(told) => {
-            print(&format!("{}: {}\n", question.run, text::safe(told.as_bytes())))?;
+            let lines: Vec<String> = told.lines().map(|line| text::safe(line.as_bytes())).collect();
+            print(&format!("{}: {}\n", question.run, lines.join("\n")))?;
             Ok(Exit::SUCCESS)
         }
         Err(AskError::Refused(message)) => {

@@ -54,7 +54,8 @@ impl Talk {
             Ok(()) => {}
             Err(Errno::ECONNREFUSED) => return Err(AskError::Nobody),
             Err(Errno::EPERM) => {
-                let message = "a process of an enforced run cannot apply policies, and answers nothing that it asks";
+                let message =
+                    "a process of an enforced run cannot apply policies, and answers nothing that it asks";
                 return Err(AskError::Refused(message.to_owned()));
             }
             Err(error) => return Err(AskError::Talk(error.into())),

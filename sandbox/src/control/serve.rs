@@ -158,7 +158,11 @@ impl Desk {
         let _ = channel.send(&answer);
     }
 
-    fn hear(&self, channel: &Channel<FromRunner, FromUser>, peer: Peer) -> Result<Option<FromRunner>, String> {
+    fn hear(
+        &self,
+        channel: &Channel<FromRunner, FromUser>,
+        peer: Peer,
+    ) -> Result<Option<FromRunner>, String> {
         let text = |error: io::Error| error.to_string();
         let surroundings = memory::write(&self.surroundings).map_err(text)?;
         channel.send_with(&FromRunner::Ready, &[surroundings.as_fd()]).map_err(text)?;

@@ -202,7 +202,12 @@ mod tests {
     use super::*;
 
     /// Runs the filter as the kernel does.
-    pub(super) fn verdict(program: &[libc::sock_filter], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    pub(super) fn verdict(
+        program: &[libc::sock_filter],
+        architecture: u32,
+        number: u32,
+        arguments: [u64; 6],
+    ) -> u32 {
         let mut data = Vec::new();
         data.extend(number.to_ne_bytes());
         data.extend(architecture.to_ne_bytes());

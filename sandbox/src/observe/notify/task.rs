@@ -273,14 +273,22 @@ fn executable(pid: u32) -> Option<Arc<[u8]>> {
 /// Most ancestors that are looked for.
 const ANCESTORS: usize = 256;
 
-/// The executables of a process and of those that it descends from, as far as they can be looked up.
-pub fn ancestors(pid: u32) -> Vec<Arc<[u8]>> {
+/// The executables of those that a process descends from, up to `first`, as far as they can be looked up. A process whose
+/// parent has ended has none.
+pub fn ancestors(pid: u32, first: u32) -> Vec<Arc<[u8]>> {
     let (mut found, mut next) = (Vec::new(), pid);
-    while next > 1 && found.len() < ANCESTORS {
+    for _ in 0..ANCESTORS {
+        if next == first {
+            return found;
+        }
+        match stat(next) {
+            Some(stat) if stat.parent > 1 => next = stat.parent,
+            // Not below it: of whom it descends nothing is known.
+            _ => return Vec::new(),
+        }
         found.extend(executable(next));
-        next = stat(next).map_or(0, |stat| stat.parent);
     }
-    found
+    Vec::new()
 }
 
 /// What tells one execution of a process from the next.

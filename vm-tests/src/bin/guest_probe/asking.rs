@@ -102,7 +102,9 @@ pub fn hammer(object: &str) -> Option<Result<(), Errno>> {
     }
     let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let (opened, leaked, refused) = (count(&shared.opened), count(&shared.leaked), count(&shared.refused));
-    eprintln!("{made} calls: {opened} opened what is open, {leaked} opened what is closed, {refused} refused");
+    eprintln!(
+        "{made} calls: {opened} opened what is open, {leaked} opened what is closed, {refused} refused"
+    );
     Some(match leaked {
         0 => Err(libc::EACCES),
         _ => Ok(()),
@@ -131,7 +133,12 @@ fn opener(shared: &Arc<Shared>) -> Option<std::thread::JoinHandle<()>> {
             turn.fetch_add(1, Ordering::Release);
             // SAFETY: the name ends with a NUL at each moment that both names have in common, and lives through the call.
             let fd = unsafe {
-                libc::syscall(libc::SYS_openat, libc::AT_FDCWD, name.0.get(), libc::O_RDONLY | libc::O_CLOEXEC)
+                libc::syscall(
+                    libc::SYS_openat,
+                    libc::AT_FDCWD,
+                    name.0.get(),
+                    libc::O_RDONLY | libc::O_CLOEXEC,
+                )
             };
             let result = raw::check(fd);
             turn.fetch_add(1, Ordering::Release);

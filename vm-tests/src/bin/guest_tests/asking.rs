@@ -55,7 +55,8 @@ struct Said {
 
 fn asks(dir: &Path, arguments: &[&str]) -> Result<Said> {
     let mut command = Command::new(SANDBOX);
-    let output = command.arg("asks").args(arguments).arg("--of").arg(dir).output().context("cannot run sandbox")?;
+    let output =
+        command.arg("asks").args(arguments).arg("--of").arg(dir).output().context("cannot run sandbox")?;
     let text = [output.stdout, output.stderr].concat();
     Ok(Said { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() })
 }
@@ -77,7 +78,12 @@ fn once_asked(run: Run, words: &[&str]) -> Result<Run> {
 
 fn answer(run: &Run, arguments: &[&str], code: i32, text: &str) -> Result<()> {
     let said = asks(&run.dir, arguments)?;
-    ensure!(said.code == Some(code) && said.text.contains(text), "{arguments:?}: {:?} {}", said.code, said.text);
+    ensure!(
+        said.code == Some(code) && said.text.contains(text),
+        "{arguments:?}: {:?} {}",
+        said.code,
+        said.text
+    );
     Ok(())
 }
 
@@ -138,13 +144,21 @@ fn once() -> Result<()> {
     let finished = end(run, &format!("{plain}\t0\n{read}\t0\n{read}\t{ACCES}\n"))?;
     expect(
         &finished,
-        &["ask 1 asking/keys", "answer 1 allow once person", "ask 2 asking/keys", "answer 2 deny person", "blocked asking/keys"],
+        &[
+            "ask 1 asking/keys",
+            "answer 1 allow once person",
+            "ask 2 asking/keys",
+            "answer 2 deny person",
+            "blocked asking/keys",
+        ],
     )?;
     // Behind the answer the record has the act itself.
     let log = finished.log()?;
     let events = log.events()?;
     let at = events.iter().position(|event| text(event, "event_type") == "answer").context("no answer")?;
-    let acted = events[at..].iter().any(|event| text(event, "path") == key && event.int("ret").is_some_and(|ret| ret >= 0));
+    let acted = events[at..]
+        .iter()
+        .any(|event| text(event, "path") == key && event.int("ret").is_some_and(|ret| ret >= 0));
     ensure!(acted, "the act does not stand behind its answer");
     ensure!(events[at].uint("uid") == Some(0), "{}", show(&events[at]));
     Ok(())
@@ -227,7 +241,12 @@ fn flood() -> Result<()> {
     let log = finished.log()?;
     let events = log.events()?;
     let of = |kind: &str| events.iter().filter(|event| text(event, "event_type") == kind).count();
-    ensure!((of("ask"), of("answer")) == (1 + FEW, 1 + FEW), "{} questions, {} answers", of("ask"), of("answer"));
+    ensure!(
+        (of("ask"), of("answer")) == (1 + FEW, 1 + FEW),
+        "{} questions, {} answers",
+        of("ask"),
+        of("answer")
+    );
     let first = events.iter().find(|event| text(event, "event_type") == "answer").context("no answer")?;
     ensure!(first.uint("count") == Some(COUNT as u64), "{}", show(first));
     let blocked: u64 =
@@ -246,7 +265,8 @@ fn hammer() -> Result<()> {
     ensure!(allowed.len() == denied.len(), "{allowed} {denied}");
     let counts = |stderr: &str| -> Result<[u64; 4]> {
         let line = stderr.lines().find(|line| line.contains(" calls: ")).context("the probe said nothing")?;
-        let numbers: Vec<u64> = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+        let numbers: Vec<u64> =
+            line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
         numbers.try_into().map_err(|_| anyhow::anyhow!("{line}"))
     };
     let done = format!("{WORK}/asking-hammer.done");
@@ -260,7 +280,9 @@ fn hammer() -> Result<()> {
     finished.expect_code(0)?;
     finished.expect_verdict(0)?;
     let [made, opened, leaked, refused] = counts(&finished.stderr)?;
-    println!("       {made} calls while it was open: {opened} opened what is open, {refused} refused, {leaked} leaked");
+    println!(
+        "       {made} calls while it was open: {opened} opened what is open, {refused} refused, {leaked} leaked"
+    );
     ensure!(finished.stdout == format!("{step}\t{ACCES}\n"), "{}", finished.stdout);
     ensure!(made >= CALLS && leaked == 0 && opened > 0 && refused > 0, "{made} {opened} {leaked} {refused}");
     let log = finished.log()?;
@@ -276,7 +298,9 @@ fn hammer() -> Result<()> {
     answer(&run, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
     let finished = end(run, &format!("{step}\t0\n"))?;
     let [made, opened, leaked, refused] = counts(&finished.stderr)?;
-    println!("       {made} calls once it was allowed: {opened} opened what is open, {leaked} the other, {refused} refused");
+    println!(
+        "       {made} calls once it was allowed: {opened} opened what is open, {leaked} the other, {refused} refused"
+    );
     ensure!(leaked > 0, "the calls never meet the file: {}", finished.stderr);
     Ok(())
 }
@@ -313,7 +337,11 @@ fn by_program() -> Result<()> {
     // It is not for the command to change.
     let program = "/srv/programs/answer-0";
     let step = format!("write={program}");
-    let finished = complete("asking-program-kept", &["--enforce", &policy, "--require", "lsm", "--ask-cmd", program], &[&step])?;
+    let finished = complete(
+        "asking-program-kept",
+        &["--enforce", &policy, "--require", "lsm", "--ask-cmd", program],
+        &[&step],
+    )?;
     ensure!(finished.stdout == format!("{step}\t{ACCES}\n"), "{}{}", finished.stdout, finished.stderr);
     Ok(())
 }
@@ -402,7 +430,11 @@ fn from_inside() -> Result<()> {
     let run = begin("asking-inside", &policy, &[], &[&step])?;
     let finished = run.finish()?;
     finished.expect_code(1)?;
-    ensure!(finished.stderr.contains("a process of an enforced run cannot apply policies"), "{}", finished.stderr);
+    ensure!(
+        finished.stderr.contains("a process of an enforced run cannot apply policies"),
+        "{}",
+        finished.stderr
+    );
     finished.expect_verdict(0)
 }
 
@@ -415,7 +447,8 @@ fn collector_dies() -> Result<()> {
     let run = once_asked(run, &["\"number\":1,"])?;
     let front = run.front().pid;
     let runner = executing(SANDBOX)?;
-    let collector = runner.iter().find(|process| process.pid != front && process.name.starts_with("sandbox-collec"));
+    let collector =
+        runner.iter().find(|process| process.pid != front && process.name.starts_with("sandbox-collec"));
     let Some(collector) = collector else { bail!("no collector among {runner:?}") };
     Watched::open(collector.pid)?.signal(libc::SIGKILL)?;
     let finished = run.finish()?;
@@ -431,7 +464,12 @@ fn asker_dies() -> Result<()> {
     let key = data("killed/key", "secret")?;
     let go = format!("{WORK}/asking-killed.go");
     let program = "/usr/bin/other";
-    let run = begin("asking-killed", &policy, &[], &[&format!("within={program}"), &format!("read={key}"), &format!("wait={go}")])?;
+    let run = begin(
+        "asking-killed",
+        &policy,
+        &[],
+        &[&format!("within={program}"), &format!("read={key}"), &format!("wait={go}")],
+    )?;
     let run = once_asked(run, &["\"number\":1,"])?;
     let inside = executing(program)?;
     ensure!(!inside.is_empty(), "nobody executes {program}");
