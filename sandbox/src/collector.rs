@@ -279,13 +279,16 @@ fn start(
     Ok((collector, notes))
 }
 
+/// What is to be done to the policies of a run, and what that goes through.
+type Control = (mpsc::Receiver<Request>, Arc<Mutex<Office>>);
+
 /// Begins to hear who applies policies, where the run has some.
 fn control(
     plan: &RunPlan,
     terms: Terms,
     lease: Option<Arc<Lease>>,
     asking: Option<&Asking>,
-) -> io::Result<Option<(mpsc::Receiver<Request>, Arc<Mutex<Office>>)>> {
+) -> io::Result<Option<Control>> {
     let Some(policies) = plan.mode.policies() else { return Ok(None) };
     let run = control::serve::Run {
         dir: plan.run_dir.try_clone()?,
