@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Threads of [`hammer`] that are at work at a time: as many more are made as wait.
-const AT_WORK: u64 = 3;
+/// Threads of [`hammer`] that are at work at a time, each with one that changes its name: as many more are made as wait. A
+/// guest has two processors, and the one that changes must not lose its own.
+const AT_WORK: u64 = 1;
 /// Threads that it makes at most.
 const MOST: usize = 600;
 /// Longest name that it changes, bytes.
@@ -175,10 +176,10 @@ fn change(shared: &Shared, name: &Name, turn: &AtomicU64, ended: &AtomicBool) {
                 let _ = shared.moment.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
                 shared.waiting.fetch_add(1, Ordering::Relaxed);
             }
-            if waits {
-                std::thread::sleep(Duration::from_millis(20));
+            match waits {
+                true => std::thread::sleep(Duration::from_millis(20)),
+                false => std::hint::spin_loop(),
             }
-            std::thread::yield_now();
             continue;
         }
         if waits {
@@ -186,7 +187,7 @@ fn change(shared: &Shared, name: &Name, turn: &AtomicU64, ended: &AtomicBool) {
             shared.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         (seen, since) = (now, std::time::Instant::now());
-        let sooner = |moment: u64| Some(moment - moment / 100);
+        let sooner = |moment: u64| Some((moment - moment / 100).saturating_sub(1));
         let moment = shared.moment.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sooner).unwrap_or(0);
         for _ in 0..moment + now % 64 {
             std::hint::spin_loop();
