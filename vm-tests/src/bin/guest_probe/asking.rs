@@ -169,8 +169,9 @@ fn change(shared: &Shared, name: &Name, turn: &AtomicU64, ended: &AtomicBool) {
     let mut waits = false;
     while !ended.load(Ordering::Relaxed) {
         let now = turn.load(Ordering::Acquire);
-        if now == seen || now % 2 == 0 {
-            if now == seen && now % 2 == 1 && !waits && since.elapsed() > Duration::from_millis(50) {
+        if now == seen || now.is_multiple_of(2) {
+            if now == seen && !now.is_multiple_of(2) && !waits && since.elapsed() > Duration::from_millis(50)
+            {
                 waits = true;
                 let later = |moment: u64| Some((moment + moment / 3 + 10).min(1_000_000));
                 let _ = shared.moment.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
