@@ -133,8 +133,7 @@ fn deny_beats_ask_beats_allow() {
         plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.contains(Access::Read)
     );
     let unheld = plan.unheld(&Held::of(Access::ALL.into_iter().collect()));
-    assert_eq!(unheld.len(), 1);
-    assert_eq!(unheld[0].to_string(), "rule `p/b` asks, which no layer of this run holds");
+    assert!(unheld.is_empty(), "a denial is held: {unheld:?}");
 }
 
 #[test]

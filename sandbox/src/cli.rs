@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. It says nothing about what the values mean: see `settings`.
 
+pub mod asks;
 pub mod baseline;
 pub mod export;
 pub mod learn;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::quantity::whole;
 
+pub use asks::*;
 pub use baseline::*;
 pub use export::*;
 pub use learn::*;
@@ -52,6 +54,8 @@ pub enum Command {
     Reindex(ReindexArgs),
     /// Say what was denied and by which rule, and the line that would allow it
     Why(WhyArgs),
+    /// List what waits for an answer in runs that ask, and answer it
+    Asks(AsksArgs),
     /// Make a policy of what runs did
     Learn(LearnArgs),
     /// Write down what runs usually do, and say what of another run is new
@@ -172,6 +176,7 @@ Examples:
   sudo sandbox run --policy agent.yaml -- claude     what would be blocked?
   sudo sandbox run --enforce agent.yaml -- claude    block it
   sudo sandbox run --enforce base --audit agent.yaml -- claude
+  sudo sandbox run --enforce agent.yaml --ask -- claude    and: sandbox asks
   sudo sandbox run --hash-max-bytes 10M -- make      what did files hold?
 
 Exit status: the command's own, 128+n when signal n ended it; 122 when the
@@ -201,6 +206,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "POLICY", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub audit: Vec<PathBuf>,
 
+    /// Ask about what an enforced policy denies, instead of denying it at once:
+    /// the call waits for `sandbox asks` (docs/asking.md)
+    #[arg(long, requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
+    pub ask: bool,
+
+    /// Put each question to this program too: JSON on its stdin; status 0 allows
+    /// once, 3 for this run, 4 leaves it to others, any other denies
+    #[arg(long, value_name = "CMD", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
+    pub ask_cmd: Option<PathBuf>,
     /// Record, block nothing, and propose a policy in FILE at the end, or what
     /// the one that is there would need besides
     #[arg(long, value_name = "FILE", conflicts_with = "enforce")]

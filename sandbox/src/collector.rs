@@ -11,7 +11,7 @@ mod end;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use begin::Asked;
@@ -21,10 +21,14 @@ use tokio::sync::mpsc;
 
 use sandbox_ebpf::abi::ABI_VERSION;
 
+use crate::asking::Asking;
 use crate::baseline::watch::WatchError;
-use crate::control::{self, serve::Request};
+use crate::control::{
+    self,
+    office::{Office, Request, What},
+};
 use crate::enforce::lsm::Lease;
-use crate::event::ProcId;
+use crate::event::{ProcId, judge};
 use crate::evidence::WorkspaceError;
 use crate::exit::Exit;
 use crate::explain::{self, Remedies};
@@ -42,7 +46,7 @@ use crate::launch::plan::{Mode, Parentage, RunPlan};
 use crate::launch::process::{Process, Stat};
 use crate::launch::readiness::readable;
 use crate::launch::{CollectorLinks, Roles, background, descendants};
-use crate::names::{self, Names, NamesError};
+use crate::names::{self, Known, Names, NamesError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::record::keys::KeysError;
 use crate::record::{OnLogError, RecordError, Recorder, anchor::AnchorReport};
@@ -160,6 +164,8 @@ struct Collector {
     lease: Option<Arc<Lease>>,
     /// Policies to put in force; `None` where nobody listens for any.
     changes: Option<mpsc::Receiver<Request>>,
+    /// Who asks about calls that wait, where some do.
+    asking: Option<Asking>,
     guardian: Arc<Channel<ToGuardian, FromGuardian>>,
     /// Who ends the run where neither hooks nor a control group do.
     ender: Option<Ender>,
@@ -201,7 +207,8 @@ fn start(
     });
     let ender = sensor.wants_ender().then(|| apart::guard(child)).transpose()?;
     let inside = apart::enter(child, sensor.namespaces())?;
-    let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)))?;
+    let asks = begin::sections(plan, &sensor);
+    let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)), asks)?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
@@ -242,16 +249,23 @@ fn start(
         _ if sensor.hears_answers() => Some(Names::of_watched(plan.mode.policies())?),
         _ => None,
     };
+    let mut asking = begin::questions(plan, &asked, asks, &mut notes)?;
+    let directory = names.as_ref().map(|names| Arc::clone(&names.directory));
     let watch = begin::watch(plan, process, &sensor)?;
     let pipeline = Pipeline::new(sensor, &plan.mode, terms.marks(), names, (process, plan.cgroup.clone()))
         .with_relay(relay)
         .with_changes(changes)
-        .with_watch(watch);
-    let changes = match control(plan, terms, lease.clone()) {
-        Ok(changes) => changes,
+        .with_watch(watch)
+        .with_acted(asking.as_ref().map(|asking| Arc::clone(asking.acted())));
+    let (changes, office) = match control(plan, terms, lease.clone(), asking.as_ref()) {
+        Ok(control) => control.unzip(),
         Err(error) => {
+            // What waits could never be opened, nor anybody be asked.
+            if asking.is_some() {
+                return Err(StartError::System { step: "listen for answers", source: error });
+            }
             notes.push(format!("`sandbox policy apply` cannot reach this run: {error}"));
-            None
+            (None, None)
         }
     };
     if let Mode::Enforce(..) = &plan.mode {
@@ -259,6 +273,17 @@ fn start(
         let answering = match asked {
             Asked::Heard(listener) => answer::start(listener, denials),
             Asked::Handed(listener, questions) => answer::start_handed(listener, questions, denials),
+            Asked::Waiting(begun, listener) => {
+                let (why, questions) = std::sync::mpsc::channel();
+                let names = directory.map(|directory| Box::new(Known(directory)) as Box<dyn judge::Names>);
+                let start = begin::asking(plan, why, names, process);
+                if let (Some(asking), Some(office)) = (&mut asking, office) {
+                    asking
+                        .serve(begun, start, office)
+                        .map_err(|source| StartError::System { step: "serve calls that wait", source })?;
+                }
+                answer::start_handed(listener, questions, denials)
+            }
             Asked::Nowhere => Err(io::Error::other("the kernel gives no listener; it gives one only")),
         };
         if let Err(error) = answering {
@@ -267,17 +292,31 @@ fn start(
     }
     let started = Instant::now();
     let guardian_failed = None;
-    let collector =
-        Collector { recorder, pipeline, lease, changes, guardian, ender, guardian_failed, process, started };
+    let collector = Collector {
+        recorder,
+        pipeline,
+        lease,
+        changes,
+        asking,
+        guardian,
+        ender,
+        guardian_failed,
+        process,
+        started,
+    };
     Ok((collector, notes))
 }
+
+/// What is to be done to the policies of a run, and what that goes through.
+type Control = (mpsc::Receiver<Request>, Arc<Mutex<Office>>);
 
 /// Begins to hear who applies policies, where the run has some.
 fn control(
     plan: &RunPlan,
     terms: Terms,
     lease: Option<Arc<Lease>>,
-) -> io::Result<Option<mpsc::Receiver<Request>>> {
+    asking: Option<&Asking>,
+) -> io::Result<Option<Control>> {
     let Some(policies) = plan.mode.policies() else { return Ok(None) };
     let run = control::serve::Run {
         dir: plan.run_dir.try_clone()?,
@@ -291,8 +330,8 @@ fn control(
         terms,
     };
     let (send, changes) = mpsc::channel(1);
-    control::serve::start(run, send)?;
-    Ok(Some(changes))
+    let office = control::serve::start(run, send, asking.map(|asking| asking.desk().clone()))?;
+    Ok(Some((changes, office)))
 }
 
 /// Says every 200 ms that this process is neither dead nor stopped. A thread of its own, because a slow disk
@@ -440,16 +479,20 @@ impl Collector {
         }
     }
 
-    /// Puts policies in force, and says what came of it.
+    /// Does what is asked for, and says what came of it.
     ///
     /// # Errors
-    /// The record cannot go on.
-    fn apply(&mut self, Request { change, answer }: Request) -> Result<(), PipelineError> {
-        let applied = self.pipeline.apply(&change, &self.recorder);
+    /// The record cannot go on, or the run must not.
+    fn apply(&mut self, Request { what, answer }: Request) -> Result<(), PipelineError> {
+        let done = match what {
+            What::Apply(change) => self.pipeline.apply(&change, &self.recorder),
+            What::Answer(events, change) => self.pipeline.answer(&events, change.as_deref(), &self.recorder),
+            What::End(why) => Err(PipelineError::Asking(why)),
+        };
         // Whoever asked may be gone.
-        let _ = answer.send(applied.as_ref().copied().map_err(ToString::to_string));
-        match applied {
-            Err(error @ PipelineError::Log(_)) => Err(error),
+        let _ = answer.send(done.as_ref().copied().map_err(ToString::to_string));
+        match done {
+            Err(error @ (PipelineError::Log(_) | PipelineError::Asking(_))) => Err(error),
             // What held before still does.
             Ok(()) | Err(PipelineError::Kernel(_)) => Ok(()),
         }
@@ -512,7 +555,9 @@ impl Collector {
         if plan.parentage == Parentage::Collector && !ends {
             left_running.extend(descendants::living(&reap));
         }
-        let drained = self.pipeline.finish(&self.recorder);
+        let unanswered = self.asking.as_ref().map(Asking::end).unwrap_or_default();
+        let told = self.recorder.append(&unanswered).map_err(PipelineError::from);
+        let drained = self.pipeline.finish(&self.recorder).and(told);
         // Only now: what the command did last tells of processes that its control group does not know.
         left_running
             .extend(self.pipeline.living().filter(|process| lives(*process)).map(|process| process.pid));

@@ -1,5 +1,6 @@
 //! `sandbox` runs a command so that the kernel says what it did, and what it may do.
 
+pub mod asking;
 pub mod baseline;
 pub mod cli;
 pub mod collector;

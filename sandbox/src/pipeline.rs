@@ -15,6 +15,7 @@ use sandbox_ebpf::abi::{
 };
 
 use crate::{
+    asking::Acted,
     baseline::watch::Watch,
     control::Change,
     enforce::{cut, relay::Relay},
@@ -49,6 +50,9 @@ pub enum PipelineError {
     /// The kernel refuses something.
     #[error(transparent)]
     Kernel(#[from] ObjectError),
+    /// What somebody allowed once cannot be closed again.
+    #[error("{0}")]
+    Asking(String),
 }
 
 /// The stages between the sensor and the recorder.
@@ -75,6 +79,8 @@ pub struct Pipeline {
     changes: Option<Changes>,
     /// Tells what no run of a baseline did.
     watch: Option<Watch>,
+    /// Who waits for acts of the run.
+    acted: Option<Arc<Acted>>,
 }
 
 /// What became of the run's attempts so far.
@@ -136,6 +142,7 @@ impl Pipeline {
             hashes: Hashes::start(),
             changes: None,
             watch: None,
+            acted: None,
         }
     }
 
@@ -163,6 +170,11 @@ impl Pipeline {
         self.watch.as_ref().map(Watch::found)
     }
 
+    /// Tells who waits for acts of the run.
+    pub fn with_acted(self, acted: Option<Arc<Acted>>) -> Pipeline {
+        Pipeline { acted, ..self }
+    }
+
     /// Where the records come from.
     pub fn sensor(&self) -> &Sensor {
         &self.sensor
@@ -184,6 +196,46 @@ impl Pipeline {
     /// # Errors
     /// The kernel refuses (then those before still hold), or the record cannot go on.
     pub fn apply(&mut self, change: &Change, recorder: &Recorder) -> Result<(), PipelineError> {
+        self.put(change)?;
+        self.denials.now_hold(Arc::clone(&change.policies));
+        // What was judged before stands before the event: every line after it is about the new ones.
+        self.settle(recorder)?;
+        let mut event = runner_event(EventType::PolicyApply, self.process);
+        let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
+        event.details = vec![
+            (Key::PolicyName, text(&change.applied.names)),
+            (Key::PolicySha256, text(&change.applied.sha256)),
+            (Key::Target, text(&change.applied.file)),
+            (Key::Reason, text(if change.widen { "put in the place of those before" } else { "narrowed" })),
+            (Key::TargetPid, Value::Uint(change.peer.pid.into())),
+            (Key::Uid, Value::Uint(change.peer.uid.into())),
+        ];
+        recorder.append(&[event])?;
+        recorder.flush()?;
+        Ok(())
+    }
+
+    /// Records questions and answers, then puts in force what they open: an act that an answer allowed stands behind it.
+    ///
+    /// # Errors
+    /// As [`Pipeline::apply`]; what was recorded is.
+    pub fn answer(
+        &mut self,
+        events: &[Event],
+        change: Option<&Change>,
+        recorder: &Recorder,
+    ) -> Result<(), PipelineError> {
+        // What was denied before it stands before it.
+        self.settle(recorder)?;
+        if !events.is_empty() {
+            recorder.append(events)?;
+            recorder.flush()?;
+        }
+        change.map_or(Ok(()), |change| self.put(change))
+    }
+
+    /// Puts other policies in force.
+    fn put(&mut self, change: &Change) -> Result<(), PipelineError> {
         let id = change.planned.id;
         // First: records that the new ones judge may come at once.
         self.judge.adopt(&change.policies, id, time::mono_now_ns(), change.marks.clone());
@@ -202,21 +254,6 @@ impl Pipeline {
             self.judge.abandon(id);
             return Err(error.into());
         }
-        self.denials.now_hold(Arc::clone(&change.policies));
-        // What was judged before stands before the event: every line after it is about the new ones.
-        self.settle(recorder)?;
-        let mut event = runner_event(EventType::PolicyApply, self.process);
-        let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
-        event.details = vec![
-            (Key::PolicyName, text(&change.applied.names)),
-            (Key::PolicySha256, text(&change.applied.sha256)),
-            (Key::Target, text(&change.applied.file)),
-            (Key::Reason, text(if change.widen { "put in the place of those before" } else { "narrowed" })),
-            (Key::TargetPid, Value::Uint(change.peer.pid.into())),
-            (Key::Uid, Value::Uint(change.peer.uid.into())),
-        ];
-        recorder.append(&[event])?;
-        recorder.flush()?;
         Ok(())
     }
 
@@ -339,6 +376,9 @@ impl Pipeline {
             // Behind this, nobody sees a secret: not the log, and not who explains it.
             decoded.event.redact();
             self.denials.add(&decoded.event);
+            if let Some(acted) = &self.acted {
+                acted.saw(&decoded.event);
+            }
             cut(&mut self.cutter, self.group.as_ref(), &decoded);
             self.living.learn(&decoded);
             self.hashes.add(&mut decoded.event);

@@ -21,6 +21,7 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::{Arc, mpsc::Sender},
+    time::{Duration, Instant},
 };
 
 use policy::{
@@ -73,6 +74,9 @@ pub const SLOT: u32 = 0;
 
 /// The number of a run's first policy; the self-test's is 0.
 pub const FIRST_POLICY: u32 = 1;
+
+/// How long entries of policies in the tables that all share are kept, once others hold.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// What is asked of the sensor.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +179,8 @@ pub struct Sensor {
     judges: bool,
     /// The policies so far, the one in force last; programs may look at an older one's pages for a moment.
     installed: Vec<Installed>,
+    /// When each of them was put in force.
+    put: Vec<Instant>,
     /// The tables of policies that name hosts, where they are law.
     asked: Option<Arc<LsmPlan>>,
     /// Whether records tell what resolvers answer.
@@ -266,7 +272,8 @@ impl Sensor {
         let namespaces = net::namespaces(apart)?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
-        let installed = installed.into_iter().collect();
+        let installed: Vec<Installed> = installed.into_iter().collect();
+        let put = installed.iter().map(|_| Instant::now()).collect();
         object.configure(
             SLOT,
             RunConfig { mode: request.judging.mode() as u32, hooks: holds.into(), ..RunConfig::default() },
@@ -303,6 +310,7 @@ impl Sensor {
                 hooks: holds,
                 judges: holds || in_force,
                 installed,
+                put,
                 asked,
                 hears,
                 walls,
@@ -424,9 +432,12 @@ impl Sensor {
         let object = self.source.programs()?;
         let installed = lsm::install(object, SLOT, plan)?;
         self.installed.push(installed);
-        // What belonged to the last one stays for one more: a program that sleeps may still look at it. What cannot be
-        // removed is never asked again: a number is not given twice.
-        if let Some(older) = self.installed.iter_mut().nth_back(2) {
+        self.put.push(Instant::now());
+        // What belonged to an older one stays for a while: a program that sleeps may still look at it, and answers to
+        // questions change policies in quick succession. What cannot be removed is never asked again: a number is not
+        // given twice.
+        let replaced = self.put.iter().skip(1).take_while(|put| put.elapsed() > KEPT).count();
+        for older in self.installed.iter_mut().take(replaced.min(self.put.len().saturating_sub(2))) {
             let _ = lsm::remove(object, older);
         }
         Ok(())

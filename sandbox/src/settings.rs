@@ -133,6 +133,10 @@ pub struct RunSettings {
     pub mode: ModeSetting,
     /// Where a policy is proposed at the end.
     pub learn: Option<PathBuf>,
+    /// Whether what is denied is asked about.
+    pub ask: bool,
+    /// The program that is asked.
+    pub ask_cmd: Option<PathBuf>,
     /// Layers to use.
     pub layers: LayerChoice,
     /// Layers that must be there.
@@ -201,6 +205,8 @@ impl RunSettings {
             mode,
             learn: args.learn,
             record,
+            ask: args.ask,
+            ask_cmd: args.ask_cmd,
             layers,
             required,
             user: args.user,

@@ -84,6 +84,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "settings", boots: STOCK, then: None },
     Suite { name: "subjects", boots: STOCK, then: None },
     Suite { name: "apply", boots: STOCK, then: None },
+    Suite { name: "asking", boots: STOCK, then: None },
     Suite { name: "slots", boots: STOCK, then: None },
     Suite { name: "origins", boots: STOCK, then: None },
     Suite { name: "code", boots: STOCK, then: None },

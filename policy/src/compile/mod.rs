@@ -111,8 +111,6 @@ pub enum Unsupported {
     Limit(&'static str),
     /// It allows more or less than whole directories, single files or ports of TCP: a list of those does not say it.
     Shape,
-    /// It asks, and nobody can be asked: the plan denies.
-    Ask,
     /// It closes this word of the section `kernel`.
     Word(&'static str),
     /// It opens this word of the section `kernel`, and Landlock closes it.
@@ -134,7 +132,6 @@ impl std::fmt::Display for Unheld {
             Unsupported::Shape => {
                 write!(f, "rule `{rule}` allows what no list of directories and ports says")
             }
-            Unsupported::Ask => write!(f, "rule `{rule}` asks"),
             Unsupported::Word(word) => write!(f, "`{rule}` closes `{word}`"),
             Unsupported::Closed(word) => {
                 return write!(f, "`{rule}` opens `{word}`, which Landlock closes to whoever it restricts");

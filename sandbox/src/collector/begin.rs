@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::StartError;
+use crate::asking::{self, Asking, Sections};
 use crate::baseline::watch::Watch;
 use crate::enforce::capabilities;
 use crate::event::ProcId;
+use crate::event::judge::Names;
 use crate::evidence::{Before, Changes};
 use crate::inside::notify::Waiting;
 use crate::launch::guard;
@@ -29,8 +31,57 @@ pub(super) enum Asked {
     Heard(OwnedFd),
     /// A listener whose calls the supervisor takes; it hands the questions on.
     Handed(OwnedFd, Receiver<Waiting>),
+    /// A filter whose calls may wait for somebody's answer; what the run asks its runner comes by it as well.
+    Waiting(asking::Begun, OwnedFd),
     /// By nothing.
     Nowhere,
+}
+
+/// The sections of which calls wait to be asked about: some only where hooks judge them, and verdicts are law.
+pub(super) fn sections(plan: &RunPlan, sensor: &Sensor) -> Sections {
+    match &plan.mode {
+        Mode::Enforce(policies, _) if sensor.has_hooks() => plan.asking.sections(policies),
+        _ => Sections::default(),
+    }
+}
+
+/// What the questions of the run come to, where calls wait; the user is told what asks nobody.
+pub(super) fn questions(
+    plan: &RunPlan,
+    asked: &Asked,
+    asks: Sections,
+    notes: &mut Vec<String>,
+) -> Result<Option<Asking>, StartError> {
+    let waits = matches!(asked, Asked::Waiting(..));
+    if let Mode::Enforce(policies, _) = &plan.mode {
+        notes.extend(asking::asked_by_nobody(policies, if waits { asks } else { Sections::default() }));
+    }
+    if !waits && (plan.asking != asking::Settings::default()) {
+        notes.push("nobody is asked in this run: what is denied is denied at once".to_owned());
+    }
+    if waits {
+        notes.push(
+            "calls that are asked about wait for an answer: `sandbox asks`, in another terminal".to_owned(),
+        );
+    }
+    let system = |source| StartError::System { step: "make what questions come to", source };
+    waits.then(Asking::new).transpose().map_err(system)
+}
+
+/// What a supervisor of such calls begins with.
+pub(super) fn asking(
+    plan: &RunPlan,
+    why: Sender<Waiting>,
+    names: Option<Box<dyn Names>>,
+    process: ProcId,
+) -> asking::Start {
+    let command = plan.asking.command.as_ref().map(|program| asking::Command {
+        program: program.into(),
+        target: plan.target.clone(),
+        run_id: plan.run_dir.id().to_owned(),
+    });
+    let (askable, variables) = (plan.asking.askable(), plan.variables.clone());
+    asking::Start { askable, command, why, names, process, variables }
 }
 
 /// Makes the child a member of the run: by the program that it runs for that, or by the filter that hands its calls over.
@@ -38,19 +89,29 @@ pub(super) fn arm(
     child: &Channel<ToChild, Armed>,
     sensor: &mut Sensor,
     enforced: bool,
+    asks: Sections,
 ) -> Result<Asked, StartError> {
     if let Some(program) = sensor.arm_program()? {
-        let listener = ask(child, join(sensor, By::Program), &[program])?;
-        return Ok(listener.map_or(Asked::Nowhere, Asked::Heard));
+        let listener = ask(child, join(sensor, By::Program, asks), &[program])?;
+        return match listener {
+            None => Ok(Asked::Nowhere),
+            Some(listener) if asks.is_empty() => Ok(Asked::Heard(listener)),
+            Some(listener) => {
+                let answering = listener.try_clone().map_err(StartError::Supervise)?;
+                let begun = asking::begin(listener).map_err(StartError::Supervise)?;
+                Ok(Asked::Waiting(begun, answering))
+            }
+        };
     }
-    let listener = ask(child, join(sensor, By::Calls), &[]).map_err(|error| match error {
-        StartError::Arm(source) if source.raw_os_error() == Some(libc::EBUSY) => {
-            StartError::Supervise(io::Error::other(
-                "this process has a filter with a listener already; a run inside another needs root",
-            ))
-        }
-        error => error,
-    })?;
+    let listener =
+        ask(child, join(sensor, By::Calls, Sections::default()), &[]).map_err(|error| match error {
+            StartError::Arm(source) if source.raw_os_error() == Some(libc::EBUSY) => {
+                StartError::Supervise(io::Error::other(
+                    "this process has a filter with a listener already; a run inside another needs root",
+                ))
+            }
+            error => error,
+        })?;
     let listener = listener.ok_or_else(|| StartError::Supervise(io::ErrorKind::NotFound.into()))?;
     let (questions, handed) = channel();
     sensor.supervise(listener, enforced.then_some(questions)).map_err(StartError::Supervise)?;
@@ -59,14 +120,14 @@ pub(super) fn arm(
 }
 
 /// What the child is told: how it joins, and what it puts around itself.
-fn join(sensor: &Sensor, by: By) -> ToChild {
+fn join(sensor: &Sensor, by: By, asks: Sections) -> ToChild {
     let (fence, mounts) = (sensor.fenced(), sensor.mounts().clone());
     let gives_up = match sensor.has_hooks() {
         false => GivesUp::Unopened,
         true if capabilities::show_memory() => GivesUp::Sight,
         true => GivesUp::Nothing,
     };
-    ToChild::Join(Join { by, hooks: sensor.has_hooks(), gives_up, fence, mounts })
+    ToChild::Join(Join { by, hooks: sensor.has_hooks(), gives_up, fence, mounts, asks })
 }
 
 /// Has the child become a member; gives the listener that it sends, if it does.

@@ -3,6 +3,7 @@
 //! To add one: a variant of [`crate::cli::Command`], a file here with `execute(args) -> Result<Exit>`, an arm
 //! in [`execute`].
 
+pub mod asks;
 pub mod baseline;
 pub mod doctor;
 pub mod export;
@@ -47,6 +48,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
 fn execute(command: Command) -> Exit {
     match command {
         Command::Baseline(args) => baseline::execute(&args),
+        Command::Asks(args) => {
+            asks::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
+        }
         Command::Doctor(args) => {
             doctor::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }

@@ -15,6 +15,7 @@ use audit_verify::ledger::Entry;
 use nix::unistd::Uid;
 
 use super::baseline;
+use crate::asking;
 use crate::cli::RunArgs;
 use crate::collector;
 use crate::enforce::landlock::Fence;
@@ -156,6 +157,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         })?;
     }
     let baseline = settings.baseline.as_deref().map(baseline::read).transpose()?.map(Arc::new);
+    let asking = asking::Settings::new(settings.ask, settings.ask_cmd.as_deref(), &target)?;
     let place = place(&target);
     let name = RunName::new(time::wall_now_ns(), settings.command[0].as_bytes());
     let expected = match &settings.run_dir {
@@ -166,7 +168,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         let workspace = settings.workspace.as_deref();
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
-    let mut law = load_policy(&settings.mode, surroundings(&expected), &place)?;
+    let asked = asking.command.as_ref().map(PathBuf::from);
+    let mut law = load_policy(&settings.mode, surroundings(&expected), &place, asked.as_deref())?;
 
     let standard = match &law.mode {
         Mode::Enforce(policy, _) => {
@@ -196,7 +199,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let run_dir = run_dir.map_err(refused)?;
     if run_dir.path() != expected {
         // Another run took the name in the same second: ${RUN_DIR} is another.
-        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place)?;
+        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place, asked.as_deref())?;
     }
     let Law { mode, guard, own } = law;
     let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
@@ -261,6 +264,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let plan = RunPlan {
         mode,
         guard,
+        asking,
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
@@ -319,6 +323,7 @@ fn load_policy(
     setting: &ModeSetting,
     surroundings: policy::Surroundings<'_>,
     place: &Place,
+    asked: Option<&Path>,
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
     let (mode, guard, own) = match setting {
@@ -328,7 +333,8 @@ fn load_policy(
             (policies.map_or(Mode::Observe, Mode::Audit), None, guard::Own::default())
         }
         ModeSetting::Enforce { law, trial, on_unheld } => {
-            let mut files = Vec::new();
+            // Who answers is not for the command to change.
+            let mut files: Vec<PathBuf> = asked.map(Path::to_owned).into_iter().collect();
             let policies = policy::load_enforced(law, trial, surroundings, &mut files);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {

@@ -1,7 +1,7 @@
 //! The user's side: talks to the runner of a run.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, getsockopt, s
 use policy::{Policies, Variables};
 
 use super::{Applied, FromRunner, FromUser, Surroundings, address, memory};
+use crate::asking::{Answer, Open};
 use crate::launch::handshake::{Channel, Received};
 
 /// The largest surroundings, bytes: no environment is larger.
@@ -53,7 +54,8 @@ impl Talk {
             Ok(()) => {}
             Err(Errno::ECONNREFUSED) => return Err(AskError::Nobody),
             Err(Errno::EPERM) => {
-                let message = "a process of an enforced run cannot apply policies";
+                let message =
+                    "a process of an enforced run cannot apply policies, and answers nothing that it asks";
                 return Err(AskError::Refused(message.to_owned()));
             }
             Err(error) => return Err(AskError::Talk(error.into())),
@@ -71,7 +73,10 @@ impl Talk {
                 memory::read(memory, LARGEST)?
             }
             Received::Message(FromRunner::Refused { message }, _) => return Err(AskError::Refused(message)),
-            Received::Message(FromRunner::Applied(_), _) => {
+            Received::Message(
+                FromRunner::Applied(_) | FromRunner::Questions(_) | FromRunner::Answered(_),
+                _,
+            ) => {
                 return Err(io::Error::from(io::ErrorKind::InvalidData).into());
             }
             Received::Closed => return Err(AskError::Nobody),
@@ -91,13 +96,39 @@ impl Talk {
     /// The runner refuses; then those that held still do.
     pub fn apply(self, policies: &Policies, widen: bool) -> Result<Applied, AskError> {
         let text = memory::write(policies.effective_yaml().as_bytes())?;
-        self.channel.send_with(&FromUser::Apply { widen }, &[text.as_fd()])?;
+        match self.say(&FromUser::Apply { widen }, &[text.as_fd()])? {
+            FromRunner::Applied(applied) => Ok(applied),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+        }
+    }
+
+    /// The questions that are open.
+    ///
+    /// # Errors
+    /// The runner refuses.
+    pub fn questions(self) -> Result<Vec<Open>, AskError> {
+        match self.say(&FromUser::Questions, &[])? {
+            FromRunner::Questions(open) => Ok(open),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+        }
+    }
+
+    /// Answers a question; gives what that settles, for people.
+    ///
+    /// # Errors
+    /// The runner refuses, or there is no such question.
+    pub fn answer(self, number: u64, answer: Answer) -> Result<String, AskError> {
+        match self.say(&FromUser::Answer { number, answer }, &[])? {
+            FromRunner::Answered(told) => Ok(told),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+        }
+    }
+
+    fn say(self, what: &FromUser, fds: &[BorrowedFd<'_>]) -> Result<FromRunner, AskError> {
+        self.channel.send_with(what, fds)?;
         match self.channel.receive()? {
-            Received::Message(FromRunner::Applied(applied), _) => Ok(applied),
             Received::Message(FromRunner::Refused { message }, _) => Err(AskError::Refused(message)),
-            Received::Message(FromRunner::Ready, _) => {
-                Err(io::Error::from(io::ErrorKind::InvalidData).into())
-            }
+            Received::Message(said, _) => Ok(said),
             Received::Closed => Err(AskError::Refused("the run ended meanwhile".to_owned())),
         }
     }

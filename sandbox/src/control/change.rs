@@ -48,11 +48,23 @@ pub struct Beginning {
     pub guard: Option<Policy>,
 }
 
+/// What holds in a run, and how it began.
+pub struct Ways<'a> {
+    /// The policies, without what answers opened.
+    pub in_force: &'a Policies,
+    /// What it was when it began.
+    pub beginning: &'a Beginning,
+    /// Its directory.
+    pub run_dir: &'a RunDir,
+    /// Puts into policies what answers opened.
+    pub open: &'a dyn Fn(&Policies) -> Policies,
+}
+
 /// What came of a request.
 #[derive(Debug)]
 pub enum Prepared {
-    /// It can be put in force.
-    Change(Box<Change>),
+    /// It can be put in force: the policies without what answers opened, and what that takes.
+    Change(Policies, Box<Change>),
     /// It is in force already.
     Nothing(Applied),
 }
@@ -65,11 +77,10 @@ pub fn prepare(
     given: &Policies,
     widen: bool,
     peer: Peer,
-    in_force: &Policies,
-    beginning: &Beginning,
+    ways: &Ways<'_>,
     terms: &mut Terms,
-    run_dir: &RunDir,
 ) -> Result<Prepared, String> {
+    let Ways { in_force, beginning, run_dir, open } = *ways;
     if widen && peer.uid != 0 {
         return Err("only root may put other policies in the place of those that hold (--widen)".to_owned());
     }
@@ -97,7 +108,8 @@ pub fn prepare(
     } else {
         applied.notes.extend(given.iter().flat_map(without_effect));
     }
-    let list: Vec<&Policy> = policies.iter().collect();
+    let opened = open(&policies);
+    let list: Vec<&Policy> = opened.iter().collect();
     let text_of = |error: crate::sensor::SensorError| format!("{:#}", anyhow::Error::new(error));
     let planned = terms.plan(&list).map_err(text_of)?;
     applied.file = record::effective_policy(planned.id);
@@ -105,10 +117,12 @@ pub fn prepare(
         .replace_file(&applied.file, text.as_bytes())
         .map_err(|error| format!("cannot write {} into the run's directory: {error}", applied.file))?;
     // Before it is in force: for a moment more is denied than the one says that holds, never less than the next.
-    applied.notes.extend(terms.mark(&list).map_err(text_of)?);
+    let closed: Vec<&Policy> = policies.iter().collect();
+    applied.notes.extend(terms.mark(&closed).map_err(text_of)?);
     applied.changed = true;
-    let (policies, marks) = (Arc::new(policies), terms.marks());
-    Ok(Prepared::Change(Box::new(Change { policies, planned, marks, applied, peer, widen })))
+    let (opened, marks) = (Arc::new(opened), terms.marks());
+    let change = Change { policies: opened, planned, marks, applied, peer, widen };
+    Ok(Prepared::Change(policies, Box::new(change)))
 }
 
 /// What of a policy has no effect in a run that only audits.

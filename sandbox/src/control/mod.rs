@@ -1,4 +1,4 @@
-//! The control socket of a run: other policies for a run that goes on.
+//! The control socket of a run: other policies for a run that goes on, and answers to what it asks.
 //!
 //! ```text
 //! sandbox policy apply ──text of the policies──▶ thread of the collector ──Change──▶ the collector's loop
@@ -20,6 +20,7 @@
 pub mod ask;
 mod change;
 mod memory;
+pub mod office;
 pub mod serve;
 
 use std::io;
@@ -33,6 +34,8 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, Peer};
 
+use crate::asking::{Answer, Open};
+
 /// What the runner says. Descriptors of memory travel with [`FromRunner::Ready`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromRunner {
@@ -45,6 +48,10 @@ pub enum FromRunner {
     },
     /// The policies hold.
     Applied(Applied),
+    /// The questions that are open.
+    Questions(Vec<Open>),
+    /// A question is answered: what the answer settles, for people.
+    Answered(String),
 }
 
 /// What the user's side says.
@@ -55,10 +62,19 @@ pub enum FromUser {
         /// Whether they take the place of those that hold.
         widen: bool,
     },
+    /// Tell which questions are open.
+    Questions,
+    /// Answer a question.
+    Answer {
+        /// Its number in the run.
+        number: u64,
+        /// The answer.
+        answer: Answer,
+    },
 }
 
 /// What was applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// Names of the policies that hold now.
     pub names: String,

@@ -2,8 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -14,8 +13,10 @@ use nix::sys::time::TimeVal;
 use policy::{Policies, Policy, Variables};
 use tokio::sync::mpsc::Sender;
 
-use super::change::{Beginning, Change, Peer, Prepared, prepare};
-use super::{Applied, FromRunner, FromUser, Surroundings, address, memory};
+use super::change::{Beginning, Peer};
+use super::office::{Office, Request};
+use super::{FromRunner, FromUser, Surroundings, address, memory};
+use crate::asking::Desk as Questions;
 use crate::enforce::lsm::Lease;
 use crate::kernel::bpf;
 use crate::launch::cgroup::Cgroup;
@@ -29,15 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest text of policies, bytes: above what the language takes, for each of several.
 const LONGEST: u64 = 64 << 20;
-
-/// A change, and where to say what came of it: nothing, or why it is not in force.
-#[derive(Debug)]
-pub struct Request {
-    /// What to put in force.
-    pub change: Box<Change>,
-    /// Who waits for the answer.
-    pub answer: SyncSender<Result<(), String>>,
-}
 
 /// What the thread knows of its run.
 pub struct Run {
@@ -61,11 +53,16 @@ pub struct Run {
     pub terms: Terms,
 }
 
-/// Listens until the process ends. Changes come out of `changes`, one at a time.
+/// Listens until the process ends. What is to be done comes out of `changes`, one at a time; `questions` are answered
+/// there. Gives what changes go through.
 ///
 /// # Errors
 /// The name is taken, or there is no thread.
-pub fn start(run: Run, changes: Sender<Request>) -> io::Result<()> {
+pub fn start(
+    run: Run,
+    changes: Sender<Request>,
+    questions: Option<Questions>,
+) -> io::Result<Arc<Mutex<Office>>> {
     let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
     bind(listener.as_raw_fd(), &address(run.dir.path())?)?;
     listen(&listener, Backlog::new(8)?)?;
@@ -73,7 +70,8 @@ pub fn start(run: Run, changes: Sender<Request>) -> io::Result<()> {
     let surroundings = serde_json::to_vec(&Surroundings::from(&variables))?;
     let beginning = Beginning { policies: policies.clone(), law, guard };
     let who = Who { uid, cgroup, lease };
-    let mut desk = Desk { dir, surroundings, who, in_force: Arc::new(policies), beginning, terms, changes };
+    let office = Arc::new(Mutex::new(Office::new(dir, policies, beginning, terms, changes)));
+    let desk = Desk { surroundings, who, office: Arc::clone(&office), questions };
     let serve = move || {
         loop {
             match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
@@ -86,7 +84,7 @@ pub fn start(run: Run, changes: Sender<Request>) -> io::Result<()> {
         }
     };
     std::thread::Builder::new().name("control".into()).spawn(serve)?;
-    Ok(())
+    Ok(office)
 }
 
 /// Who may apply policies.
@@ -132,18 +130,15 @@ impl Who {
 
 /// The thread's work.
 struct Desk {
-    dir: RunDir,
     surroundings: Vec<u8>,
     who: Who,
-    in_force: Arc<Policies>,
-    beginning: Beginning,
-    terms: Terms,
-    changes: Sender<Request>,
+    office: Arc<Mutex<Office>>,
+    questions: Option<Questions>,
 }
 
 impl Desk {
     /// Hears one of those who ask. What goes wrong with the talk itself ends the talk, and nothing else.
-    fn serve(&mut self, connection: OwnedFd) {
+    fn serve(&self, connection: OwnedFd) {
         let patience = TimeVal::new(PATIENCE.as_secs() as i64, 0);
         let limited = setsockopt(&connection, sockopt::ReceiveTimeout, &patience)
             .and_then(|()| setsockopt(&connection, sockopt::SendTimeout, &patience));
@@ -154,7 +149,7 @@ impl Desk {
         let channel: Channel<FromRunner, FromUser> = Channel::from_fd(connection);
         let answer = match admitted {
             Ok(peer) => match self.hear(&channel, peer) {
-                Ok(Some(applied)) => FromRunner::Applied(applied),
+                Ok(Some(answer)) => answer,
                 Ok(None) => return,
                 Err(message) => FromRunner::Refused { message },
             },
@@ -164,10 +159,10 @@ impl Desk {
     }
 
     fn hear(
-        &mut self,
+        &self,
         channel: &Channel<FromRunner, FromUser>,
         peer: Peer,
-    ) -> Result<Option<Applied>, String> {
+    ) -> Result<Option<FromRunner>, String> {
         let text = |error: io::Error| error.to_string();
         let surroundings = memory::write(&self.surroundings).map_err(text)?;
         channel.send_with(&FromRunner::Ready, &[surroundings.as_fd()]).map_err(text)?;
@@ -177,35 +172,19 @@ impl Desk {
                 let given = fds.into_iter().next().ok_or("no policy came")?;
                 (widen, memory::read(given, LONGEST).map_err(text)?)
             }
+            Received::Message(FromUser::Questions, _) => {
+                let open = self.questions.as_ref().map(Questions::list).transpose()?.unwrap_or_default();
+                return Ok(Some(FromRunner::Questions(open)));
+            }
+            Received::Message(FromUser::Answer { number, answer }, _) => {
+                let questions = self.questions.as_ref().ok_or("this run asks nothing")?;
+                let told = questions.answer(number, answer, peer)?;
+                return Ok(Some(FromRunner::Answered(told)));
+            }
         };
         let given = String::from_utf8(given).map_err(|_| "the policy is not UTF-8")?;
         let given = Policies::parse_effective("the policy", &given).map_err(|errors| errors.to_string())?;
-        let (terms, dir) = (&mut self.terms, &self.dir);
-        let change = match prepare(&given, widen, peer, &self.in_force, &self.beginning, terms, dir)? {
-            Prepared::Change(change) => change,
-            Prepared::Nothing(applied) => return Ok(Some(applied)),
-        };
-        self.put_in_force(change).map(Some)
-    }
-
-    fn put_in_force(&mut self, change: Box<Change>) -> Result<Applied, String> {
-        const OVER: &str = "the run has just ended";
-        let (policies, mut applied, widen) =
-            (Arc::clone(&change.policies), change.applied.clone(), change.widen);
-        let adopted = change.planned.successor();
-        let (answer, wait) = sync_channel(1);
-        self.changes.blocking_send(Request { change, answer }).map_err(|_| OVER)?;
-        wait.recv().unwrap_or_else(|_| Err(OVER.to_owned()))?;
-        self.in_force = policies;
-        self.terms.adopt(adopted);
-        // Names that were made between the first look and the change.
-        let list: Vec<&Policy> = self.in_force.iter().collect();
-        if let Err(error) = self.terms.mark(&list) {
-            applied.notes.push(format!("files may have other names that are not denied: {error}"));
-        }
-        if widen && let Err(error) = self.terms.forget_earlier_marks() {
-            applied.notes.push(format!("files may still be denied by their other names: {error}"));
-        }
-        Ok(applied)
+        let mut office = self.office.lock().unwrap_or_else(PoisonError::into_inner);
+        office.apply(&given, widen, peer).map(|applied| Some(FromRunner::Applied(applied)))
     }
 }

@@ -32,7 +32,7 @@ use law::{Law, Remembered, Said};
 pub use network::{Apart, Names, QUESTION};
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
-const LAWS: usize = 16;
+const LAWS: usize = 64;
 
 /// Who judges in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

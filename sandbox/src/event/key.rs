@@ -7,6 +7,8 @@ pub enum Key {
     Access,
     /// Why nothing is known of the contents after the run.
     AfterMissing,
+    /// Who answered a question.
+    AnsweredBy,
     /// Addresses that answer a question for a name.
     Answers,
     /// Arguments.
@@ -15,6 +17,8 @@ pub enum Key {
     ArgvRedacted,
     /// argv is longer than what stands here.
     ArgvTruncated,
+    /// The number of a question in its run.
+    AskId,
     /// The rule's own explanation.
     Because,
     /// Why nothing is known of the contents before the run.
@@ -145,6 +149,8 @@ pub enum Key {
     RunDir,
     /// How unusual it is.
     Score,
+    /// How far an answer reaches: once, or run.
+    Scope,
     /// SHA-256 of the file.
     Sha256,
     /// SHA-256 of the file after the run.
@@ -177,6 +183,8 @@ pub enum Key {
     Target,
     /// Process id of the process that an act is about.
     TargetPid,
+    /// Seconds that a question waits for its answer.
+    TimeoutS,
     /// What of the machine's directories lies in those of `tmp_private`.
     TmpKept,
     /// Directories for temporary files that are the run's own.
@@ -191,6 +199,8 @@ pub enum Key {
     User,
     /// What variables of policies stand for in the run, each `NAME=value`.
     Variables,
+    /// What was answered: allow, deny, or withdrawn.
+    Verdict,
     /// Version of the runner.
     Version,
 }
@@ -200,10 +210,12 @@ impl Key {
     pub const ALL: &'static [Key] = &[
         Key::Access,
         Key::AfterMissing,
+        Key::AnsweredBy,
         Key::Answers,
         Key::Argv,
         Key::ArgvRedacted,
         Key::ArgvTruncated,
+        Key::AskId,
         Key::Because,
         Key::BeforeMissing,
         Key::Blocked,
@@ -269,6 +281,7 @@ impl Key {
         Key::Ret,
         Key::RunDir,
         Key::Score,
+        Key::Scope,
         Key::Sha256,
         Key::Sha256After,
         Key::Sha256Before,
@@ -285,6 +298,7 @@ impl Key {
         Key::Syscall,
         Key::Target,
         Key::TargetPid,
+        Key::TimeoutS,
         Key::TmpKept,
         Key::TmpPrivate,
         Key::Ttl,
@@ -292,6 +306,7 @@ impl Key {
         Key::Unheld,
         Key::User,
         Key::Variables,
+        Key::Verdict,
         Key::Version,
     ];
 
@@ -300,10 +315,12 @@ impl Key {
         match self {
             Key::Access => "access",
             Key::AfterMissing => "after_missing",
+            Key::AnsweredBy => "answered_by",
             Key::Answers => "answers",
             Key::Argv => "argv",
             Key::ArgvRedacted => "argv_redacted",
             Key::ArgvTruncated => "argv_truncated",
+            Key::AskId => "ask_id",
             Key::Because => "because",
             Key::BeforeMissing => "before_missing",
             Key::Blocked => "blocked",
@@ -369,6 +386,7 @@ impl Key {
             Key::Ret => "ret",
             Key::RunDir => "run_dir",
             Key::Score => "score",
+            Key::Scope => "scope",
             Key::Sha256 => "sha256",
             Key::Sha256After => "sha256_after",
             Key::Sha256Before => "sha256_before",
@@ -385,6 +403,7 @@ impl Key {
             Key::Syscall => "syscall",
             Key::Target => "target",
             Key::TargetPid => "target_pid",
+            Key::TimeoutS => "timeout_s",
             Key::TmpKept => "tmp_kept",
             Key::TmpPrivate => "tmp_private",
             Key::Ttl => "ttl",
@@ -392,6 +411,7 @@ impl Key {
             Key::Unheld => "unheld",
             Key::User => "user",
             Key::Variables => "variables",
+            Key::Verdict => "verdict",
             Key::Version => "version",
         }
     }

@@ -28,6 +28,10 @@ pub enum EventType {
     PolicyApply,
     /// The run did something that no run of a baseline did.
     Detection,
+    /// A call waits, and somebody is asked about it.
+    Ask,
+    /// How a question ended.
+    Answer,
     /// A process was made.
     Fork,
     /// execve(2), execveat(2).
@@ -115,6 +119,8 @@ impl EventType {
         EventType::Checkpoint,
         EventType::PolicyApply,
         EventType::Detection,
+        EventType::Ask,
+        EventType::Answer,
         EventType::Fork,
         EventType::Exec,
         EventType::Exit,
@@ -164,6 +170,8 @@ impl EventType {
             EventType::Checkpoint => "checkpoint",
             EventType::PolicyApply => "policy_apply",
             EventType::Detection => "detection",
+            EventType::Ask => "ask",
+            EventType::Answer => "answer",
             EventType::Fork => "fork",
             EventType::Exec => "exec",
             EventType::Exit => "exit",

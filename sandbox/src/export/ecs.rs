@@ -34,6 +34,7 @@ pub fn category(event_type: &str) -> (&'static str, &'static [&'static str]) {
         "run_end" | "exit" => ("process", &["end"]),
         "policy_apply" => ("configuration", &["change"]),
         "detection" => ("intrusion_detection", &["info"]),
+        "ask" | "answer" => ("process", &["info"]),
         "file_open" | "file_load" | "file_receive" => ("file", &["access"]),
         "file_create" | "file_link" | "file_symlink" | "dir_create" => ("file", &["creation"]),
         "file_delete" | "dir_delete" => ("file", &["deletion"]),

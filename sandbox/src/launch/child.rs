@@ -21,6 +21,7 @@ use super::identity::{Identity, Target};
 use super::inherited;
 use super::program::Program;
 use super::rlimits::Rlimits;
+use crate::asking::{self, Sections};
 use crate::enforce::capabilities::give_up;
 use crate::enforce::landlock::{Fence, LandlockError, Ports};
 use crate::enforce::namespaces::families::UnixSockets;
@@ -108,7 +109,7 @@ struct Orders {
 
 /// Makes the child a member, behind its namespaces and covers; gives how it is held. `None`: it could not become one.
 fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Orders> {
-    let (apart, Join { by, hooks, gives_up, fence, mounts }, fds) =
+    let (apart, Join { by, hooks, gives_up, fence, mounts, asks }, fds) =
         apart::enter_until_joined(&links.collector)?;
     // While the process may still mount, and while none of its calls wait.
     if let Err(error) = mounts.enter(plan.cwd) {
@@ -123,11 +124,47 @@ fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<O
         }
     };
     let joined = match by {
+        By::Program if !asks.is_empty() => run_program_and_ask(links, asks, arm, &fds),
         By::Program => run_program(links, plan.confinement, arm, &fds),
         By::Calls => hand_over_calls(links, plan.confinement),
     };
     let hooks = if hooks { Hooks::Judge } else { Hooks::Missing };
     joined.then_some(Orders { apart, hooks, gives_up, fence, inside })
+}
+
+/// The same, where calls are to wait: their filter comes with it, and its listener is sent by a thread that does not have
+/// it, since the call that sends could be one that waits.
+fn run_program_and_ask(links: &ChildLinks, asks: Sections, arm: Arm, fds: &[OwnedFd]) -> bool {
+    let (give, take) = std::sync::mpsc::sync_channel::<(Option<OwnedFd>, Armed)>(1);
+    let send = move || {
+        let Ok((listener, armed)) = take.recv() else { return false };
+        let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+        links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
+    };
+    std::thread::scope(|scope| {
+        // Before the process is a member: the thread is none, and has no filter.
+        let Ok(sender) = std::thread::Builder::new().spawn_scoped(scope, send) else { return false };
+        // Without one the run is as safe: what asks is denied, and the collector says so.
+        let listener = asking::filter::listen(asks).ok();
+        let listens = listener.is_some();
+        let _ = give.send((listener, armed_by(arm, fds)));
+        let sent = sender.join().unwrap_or(false);
+        if sent && listens {
+            asking::filter::probe();
+        }
+        sent
+    })
+}
+
+/// Runs the program that the collector sent.
+fn armed_by(arm: Arm, fds: &[OwnedFd]) -> Armed {
+    match fds.first() {
+        None => Armed::Yes,
+        Some(fd) => match arm(fd.as_fd()) {
+            Ok(()) => Armed::Yes,
+            Err(error) => Armed::Failed { errno: error.raw_os_error().unwrap_or(libc::EIO) },
+        },
+    }
 }
 
 /// Becomes a member by the program that the collector sent.
@@ -137,13 +174,7 @@ fn run_program(links: &ChildLinks, confinement: Confinement, arm: Arm, fds: &[Ow
         // Without one the run is as safe; the collector says that it will not answer.
         Confinement::Enforced => filter::listen().ok(),
     };
-    let armed = match fds.first() {
-        None => Armed::Yes,
-        Some(fd) => match arm(fd.as_fd()) {
-            Ok(()) => Armed::Yes,
-            Err(error) => Armed::Failed { errno: error.raw_os_error().unwrap_or(libc::EIO) },
-        },
-    };
+    let armed = armed_by(arm, fds);
     let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
     links.collector.send_with(&armed, &listener).is_ok() && armed == Armed::Yes
 }

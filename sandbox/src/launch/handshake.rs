@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::process::Change;
+use crate::asking::Sections;
 use crate::enforce::mountns::Mounts;
 use crate::enforce::namespaces::{Description, Namespaces};
 use crate::exit::CommandStatus;
@@ -120,6 +121,8 @@ pub struct Join {
     pub fence: Fenced,
     /// What it covers first.
     pub mounts: Mounts,
+    /// The sections of which calls wait to be asked about; where there are some, their listener is sent with [`Armed::Yes`].
+    pub asks: Sections,
 }
 
 /// How a process becomes a member of a run.

@@ -19,6 +19,7 @@ use super::identity::Target;
 use super::limits::LimitGroups;
 use super::program::Program;
 use super::standard::Standard;
+use crate::asking;
 use crate::baseline::file::Baseline;
 use crate::enforce::landlock::Fence;
 use crate::enforce::namespaces::families::UnixSockets;
@@ -72,6 +73,8 @@ pub struct RunPlan {
     pub mode: Mode,
     /// The policy of the runner itself, which is among them in an enforced run.
     pub guard: Option<Policy>,
+    /// What of it is asked about, and whom.
+    pub asking: asking::Settings,
     /// What the variables of its policies mean.
     pub variables: Variables,
     /// Layers to use.

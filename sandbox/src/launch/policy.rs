@@ -13,7 +13,7 @@ use policy::compile::lsm::{self, Held};
 use policy::existing::ExistingFault;
 use policy::extend::{Resolver, SHIPPED, Source};
 use policy::variables::GivenFault;
-use policy::{Access, Policies, Policy, Variables, compile};
+use policy::{Access, Policies, Policy, Variables};
 
 use super::existing::Now;
 use super::identity::Target;
@@ -293,10 +293,9 @@ fn from_file(file: &Path) -> Result<Vec<u8>, PolicyError> {
 /// What of a policy nobody judges in a run that only audits, each in one line.
 pub fn not_judged(policy: &Policy) -> Vec<String> {
     let (_, unjudged) = lsm::expressible(policy);
-    let unjudged = unjudged.into_iter().filter(|unheld| unheld.what != compile::Unsupported::Ask);
     // Whatever rules can name is told in the events.
     let known = Held::whole(Access::ALL.into_iter().collect());
-    let unjudged = unjudged.chain(lsm::beyond(policy, &known));
+    let unjudged = unjudged.into_iter().chain(lsm::beyond(policy, &known));
     unjudged.map(|unheld| format!("not judged in this run: {unheld}")).collect()
 }
 

@@ -4,6 +4,7 @@
 //! [`denials`] takes what was denied from it, [`query`] answers questions about it, [`learn`] gathers what a policy can be learned from, [`replay`] puts what was recorded to a policy, [`start`] reads a log's first line, and [`text`] makes bytes that
 //! an adversary chose safe to print. Nothing here writes to a record.
 
+mod asking;
 pub mod denials;
 pub mod learn;
 pub mod list;

@@ -230,7 +230,7 @@ impl Timeline {
                 let lost = text::grouped(event.uint("lost").unwrap_or(0));
                 self.story.entries.push(seen.entry("LOST", format!("{lost} events ({reason})")));
             }
-            "policy_apply" | "detection" => {
+            "policy_apply" | "detection" | "ask" | "answer" => {
                 let (what, text) = what_and_text(event);
                 self.story.entries.push(seen.entry(what, text));
             }
@@ -409,6 +409,7 @@ pub(super) fn what_and_text(event: &Record<'_>) -> (&'static str, String) {
         "gap" => ("LOST", format!("{} events ({})", text::grouped(number("lost")), safe("reason"))),
         "policy_apply" => ("policy", format!("{} ({})", safe("policy_name"), safe("reason"))),
         "detection" => ("NEW", safe("reason")),
+        "ask" | "answer" => super::asking::what_and_text(event),
         "exec" => ("exec", exec_text(event)),
         "exit" => ("exit", exit_text(event).unwrap_or_else(|| "code 0".to_owned())),
         "file_change" => ("contents", contents(event)),

@@ -130,6 +130,11 @@ impl Planned {
         self.plan.as_ref()
     }
 
+    /// How much memory their tables take in the kernel.
+    pub fn bytes(&self) -> usize {
+        self.plan.as_ref().map_or(0, |plan| plan.pages().map(|page| size_of_val(&page)).sum())
+    }
+
     /// What becomes of the terms when these policies are in force.
     pub fn successor(&self) -> Successor {
         Successor { sets: self.sets.clone(), next: self.id + 1 }

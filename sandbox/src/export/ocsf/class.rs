@@ -42,6 +42,8 @@ impl Class {
             "run_start" => application(3, "Start"),
             "run_end" => application(4, "Stop"),
             "policy_apply" => application(8, "Update"),
+            "ask" => application(OTHER, "Ask"),
+            "answer" => application(OTHER, "Answer"),
             "gap" => log(OTHER, "Loss"),
             "checkpoint" => log(OTHER, "Checkpoint"),
             "detection" => log(OTHER, "Detection"),

@@ -13,24 +13,24 @@ use crate::inside::{PASSWORD, QUESTION};
 use crate::kernel::syscalls::{self, Entry};
 
 /// Offsets in `struct seccomp_data` (include/uapi/linux/seccomp.h); of an argument its low half.
-const DATA_NR: u32 = 0;
-const DATA_ARCH: u32 = 4;
-const fn data_argument(index: u32) -> u32 {
+pub(crate) const DATA_NR: u32 = 0;
+pub(crate) const DATA_ARCH: u32 = 4;
+pub(crate) const fn data_argument(index: u32) -> u32 {
     16 + 8 * index
 }
 
 /// Instruction codes of classic BPF (include/uapi/linux/bpf_common.h).
-const LOAD_WORD: u16 = 0x20;
+pub(crate) const LOAD_WORD: u16 = 0x20;
 const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
+pub(crate) const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
-const RETURN: u16 = 0x06;
+pub(crate) const RETURN: u16 = 0x06;
 
 /// Architectures as seccomp names them (include/uapi/linux/audit.h): the machine's own, and its 32-bit one.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ARCHITECTURES: [u32; 2] = [0xC000_003E, 0x4000_0003];
+pub(crate) const ARCHITECTURES: [u32; 2] = [0xC000_003E, 0x4000_0003];
 #[cfg(target_arch = "aarch64")]
-pub(super) const ARCHITECTURES: [u32; 2] = [0xC000_00B7, 0x4000_0028];
+pub(crate) const ARCHITECTURES: [u32; 2] = [0xC000_00B7, 0x4000_0028];
 
 /// The bit of x32 system call numbers.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
@@ -56,15 +56,15 @@ pub fn observed(entry: &Entry) -> bool {
     entry.spec.kind != Kind::Accept as u8
 }
 
-fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+pub(crate) fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
 
-const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
-const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+pub(crate) const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+pub(crate) const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 
 /// The numbers of one table, loaded in the accumulator.
-fn table(numbers: impl Iterator<Item = Entry>, bit: u32, program: &mut Vec<libc::sock_filter>) {
+pub(crate) fn table(numbers: impl Iterator<Item = Entry>, bit: u32, program: &mut Vec<libc::sock_filter>) {
     for entry in numbers {
         let number = entry.number | bit;
         if entry.name == "sendto" && entry.arch == arch::NATIVE {
@@ -134,8 +134,15 @@ fn program(question: Question) -> Vec<libc::sock_filter> {
 /// EBUSY: the thread has a filter with a listener already. EINVAL, ENOSYS: the kernel has none (Linux 5.5), or a filter
 /// above forbids it.
 pub fn listen(question: Question) -> io::Result<OwnedFd> {
+    install_listening(program(question))
+}
+
+/// Installs a filter on the calling thread, for good, with no_new_privs, and gives its listener.
+///
+/// # Errors
+/// As [`listen`].
+pub(crate) fn install_listening(mut program: Vec<libc::sock_filter>) -> io::Result<OwnedFd> {
     nix::sys::prctl::set_no_new_privs()?;
-    let mut program = program(question);
     let length = libc::c_ushort::try_from(program.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     // A call that is looked at is not interrupted for less than a death, where the kernel can do that (Linux 5.19):
@@ -179,12 +186,28 @@ fn install(flags: libc::c_ulong, program: &libc::sock_fprog) -> io::Result<Owned
     }
 }
 
+/// What a filter says, run as the kernel does.
+#[cfg(test)]
+pub(crate) fn verdict_of(
+    program: &[libc::sock_filter],
+    architecture: u32,
+    number: u32,
+    arguments: [u64; 6],
+) -> u32 {
+    tests::verdict(program, architecture, number, arguments)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Runs the filter as the kernel does.
-    fn verdict(program: &[libc::sock_filter], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    pub(super) fn verdict(
+        program: &[libc::sock_filter],
+        architecture: u32,
+        number: u32,
+        arguments: [u64; 6],
+    ) -> u32 {
         let mut data = Vec::new();
         data.extend(number.to_ne_bytes());
         data.extend(architecture.to_ne_bytes());

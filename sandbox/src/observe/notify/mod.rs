@@ -14,14 +14,14 @@
 mod executing;
 pub mod filter;
 mod flight;
-mod listener;
-mod memory;
+pub(crate) mod listener;
+pub(crate) mod memory;
 mod pass;
-mod place;
-mod read;
+pub(crate) mod place;
+pub(crate) mod read;
 mod socket;
 mod supervisor;
-mod task;
+pub(crate) mod task;
 
 use std::ffi::CStr;
 

@@ -270,6 +270,27 @@ fn executable(pid: u32) -> Option<Arc<[u8]>> {
     }
 }
 
+/// Most ancestors that are looked for.
+const ANCESTORS: usize = 256;
+
+/// The executables of those that a process descends from, up to `first`, as far as they can be looked up. A process whose
+/// parent has ended has none.
+pub fn ancestors(pid: u32, first: u32) -> Vec<Arc<[u8]>> {
+    let (mut found, mut next) = (Vec::new(), pid);
+    for _ in 0..ANCESTORS {
+        if next == first {
+            return found;
+        }
+        match stat(next) {
+            Some(stat) if stat.parent > 1 => next = stat.parent,
+            // Not below it: of whom it descends nothing is known.
+            _ => return Vec::new(),
+        }
+        found.extend(executable(next));
+    }
+    Vec::new()
+}
+
 /// What tells one execution of a process from the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {

@@ -131,7 +131,7 @@ impl Story {
             return;
         };
         match record.text("event_type") {
-            None | Some("run_end" | "policy_apply" | "detection") => return,
+            None | Some("run_end" | "policy_apply" | "detection" | "ask" | "answer") => return,
             Some("run_start") => {
                 self.lineage = Lineage::begin(&record);
                 return;

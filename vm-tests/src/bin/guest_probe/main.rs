@@ -5,6 +5,7 @@
 //! an errno. A step of [`places`] moves the rest of the steps elsewhere: another thread, another process.
 
 mod acts;
+mod asking;
 mod attributes;
 mod batch;
 mod hold;
@@ -39,6 +40,8 @@ attempts
   unix-relative=DIR,NAME  unix-pair  socket=FAMILY,TYPE,PROTOCOL
                                          see net.rs
   race-read=PATH                         see race.rs
+  flood=DIR,COUNT  hammer=ALLOWED,DENIED,ROUNDS,DONE
+                                         see asking.rs
   uring-read=PATH  uring-connect=ADDR:PORT
                                          the same by a worker of io_uring
   create=PATH  create-read=  create-open=  create-openat2=  mkdir=  mknod=  symlink=  unlink=  rmdir=  truncate=  chmod=  chown=  bind-path=
@@ -76,6 +79,9 @@ other
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() {
+    if let Some(code) = std::env::args().next().as_deref().and_then(asking::answer) {
+        std::process::exit(code);
+    }
     let steps: Vec<String> = std::env::args().skip(1).collect();
     if steps.is_empty() {
         eprintln!("{USAGE}");
@@ -151,6 +157,8 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "why-flood" => why::flood(object.parse().ok()?),
         "env" => std::env::var_os(object).map(drop).ok_or(libc::ENOENT),
         "swap-read" => return swap::read(object),
+        "flood" => return asking::flood(object),
+        "hammer" => return asking::hammer(object),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
         _ => match names::attempt(word, object)

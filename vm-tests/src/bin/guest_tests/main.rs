@@ -6,6 +6,7 @@
 
 mod acts;
 mod apply;
+mod asking;
 mod attempt;
 mod attributes;
 mod code;
@@ -56,6 +57,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("settings", settings::TRIALS),
     ("subjects", subjects::TRIALS),
     ("apply", apply::TRIALS),
+    ("asking", asking::TRIALS),
     ("slots", slots::TRIALS),
     ("origins", origins::TRIALS),
     ("code", code::TRIALS),

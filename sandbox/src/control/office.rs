@@ -1,0 +1,230 @@
+//! What holds in a run that goes on: the policies, and what answers to questions opened in them.
+//!
+//! Whoever changes either goes through here, one at a time: who applies policies (`sandbox policy apply`), and who answers
+//! ([`crate::asking`]). What an answer opened stays what it is when policies are applied: it opens only the policies that
+//! were asked about, in the very text that they had.
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use policy::asking::Permit;
+use policy::{Policies, Policy};
+use tokio::sync::mpsc::Sender;
+
+use super::Applied;
+use super::change::{Beginning, Change, Peer, Prepared, Ways, prepare};
+use crate::event::Event;
+use crate::record::store::RunDir;
+use crate::sensor::Terms;
+
+/// Bytes of tables that answers may take in a run: the kernel keeps what once held for as long as the run lives.
+const ROOM: usize = 256 << 20;
+
+/// What the collector is to do.
+#[derive(Debug)]
+pub enum What {
+    /// Put policies in force.
+    Apply(Box<Change>),
+    /// Record questions and answers, then put in force what they open, if anything.
+    Answer(Vec<Event>, Option<Box<Change>>),
+    /// End the run: something that must hold does not any more.
+    End(String),
+}
+
+/// Work for the collector, and where to say what came of it: nothing, or why it was not done.
+#[derive(Debug)]
+pub struct Request {
+    /// What to do.
+    pub what: What,
+    /// Who waits for the answer.
+    pub answer: SyncSender<Result<(), String>>,
+}
+
+const OVER: &str = "the run has just ended";
+
+/// The policies by which questions are put: those that hold, with what was opened for the rest of the run.
+#[derive(Clone, Debug)]
+pub struct Standing(Arc<Mutex<Arc<Policies>>>);
+
+impl Standing {
+    fn new(policies: Arc<Policies>) -> Self {
+        Standing(Arc::new(Mutex::new(policies)))
+    }
+
+    /// As they are now.
+    pub fn now(&self) -> Arc<Policies> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, policies: Arc<Policies>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = policies;
+    }
+}
+
+/// How long an answer opens something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Until it is withdrawn.
+    Lent,
+    /// For the rest of the run.
+    Given,
+}
+
+/// What an answer opened, for [`Office::withdraw`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant(u64);
+
+struct Opened {
+    grant: Grant,
+    lasting: Lasting,
+    permit: Permit,
+}
+
+/// The policies of a run, and who may change them.
+pub struct Office {
+    dir: RunDir,
+    /// Without what answers opened.
+    base: Arc<Policies>,
+    opened: Vec<Opened>,
+    beginning: Beginning,
+    terms: Terms,
+    changes: Sender<Request>,
+    standing: Standing,
+    /// Bytes of tables that answers have taken.
+    taken: usize,
+    grants: u64,
+}
+
+impl Office {
+    /// Of a run that begins with `policies`; what is to be done comes out of `changes`, one at a time.
+    pub fn new(
+        dir: RunDir,
+        policies: Policies,
+        beginning: Beginning,
+        terms: Terms,
+        changes: Sender<Request>,
+    ) -> Office {
+        let base = Arc::new(policies);
+        let standing = Standing::new(Arc::clone(&base));
+        Office { dir, base, opened: Vec::new(), beginning, terms, changes, standing, taken: 0, grants: 0 }
+    }
+
+    /// The policies by which questions are put, for whoever puts them.
+    pub fn standing(&self) -> Standing {
+        self.standing.clone()
+    }
+
+    /// The policies without what answers opened.
+    pub fn base(&self) -> &Arc<Policies> {
+        &self.base
+    }
+
+    /// Puts other policies in force.
+    ///
+    /// # Errors
+    /// Why not; those before still hold.
+    pub fn apply(&mut self, given: &Policies, widen: bool, peer: Peer) -> Result<Applied, String> {
+        let opened = &self.opened;
+        let open = |policies: &Policies| with(opened, policies, |_| true);
+        let ways = Ways { in_force: &self.base, beginning: &self.beginning, run_dir: &self.dir, open: &open };
+        let (base, change) = match prepare(given, widen, peer, &ways, &mut self.terms)? {
+            Prepared::Change(base, change) => (base, change),
+            Prepared::Nothing(applied) => return Ok(applied),
+        };
+        let mut applied = change.applied.clone();
+        let adopted = change.planned.successor();
+        self.send(What::Apply(change))?;
+        self.base = Arc::new(base);
+        self.terms.adopt(adopted);
+        self.show();
+        // Names that were made between the first look and the change.
+        let list: Vec<&Policy> = self.base.iter().collect();
+        if let Err(error) = self.terms.mark(&list) {
+            applied.notes.push(format!("files may have other names that are not denied: {error}"));
+        }
+        if widen && let Err(error) = self.terms.forget_earlier_marks() {
+            applied.notes.push(format!("files may still be denied by their other names: {error}"));
+        }
+        Ok(applied)
+    }
+
+    /// Records `events` and opens what an answer allows; it is in force when this returns.
+    ///
+    /// # Errors
+    /// Why not; nothing was opened. What was recorded is.
+    pub fn open(&mut self, permit: Permit, lasting: Lasting, events: Vec<Event>) -> Result<Grant, String> {
+        if self.taken >= ROOM {
+            return Err("this run has no room for more answers".to_owned());
+        }
+        self.grants += 1;
+        let grant = Grant(self.grants);
+        self.opened.push(Opened { grant, lasting, permit });
+        let changed = self.change().and_then(|change| self.put(change, events));
+        match changed {
+            Ok(()) => {
+                self.show();
+                Ok(grant)
+            }
+            Err(why) => {
+                self.opened.retain(|opened| opened.grant != grant);
+                Err(why)
+            }
+        }
+    }
+
+    /// Closes what an answer opened; it is closed when this returns.
+    ///
+    /// # Errors
+    /// It may still be open: then the run is ended, or over.
+    pub fn withdraw(&mut self, grant: Grant) -> Result<(), String> {
+        self.opened.retain(|opened| opened.grant != grant);
+        let changed = self.change().and_then(|change| self.put(change, Vec::new()));
+        if let Err(why) = &changed {
+            let _ = self.send(What::End(format!("what an answer opened once cannot be closed again: {why}")));
+        }
+        changed
+    }
+
+    /// Records events that open nothing.
+    ///
+    /// # Errors
+    /// The run is over, or its record cannot go on.
+    pub fn tell(&self, events: Vec<Event>) -> Result<(), String> {
+        self.send(What::Answer(events, None))
+    }
+
+    /// The policies as they now are with all that is open, to be put in force.
+    fn change(&self) -> Result<Box<Change>, String> {
+        let policies = with(&self.opened, &self.base, |_| true);
+        let list: Vec<&Policy> = policies.iter().collect();
+        let planned = self.terms.plan(&list).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+        let applied = Applied::default();
+        let peer = Peer { pid: std::process::id(), uid: nix::unistd::getuid().as_raw() };
+        let (policies, marks) = (Arc::new(policies), self.terms.marks());
+        Ok(Box::new(Change { policies, planned, marks, applied, peer, widen: false }))
+    }
+
+    fn put(&mut self, change: Box<Change>, events: Vec<Event>) -> Result<(), String> {
+        let adopted = change.planned.successor();
+        self.taken += change.planned.bytes();
+        self.send(What::Answer(events, Some(change)))?;
+        self.terms.adopt(adopted);
+        Ok(())
+    }
+
+    fn show(&self) {
+        let given = |opened: &Opened| opened.lasting == Lasting::Given;
+        self.standing.set(Arc::new(with(&self.opened, &self.base, given)));
+    }
+
+    fn send(&self, what: What) -> Result<(), String> {
+        let (answer, wait) = sync_channel(1);
+        self.changes.blocking_send(Request { what, answer }).map_err(|_| OVER)?;
+        wait.recv().unwrap_or_else(|_| Err(OVER.to_owned()))
+    }
+}
+
+/// The policies with what of `opened` is `meant`.
+fn with(opened: &[Opened], policies: &Policies, meant: impl Fn(&Opened) -> bool + Copy) -> Policies {
+    Permit::apply(opened.iter().filter(|opened| meant(opened)).map(|opened| &opened.permit), policies)
+}
