@@ -63,8 +63,9 @@ pub(super) fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -
             Reach::Address { address, port, protocol, host, own, listens } => {
                 let whom = match host {
                     _ if *listens => Whom::Local(*address),
+                    // Whatever name leads there: `localhost` would be everybody's servers.
+                    _ if *own => Whom::Own,
                     Some(host) => Whom::Host(host.to_ascii_lowercase()),
-                    None if *own => Whom::Own,
                     None => Whom::Address(*address),
                 };
                 let seen = ports.entry((whom, *protocol, accesses)).or_default();
