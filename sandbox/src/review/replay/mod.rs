@@ -11,12 +11,14 @@ mod lineage;
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use audit_verify::canonical::Record;
 use audit_verify::verify::{Question, Verdict, Verifier};
 use policy::{Access, End, Owner, Protocol};
+use sandbox_ebpf::abi::resolver::PORT;
 
 use super::text::grouped;
 use super::view::{ViewError, log_error};
@@ -73,6 +75,7 @@ fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, View
     let mut lines = Lines::new(open(path)?, 0);
     let mut lineage = Lineage::default();
     let mut listeners: HashSet<(Protocol, u16)> = HashSet::new();
+    let resolvers = resolvers(path)?;
     let mut missed = Missed::default();
     while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
         let Ok(record) = Record::parse(line.text) else {
@@ -98,6 +101,7 @@ fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, View
         match attempt::read(&record, |pid| lineage.has_pid(pid)) {
             Reading::Nothing => {}
             Reading::Unknown => missed.unknown = missed.unknown.saturating_add(count),
+            Reading::Asked(asked) if asked.iter().all(|part| questions(part, &resolvers)) => {}
             Reading::Asked(mut asked) => {
                 read.attempts = read.attempts.saturating_add(count);
                 for part in &mut asked {
@@ -157,6 +161,35 @@ fn verified(path: &Path) -> Result<Option<String>, ViewError> {
         Verdict::Unchecked(why) => Some(format!("cannot be checked: {why}")),
         Verdict::Intact { .. } | Verdict::ChainHolds { .. } => None,
     })
+}
+
+/// Resolvers that answered questions of the run, as far as their answers were recorded.
+fn resolvers(path: &Path) -> Result<HashSet<IpAddr>, ViewError> {
+    const ANSWER: &str = "\"dns_answer\"";
+    let mut found = HashSet::new();
+    let mut lines = Lines::new(open(path)?, 0);
+    while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
+        // Few lines are one: the others need not be taken apart twice.
+        if !std::str::from_utf8(line.text).is_ok_and(|text| text.contains(ANSWER)) {
+            continue;
+        }
+        let Ok(record) = Record::parse(line.text) else { continue };
+        if record.text("event_type") == Some("dns_answer") {
+            found.extend(record.text("dst_ip").and_then(|address| address.parse::<IpAddr>().ok()));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the part only carries questions to a resolver that answered: those are judged by the names in them, which
+/// events of their own tell. A rule on the resolver's address would be leave to ask for any name.
+fn questions(part: &Asked<'_>, resolvers: &HashSet<IpAddr>) -> bool {
+    match part {
+        Asked::End(Access::Connect | Access::Send, End::Address { address, port, .. }, _) => {
+            *port == PORT && resolvers.contains(&address.to_canonical())
+        }
+        _ => false,
+    }
 }
 
 /// The run's own listener, where the part binds one.
