@@ -14,9 +14,12 @@
 //! `notify` has what it costs an ordinary user: the same work bare, under `sandbox run` by notify and under
 //! `strace -f -e trace=…` of the same calls, all as uid 65534.
 //!
+//! `learn` has what policies are worth that were learned from recorded runs; it has options of its own ([`learn`]).
+//!
 //! `network` has what the network costs, and needs what the laboratory needs.
 
 mod index;
+mod learn;
 mod measure;
 mod network;
 mod notify;
@@ -34,7 +37,8 @@ use measure::{Plan, Work, measure};
 
 const USAGE: &str = "usage: bench [--repetitions N] [--only WORK]
 works: open, spawn, compile, start; of the record: index, record; of a user: notify;
-of the network: connect, send, ask, transfer; network: all of these";
+of the network: connect, send, ask, transfer; network: all of these
+bench learn …: what learned policies are worth";
 
 struct Options {
     repetitions: usize,
@@ -56,6 +60,16 @@ fn options() -> Option<Options> {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(learn::KEY) {
+        return match learn::run(std::env::args().skip(2)) {
+            Some(true) => ExitCode::SUCCESS,
+            Some(false) => ExitCode::FAILURE,
+            None => {
+                eprintln!("{}", learn::USAGE);
+                ExitCode::from(2)
+            }
+        };
+    }
     let Some(options) = options() else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

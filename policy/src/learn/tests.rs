@@ -222,3 +222,44 @@ fn ends_are_found_among_the_targets_that_they_were_put_to() {
         assert!(made.iter().any(|target| target.text.starts_with(own)), "{made:?}");
     }
 }
+
+#[test]
+fn processes_are_opened_by_file_and_never_as_a_tree() {
+    let mut made: Vec<Made> = (1..4).map(run).collect();
+    for (index, made) in made.iter_mut().enumerate() {
+        for name in ["maps", "cgroup", "statm", "task/4411/comm"] {
+            let path = format!("/proc/77{index}1/{name}");
+            made.seen.file(set("read"), path.as_bytes(), b"/usr/bin/git", 1);
+        }
+        made.seen.file(set("read"), b"/proc/meminfo", b"/usr/bin/git", 1);
+        made.seen.file(set("read"), b"/proc/sys/vm/overcommit_memory", b"/usr/bin/git", 1);
+    }
+    let learned = learned(&made, Strictness::Balanced);
+    let policy = Policy::parse("p", &learned.text, &made[0].variables).unwrap_or_else(|e| panic!("{e}"));
+    let reads = |path: &str| evaluate::file(&policy, Access::Read.into(), path.as_bytes()).decision;
+    for path in ["/proc/31337/maps", "/proc/31337/task/31338/comm", "/proc/sys/vm/overcommit_memory"] {
+        assert_eq!(reads(path), Decision::Allow, "{path}\n{}", learned.text);
+    }
+    for path in ["/proc/31337/environ", "/proc/1/mem", "/proc/1/root/etc/shadow", "/proc/sys/kernel/x"] {
+        assert_eq!(reads(path), Decision::Deny, "{path}\n{}", learned.text);
+    }
+}
+
+#[test]
+fn servers_of_the_run_are_its_own_whatever_they_are_called() {
+    let mut made: Vec<Made> = (1..4).map(run).collect();
+    for (index, made) in made.iter_mut().enumerate() {
+        let end = Reach::Address {
+            address: IpAddr::from([127, 0, 0, 1]),
+            port: 50_000 + index as u16,
+            protocol: Protocol::Tcp,
+            host: Some("localhost".to_owned()),
+            own: true,
+            listens: false,
+        };
+        made.seen.reached(Some(Access::Connect), end, b"/usr/bin/python3", 1);
+    }
+    let learned = learned(&made, Strictness::Balanced);
+    assert!(learned.text.contains("to: [\"own/tcp\"]"), "{}", learned.text);
+    assert!(!learned.text.contains("localhost:5"), "{}", learned.text);
+}

@@ -56,10 +56,12 @@ impl Use {
     fn on_machine(self, first: &str, second: &str) -> Option<usize> {
         let system = matches!(first, "usr" | "bin" | "sbin" | "opt" | "nix") || first.starts_with("lib");
         match (self, first) {
-            (Self::Read, "proc" | "sys") => Some(1),
+            // A tree of /proc would show every process, what it was told and where its memory lies.
+            (_, "proc") => None,
+            (Self::Read, "sys") => Some(2),
             (Self::Read, _) if system => Some(1),
             (_, _) if system => Some(3),
-            (_, "proc" | "sys") => None,
+            (_, "sys") => None,
             (_, "dev") => matches!(second, "pts" | "shm").then_some(2),
             (Self::Read, "etc") => Some(2),
             (_, "etc") => None,
@@ -175,7 +177,9 @@ fn rename(paths: BTreeMap<Place, Tally>, usage: Use, strictness: Strictness) -> 
         }
         let mut renamed: BTreeMap<Place, BTreeMap<Part, Part>> = BTreeMap::new();
         for (directory, names) in &directories {
-            let pids = directory.root == Root::Machine && directory.parts == ["proc"];
+            // Processes, and what each has by number: threads, descriptors.
+            let pids =
+                directory.root == Root::Machine && directory.parts.first().is_some_and(|part| part == "proc");
             let fixed = is_fixed(directory, usage);
             let shapes = names.keys().filter_map(|name| {
                 let number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());

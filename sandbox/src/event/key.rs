@@ -147,10 +147,10 @@ pub enum Key {
     Ret,
     /// Directory of the run.
     RunDir,
-    /// How unusual it is.
-    Score,
     /// How far an answer reaches: once, or run.
     Scope,
+    /// How unusual it is.
+    Score,
     /// SHA-256 of the file.
     Sha256,
     /// SHA-256 of the file after the run.
@@ -280,8 +280,8 @@ impl Key {
         Key::Reason,
         Key::Ret,
         Key::RunDir,
-        Key::Score,
         Key::Scope,
+        Key::Score,
         Key::Sha256,
         Key::Sha256After,
         Key::Sha256Before,
@@ -385,8 +385,8 @@ impl Key {
             Key::Reason => "reason",
             Key::Ret => "ret",
             Key::RunDir => "run_dir",
-            Key::Score => "score",
             Key::Scope => "scope",
+            Key::Score => "score",
             Key::Sha256 => "sha256",
             Key::Sha256After => "sha256_after",
             Key::Sha256Before => "sha256_before",

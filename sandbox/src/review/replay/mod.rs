@@ -11,12 +11,14 @@ mod lineage;
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use audit_verify::canonical::Record;
 use audit_verify::verify::{Question, Verdict, Verifier};
 use policy::{Access, End, Owner, Protocol};
+use sandbox_ebpf::abi::resolver::PORT;
 
 use super::text::grouped;
 use super::view::{ViewError, log_error};
@@ -78,23 +80,33 @@ impl Doubt {
 /// # Errors
 /// The log cannot be read.
 pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
-    read_all(run, |attempt| {
+    let resolvers = resolvers(&run.path.join(LOG))?;
+    verified_and_put(run, resolvers, |attempt| {
         if !attempt.asked.is_empty() {
             each(attempt);
         }
     })
 }
 
-/// The same with events that ask nothing of a policy.
+/// The same with events that ask nothing of a policy, and with what only carries questions for names.
 ///
 /// # Errors
 /// As there.
 pub fn read_all(run: &Found, each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+    verified_and_put(run, HashSet::new(), each)
+}
+
+/// What is sent to `resolvers` is judged by the names in it, and so asks nothing by itself.
+fn verified_and_put(
+    run: &Found,
+    resolvers: HashSet<IpAddr>,
+    each: impl FnMut(&Attempt<'_, '_>),
+) -> Result<Read, ViewError> {
     let path = run.path.join(LOG);
     std::thread::scope(|scope| {
         // Hashing takes as long as all the rest.
         let verifying = scope.spawn(|| verified(&path));
-        let read = put(&path, each);
+        let read = put(&path, resolvers, each);
         let doubt = verifying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut read = read?;
         read.notes.splice(..0, doubt.as_ref().map(|doubt| doubt.text().to_owned()));
@@ -105,9 +117,13 @@ pub fn read_all(run: &Found, each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read,
 }
 
 /// The same without a word on the log as a whole.
-fn put(path: &Path, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
+fn put(
+    path: &Path,
+    resolvers: HashSet<IpAddr>,
+    mut each: impl FnMut(&Attempt<'_, '_>),
+) -> Result<Read, ViewError> {
     let mut lines = Lines::new(open(path)?, 0);
-    let mut story = Story::default();
+    let mut story = Story { resolvers, ..Story::default() };
     while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
         story.line(line.text, &mut each);
     }
@@ -120,6 +136,8 @@ pub struct Story {
     read: Read,
     lineage: Lineage,
     listeners: HashSet<(Protocol, u16)>,
+    /// Whom the run asks for names, and what is sent to them is judged by the names.
+    resolvers: HashSet<IpAddr>,
     missed: Missed,
 }
 
@@ -152,6 +170,7 @@ impl Story {
         let who = self.lineage.actor(&record);
         let mut asked = match attempt::read(&record, |pid| self.lineage.has_pid(pid)) {
             Reading::Nothing => Vec::new(),
+            Reading::Asked(asked) if asked.iter().all(|part| questions(part, &self.resolvers)) => Vec::new(),
             Reading::Unknown => {
                 self.missed.unknown = self.missed.unknown.saturating_add(count);
                 Vec::new()
@@ -224,6 +243,35 @@ fn verified(path: &Path) -> Result<Option<Doubt>, ViewError> {
         Verdict::Unchecked(why) => Some(Doubt::Edited(format!("cannot be checked: {why}"))),
         Verdict::Intact { .. } | Verdict::ChainHolds { .. } => None,
     })
+}
+
+/// Resolvers that answered questions of the run, as far as their answers were recorded.
+fn resolvers(path: &Path) -> Result<HashSet<IpAddr>, ViewError> {
+    const ANSWER: &str = "\"dns_answer\"";
+    let mut found = HashSet::new();
+    let mut lines = Lines::new(open(path)?, 0);
+    while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
+        // Few lines are one: the others need not be taken apart twice.
+        if !std::str::from_utf8(line.text).is_ok_and(|text| text.contains(ANSWER)) {
+            continue;
+        }
+        let Ok(record) = Record::parse(line.text) else { continue };
+        if record.text("event_type") == Some("dns_answer") {
+            found.extend(record.text("dst_ip").and_then(|address| address.parse::<IpAddr>().ok()));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the part only carries questions to a resolver that answered: those are judged by the names in them, which
+/// events of their own tell. A rule on the resolver's address would be leave to ask for any name.
+fn questions(part: &Asked<'_>, resolvers: &HashSet<IpAddr>) -> bool {
+    match part {
+        Asked::End(Access::Connect | Access::Send, End::Address { address, port, .. }, _) => {
+            *port == PORT && resolvers.contains(&address.to_canonical())
+        }
+        _ => false,
+    }
 }
 
 /// The run's own listener, where the part binds one.

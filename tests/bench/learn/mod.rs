@@ -1,0 +1,210 @@
+//! What `sandbox learn` is worth: policies made of a few recorded runs, put to honest runs that they were not made of and
+//! to attacks inside of such runs.
+//!
+//!     cargo run --release -p sandbox-tests --bin bench -- learn
+//!     … learn --only make,git --runs 3 --honest 5 --place DIR
+//!
+//! Eight kinds of work ([`workloads`]) are recorded, each run with another seed. Attacks ([`attacks`]) are recorded
+//! without a policy, and each must come through then: that is their control. [`score`] puts a policy to them by replay,
+//! and looks at what it opens that nobody needs. A policy that denies everything and one that allows everything are put to
+//! the same, and must fail; else nothing here means anything. With `--place` recordings stay, and are used again.
+//!
+//! [`events`] measures what learning from long runs takes.
+//!
+//! Needs root and what the laboratory needs (`net-lab`).
+
+mod attacks;
+mod events;
+mod random;
+mod record;
+mod score;
+mod site;
+mod table;
+mod workloads;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use net_lab::{PROGRAMS, PYTHON, Side};
+use sandbox_tests::requirement::{Need, met};
+
+use attacks::ATTACKS;
+use record::{Recorded, record};
+use score::{Candidate, Runs, Score, score};
+use site::{Purpose, Site};
+use table::Row;
+use workloads::{WORKLOADS, Workload};
+
+/// The word for it on the command line.
+pub const KEY: &str = "learn";
+
+pub const USAGE: &str =
+    "usage: bench learn [--only WORKLOAD,…] [--runs N,…] [--honest N] [--attacks N] [--seed N]
+                   [--strictness WORD] [--reach N] [--place DIR] [--events no]
+workloads: make, cargo, unittest, npm, git, sqlite, keys, agent
+--attacks N: so many of the list, or a little fewer, evenly
+--reach N: how many of the workloads must reach the goal at 5 runs, or at the most that are given";
+
+/// The number of lessons that the goal is meant for.
+const LESSONS: usize = 5;
+
+/// Policies that must fail, whatever the workload.
+const EXTREMES: [(&str, &str); 2] = [
+    (
+        "everything denied",
+        "version: 1\nname: nothing\nfiles: { default: deny }\nexec: { default: deny }\nnetwork: { default: deny }\n",
+    ),
+    (
+        "everything allowed",
+        "version: 1\nname: everything\nfiles: { default: allow }\nexec: { default: allow }\nnetwork: { default: allow }\n",
+    ),
+];
+
+/// Runs of each kind that are enough to show it.
+const EXTREME: usize = 5;
+
+struct Options {
+    only: Vec<String>,
+    runs: Vec<usize>,
+    honest: usize,
+    attacks: usize,
+    seed: u64,
+    strictness: String,
+    reach: Option<usize>,
+    place: Option<PathBuf>,
+    events: Events,
+}
+
+/// Whether long records are learned from, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Events {
+    Yes,
+    No,
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
+    let mut options = Options {
+        only: Vec::new(),
+        runs: vec![1, 2, 5, 10],
+        honest: 20,
+        attacks: ATTACKS.len(),
+        seed: 1,
+        strictness: "balanced".to_owned(),
+        reach: None,
+        place: None,
+        events: Events::Yes,
+    };
+    while let Some(arg) = args.next() {
+        let value = args.next()?;
+        match arg.as_str() {
+            "--only" => options.only = value.split(',').map(str::to_owned).collect(),
+            "--runs" => {
+                options.runs =
+                    value.split(',').map(|n| n.parse().ok().filter(|n| *n > 0)).collect::<Option<_>>()?;
+            }
+            "--honest" => options.honest = value.parse().ok()?,
+            "--attacks" => {
+                options.attacks = value.parse().ok().filter(|n| (1..=ATTACKS.len()).contains(n))?
+            }
+            "--seed" => options.seed = value.parse().ok()?,
+            "--strictness" => options.strictness = value,
+            "--reach" => options.reach = Some(value.parse().ok()?),
+            "--events" => options.events = if value == "no" { Events::No } else { Events::Yes },
+            "--place" => options.place = Some(value.into()),
+            _ => return None,
+        }
+    }
+    options.only.iter().all(|name| WORKLOADS.iter().any(|known| known.name == name)).then_some(options)
+}
+
+/// Measures and prints; whether the goal was reached, `None` where the arguments are wrong.
+pub fn run(args: impl Iterator<Item = String>) -> Option<bool> {
+    let options = options(args)?;
+    let chosen: Vec<&Workload> = WORKLOADS
+        .iter()
+        .filter(|workload| options.only.is_empty() || options.only.iter().any(|name| name == workload.name))
+        .collect();
+    let programs = PROGRAMS.iter().chain(&["nsenter", PYTHON, "perl", "unshare"]);
+    let programs = programs.chain(chosen.iter().flat_map(|workload| workload.programs));
+    let needs: Vec<Need<'_>> =
+        [Need::Trace].into_iter().chain(programs.map(|program| Need::Program(program))).collect();
+    if !met("the bench of what is learned", &needs) {
+        return Some(false);
+    }
+    // None of the temporary places, which what is learned may open as a whole.
+    let made = tempfile::Builder::new().prefix("sandbox-learn-").tempdir_in("/home").expect("a place");
+    let place = options.place.clone().unwrap_or_else(|| made.path().to_owned());
+    let path = path();
+    let mut rows = Vec::new();
+    let mut reached = 0;
+    for workload in &chosen {
+        let (of_workload, reaches) = measure(workload, &place, &path, &options);
+        rows.extend(of_workload);
+        reached += usize::from(reaches);
+    }
+    table::print(&rows);
+    rows.iter().for_each(table::explain);
+    let needed = options.reach.unwrap_or(chosen.len() * 7 / 8);
+    let is_quick = options.events == Events::No || events::run(&place);
+    println!("\n{reached} of {} workloads reach the goal; {needed} must", chosen.len());
+    Some(reached >= needed && is_quick)
+}
+
+/// Where programs are found: cargo and rustc as they are, not what chooses between several.
+fn path() -> String {
+    let root = Command::new("rustc").args(["--print", "sysroot"]).output();
+    let root =
+        root.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    format!("{root}/bin:/usr/sbin:/usr/bin")
+}
+
+/// Most runs of these, or five.
+fn decisive(runs: &[usize]) -> usize {
+    let most = runs.iter().copied().max().unwrap_or(1);
+    if runs.contains(&LESSONS) { LESSONS } else { most }
+}
+
+fn measure(workload: &Workload, place: &Path, path: &str, options: &Options) -> (Vec<Row>, bool) {
+    let mut site = Site::new(&place.join(workload.name), Side::Private, path);
+    let most = options.runs.iter().copied().max().unwrap_or(1);
+    let lessons: Vec<Recorded> =
+        (0..most).map(|number| record(&mut site, workload, &Purpose::Lesson(number), options.seed)).collect();
+    let honest: Vec<Recorded> = (0..options.honest)
+        .map(|number| record(&mut site, workload, &Purpose::Honest(number), options.seed))
+        .collect();
+    // Fewer are some of each kind.
+    let attacked = ATTACKS.iter().enumerate().step_by(ATTACKS.len().div_ceil(options.attacks));
+    let attacks: Vec<(Recorded, String)> = attacked
+        .map(|(number, attack)| {
+            let purpose = Purpose::Attacked(attack, number);
+            (record(&mut site, workload, &purpose, options.seed), purpose.token(workload))
+        })
+        .collect();
+    let controls = attacks.iter().map(|(run, _)| run).filter(|run| !(run.begun && run.through));
+    let failed: Vec<&str> = controls.map(|run| run.name.as_str()).collect();
+    assert!(failed.is_empty(), "{}: without a policy these do not come through: {failed:?}", workload.name);
+    let row = |runs: Option<usize>, score: Score| Row { title: workload.title.to_owned(), runs, score };
+    let mut rows = Vec::new();
+    let mut reaches = false;
+    for count in &options.runs {
+        let taught: Vec<&Recorded> = lessons.iter().take(*count).collect();
+        let name = format!("{}-{count}", workload.name);
+        let candidate = Candidate::learned(&site, &name, &taught, &options.strictness);
+        let runs = Runs { lessons: &taught, honest: &honest, attacks: &attacks };
+        let score = score(&site, &candidate, &runs);
+        if *count == decisive(&options.runs) {
+            reaches = score.reaches();
+        }
+        rows.push(row(Some(*count), score));
+    }
+    for (name, text) in EXTREMES {
+        let candidate = Candidate::given(&site, &name.replace(' ', "-"), text);
+        let few = |count: usize| count.min(EXTREME);
+        let (honest, attacks) = (&honest[..few(honest.len())], &attacks[..few(attacks.len())]);
+        let score = score(&site, &candidate, &Runs { lessons: &[], honest, attacks });
+        assert!(!score.reaches(), "{}: {name} reaches the goal: {score:?}", workload.name);
+        let title = format!("  {name}");
+        rows.push(Row { title, ..row(None, score) });
+    }
+    (rows, reaches)
+}
