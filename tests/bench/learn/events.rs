@@ -142,6 +142,6 @@ fn event(line: &mut EventWriter<'_>, at: u64, number: usize, workspace: &str, ra
         let told =
             ["HOME=/home/u".to_owned(), "TMP=/tmp".to_owned(), "UID=1000".to_owned(), "USER=u".to_owned()];
         let told = told.into_iter().chain([format!("WORKSPACE={workspace}")]);
-        line.list("variables", &told.collect::<Vec<_>>());
+        line.list("variables", told.collect::<Vec<_>>());
     }
 }
