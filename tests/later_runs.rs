@@ -1,0 +1,207 @@
+//! What a run under `coding-agent` writes chooses nothing for the next one: not which directories are its own. Each attempt with its errno and its control, without hooks, for root and an
+//! ordinary user.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use sandbox_tests::binaries::binary;
+use sandbox_tests::requirement::{Need, met};
+use sandbox_tests::scene::{Done, finish};
+use tempfile::TempDir;
+
+const NEEDS: &[Need<'_>] =
+    &[Need::Trace, Need::Program("python3"), Need::Program("git"), Need::Program("setpriv")];
+
+/// Without hooks, also where the machine has them.
+const LAYERS: [&str; 2] = ["--layers", "trace,landlock,mountns,netns"];
+
+/// Appends to each file that is named, and prints its name and 0 or the errno.
+const APPEND: &str = "
+import errno, os, sys
+for name in sys.argv[1:]:
+    try:
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, 'a') as file:
+            file.write('# more\\n')
+        print(name, 0, sep='\\t')
+    except OSError as error:
+        print(name, errno.errorcode[error.errno], sep='\\t')
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Root,
+    User,
+}
+
+/// A home below /home, with workspaces in it: temporary places are open as a whole.
+struct Site {
+    top: TempDir,
+    who: Who,
+}
+
+impl Site {
+    fn new(who: Who) -> Site {
+        let top = tempfile::Builder::new().prefix("sandbox-test-").tempdir_in("/home").expect("a home");
+        let site = Site { top, who };
+        fs::set_permissions(site.top.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        for directory in ["bin", "store", "home/.cache", "home/work"] {
+            fs::create_dir_all(site.path(directory)).expect("a directory");
+        }
+        fs::copy(binary("sandbox"), site.path("bin/sandbox")).expect("a binary that the user can read");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.top.path().join(name)
+    }
+
+    /// All that was made so far is the user's.
+    fn give(&self) {
+        if self.who == Who::User {
+            let mut command = Command::new("chown");
+            command.args(["-R", "65534:65534"]).arg(self.path("home")).arg(self.path("store"));
+            finish(command).expect(0);
+        }
+    }
+
+    /// Files in the home, with something in them.
+    fn write(&self, names: &[&str]) {
+        for name in names {
+            let path = self.path("home").join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            fs::write(path, "# settings\n").expect("a file");
+        }
+    }
+
+    /// A program as the user, in a directory of the home.
+    fn command<S: AsRef<OsStr>>(&self, directory: &str, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new("/usr/bin/setpriv");
+        match self.who {
+            Who::Root => command.args(["--"]),
+            Who::User => command.args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+                "--",
+            ]),
+        };
+        command.args(words).current_dir(self.path("home").join(directory));
+        for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND", "TMPDIR", "LD_LIBRARY_PATH"] {
+            command.env_remove(name);
+        }
+        command.env("HOME", self.path("home")).env("SANDBOX_HOME", self.path("store"));
+        command.env("PATH", "/usr/sbin:/usr/bin").env("NO_COLOR", "1");
+        command
+    }
+
+    /// A command in an enforced run.
+    fn run<S: AsRef<OsStr>>(
+        &self,
+        policy: &str,
+        directory: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Done {
+        let mut all = vec![self.path("bin/sandbox").into_os_string()];
+        all.extend(["run", "--enforce", policy].map(Into::into));
+        if self.who == Who::Root {
+            all.extend(LAYERS.map(Into::into));
+        }
+        all.push("--".into());
+        all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        finish(self.command(directory, all)).expect(0)
+    }
+
+    /// What comes of appending to these files of the home in a run, and the run.
+    fn append(&self, policy: &str, directory: &str, names: &[&str]) -> (BTreeMap<String, String>, Done) {
+        let mut words = ["/usr/bin/python3", "-c", APPEND].map(OsStr::new).map(OsStr::to_owned).to_vec();
+        words.extend(names.iter().map(|name| self.path("home").join(name).into_os_string()));
+        let done = self.run(policy, directory, words);
+        let home = format!("{}/", self.path("home").display());
+        let lines = done.stdout.lines().filter_map(|line| line.split_once('\t'));
+        let found = lines
+            .map(|(name, result)| (name.strip_prefix(&home).unwrap_or(name).to_owned(), result.to_owned()));
+        (found.collect(), done)
+    }
+}
+
+fn git(site: &Site, directory: &str, words: &[&str]) {
+    let words = ["git", "-c", "user.name=a", "-c", "user.email=a@b"].iter().chain(words);
+    finish(site.command(directory, words)).expect(0);
+}
+
+/// A directory of the user's that looks as much like a repository as one may by accident.
+fn private(site: &Site, name: &str) {
+    for directory in ["objects", "refs"] {
+        fs::create_dir_all(site.path("home").join(name).join(directory)).expect("a directory");
+    }
+    site.write(&[&format!("{name}/HEAD")]);
+}
+
+#[test]
+fn a_run_does_not_choose_what_the_next_one_may_write() {
+    if !met("a_run_does_not_choose_what_the_next_one_may_write", NEEDS) {
+        return;
+    }
+    for who in [Who::Root, Who::User] {
+        let site = Site::new(who);
+        for name in ["private", "worktrees/private"] {
+            private(&site, name);
+        }
+        for work in ["origin", "plain"] {
+            fs::create_dir_all(site.path("home/work").join(work)).expect("a directory");
+        }
+        site.give();
+        git(&site, "work/origin", &["init", "-q"]);
+        git(&site, "work/origin", &["commit", "-q", "--allow-empty", "-m", "first"]);
+        for side in ["side", "other"] {
+            git(&site, "work/origin", &["worktree", "add", "-q", &format!("../{side}")]);
+        }
+        let home = site.path("home").display().to_string();
+        // What a run before this one writes, and it may.
+        let forged = [
+            (
+                "coding-agent",
+                "work/origin",
+                format!("echo {home}/private > .git/commondir"),
+                ".git/commondir",
+            ),
+            ("coding-agent", "work/side", format!("echo gitdir: {home}/private > .git"), "work/side/.git"),
+            ("ci-job", "work/side", format!("rm .git; ln -s {home}/private .git"), "work/side/.git"),
+            ("coding-agent", "work/plain", format!("echo gitdir: {home}/private > .git"), "work/plain/.git"),
+            (
+                "coding-agent",
+                "work/plain",
+                format!("echo gitdir: {home}/worktrees/private > .git"),
+                "work/plain/.git",
+            ),
+        ];
+        for (policy, work, script, named) in forged {
+            site.run(policy, work, ["/bin/sh", "-c", &script]);
+            let own = format!("{work}/own");
+            let places = ["private/made", "worktrees/private/made", "refs/made", &own];
+            let (found, done) = site.append(policy, work, &places);
+            for place in &places[..2] {
+                assert_eq!(found[*place], "EACCES", "{who:?}: {script}: {place}\n{}", done.stderr);
+                assert!(!site.path("home").join(place).exists());
+            }
+            assert_eq!(found[&own], "0", "{who:?}: {script}\n{}", done.stderr);
+            assert!(done.stderr.contains(named), "{who:?}: {script}\n{}", done.stderr);
+        }
+        // A worktree that is one works, in what belongs to it, and nothing is told.
+        let script =
+            "git -c user.name=a -c user.email=a@b commit -q --allow-empty -m second && git log --oneline";
+        fs::remove_file(site.path("home/work/origin/.git/commondir")).expect("it was made");
+        let done = site.run("coding-agent", "work/other", ["/bin/sh", "-c", script]);
+        assert_eq!(done.stdout.lines().count(), 2, "{who:?}: {}\n{}", done.stdout, done.stderr);
+        assert!(!done.stderr.contains("repository"), "{who:?}: {}", done.stderr);
+        let (found, done) = site.append("coding-agent", "work/other", &["work/origin/x", "private/made"]);
+        assert!(found.values().all(|result| result == "EACCES"), "{who:?}: {found:?}\n{}", done.stderr);
+    }
+}
