@@ -1,11 +1,13 @@
-//! What a run under `coding-agent` writes chooses nothing for the next one: not which directories are its own. Each attempt with its errno and its control, without hooks, for root and an
+//! What a run under `coding-agent` writes chooses nothing for the next one: not which directories are its own, nor whether
+//! it starts. Each attempt with its errno and its control, without hooks, for root and an
 //! ordinary user.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sandbox_tests::binaries::binary;
@@ -203,5 +205,30 @@ fn a_run_does_not_choose_what_the_next_one_may_write() {
         assert!(!done.stderr.contains("repository"), "{who:?}: {}", done.stderr);
         let (found, done) = site.append("coding-agent", "work/other", &["work/origin/x", "private/made"]);
         assert!(found.values().all(|result| result == "EACCES"), "{who:?}: {found:?}\n{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_does_not_keep_the_next_run_from_starting() {
+    if !met("a_name_that_is_no_text_does_not_keep_the_next_run_from_starting", NEEDS) {
+        return;
+    }
+    for who in [Who::Root, Who::User] {
+        let site = Site::new(who);
+        site.give();
+        let directory = OsStr::from_bytes(b"d\xff/.git");
+        let made = Path::new(directory).join("config");
+        let first = "mkdir -p \"$1\" && echo '# settings' > \"$1/config\" && echo more >> \"$1/config\"";
+        let words = |script: &'static str| ["/bin/sh", "-c", script, "sh"].map(OsStr::new);
+        site.run("coding-agent", "work", words(first).into_iter().chain([directory]));
+        // Now it was there before.
+        let next = "cat \"$1\"; (echo again >> \"$1\") 2>&1; echo \"$1\" > own && echo goes on";
+        let done = site.run("coding-agent", "work", words(next).into_iter().chain([made.as_os_str()]));
+        let lines: Vec<_> = done.stdout.lines().collect();
+        assert_eq!(lines.first(), Some(&"# settings"), "{who:?}: {}", done.stdout);
+        assert!(done.stdout.contains("Read-only file system"), "{who:?}: {}", done.stdout);
+        assert_eq!(lines.last(), Some(&"goes on"), "{who:?}: {}", done.stdout);
+        let kept = fs::read(site.path("home/work").join(&made)).expect("it is there");
+        assert_eq!(kept, b"# settings\nmore\n");
     }
 }
