@@ -1,5 +1,5 @@
 //! What a run under `coding-agent` writes chooses nothing for the next one: not which directories are its own, nor whether
-//! it starts. Each attempt with its errno and its control, without hooks, for root and an
+//! it starts, nor what its user runs later. Each attempt with its errno and its control, without hooks, for root and an
 //! ordinary user.
 
 use std::collections::BTreeMap;
@@ -230,5 +230,102 @@ fn a_name_that_is_no_text_does_not_keep_the_next_run_from_starting() {
         assert_eq!(lines.last(), Some(&"goes on"), "{who:?}: {}", done.stdout);
         let kept = fs::read(site.path("home/work").join(&made)).expect("it is there");
         assert_eq!(kept, b"# settings\nmore\n");
+    }
+}
+
+/// Programs and settings that the user, or the agent outside of the run, runs later.
+const LATER: &[(&str, &str)] = &[
+    (".local/share/claude/versions/2.0", "EACCES"),
+    (".local/bin/claude", "EACCES"),
+    (".claude/local/claude", "EROFS"),
+    (".claude/plugins/x/hooks.json", "EROFS"),
+    (".claude/hooks/x", "EROFS"),
+    (".claude/settings.json", "EROFS"),
+    (".codex/config.toml", "EROFS"),
+    (".gemini/settings.json", "EROFS"),
+    (".gemini/extensions/x/gemini-extension.json", "EROFS"),
+    (".cursor/mcp.json", "EROFS"),
+    (".cursor/hooks.json", "EROFS"),
+    (".copilot/mcp-config.json", "EROFS"),
+    (".copilot/pkg/universal/1/index.js", "EROFS"),
+    (".config/goose/config.yaml", "EROFS"),
+    (".config/opencode/opencode.json", "EROFS"),
+    (".config/opencode/plugin/x.ts", "EROFS"),
+    (".opencode/bin/opencode", "EROFS"),
+    (".aider.conf.yml", "EACCES"),
+    (".gradle/init.d/x.gradle", "EACCES"),
+    (".gradle/gradle.properties", "EACCES"),
+    (".yarn/releases/yarn.cjs", "EACCES"),
+    (".bundle/config", "EACCES"),
+    (".nuget/NuGet/NuGet.Config", "EACCES"),
+    (".local/share/virtualenvs/v/bin/activate", "EACCES"),
+    ("work/.cursor/mcp.json", "EROFS"),
+    ("work/.vscode/mcp.json", "EROFS"),
+];
+
+/// State and caches, which are the run's to write; `.claude.json` also where that is a loss, as docs/policy.md says.
+const NOW: &[&str] = &[
+    ".claude/projects/x.jsonl",
+    ".claude.json",
+    ".local/state/claude/locks/x",
+    ".local/share/goose/sessions/x",
+    ".aider.input.history",
+    ".gradle/caches/8/x",
+    ".yarn/berry/cache/x.zip",
+    ".bundle/cache/x",
+    ".nuget/packages/x/1/x.nupkg",
+    ".cache/x/y",
+    "work/src/main.rs",
+];
+
+#[test]
+fn a_run_does_not_change_what_its_user_runs_later() {
+    if !met("a_run_does_not_change_what_its_user_runs_later", NEEDS) {
+        return;
+    }
+    for who in [Who::Root, Who::User] {
+        let site = Site::new(who);
+        let later: Vec<&str> = LATER.iter().map(|(name, _)| *name).collect();
+        let all = [&later[..], NOW].concat();
+        site.write(&all);
+        let program = site.path("home/.local/share/claude/versions/2.0");
+        fs::write(&program, "#!/bin/sh\necho the agent\n").expect("a program");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+        site.give();
+        let contents = || {
+            let read = |name: &&str| fs::read(site.path("home").join(name)).expect("it is there");
+            later.iter().map(read).collect::<Vec<_>>()
+        };
+        let before = contents();
+        let (found, done) = site.append("coding-agent", "work", &all);
+        for (name, errno) in LATER {
+            assert_eq!(found[*name], *errno, "{who:?}: {name}\n{}", done.stderr);
+        }
+        assert_eq!(contents(), before, "{who:?}");
+        for name in NOW {
+            assert_eq!(found[*name], "0", "{who:?}: {name}\n{}", done.stderr);
+        }
+        // New ones beside them, where the directory is not the run's; and the agent itself runs.
+        let new = [
+            (".gradle/init.d/new.gradle", "EACCES"),
+            (".local/share/claude/versions/3.0", "EACCES"),
+            (".claude/hooks/new", "EROFS"),
+        ];
+        let (found, done) = site.append("coding-agent", "work", &new.map(|(name, _)| name));
+        for (name, errno) in new {
+            assert_eq!(found[name], errno, "{who:?}: {name}\n{}", done.stderr);
+        }
+        let done = site.run("coding-agent", "work", [program.as_os_str()]);
+        assert_eq!(done.stdout, "the agent\n", "{who:?}: {}", done.stderr);
+        // A job of continuous integration has the same caches, and no agents.
+        let tools = [".gradle/init.d/x.gradle", ".yarn/releases/yarn.cjs", ".bundle/config", ".claude.json"];
+        let (found, done) = site.append("ci-job", "work", &[&tools[..], &[".gradle/caches/8/x"]].concat());
+        assert!(tools.iter().all(|name| found[*name] == "EACCES"), "{who:?}: {found:?}\n{}", done.stderr);
+        assert_eq!(found[".gradle/caches/8/x"], "0", "{who:?}: {}", done.stderr);
+        // Nothing but the policy keeps the user from it.
+        let name = site.path("home/.gradle/init.d/x.gradle");
+        let words = [OsStr::new("/usr/bin/python3"), OsStr::new("-c"), OsStr::new(APPEND), name.as_os_str()];
+        let free = finish(site.command("work", words)).expect(0);
+        assert!(free.stdout.ends_with("\t0\n"), "{}", free.stdout);
     }
 }
