@@ -23,7 +23,12 @@ fn repository(scene: &Scene) -> PathBuf {
     fs::write(git.join("HEAD"), "ref: refs/heads/main\n").expect("the scene is set");
     fs::write(linked.join("HEAD"), "ref: refs/heads/side\n").expect("the scene is set");
     fs::write(linked.join("commondir"), "../..\n").expect("the scene is set");
+    for directory in ["objects", "refs"] {
+        fs::create_dir(git.join(directory)).expect("the scene is set");
+    }
     let side = scene.path("side");
+    let back = format!("{}\n", side.join(".git").display());
+    fs::write(linked.join("gitdir"), back).expect("the scene is set");
     fs::create_dir(&side).expect("the scene is set");
     fs::write(side.join(".git"), format!("gitdir: {}\n", linked.display())).expect("the scene is set");
     side

@@ -227,6 +227,9 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         let own = policy.notes().iter().filter(|note| note.severity == ::policy::Severity::Warning);
         notes.extend(own.map(|note| format!("policy {}: {}", policy.name(), note.text)));
     }
+    if !matches!(mode, Mode::Observe) {
+        notes.extend(policy::left_out(surroundings(run_dir.path())));
+    }
     if let Mode::Audit(policies) = &mode {
         // An enforced run refuses these.
         notes.extend(policies.iter().flat_map(policy::not_judged));

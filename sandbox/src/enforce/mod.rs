@@ -11,3 +11,4 @@ pub mod relay;
 pub mod seccomp;
 pub mod streams;
 pub mod tmp;
+mod wire;

@@ -58,6 +58,7 @@ impl Cover {
 pub struct Mounts {
     /// A /tmp of the run's own, where it has one.
     tmp: Option<PrivateTmp>,
+    #[serde(with = "super::wire::by_path")]
     covers: Vec<(PathBuf, Cover)>,
     /// Descriptors that lead round them, to be opened again.
     streams: Vec<Stream>,

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stream {
     descriptor: RawFd,
+    #[serde(with = "super::wire::path")]
     path: PathBuf,
     /// Device and inode.
     file: (u64, u64),

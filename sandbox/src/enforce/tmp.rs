@@ -25,10 +25,13 @@ pub const MODE: u32 = 0o1777;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivateTmp {
     /// Where it is seen; none lies in another.
+    #[serde(with = "super::wire::paths")]
     places: Vec<PathBuf>,
     /// Directories below them that stay the machine's; none lies in another.
+    #[serde(with = "super::wire::paths")]
     kept: Vec<PathBuf>,
     /// What is there below them, empty: directories that programs are told to use, and what is to be covered.
+    #[serde(with = "super::wire::paths")]
     made: Vec<PathBuf>,
 }
 

@@ -23,6 +23,7 @@ pub mod ender;
 pub mod ending;
 mod existing;
 pub mod frontend;
+mod git;
 pub mod guard;
 pub mod guardian;
 pub mod handshake;

@@ -312,6 +312,12 @@ pub fn given(surroundings: Surroundings<'_>) -> Result<Variables, PolicyError> {
     Ok(variables(surroundings, workspace.as_ref())?)
 }
 
+/// What names a repository that is not taken for the run's: `${GIT_DIR}` and `${GIT_COMMON_DIR}` have no value for it.
+pub fn left_out(surroundings: Surroundings<'_>) -> Option<String> {
+    let found = workspace::resolve(surroundings.workspace, surroundings.current, &surroundings.target.home);
+    found.ok()?.left_out
+}
+
 /// A policy file's bytes.
 pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     if fs::metadata(file)?.is_dir() {
