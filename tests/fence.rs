@@ -216,7 +216,7 @@ fn what_it_cannot_hold_is_refused_by_name() {
     }
     let off = policy(&scene, "", "landlock: off\n");
     let refused = enforced(&scene, &off, &options, "print('started')").expect(125);
-    assert!(refused.stderr.contains("rules `p/files.default`, `p/keys` deny `read`"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("rule `p/files.default` denies"), "{}", refused.stderr);
     // What is not listed cannot be rebuilt by lists: this rule allows by a pattern.
     let logs = "    - { name: logs, allow: [read], path: [\"/var/log/*.log\"] }\n";
     let refused = enforced(&scene, &policy(&scene, logs, ""), &options, "print('started')").expect(125);
@@ -237,11 +237,7 @@ fn the_record_is_kept_from_the_command_or_the_run_does_not_start() {
     let refused =
         enforced(&scene, &policy(&scene, "", ""), &["--layers", "trace,landlock,netns"], "print('started')")
             .expect(125);
-    assert!(
-        refused.stderr.contains("rules `runner/policy`, `runner/record` deny `attributes`"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("rule `runner/record` denies `attributes`"), "{}", refused.stderr);
     assert!(refused.stdout.is_empty());
     // A policy that the command's user owns is one that it may change for the next run.
     fs::write(scene.path("policy.yaml"), "").expect("a file");

@@ -391,8 +391,8 @@ fn the_stricter_policy_is_refused_without_hooks() {
         })
         .expect(125);
         for line in [
-            "`coding-agent-strict/passwords` deny `read`",
-            "rules `base/git-code`, `coding-agent-strict/agent-hooks` deny `write`",
+            "rule `coding-agent-strict/passwords` denies `read`",
+            "rule `base/git-code` denies `write`",
             "`coding-agent-strict/kernel.default` closes `ptrace-own`",
             "closes unix sockets with a path too",
         ] {

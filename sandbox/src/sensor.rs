@@ -161,7 +161,7 @@ pub enum SensorError {
     /// The policy says things that nothing holds.
     #[error(
         "the policy cannot be held here:\n{}\n  go on without these: --best-effort (`sandbox doctor` says what this machine holds)",
-        policy::compile::Unheld::together(.0).iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+        .0.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     )]
     Unheld(Vec<String>),
 }
@@ -453,8 +453,7 @@ impl Sensor {
 
     /// What the user should know before the command starts.
     pub fn notes(&self) -> Vec<String> {
-        let unheld = policy::compile::Unheld::together(&self.unheld);
-        let unheld = unheld.into_iter().map(|line| format!("{NOT_HELD}{line}"));
+        let unheld = self.unheld.iter().map(|line| format!("{NOT_HELD}{line}"));
         let observer = self.source.object().is_none().then(by_notify::note);
         let rest = self.unseen.iter().chain(&self.walls.notes).cloned();
         observer.into_iter().chain(unheld).chain(rest).collect()

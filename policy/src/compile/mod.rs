@@ -163,44 +163,6 @@ impl Unheld {
         }
         lines
     }
-
-    /// Such lines as they are shown: of rules of which the same is said one for all, where the first stood.
-    pub fn together(lines: &[String]) -> Vec<String> {
-        /// What is said of one rule, and of several.
-        const VERBS: [(&str, &str); 6] = [
-            ("denies", "deny"),
-            ("allows", "allow"),
-            ("is", "are"),
-            ("names", "name"),
-            ("makes", "make"),
-            ("asks", "ask"),
-        ];
-        let said = |line: &'_ str| -> Option<(String, String)> {
-            let (rule, said) = line.strip_prefix("rule `")?.split_once("` ")?;
-            Some((rule.to_owned(), said.to_owned()))
-        };
-        let several = |said: &str| {
-            VERBS.iter().find_map(|(one, all)| said.strip_prefix(one).map(|rest| format!("{all}{rest}")))
-        };
-        let mut shown: Vec<(Vec<String>, String)> = Vec::new();
-        for line in lines {
-            match said(line) {
-                Some((rule, said)) => {
-                    match shown.iter_mut().find(|(rules, same)| !rules.is_empty() && *same == said) {
-                        Some((rules, _)) => rules.push(rule),
-                        None => shown.push((vec![rule], said)),
-                    }
-                }
-                None => shown.push((Vec::new(), line.clone())),
-            }
-        }
-        let line = |(rules, said): (Vec<String>, String)| match (rules.as_slice(), several(&said)) {
-            ([], _) => said,
-            ([_, _, ..], Some(said)) => format!("rules `{}` {said}", rules.join("`, `")),
-            _ => rules.iter().map(|rule| format!("rule `{rule}` {said}")).collect::<Vec<_>>().join("; "),
-        };
-        shown.into_iter().map(line).collect()
-    }
 }
 
 /// How many rules an error names.
@@ -220,30 +182,4 @@ pub(crate) fn heaviest(weights: impl IntoIterator<Item = (RuleName, usize)>) -> 
 fn names(rules: &[RuleName]) -> String {
     let names: Vec<String> = rules.iter().map(|rule| format!("`{rule}`")).collect();
     names.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_of_several_rules_is_said_once() {
-        let lines = [
-            "rule `a/x` denies `read`, which no layer holds",
-            "the lsm layer is missing",
-            "rule `a/y` is about `unix:`, which no layer holds",
-            "rule `b/z` denies `read`, which no layer holds",
-            "rule `b/w` denies `write`, which no layer holds",
-            "the lsm layer is missing",
-        ];
-        let shown = Unheld::together(&lines.map(str::to_owned));
-        let expected = [
-            "rules `a/x`, `b/z` deny `read`, which no layer holds",
-            "the lsm layer is missing",
-            "rule `a/y` is about `unix:`, which no layer holds",
-            "rule `b/w` denies `write`, which no layer holds",
-            "the lsm layer is missing",
-        ];
-        assert_eq!(shown, expected);
-    }
 }

@@ -131,12 +131,12 @@ fn serve(family: i32, kind: i32, address: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// socketpair(2), and a byte over it.
+/// socketpair(2) of a kind that leads nowhere else, and a byte over it.
 fn pair() -> Result<(), Errno> {
     let mut ends = [0; 2];
     // SAFETY: two descriptors are written.
     raw::check(unsafe {
-        libc::syscall(libc::SYS_socketpair, libc::AF_UNIX, libc::SOCK_DGRAM, 0, ends.as_mut_ptr())
+        libc::syscall(libc::SYS_socketpair, libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, ends.as_mut_ptr())
     })?;
     // SAFETY: just made, and nobody else's.
     let [one, _other] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
