@@ -166,6 +166,19 @@ pub enum SensorError {
     Unheld(Vec<String>),
 }
 
+/// A policy of the run, in the kernel's tables.
+struct InForce {
+    policy: Installed,
+    /// When it was put in force.
+    since: Instant,
+}
+
+impl InForce {
+    fn now(policy: Installed) -> Self {
+        Self { policy, since: Instant::now() }
+    }
+}
+
 /// The programs of one run.
 pub struct Sensor {
     source: Source,
@@ -178,9 +191,7 @@ pub struct Sensor {
     /// Whether anything in the kernel judges, hooks or programs of the control group.
     judges: bool,
     /// The policies so far, the one in force last; programs may look at an older one's pages for a moment.
-    installed: Vec<Installed>,
-    /// When each of them was put in force.
-    put: Vec<Instant>,
+    installed: Vec<InForce>,
     /// The tables of policies that name hosts, where they are law.
     asked: Option<Arc<LsmPlan>>,
     /// Whether records tell what resolvers answer.
@@ -272,8 +283,7 @@ impl Sensor {
         let namespaces = net::namespaces(apart)?;
         // From here on the slot is in use.
         let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
-        let installed: Vec<Installed> = installed.into_iter().collect();
-        let put = installed.iter().map(|_| Instant::now()).collect();
+        let installed = installed.map(InForce::now).into_iter().collect();
         object.configure(
             SLOT,
             RunConfig { mode: request.judging.mode() as u32, hooks: holds.into(), ..RunConfig::default() },
@@ -310,7 +320,6 @@ impl Sensor {
                 hooks: holds,
                 judges: holds || in_force,
                 installed,
-                put,
                 asked,
                 hears,
                 walls,
@@ -431,14 +440,14 @@ impl Sensor {
         let Some(plan) = &planned.plan else { return Ok(()) };
         let object = self.source.programs()?;
         let installed = lsm::install(object, SLOT, plan)?;
-        self.installed.push(installed);
-        self.put.push(Instant::now());
+        self.installed.push(InForce::now(installed));
         // What belonged to an older one stays for a while: a program that sleeps may still look at it, and answers to
         // questions change policies in quick succession. What cannot be removed is never asked again: a number is not
         // given twice.
-        let replaced = self.put.iter().skip(1).take_while(|put| put.elapsed() > KEPT).count();
-        for older in self.installed.iter_mut().take(replaced.min(self.put.len().saturating_sub(2))) {
-            let _ = lsm::remove(object, older);
+        let replaced = self.installed.iter().skip(1).take_while(|next| next.since.elapsed() > KEPT).count();
+        let old = replaced.min(self.installed.len().saturating_sub(2));
+        for older in &mut self.installed[..old] {
+            let _ = lsm::remove(object, &mut older.policy);
         }
         Ok(())
     }

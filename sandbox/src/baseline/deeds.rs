@@ -230,10 +230,7 @@ impl Gathered {
         let mut deeds = Deeds::default();
         let mut read = replay::read_all(run, |attempt| _ = deeds.add(attempt))?;
         let start = Start::of(run)?;
-        if start.variables.get("WORKSPACE").is_none() {
-            read.notes
-                .push(format!("{}: the record names no workspace: its paths are taken as they are", run.id));
-        }
+        read.notes.extend(start.note(run));
         Ok(Self {
             id: run.id.clone(),
             counts_bytes: counts_bytes(&start),

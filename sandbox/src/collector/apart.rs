@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::StartError;
+use super::start::StartError;
 use crate::enforce::namespaces::{Inside, Namespaces};
 use crate::enforce::relay::{Relay, dial::Dialler};
 use crate::event::judge::Apart;

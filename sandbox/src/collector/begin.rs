@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::StartError;
+use super::start::StartError;
 use crate::asking::{self, Asking, Sections};
 use crate::baseline::watch::Watch;
 use crate::enforce::capabilities;

@@ -1,14 +1,13 @@
 //! `sandbox baseline`: what runs usually do, and what of another run is new.
 
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::output;
 use crate::baseline::check::{Checked, check};
 use crate::baseline::deeds::Gathered;
 use crate::baseline::file::{Baseline, printable};
@@ -46,16 +45,9 @@ pub fn execute(args: &BaselineArgs) -> Exit {
 
 fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
     let output = &args.output;
-    if output.symlink_metadata().is_ok() {
-        bail!("{} is there already; name another file, or remove it first", output.display());
-    }
-    let stores = stores();
-    let mut found: Vec<Found> = args.runs.iter().map(|run| stores.find(run)).collect::<Result<_, _>>()?;
-    // The order in which they are named has no meaning, and one is one, however often.
-    found.sort_by(|one, other| (&one.id, &one.path).cmp(&(&other.id, &other.path)));
-    found.dedup_by(|one, other| one.path == other.path);
+    output::must_be_absent(output)?;
     let mut runs = Vec::new();
-    for run in &found {
+    for run in &stores().find_all(&args.runs)? {
         let gathered = Gathered::of(run)?;
         if let Some(doubt) = &gathered.read.doubt {
             bail!("{}\nleave it out: a baseline is made of whole records", doubtful(run, doubt));
@@ -69,9 +61,7 @@ fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
     if notes.len() > NOTES {
         say(&format!("and {} more such notes", notes.len() - NOTES));
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(output);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("cannot write {}", output.display()))?;
+    output::create(output, &text, None)?;
     let noun = if runs.len() == 1 { "run" } else { "runs" };
     say(&format!(
         "wrote {}: {} behaviours of {} {noun}",

@@ -3,15 +3,14 @@
 mod update;
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use policy::learn::{Learned, Options, Run, Strictness, learn};
 use policy::{Decision, Policy};
 
+use super::output;
 use crate::cli::{LearnArgs, StrictnessArg};
 use crate::exit::Exit;
 use crate::launch::policy::{PolicyError, read_text, reference};
@@ -35,9 +34,7 @@ fn make(args: &LearnArgs, owner: Option<(u32, u32)>) -> anyhow::Result<Exit> {
     if let Some(policy) = &args.update {
         return update::execute(args, policy);
     }
-    if let Some(output) = args.output.as_deref().filter(|output| output.symlink_metadata().is_ok()) {
-        bail!("{} is there already; name another file, or remove it first", output.display());
-    }
+    args.output.as_deref().map_or(Ok(()), output::must_be_absent)?;
     let name = name(args)?;
     // Where it will lie, for a base beside it.
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from("learned.yaml"));
@@ -48,7 +45,10 @@ fn make(args: &LearnArgs, owner: Option<(u32, u32)>) -> anyhow::Result<Exit> {
     tell(&gathered, &learned);
     learned.confidence.lines().iter().for_each(|line| eprintln!("{line}"));
     match &args.output {
-        Some(output) => write(output, &learned.text, owner)?,
+        Some(output) => {
+            output::create(output, &learned.text, owner)?;
+            eprintln!("wrote {}", output.display());
+        }
         None => std::io::stdout().write_all(learned.text.as_bytes()).context("cannot print the policy")?,
     }
     Ok(if learned.confidence.is_enough() { Exit::SUCCESS } else { Exit::FAILURE })
@@ -72,13 +72,9 @@ pub fn propose(run: &Path, file: &Path, owner: Option<(u32, u32)>) -> anyhow::Re
     make(&args, owner).map(drop)
 }
 
-/// What the runs of these names did. The order in which they are named has no meaning, and one is one, however often.
+/// What the runs of these names did.
 fn gathered(runs: &[String]) -> anyhow::Result<Vec<Gathered>> {
-    let stores = stores();
-    let mut found: Vec<_> = runs.iter().map(|run| stores.find(run)).collect::<Result<_, _>>()?;
-    found.sort_by(|one, other| (&one.id, &one.path).cmp(&(&other.id, &other.path)));
-    found.dedup_by(|one, other| one.path == other.path);
-    Ok(found.iter().map(gather).collect::<Result<_, _>>()?)
+    Ok(stores().find_all(runs)?.iter().map(gather).collect::<Result<_, _>>()?)
 }
 
 /// What is around the rules that are learned.
@@ -173,20 +169,4 @@ fn about(runs: &[Gathered], attempts: u64, strictness: Strictness, base: &str) -
         lines.push(format!("  and {} other commands", commands.len() - 5));
     }
     lines
-}
-
-/// Writes the policy where nothing is yet.
-fn write(output: &Path, text: &str, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(output);
-    file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        match owner {
-            // By the descriptor: what has the name by now may be another file.
-            Some((uid, gid)) => std::os::unix::fs::fchown(&file, Some(uid), Some(gid)),
-            None => Ok(()),
-        }
-    })
-    .with_context(|| format!("cannot write {}", output.display()))?;
-    eprintln!("wrote {}", output.display());
-    Ok(())
 }

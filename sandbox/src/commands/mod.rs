@@ -10,6 +10,7 @@ pub mod export;
 pub mod gc;
 pub mod key;
 pub mod learn;
+mod output;
 pub mod policy;
 pub mod query;
 pub mod recover;

@@ -210,12 +210,16 @@ fn under_denial(
     let codes = attempt();
     object.configure(SLOT, RunConfig::default())?;
     lsm::remove(object, &mut installed)?;
-    let (before, after) = codes?;
+    Ok(judged(checks, codes?))
+}
+
+/// What each check found.
+fn judged(checks: &[Check], (before, after): Codes) -> Vec<SelfTest> {
     let found = checks.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
         check: check.name.to_owned(),
         result: judge(before, after, check),
     });
-    Ok(found.collect())
+    found.collect()
 }
 
 /// A policy that allows nothing.

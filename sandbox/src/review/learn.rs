@@ -34,10 +34,7 @@ pub fn gather(run: &Found) -> Result<Gathered, ViewError> {
     let mut seen = Seen::default();
     let mut read = replay::read(run, |attempt| add(&mut seen, attempt))?;
     let start = Start::of(run)?;
-    if start.variables.get("WORKSPACE").is_none() {
-        read.notes
-            .push(format!("{}: the record names no workspace: its paths are taken as they are", run.id));
-    }
+    read.notes.extend(start.note(run));
     Ok(Gathered { seen, variables: start.variables, command: start.command, read })
 }
 

@@ -34,6 +34,12 @@ impl Start {
         Ok(line.map_or_else(Self::default, |line| Self::read(line.text)))
     }
 
+    /// What is told of a record that does not say what a run's places were.
+    pub fn note(&self, run: &Found) -> Option<String> {
+        let unnamed = self.variables.get("WORKSPACE").is_none();
+        unnamed.then(|| format!("{}: the record names no workspace: its paths are taken as they are", run.id))
+    }
+
     /// Of the first line itself.
     pub fn read(line: &[u8]) -> Self {
         let mut start = Self::default();

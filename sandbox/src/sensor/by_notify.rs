@@ -118,7 +118,6 @@ pub(super) fn start(
         hooks: false,
         judges: false,
         installed: Vec::new(),
-        put: Vec::new(),
         asked: None,
         hears: false,
         walls,

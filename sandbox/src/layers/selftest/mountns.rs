@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use nix::errno::Errno;
 
 use super::place::Directory;
-use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judge};
+use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judged};
 use crate::enforce::mountns::{Cover, MountError, Mounts};
 use crate::enforce::namespaces;
 use crate::enforce::streams::Stream;
@@ -66,12 +66,7 @@ pub fn mountns() -> Result<Vec<SelfTest>, SelfTestError> {
     // A child first that only covers: its error says why there is nothing to prove.
     possible(&mounts)?;
     let joined = || mounts.enter(Path::new("/")).is_ok();
-    let (before, after) = attempts(&CHECKS, |_| Ok::<(), io::Error>(()), joined)?;
-    let found = CHECKS.iter().zip(before.into_iter().zip(after)).map(|(check, (before, after))| SelfTest {
-        check: check.name.to_owned(),
-        result: judge(before, after, check),
-    });
-    Ok(found.collect())
+    Ok(judged(&CHECKS, attempts(&CHECKS, |_| Ok::<(), io::Error>(()), joined)?))
 }
 
 /// Covers in a child, and gives what it said.

@@ -159,6 +159,18 @@ impl FoundStores {
         }
     }
 
+    /// The runs of these names, in an order of their own: that in which they are named has no meaning, and one is one,
+    /// however often.
+    ///
+    /// # Errors
+    /// As for [`FoundStores::find`], of the first.
+    pub fn find_all(&self, names: &[String]) -> Result<Vec<Found>, FindError> {
+        let mut found: Vec<Found> = names.iter().map(|name| self.find(name)).collect::<Result<_, _>>()?;
+        found.sort_by(|one, other| (&one.id, &one.path).cmp(&(&other.id, &other.path)));
+        found.dedup_by(|one, other| one.path == other.path);
+        Ok(found)
+    }
+
     /// Why a run was removed, as far as a ledger that can be read says so. It is for a message alone: nothing is judged.
     fn removed(&self, id: &str) -> Option<String> {
         self.stores.iter().find_map(|store| {
