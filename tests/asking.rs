@@ -4,29 +4,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Scene, finish};
 
 /// A closed world in which programs run, with a rule that asks.
 fn policy(scene: &Scene) -> String {
-    let (work, top) = (scene.work(), scene.path(""));
-    let (work, top) = (work.display(), top.display());
-    format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
-    - {{ name: keys, ask: [read], path: [\"{top}secrets/**\"], timeout: 1h }}
-exec: {{ default: allow }}
-network: {{ default: deny }}
-kernel: {{ allow: [ptrace-own] }}
-"
-    )
+    let secrets = scene.path("secrets");
+    let keys = format!("- {{ name: keys, ask: [read], path: [\"{}/**\"], timeout: 1h }}", secrets.display());
+    let work = scene.work();
+    Closed { work: Some(&work), proc: true, rules: &keys, network: "deny", ..Closed::default() }.policy()
 }
 
 #[test]

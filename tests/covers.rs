@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -18,24 +19,13 @@ const LAYERS: [&str; 2] = ["--layers", "trace,landlock,mountns"];
 
 fn policy(scene: &Scene, more: &str) -> String {
     let work = scene.work();
-    let work = work.display();
-    format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
-    - {{ name: git, deny: [write, create, delete, attributes], path: [\"{work}/.git/{{config,hooks/**}}\"] }}
-    - {{ name: env, deny: [all], path: [\"{work}/.env\", \"{work}/private/**\"], because: it holds passwords }}
-{more}exec: {{ default: allow }}
-network: {{ default: allow }}
-kernel: {{ allow: [ptrace-own] }}
-"
-    )
+    let place = work.display();
+    let rules = format!(
+        "- {{ name: git, deny: [write, create, delete, attributes], path: [\"{place}/.git/{{config,hooks/**}}\"] }}
+- {{ name: env, deny: [all], path: [\"{place}/.env\", \"{place}/private/**\"], because: it holds passwords }}
+{more}"
+    );
+    Closed { work: Some(&work), rules: &rules, ..Closed::default() }.policy()
 }
 
 /// A scene with a repository that is open to everybody.
@@ -119,11 +109,6 @@ attempt("link env", lambda: os.link(".env", "free/env"))
 attempt("unlink free", lambda: again("free/file"))
 "#;
 
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
-
 #[test]
 fn what_lies_inside_of_what_is_open_is_covered() {
     if !met("covers", NEEDS) {
@@ -135,7 +120,7 @@ fn what_lies_inside_of_what_is_open_is_covered() {
         let before = mounts();
         let options = ["--user", user, LAYERS[0], LAYERS[1]];
         let done = enforced(&scene, &policy(&scene, ""), &options, ATTEMPTS).expect(0);
-        let found = results(&done);
+        let found = done.results();
         let of = |name: &str| found.get(name).map_or("?", String::as_str);
         // Root may read everything, and reads something empty.
         let hidden = if user == "root" { "''" } else { "EACCES" };
@@ -196,7 +181,7 @@ fn what_lies_inside_of_what_is_open_is_covered() {
     // The control: nothing of it is denied where there is no policy.
     let scene = scene();
     let free = finish(scene.command("python3", ["-I", "-c", ATTEMPTS]));
-    assert!(results(&free).values().all(|code| code == "0"), "{}", free.stdout);
+    assert!(free.results().values().all(|code| code == "0"), "{}", free.stdout);
 }
 
 #[test]
@@ -225,7 +210,7 @@ fn the_record_and_the_policy_are_covered() {
         );
         let options = ["--user", user, LAYERS[0], LAYERS[1]];
         let done = enforced(&scene, &policy(&scene, &rules), &options, &script).expect(0);
-        let found = results(&done);
+        let found = done.results();
         for (act, codes) in [
             ("policy", ["EROFS", "EROFS"]),
             ("mode", ["EROFS", "EROFS"]),

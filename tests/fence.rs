@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use sandbox_tests::binaries::binary;
+use sandbox_tests::closed::Closed;
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -14,27 +15,13 @@ const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("python3")];
 
 /// A closed world in which programs run; `{rules}` are more.
 fn policy(scene: &Scene, rules: &str, rest: &str) -> String {
-    let work = scene.work();
-    let work = work.display();
-    let top = scene.path("");
-    let top = top.display();
-    format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
-    - {{ name: null, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
-    - {{ name: keys, deny: [read, write, create, delete], path: [\"{top}secrets/**\"], because: keys stay here }}
-{rules}exec: {{ default: allow }}
-network: {{ default: deny }}
-kernel: {{ allow: [ptrace-own] }}
-{rest}"
-    )
-    .replace("name: null", "name: devices")
+    let secrets = scene.path("secrets");
+    let keys = format!(
+        "- {{ name: keys, deny: [read, write, create, delete], path: [\"{}/**\"], because: keys stay here }}\n{rules}",
+        secrets.display()
+    );
+    Closed { work: Some(&scene.work()), proc: true, rules: &keys, network: "deny", rest, ..Closed::default() }
+        .policy()
 }
 
 /// A scene with a workspace that belongs to nobody, and things beside it.
@@ -95,11 +82,6 @@ attempt("unix", lambda: socket.socket(socket.AF_UNIX).close())
 attempt("pair", lambda: socket.socketpair()[0].close())
 "#;
 
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
-
 #[test]
 fn what_is_denied_fails_and_is_recorded_and_the_rest_works() {
     if !met("landlock holds files", NEEDS) {
@@ -108,7 +90,7 @@ fn what_is_denied_fails_and_is_recorded_and_the_rest_works() {
     let scene = scene();
     let options = ["--user", "nobody", "--layers", "trace,landlock,netns"];
     let done = enforced(&scene, &policy(&scene, "", ""), &options, ATTEMPTS).expect(0);
-    let found = results(&done);
+    let found = done.results();
     let of = |name: &str| found.get(name).map_or("?", String::as_str);
     let acts = ["read", "list", "write", "truncate", "create", "mkdir", "symlink", "mkfifo"];
     for act in acts {
@@ -159,7 +141,7 @@ fn what_is_denied_fails_and_is_recorded_and_the_rest_works() {
     // The control: the same attempts, with nothing around them.
     let scene = self::scene();
     let free = finish(scene.command("python3", ["-I", "-c", ATTEMPTS]));
-    let found = results(&free);
+    let found = free.results();
     assert!(
         found.iter().all(|(name, code)| code == "0" || name.ends_with("proc") || name.ends_with("unlink")),
         "{}",
@@ -355,7 +337,7 @@ fn known_ways_past_landlock_are_closed() {
         finish(command)
     };
     let done = run("trace,landlock,netns").expect(0);
-    let found = results(&done);
+    let found = done.results();
     for (name, code) in [
         // The loopback inside is another, where nobody listens.
         ("tcp", "ECONNREFUSED"),
@@ -388,7 +370,7 @@ fn known_ways_past_landlock_are_closed() {
     let mut free = scene.command("python3", ["-I", "-c", LEAKS]);
     free.args(arguments);
     let free = finish(free);
-    let found = results(&free);
+    let found = free.results();
     for name in ["tcp", "fast open", "mptcp", "io_uring", "32-bit", "run", "ld.so", "ld.so allowed"] {
         assert_eq!(found.get(name).map(String::as_str), Some("0"), "{name}\n{}{}", free.stdout, free.stderr);
     }

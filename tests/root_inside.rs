@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
 
@@ -13,23 +14,11 @@ const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("python3")];
 /// `{words}` of `kernel` are allowed.
 fn policy(scene: &Scene, words: &str) -> String {
     let work = scene.work();
-    let work = work.display();
-    format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
-    - {{ name: git, deny: [write, create, delete, attributes], path: [\"{work}/.git/config\"] }}
-exec: {{ default: allow }}
-network: {{ default: allow }}
-kernel: {{ allow: [{words}] }}
-"
-    )
+    let git = format!(
+        "- {{ name: git, deny: [write, create, delete, attributes], path: [\"{}/.git/config\"] }}",
+        work.display()
+    );
+    Closed { work: Some(&work), proc: true, rules: &git, kernel: words, ..Closed::default() }.policy()
 }
 
 /// Prints for each attempt its name and 0 or the errno. Arguments: a process outside; the handle of a file outside.
@@ -103,11 +92,6 @@ fn attempts(scene: &Scene, options: &[&str]) -> Done {
     finish(command)
 }
 
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
-
 /// Whether a set of /proc/PID/status has a capability.
 fn has(found: &BTreeMap<String, String>, set: &str, number: u32) -> bool {
     u64::from_str_radix(&found[set], 16).expect("a set") & 1 << number != 0
@@ -129,13 +113,13 @@ fn root_inside_reaches_no_file_by_its_handle_and_no_process_outside() {
         return;
     }
     let scene = scene();
-    let control = results(&attempts(&scene, &["--audit-only"]).expect(0));
+    let control = attempts(&scene, &["--audit-only"]).expect(0).results();
     fs::write(scene.path("policy.yaml"), policy(&scene, "ptrace-own")).expect("a policy");
     let path = scene.path("policy.yaml");
     let path = path.to_str().expect("text");
     let done = attempts(&scene, &["--user", "root", "--layers", "trace,landlock,mountns", "--enforce", path])
         .expect(0);
-    let found = results(&done);
+    let found = done.results();
     for (name, control_code, code) in [
         ("handle .git", "0", "EPERM"),
         ("handle .", "0", "EPERM"),
@@ -191,7 +175,7 @@ fn a_word_that_leaves_root_a_look_at_others_is_said_not_to_hold() {
     // The user may choose so; then the word gives what it says.
     let mut best = enforce.to_vec();
     best.push("--best-effort");
-    let found = results(&attempts(&scene, &best).expect(0));
+    let found = attempts(&scene, &best).expect(0).results();
     assert!(has(&found, "CapEff:", PERFMON) && !has(&found, "CapEff:", DAC_READ_SEARCH));
     assert_eq!(found["handle ."], "EPERM");
 }

@@ -1,12 +1,12 @@
 //! A /tmp of the run's own (`tmp: private`): what lies outside is not seen inside, and the other way round; the working
 //! directory below /tmp stays; nobody inside undoes it; each with its control, for root inside as for somebody else.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -16,23 +16,8 @@ const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("python3")];
 const LAYERS: [&str; 2] = ["--layers", "trace,landlock,mountns"];
 
 fn policy(scene: &Scene, settings: &str) -> String {
-    let work = scene.work();
-    let work = work.display();
-    format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\"] }}
-    - {{ name: tmp, allow: [read, write, create, delete], path: [\"{{/tmp,/var/tmp}}/**\", \"{work}/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
-exec: {{ default: allow }}
-network: {{ default: allow }}
-kernel: {{ allow: [ptrace-own] }}
-{settings}"
-    )
+    let tmp = "- { name: tmp, allow: [read, write, create, delete], path: [\"{/tmp,/var/tmp}/**\"] }";
+    Closed { work: Some(&scene.work()), rules: tmp, rest: settings, ..Closed::default() }.policy()
 }
 
 /// Prints for each attempt its name, and 0 or the errno.
@@ -84,11 +69,6 @@ fn run(scene: &Scene, policy: &str, options: &[&str], outside: &Path, inside: &P
     (done, look.join().expect("somebody who looks"))
 }
 
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
-
 #[test]
 fn a_private_tmp_is_nobody_elses() {
     if !met("a private /tmp", NEEDS) {
@@ -108,7 +88,7 @@ fn a_private_tmp_is_nobody_elses() {
         let (done, seen) = run(&scene, &text, &options, outside.path(), &inside);
         let done = done.expect(0);
         assert!(!seen, "{user}: what is made inside is not seen outside");
-        let found = results(&done);
+        let found = done.results();
         for (name, code) in [
             ("outside", "ENOENT"),
             ("inside", "0"),
@@ -140,7 +120,7 @@ fn a_private_tmp_is_nobody_elses() {
         let (done, seen) = run(&scene, &shared, &options, outside.path(), &inside);
         let done = done.expect(0);
         assert!(seen, "{user}");
-        assert_eq!(results(&done)["outside"], "0", "{user}\n{}{}", done.stdout, done.stderr);
+        assert_eq!(done.results()["outside"], "0", "{user}\n{}{}", done.stdout, done.stderr);
         assert!(inside.exists(), "{user}");
         fs::remove_file(&inside).expect("it goes");
         fs::remove_file(Path::new("/var/tmp").join(&name)).expect("it goes");

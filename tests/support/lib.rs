@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod binaries;
+pub mod closed;
 pub mod compare;
 pub mod log;
 pub mod project;

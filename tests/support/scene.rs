@@ -1,5 +1,6 @@
 //! A store and a working directory of a test's own, and running the product in them.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -41,6 +42,12 @@ impl Done {
     #[track_caller]
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// What attempts came to that the command printed, one a line: its name, a space, and 0 or the errno.
+    pub fn results(&self) -> BTreeMap<String, String> {
+        let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
+        self.stdout.lines().filter_map(line).collect()
     }
 
     /// Checks the exit code, and shows everything if it is another.

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
 use sandbox_tests::requirement::Need;
-use sandbox_tests::scene::{Done, finish};
+use sandbox_tests::scene::finish;
 
 use crate::place::{Place, USER, at, possible};
 
@@ -104,11 +104,6 @@ fn place() -> (Place, TcpListener) {
     (place, machine)
 }
 
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
-
 /// A process of the same user's, outside.
 struct Outsider(Child);
 
@@ -147,7 +142,7 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
     let words = ["run".into(), "--enforce".into(), policy, "--".into()];
     let words = words.into_iter().chain(attempts(&place, &machine, &outsider).into_iter().map(Into::into));
     let done = finish(place.sandbox(words)).expect(0);
-    let found = results(&done);
+    let found = done.results();
     for (name, code) in [
         ("read inside", "0"),
         ("write inside", "0"),
@@ -209,7 +204,7 @@ fn a_closed_world_holds_for_a_user_without_any_privilege() {
     let mut words = attempts(&place, &machine, &outsider).into_iter();
     let program = words.next().expect("a program");
     let free = finish(place.command(program.as_ref(), words.map(Into::into)));
-    let found = results(&free);
+    let found = free.results();
     for name in found.keys().filter(|name| !name.ends_with("outside") || name.contains("read")) {
         assert_eq!(found[name], "0", "{name}\n{}", free.stdout);
     }

@@ -1,12 +1,11 @@
 //! Limits and priorities of other processes of the same user, the runner's own among them: an enforced run does not get at
 //! them, and programs go on setting their own.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 
 use sandbox_tests::requirement::Need;
-use sandbox_tests::scene::{Done, finish};
+use sandbox_tests::scene::finish;
 
 use crate::place::{Place, possible};
 
@@ -47,11 +46,6 @@ attempt("own thread nice", lambda: os.setpriority(os.PRIO_PROCESS, threading.get
 attempt("own scheduler", lambda: os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0)))
 "#;
 
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
-
 #[test]
 fn a_run_does_not_limit_its_runner() {
     if !possible("limits of the runner", &[Need::Program("python3")]) {
@@ -80,7 +74,7 @@ kernel: {{ allow: [ptrace-own, raw-devices] }}
         [OsString::from("run")].into_iter().chain(options).chain(command).collect::<Vec<_>>()
     };
     let done = finish(place.sandbox(words(vec!["--enforce".into(), file.into()], "enforced"))).expect(0);
-    let found = results(&done);
+    let found = done.results();
     assert_eq!(found.len(), 20, "{}{}", done.stdout, done.stderr);
     for (name, code) in &found {
         let expected = if name.starts_with("own") { "0" } else { "EPERM" };
@@ -91,7 +85,7 @@ kernel: {{ allow: [ptrace-own, raw-devices] }}
     // The control: nothing but the filter keeps one process of a user from another.
     let place = Place::new();
     let done = finish(place.sandbox(words(vec!["--audit-only".into()], "watched"))).expect(0);
-    let found = results(&done);
+    let found = done.results();
     assert_eq!(found.len(), 10, "{}{}", done.stdout, done.stderr);
     assert!(found.values().all(|code| code == "0"), "{}", done.stdout);
 }

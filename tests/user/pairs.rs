@@ -1,7 +1,6 @@
 //! Pairs of unix sockets, and calls of the network that stay inside: what leads out to the machine's own sockets is closed,
 //! and a record says BLOCKED of nothing that went through.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Stdio;
 
 use sandbox_tests::requirement::Need;
-use sandbox_tests::scene::{Done, finish};
+use sandbox_tests::scene::finish;
 
 use crate::place::{Place, at, possible};
 
@@ -54,11 +53,6 @@ def own():
 attempt("own", own)
 attempt("outside", lambda: socket.socket().connect(("192.0.2.1", 443)))
 "#;
-
-fn results(done: &Done) -> BTreeMap<String, String> {
-    let line = |line: &str| line.rsplit_once(' ').map(|(name, code)| (name.to_owned(), code.to_owned()));
-    done.stdout.lines().filter_map(line).collect()
-}
 
 /// Sockets of the machine's, which anybody may connect to and send to.
 struct Machine {
@@ -154,7 +148,7 @@ fn a_pair_leads_nowhere_and_the_record_is_true() {
             }
         }
         .expect(0);
-        let found = results(&done);
+        let found = done.results();
         for (name, code) in ENFORCED {
             let found = found.get(name).map_or("?", String::as_str);
             assert_eq!(found, code, "{name}, root: {root}\n{}{}", done.stdout, done.stderr);
@@ -185,7 +179,7 @@ fn a_pair_leads_nowhere_and_the_record_is_true() {
     let mut words = words(&place, &[]).into_iter();
     let program = words.next().expect("a program");
     let free = finish(place.command(program.as_ref(), words.map(Into::into)));
-    let found = results(&free);
+    let found = free.results();
     for name in ["dgram", "raw", "flags"] {
         for act in ["send", "connect"] {
             assert_eq!(found.get(&format!("{name} {act}")).map(String::as_str), Some("0"), "{}", free.stdout);
