@@ -63,15 +63,14 @@ impl Coverage {
         let bare = words(lsm, landlock, guarded.command, &[]);
         // Root, for whom most runs are, leaves its groups where nothing keeps it; others are counted.
         let kept = groups_are_kept(&bare, policy.settings().kernel_allowed());
-        let limits = match (kept, guarded.command) {
-            (true, Command::Root) => limits::possible(),
-            (true, Command::User) => limits::possible().with(Limit::Processes),
-            (false, Command::Root) => LimitSet::EMPTY,
-            (false, Command::User) => LimitSet::EMPTY.with(Limit::Processes),
+        let grouped = if kept { limits::possible() } else { LimitSet::EMPTY };
+        let counted = match guarded.command {
+            Command::Root => grouped,
+            Command::User => grouped.with(Limit::Processes),
         };
         let timed = time_is_held(&bare, policy.settings().kernel_allowed(), kept && group);
-        let limits: LimitSet = limits.iter().filter(|limit| *limit != Limit::Time).collect();
-        let limits = if timed { limits.with(Limit::Time) } else { limits };
+        let others = counted.iter().filter(|limit| *limit != Limit::Time);
+        let limits: LimitSet = others.chain(timed.then_some(Limit::Time)).collect();
         let private = policy.settings().tmp == Some(Tmp::Private);
         let own_tmp = laid(layers, tmp).filter(|_| private);
         let keeps = keeps_mounts(&bare, policy.settings().kernel_allowed(), guarded.command == Command::Root);

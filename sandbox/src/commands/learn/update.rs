@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use policy::edit::{EditError, add_rule};
 use policy::learn::LearnedRule;
-use policy::{Policy, Variables};
+use policy::{Policy, Section, Variables};
 
 use super::{Frame, gathered, learned, strictness, tell};
 use crate::cli::LearnArgs;
@@ -96,12 +96,10 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
 
 /// The names of the policy's rules.
 fn rule_names(policy: &Policy) -> BTreeSet<String> {
-    let sections = [
-        policy.files().rules().iter().map(|rule| rule.name()).collect::<Vec<_>>(),
-        policy.exec().rules().iter().map(|rule| rule.name()).collect(),
-        policy.network().rules().iter().map(|rule| rule.name()).collect(),
-    ];
-    let names = sections.into_iter().flatten().map(|name| name.as_str());
+    fn of<O>(section: &Section<O>) -> impl Iterator<Item = &str> {
+        section.rules().iter().map(|rule| rule.name().as_str())
+    }
+    let names = of(policy.files()).chain(of(policy.exec())).chain(of(policy.network()));
     names.map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
 }
 
