@@ -14,6 +14,10 @@ use std::time::Duration;
 const AT_WORK: u64 = 1;
 /// Threads that it makes at most.
 const MOST: usize = 600;
+/// How many times as many calls it makes at most, to meet the moment.
+const PATIENCE: u64 = 20;
+/// What it says where the file that is asked about was opened by its own name.
+const CAME_THROUGH: &str = "the first came through";
 /// Longest name that it changes, bytes.
 const NAME: usize = 128;
 
@@ -66,12 +70,16 @@ struct Shared {
     /// How long after the beginning of a call its name is changed, in turns of a loop: it goes down with each call that
     /// came back, and up with each that was caught with the changed name and waits.
     moment: AtomicU64,
+    /// Whether the denied file was opened by its own name.
+    came_through: AtomicBool,
     over: AtomicBool,
 }
 
-/// `ALLOWED,DENIED,ROUNDS,DONE`: makes so many opens of names that another thread changes from the one to the other
-/// while the call is on its way, then makes the file DONE, and waits for the calls that still wait. The names are of the
-/// same length. Tells on stderr what was opened; fails with EACCES where it was never the denied file.
+/// `ALLOWED,DENIED,ROUNDS,DONE`: opens DENIED, so that it is asked about, and beside that makes so many opens of names that
+/// another thread changes from the one to the other while the call is on its way; then makes the file DONE, and waits for
+/// the calls that still wait. Where the first open comes through, it goes on until one of the others met the denied file,
+/// up to [`PATIENCE`] times as often. The names are of the same length. Tells on stderr what was opened; fails with EACCES
+/// where none of the others was the denied file.
 pub fn hammer(object: &str) -> Option<Result<(), Errno>> {
     let [allowed, denied, rounds, done] = object.split(',').collect::<Vec<_>>().try_into().ok()?;
     let shared = Arc::new(Shared {
@@ -85,12 +93,26 @@ pub fn hammer(object: &str) -> Option<Result<(), Errno>> {
         leaked: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         moment: AtomicU64::new(20_000),
+        came_through: AtomicBool::new(false),
         over: AtomicBool::new(false),
     });
-    let mut threads = Vec::new();
-    while shared.made.load(Ordering::Relaxed) < shared.rounds && threads.len() < MOST {
+    let first = {
+        let shared = Arc::clone(&shared);
+        let open = move || match raw::open(&shared.denied, libc::O_RDONLY) {
+            Ok(_) => shared.came_through.store(true, Ordering::Relaxed),
+            Err(_) => _ = shared.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        std::thread::Builder::new().stack_size(64 << 10).spawn(open).ok()?
+    };
+    let mut threads = vec![first];
+    let more = || {
+        let made = shared.made.load(Ordering::Relaxed);
+        let met = !shared.came_through.load(Ordering::Relaxed) || shared.leaked.load(Ordering::Relaxed) > 0;
+        made < shared.rounds || (!met && made < shared.rounds * PATIENCE)
+    };
+    while more() && threads.len() < MOST {
         // Those that have been in a call for a while wait for an answer.
-        while (threads.len() as u64) < AT_WORK + stuck(&shared) && threads.len() < MOST {
+        while (threads.len() as u64) < 1 + AT_WORK + stuck(&shared) && threads.len() < MOST {
             threads.push(opener(&shared)?);
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -103,6 +125,9 @@ pub fn hammer(object: &str) -> Option<Result<(), Errno>> {
     }
     let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let (opened, leaked, refused) = (count(&shared.opened), count(&shared.leaked), count(&shared.refused));
+    if shared.came_through.load(Ordering::Relaxed) {
+        eprintln!("{CAME_THROUGH}");
+    }
     eprintln!(
         "{made} calls: {opened} opened what is open, {leaked} opened what is closed, {refused} refused"
     );
