@@ -34,6 +34,7 @@ use crate::launch::cgroup::Cgroup;
 use crate::launch::descendants::Below;
 use crate::launch::ender::Ender;
 use crate::launch::ending::{Membership, Patience, Tree, end_tree};
+use crate::launch::existing::Unsettled;
 use crate::launch::guardian::{HEARTBEAT, OnFailure};
 use crate::launch::handshake::{
     Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, Summary, ToChild, ToGuardian,
@@ -88,6 +89,8 @@ enum StartError {
     Arm(#[source] io::Error),
     #[error("the mountns layer does not hold: {0}")]
     Cover(String),
+    #[error(transparent)]
+    Existing(#[from] Unsettled),
     #[error("cannot observe the command by its calls (`notify`)")]
     Supervise(#[source] io::Error),
     #[error("cannot talk to the {peer}")]
@@ -202,6 +205,8 @@ fn start(
     let ender = sensor.wants_ender().then(|| apart::guard(child)).transpose()?;
     let inside = apart::enter(child, sensor.namespaces())?;
     let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)))?;
+    // Behind the covers: what they close stays closed wherever it is moved from now on.
+    plan.expanded.check()?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan
