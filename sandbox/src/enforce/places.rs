@@ -20,19 +20,22 @@ pub enum Seen {
     Nothing,
     /// Something above it may not be looked into.
     Closed,
+    /// A symbolic link is on the way: nothing has this very path.
+    Linked,
 }
 
 impl Seen {
     /// What is there now; a symbolic link as the last part is what is there.
     ///
     /// # Errors
-    /// A link is on the way to it, or it cannot be told.
+    /// It cannot be told.
     pub fn at(path: &Path) -> io::Result<Seen> {
         match open(path) {
             Ok(place) => Seen::of(&place),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT | libc::ENOTDIR) => Ok(Seen::Nothing),
                 Some(libc::EACCES) => Ok(Seen::Closed),
+                Some(libc::ELOOP) => Ok(Seen::Linked),
                 _ => Err(error),
             },
         }
@@ -65,13 +68,16 @@ impl Seen {
             (seen, Ok(now)) if seen == now => Ok(()),
             // Who can look into it by now sees that nothing is there.
             (Seen::Closed, Ok(Seen::Nothing)) => Ok(()),
-            (Seen::Nothing | Seen::Closed, Ok(Seen::File(..))) => Err(io::Error::other(format!(
-                "{} is there now, and was not seen when this run was planned: it was put there from outside meanwhile, \
+            (Seen::Nothing | Seen::Closed | Seen::Linked, Ok(Seen::File(..))) => {
+                Err(io::Error::other(format!(
+                    "{} is there now, and was not seen when this run was planned: it was put there from outside meanwhile, \
                  and is not closed; {AGAIN}",
-                path.display()
-            ))),
+                    path.display()
+                )))
+            }
             (_, Ok(Seen::File(..))) => Err(changed(path)),
             (_, Ok(Seen::Nothing | Seen::Closed)) => Err(missing(path, &io::ErrorKind::NotFound.into())),
+            (_, Ok(Seen::Linked)) => Err(missing(path, &io::Error::from_raw_os_error(libc::ELOOP))),
             (_, Err(error)) => Err(missing(path, &error)),
         }
     }
@@ -184,5 +190,15 @@ mod tests {
             assert!(text.contains("was not seen when this run was planned"), "{text}");
         }
         assert_eq!(Seen::at(&path.join("below")).unwrap(), Seen::Nothing);
+        // By a link nothing has a path, and that stays so.
+        let link = path.with_extension("link");
+        symlink("nowhere", &link).unwrap();
+        let below = link.join("below");
+        assert_eq!(Seen::at(&below).unwrap(), Seen::Linked);
+        Seen::Linked.is_still(&below).unwrap();
+        assert!(Seen::Nothing.is_still(&below).unwrap_err().to_string().contains("symbolic link"));
+        Seen::Linked.open(&below).unwrap_err();
+        fs::remove_file(&link).unwrap();
+        Seen::Linked.is_still(&below).unwrap_err();
     }
 }
