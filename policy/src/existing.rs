@@ -91,6 +91,20 @@ impl Policy {
         }
         Ok(self)
     }
+
+    /// A place that a rule here denies something at, and that the rule of the same name in `earlier` says nothing of:
+    /// `earlier` is the same policy, looked up before. What is gone since then is nothing to deny any more.
+    pub fn appeared_since(&self, earlier: &Policy) -> Option<(&RuleName, String)> {
+        let sections = [(&self.files, &earlier.files), (&self.exec, &earlier.exec)];
+        sections.into_iter().find_map(|(now, before)| {
+            let denying = now.rules.iter().filter(|rule| rule.effect != Decision::Allow);
+            denying.into_iter().find_map(|rule| {
+                let known = before.rules.iter().find(|known| known.name == rule.name);
+                let is_new = |object: &&Pattern| known.is_none_or(|known| !known.objects.contains(object));
+                rule.objects.iter().find(is_new).map(|object| (&rule.name, object.text().to_owned()))
+            })
+        })
+    }
 }
 
 /// True for a pattern that begins nowhere in particular: all of the file system would be looked through for it.

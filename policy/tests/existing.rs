@@ -222,3 +222,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_appeared_at_a_place_that_a_rule_denies_is_told() {
+    let text = files(
+        "allow",
+        &[
+            "name: git, deny: [write], existing: [\"/w/**/.git/config\"]",
+            "name: free, allow: [write], existing: [\"/w/**/free\"]",
+        ],
+    );
+    let at = |paths: &[&str]| parse(&text).with_existing(&Paths::new(paths.iter().copied())).expect("places");
+    let before = at(&["/w/a/.git/config", "/w/b/.git/config"]);
+    assert_eq!(before.appeared_since(&before), None);
+    // What is gone, and what is allowed besides.
+    assert_eq!(at(&["/w/a/.git/config", "/w/free"]).appeared_since(&before), None);
+    let moved = at(&["/w/c/.git/config", "/w/b/.git/config"]);
+    let (rule, place) = moved.appeared_since(&before).expect("it is new");
+    assert_eq!((rule.to_string().as_str(), place.as_str()), ("p/git", "/w/c/.git/config"));
+}

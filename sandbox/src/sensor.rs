@@ -5,6 +5,7 @@
 
 mod by_notify;
 pub mod covers;
+mod elsewhere;
 mod held;
 mod net;
 mod other_names;

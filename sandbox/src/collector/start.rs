@@ -20,6 +20,7 @@ use crate::evidence::WorkspaceError;
 use crate::inside::answer;
 use crate::kernel::object::ObjectError;
 use crate::launch::cgroup::Cgroup;
+use crate::launch::existing::Unsettled;
 use crate::launch::guardian::HEARTBEAT;
 use crate::launch::handshake::{Armed, Channel, FromGuardian, ToChild, ToGuardian};
 use crate::launch::plan::{Mode, RunPlan};
@@ -29,6 +30,7 @@ use crate::pipeline::Pipeline;
 use crate::record::keys::KeysError;
 use crate::record::{RecordError, Recorder};
 use crate::sensor::{self, Sensor, SensorError, Terms};
+
 /// Why the run cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
@@ -42,6 +44,8 @@ pub(super) enum StartError {
     Arm(#[source] io::Error),
     #[error("the mountns layer does not hold: {0}")]
     Cover(String),
+    #[error(transparent)]
+    Existing(#[from] Unsettled),
     #[error("cannot observe the command by its calls (`notify`)")]
     Supervise(#[source] io::Error),
     #[error("cannot talk to the {peer}")]
@@ -98,6 +102,8 @@ pub(super) fn start(
     let inside = apart::enter(child, sensor.namespaces())?;
     let asks = begin::sections(plan, &sensor);
     let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)), asks)?;
+    // Behind the covers: what they close stays closed wherever it is moved from now on.
+    plan.expanded.check()?;
     sensor.admit(child_process.pid())?;
     let process = ProcId { pid: child_process.pid(), start_ns: 0 };
     let dir = plan

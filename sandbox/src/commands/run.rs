@@ -24,6 +24,7 @@ use crate::error::{Refusal, say};
 use crate::evidence::Contents;
 use crate::exit::Exit;
 use crate::launch::cgroup::Cgroup;
+use crate::launch::existing::Expanded;
 use crate::launch::frontend::Outcome;
 use crate::launch::guardian::OnFailure;
 use crate::launch::identity::{Sudo, Target};
@@ -201,7 +202,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         // Another run took the name in the same second: ${RUN_DIR} is another.
         law = load_policy(&settings.mode, surroundings(run_dir.path()), &place, asked.as_deref())?;
     }
-    let Law { mode, guard, own } = law;
+    let Law { mode, guard, own, expanded } = law;
     let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
     let variables = match (policy::given(surroundings(run_dir.path())), &mode) {
         (Ok(variables), _) => variables,
@@ -266,6 +267,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         .map(|max| Contents { max, workspace: settings.workspace.clone().unwrap_or_else(|| cwd.clone()) });
     let plan = RunPlan {
         mode,
+        expanded,
         guard,
         asking,
         variables,
@@ -310,6 +312,8 @@ struct Law {
     guard: Option<::policy::Policy>,
     /// What it closes.
     own: guard::Own,
+    /// What their `existing` stands for.
+    expanded: Expanded,
 }
 
 /// What the command's process puts around itself, where it may be needed.
@@ -329,6 +333,7 @@ fn load_policy(
     asked: Option<&Path>,
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
+    let mut expanded = Expanded::default();
     let (mode, guard, own) = match setting {
         ModeSetting::Observe => (Mode::Observe, None, guard::Own::default()),
         ModeSetting::Audit(policies) => {
@@ -338,7 +343,7 @@ fn load_policy(
         ModeSetting::Enforce { law, trial, on_unheld } => {
             // Who answers is not for the command to change.
             let mut files: Vec<PathBuf> = asked.map(Path::to_owned).into_iter().collect();
-            let policies = policy::load_enforced(law, trial, surroundings, &mut files);
+            let policies = policy::load_enforced(law, trial, surroundings, &mut files, &mut expanded);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {
                     let names = policies.iter().any(|policy| policy.names_hosts());
@@ -351,7 +356,7 @@ fn load_policy(
             }
         }
     };
-    Ok(Law { mode, guard, own })
+    Ok(Law { mode, guard, own, expanded })
 }
 
 /// What is kept from the command in any case: the store and the run's directory, and the files of its policies, under

@@ -7,6 +7,7 @@ pub mod landlock;
 pub mod lsm;
 pub mod mountns;
 pub mod namespaces;
+pub mod places;
 pub mod relay;
 pub mod seccomp;
 pub mod streams;

@@ -81,6 +81,12 @@ impl PrivateTmp {
         below && !self.kept.iter().any(|kept| path.starts_with(kept) || kept.starts_with(path))
     }
 
+    /// Whether what is at a path inside is made anew: a place, or below one and in nothing that stays.
+    pub(super) fn makes(&self, path: &Path) -> bool {
+        let within = |all: &[PathBuf]| all.iter().any(|one| path.starts_with(one));
+        within(&self.places) && !within(&self.kept)
+    }
+
     /// Lays it. The process must be in a mount namespace of its own, of which nothing is seen outside.
     ///
     /// # Errors
@@ -202,6 +208,15 @@ mod tests {
         }
         for path in ["/tmp", "/tmp/a", "/tmp/a/work", "/tmp/a/work/deep/x", "/var", "/", "/tmpfs/x"] {
             assert!(!tmp.hides(Path::new(path)), "{path}");
+        }
+        for (path, made) in [
+            ("/tmp", true),
+            ("/tmp/a", true),
+            ("/tmp/a/work", false),
+            ("/tmp/a/work/x", false),
+            ("/x", false),
+        ] {
+            assert_eq!(tmp.makes(Path::new(path)), made, "{path}");
         }
         assert_eq!(tmp.above(Path::new("/tmp/a/b/c")), paths(&["/tmp/a", "/tmp/a/b"]));
         assert!(tmp.above(Path::new("/tmp/a")).is_empty());

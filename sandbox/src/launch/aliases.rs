@@ -42,24 +42,77 @@ pub fn shown_at(real: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(shown(real, &mounts(&fs::read("/proc/self/mountinfo")?)))
 }
 
-fn shown(real: &Path, mounts: &[Mount]) -> Vec<PathBuf> {
-    // Of several mounts at one point the last one is on top.
-    let under = mounts.iter().filter(|mount| real.starts_with(&mount.point));
-    let Some(own) = under.max_by_key(|mount| mount.point.components().count()) else { return Vec::new() };
-    let Ok(rest) = real.strip_prefix(&own.point) else { return Vec::new() };
-    let inside = own.root.join(rest);
-    let same = mounts.iter().filter(|mount| mount.device == own.device);
-    let mut places: Vec<PathBuf> = same
-        .filter_map(|mount| match inside.strip_prefix(&mount.root) {
+/// The mounts of this process.
+#[derive(Clone, Debug)]
+pub struct Table(Vec<Mount>);
+
+impl Table {
+    /// As they are now.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read() -> std::io::Result<Table> {
+        Ok(Table(mounts(&fs::read("/proc/self/mountinfo")?)))
+    }
+
+    /// Other places at which mounts show what lies at `real` itself, as far as nothing else is mounted over them.
+    pub fn showing(&self, real: &Path) -> Vec<PathBuf> {
+        let Some((device, inside)) = self.inside(real) else { return Vec::new() };
+        let same = self.0.iter().filter(|mount| mount.device == device);
+        let shown = same.filter_map(|mount| match inside.strip_prefix(&mount.root) {
             Ok(rest) if rest.as_os_str().is_empty() => Some(mount.point.clone()),
             Ok(rest) => Some(mount.point.join(rest)),
-            Err(_) => mount.root.starts_with(&inside).then(|| mount.point.clone()),
-        })
-        .filter(|place| place != real)
-        .collect();
+            Err(_) => None,
+        });
+        others(real, shown)
+    }
+
+    /// Places elsewhere at which a mount shows something below `real`.
+    pub fn showing_below(&self, real: &Path) -> Vec<PathBuf> {
+        let Some((device, inside)) = self.inside(real) else { return Vec::new() };
+        let on_top =
+            |at: usize, mount: &Mount| !self.0[at + 1..].iter().any(|later| later.point == mount.point);
+        let below = self.0.iter().enumerate().filter(|(at, mount)| {
+            mount.device == device
+                && mount.root != inside
+                && mount.root.starts_with(&inside)
+                && !mount.point.starts_with(real)
+                && on_top(*at, mount)
+        });
+        others(real, below.map(|(_, mount)| mount.point.clone()))
+    }
+
+    /// The file system that a place is on, and where it is there.
+    fn inside(&self, real: &Path) -> Option<(&[u8], PathBuf)> {
+        inside(real, &self.0)
+    }
+}
+
+/// Each of them once, without the place itself.
+fn others(real: &Path, places: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = places.filter(|place| place != real).collect();
     places.sort();
     places.dedup();
     places
+}
+
+fn inside<'m>(real: &Path, mounts: &'m [Mount]) -> Option<(&'m [u8], PathBuf)> {
+    // Of several mounts at one point the last one is on top.
+    let under = mounts.iter().filter(|mount| real.starts_with(&mount.point));
+    let own = under.max_by_key(|mount| mount.point.components().count())?;
+    let rest = real.strip_prefix(&own.point).ok()?;
+    Some((&own.device, if rest.as_os_str().is_empty() { own.root.clone() } else { own.root.join(rest) }))
+}
+
+fn shown(real: &Path, mounts: &[Mount]) -> Vec<PathBuf> {
+    let Some((device, inside)) = inside(real, mounts) else { return Vec::new() };
+    let same = mounts.iter().filter(|mount| mount.device == device);
+    let places = same.filter_map(|mount| match inside.strip_prefix(&mount.root) {
+        Ok(rest) if rest.as_os_str().is_empty() => Some(mount.point.clone()),
+        Ok(rest) => Some(mount.point.join(rest)),
+        Err(_) => mount.root.starts_with(&inside).then(|| mount.point.clone()),
+    });
+    others(real, places)
 }
 
 fn mounts(mountinfo: &[u8]) -> Vec<Mount> {
@@ -127,5 +180,27 @@ mod tests {
         assert_eq!(at("/other name"), ["/data/store", "/one"]);
         assert_eq!(at("/tmp/x"), [""; 0]);
         assert_eq!(at("/srv/x"), [""; 0]);
+    }
+
+    #[test]
+    fn the_same_and_what_is_below_it_are_told_apart() {
+        let text = b"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            31 20 8:1 /srv/work /alias rw - ext4 /dev/sda1 rw\n\
+            32 20 8:1 /srv/work/part /part rw - ext4 /dev/sda1 rw\n\
+            33 20 8:1 /srv/work/gone /over rw - ext4 /dev/sda1 rw\n\
+            34 20 8:4 / /over rw - tmpfs tmpfs rw\n\
+            35 20 8:1 /srv/work/in /srv/work/in rw - ext4 /dev/sda1 rw\n\
+            36 20 8:2 /srv/work /other-disk rw - ext4 /dev/sdb1 rw\n";
+        let table = Table(mounts(text));
+        let names = |places: Vec<PathBuf>| -> Vec<String> {
+            places.iter().map(|place| place.display().to_string()).collect()
+        };
+        assert_eq!(names(table.showing(Path::new("/srv/work"))), ["/alias"]);
+        assert_eq!(names(table.showing(Path::new("/srv/work/part/x"))), ["/alias/part/x", "/part/x"]);
+        assert_eq!(names(table.showing(Path::new("/alias"))), ["/srv/work"]);
+        assert_eq!(names(table.showing(Path::new("/srv"))), [""; 0]);
+        assert_eq!(names(table.showing_below(Path::new("/srv/work"))), ["/part"]);
+        assert_eq!(names(table.showing_below(Path::new("/srv"))), ["/alias", "/part"]);
+        assert_eq!(names(table.showing_below(Path::new("/srv/work/part"))), [""; 0]);
     }
 }

@@ -1,7 +1,11 @@
 //! The file system as it is when a run starts, for rules that are about what is there (`existing`).
 //!
-//! What patterns match is the policy crate's ([`policy::existing`]).
+//! What patterns match is the policy crate's ([`policy::existing`]). What they stand for is looked up again when the
+//! command is about to start: a place that somebody outside had away for the moment of the first look would be open. A
+//! place that is away at both is one that is made later.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -9,7 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use policy::existing::{Entry, Tree};
+use policy::existing::{Entry, ExistingFault, Tree};
+use policy::{Policy, RuleName};
 
 /// The machine's file system, now.
 #[derive(Debug)]
@@ -27,19 +32,118 @@ impl Tree for Now {
 
     fn list(&self, directory: &[u8]) -> Result<Vec<Entry>, String> {
         let directory = Path::new(OsStr::from_bytes(directory));
-        let entries = fs::read_dir(directory).and_then(|entries| {
-            let entry = |entry: io::Result<fs::DirEntry>| {
-                let entry = entry?;
-                let is_directory = entry.file_type()?.is_dir();
-                Ok(Entry { name: entry.file_name().as_bytes().to_vec(), is_directory })
-            };
-            entries.map(entry).collect()
-        });
-        match entries {
+        match entries(directory) {
             Ok(entries) => Ok(entries),
             Err(error) if nothing(&error) => Ok(Vec::new()),
             Err(error) => closed(directory, &error).map(|()| Vec::new()),
         }
+    }
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<Entry>> {
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        let is_directory = entry.file_type()?.is_dir();
+        Ok(Entry { name: entry.file_name().as_bytes().to_vec(), is_directory })
+    };
+    fs::read_dir(directory)?.map(entry).collect()
+}
+
+/// The same, and whether a directory went away between being listed and being looked into: what is in it was then seen
+/// nowhere, although it may be back already.
+#[derive(Debug, Default)]
+struct Watched {
+    listed: RefCell<HashSet<Vec<u8>>>,
+    moved: Cell<bool>,
+}
+
+impl Tree for Watched {
+    fn look(&self, path: &[u8]) -> Result<Option<bool>, String> {
+        Now.look(path)
+    }
+
+    fn list(&self, directory: &[u8]) -> Result<Vec<Entry>, String> {
+        let path = Path::new(OsStr::from_bytes(directory));
+        match entries(path) {
+            Ok(entries) => {
+                let below = entries.iter().filter(|entry| entry.is_directory);
+                self.listed
+                    .borrow_mut()
+                    .extend(below.map(|entry| [directory, entry.name.as_slice(), b"/"].concat()));
+                Ok(entries)
+            }
+            Err(error) if nothing(&error) => {
+                if self.listed.borrow().contains(directory) {
+                    self.moved.set(true);
+                }
+                Ok(Vec::new())
+            }
+            Err(error) => closed(path, &error).map(|()| Vec::new()),
+        }
+    }
+}
+
+/// How often is looked where directories go away meanwhile, as in a build outside.
+const LOOKS: usize = 10;
+
+/// Policies as they were written, each with what its `existing` stood for when the run was planned.
+#[derive(Debug, Default)]
+pub struct Expanded(Vec<(Policy, Policy)>);
+
+/// What their `existing` stands for is not known any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// There is a place more.
+    #[error(
+        "rule `{rule}`: its `existing` matches {place} now, which was not there when this run was planned: it was made or \
+         moved from outside meanwhile, and is not closed; nothing was started; try again"
+    )]
+    Appeared {
+        /// The rule.
+        rule: RuleName,
+        /// Where.
+        place: String,
+    },
+    /// Directories come and go.
+    #[error(
+        "policy {policy}: directories that its `existing` looks into are moved or removed from outside all the time, so what \
+         it stands for cannot be told; nothing was started; try again when they are left alone"
+    )]
+    Moving {
+        /// The policy.
+        policy: String,
+    },
+    /// It could not be looked up.
+    #[error(transparent)]
+    Fault(#[from] ExistingFault),
+}
+
+impl Expanded {
+    /// Adds a policy, and what became of it.
+    pub(super) fn add(&mut self, written: Policy, planned: Policy) {
+        if written.has_existing() {
+            self.0.push((written, planned));
+        }
+    }
+
+    /// Looks again, and fails where a rule would deny something by now that nobody closes.
+    ///
+    /// # Errors
+    /// What changed, or that it cannot be told.
+    pub fn check(&self) -> Result<(), Unsettled> {
+        self.0.iter().try_for_each(|(written, planned)| {
+            for _ in 0..LOOKS {
+                let tree = Watched::default();
+                let now = super::policy::linked(written.clone().with_existing(&tree)?);
+                if let Some((rule, place)) = now.appeared_since(planned) {
+                    return Err(Unsettled::Appeared { rule: rule.clone(), place });
+                }
+                if !tree.moved.get() {
+                    return Ok(());
+                }
+            }
+            Err(Unsettled::Moving { policy: written.name().to_owned() })
+        })
     }
 }
 
@@ -92,5 +196,54 @@ mod tests {
             assert_eq!(closed(place.path(), &denied), Ok(()));
         }
         assert!(closed(place.path(), &io::Error::from_raw_os_error(libc::EIO)).is_err());
+    }
+
+    #[test]
+    fn what_comes_or_moves_between_two_looks_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(top.join("part/.git")).unwrap();
+        fs::write(top.join("part/.git/config"), "").unwrap();
+        let text = format!(
+            "version: 1\nname: p\nfiles:\n  default: allow\n  rules:\n    \
+             - {{ name: git, deny: [write], existing: [\"{}/**/.git/config\"] }}\n",
+            top.display()
+        );
+        let written = Policy::parse("p", &text, &policy::Variables::new()).unwrap();
+        let plan = || {
+            let mut expanded = Expanded::default();
+            expanded.add(
+                written.clone(),
+                super::super::policy::linked(written.clone().with_existing(&Now).unwrap()),
+            );
+            expanded
+        };
+        let planned = plan();
+        planned.check().unwrap();
+        fs::rename(top.join("part"), top.join("part2")).unwrap();
+        let text = planned.check().unwrap_err().to_string();
+        assert!(text.contains("rule `p/git`") && text.contains("part2/.git/config now"), "{text}");
+        // Away at the first look.
+        fs::rename(top.join("part2"), top.join("part")).unwrap();
+        fs::rename(top.join("part"), top.with_extension("away")).unwrap();
+        let planned = plan();
+        planned.check().unwrap();
+        fs::rename(top.with_extension("away"), top.join("part")).unwrap();
+        planned.check().unwrap_err();
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_when_it_is_looked_into_is_noticed() {
+        let place = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir(top.join("directory")).unwrap();
+        let path = |name: &str| top.join(name).into_os_string().into_encoded_bytes();
+        let tree = Watched::default();
+        assert!(tree.list(&path("never/")).unwrap().is_empty());
+        assert!(!tree.moved.get(), "it was not there before either");
+        assert_eq!(tree.list(&path("")).unwrap().len(), 1);
+        assert!(tree.list(&path("directory/")).unwrap().is_empty() && !tree.moved.get());
+        fs::rename(top.join("directory"), top.join("other")).unwrap();
+        assert!(tree.list(&path("directory/")).unwrap().is_empty() && tree.moved.get());
     }
 }

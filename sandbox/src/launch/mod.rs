@@ -21,7 +21,7 @@ pub mod child;
 pub mod descendants;
 pub mod ender;
 pub mod ending;
-mod existing;
+pub mod existing;
 pub mod frontend;
 mod git;
 pub mod guard;

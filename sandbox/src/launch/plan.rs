@@ -14,6 +14,7 @@ use policy::compile::layers::Kept;
 
 use super::cgroup::Cgroup;
 use super::child::{ChildPlan, Confinement};
+use super::existing::Expanded;
 use super::guardian::OnFailure;
 use super::identity::Target;
 use super::limits::LimitGroups;
@@ -71,6 +72,8 @@ pub struct RecordPlan {
 pub struct RunPlan {
     /// What it does with a policy.
     pub mode: Mode,
+    /// What the `existing` of its policies stood for, to be looked up again; empty where nothing is enforced.
+    pub expanded: Expanded,
     /// The policy of the runner itself, which is among them in an enforced run.
     pub guard: Option<Policy>,
     /// What of it is asked about, and whom.

@@ -15,7 +15,7 @@ use policy::extend::{Resolver, SHIPPED, Source};
 use policy::variables::GivenFault;
 use policy::{Access, Policies, Policy, Variables};
 
-use super::existing::Now;
+use super::existing::{Expanded, Now};
 use super::identity::Target;
 use super::links::Ways;
 use super::workspace::{self, Workspace, WorkspaceError};
@@ -121,7 +121,7 @@ pub fn load_all(names: &[PathBuf], surroundings: Surroundings<'_>) -> Result<Opt
 }
 
 /// The same of those in `law` to enforce, and of those in `trial` to judge by. The files that were read are added to
-/// `files`.
+/// `files`; what is to be looked up again when the run starts, to `expanded`.
 ///
 /// # Errors
 /// One of them is not to be had, or wrong; one that is to be enforced says something else than its own examples.
@@ -130,12 +130,17 @@ pub fn load_enforced(
     trial: &[PathBuf],
     surroundings: Surroundings<'_>,
     files: &mut Vec<PathBuf>,
+    expanded: &mut Expanded,
 ) -> Result<Option<Policies>, PolicyError> {
     let read = &Files::default();
     let law = law.iter().map(|name| {
         let policy = load_from(name, surroundings, read)?;
         match linked(policy.clone()).check_examples() {
-            Ok(()) => in_force(policy),
+            Ok(()) => {
+                let planned = in_force(policy.clone())?;
+                expanded.add(policy, planned.clone());
+                Ok(planned)
+            }
             Err(errors) => Err(PolicyError::Examples {
                 home: in_temporary(surroundings.target),
                 name: name.clone(),
@@ -249,7 +254,7 @@ fn parse(name: &Path, variables: &Variables, files: &Files) -> Result<Policy, Po
 }
 
 /// With what its paths lead to.
-fn linked(policy: Policy) -> Policy {
+pub(super) fn linked(policy: Policy) -> Policy {
     let ways = Ways::default();
     policy.follow_links(&|path| ways.resolve(path))
 }
@@ -478,7 +483,9 @@ mod tests {
         };
         let (b, a, c) = (file("b"), file("a"), file("c"));
         let mut files = Vec::new();
-        let all = load_enforced(&[b, a], &[c], surroundings, &mut files).unwrap().unwrap();
+        let all = load_enforced(&[b, a], &[c], surroundings, &mut files, &mut Expanded::default())
+            .unwrap()
+            .unwrap();
         let modes: Vec<_> = all.iter().map(|policy| (policy.name(), policy.mode())).collect();
         use policy::Mode::{Audit, Enforce};
         assert_eq!(modes, [("a", Enforce), ("b", Enforce), ("c", Audit)]);
@@ -501,13 +508,15 @@ mod tests {
             run_dir: Path::new("/r"),
         };
         let names = [file.clone()];
-        let error = load_enforced(&names, &[], surroundings, &mut Vec::new()).unwrap_err().to_string();
+        let error = load_enforced(&names, &[], surroundings, &mut Vec::new(), &mut Expanded::default())
+            .unwrap_err()
+            .to_string();
         let command = format!("`sandbox policy test {}`", file.display());
         for says in ["p.yaml:5:5: the policy says deny by `p/files.default`", &command] {
             assert!(error.contains(says), "{says} in {error}");
         }
         // Where it blocks nothing it is only a policy.
-        assert!(load_enforced(&[], &names, surroundings, &mut Vec::new()).is_ok());
+        assert!(load_enforced(&[], &names, surroundings, &mut Vec::new(), &mut Expanded::default()).is_ok());
         assert!(load_all(&names, surroundings).is_ok());
     }
 

@@ -17,6 +17,7 @@ use policy::{Access, AccessSet, Policy};
 
 use super::other_names::{Look, OpenBeside};
 use crate::enforce::mountns::{Cover, Mounts};
+use crate::enforce::places::Seen;
 use crate::enforce::tmp::PrivateTmp;
 
 /// What is denied where something empty lies over a place.
@@ -72,9 +73,9 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
                 let alone = one.place == Place::File && found.is_dir();
                 if !alone && path != Path::new("/") {
                     match is_hidden(&path) {
-                        true => covers.cover(one, &path, layers.landlock),
+                        true => covers.cover(one, &path, &found, layers.landlock),
                         false => match beside.names(&path, &found) {
-                            Ok(()) => covers.cover(one, &path, layers.landlock),
+                            Ok(()) => covers.cover(one, &path, &found, layers.landlock),
                             Err(why) => _ = covers.open.insert(why),
                         },
                     }
@@ -107,6 +108,9 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
             false => continue,
         };
         covers.kept.push(kept(layer, one.accesses, &path));
+        if !is_hidden(&path) {
+            covers.expect(&path);
+        }
         // What the kernel itself would put there is no file that somebody makes.
         if one.accesses.contains(Access::Read) && !is_hidden(&path) && !path.starts_with("/proc") {
             later.push(path.display().to_string());
@@ -184,6 +188,11 @@ fn no_code(place: Pattern) -> Kept {
     Kept { layer: Layer::Landlock, accesses: NO_EXEC.into_iter().collect(), places: vec![place] }
 }
 
+/// What is at a place now. Where that cannot be told, what is there later is not what was seen.
+fn seen(path: &Path) -> Seen {
+    Seen::at(path).unwrap_or(Seen::Nothing)
+}
+
 fn kept(layer: Layer, accesses: AccessSet, path: &Path) -> Kept {
     Kept { layer, accesses, places: vec![Pattern::beneath(path.as_os_str().as_bytes())] }
 }
@@ -204,7 +213,7 @@ impl Covers {
     }
 
     /// Covers what lies at a place.
-    fn cover(&mut self, one: &Uncovered, path: &Path, plans: &[LandlockPlan]) {
+    fn cover(&mut self, one: &Uncovered, path: &Path, found: &Metadata, plans: &[LandlockPlan]) {
         let any = |accesses: &[Access]| accesses.iter().any(|access| one.accesses.contains(*access));
         let mut laid: Vec<(Cover, &[Access])> = Vec::new();
         if one.accesses.contains(Access::Read) {
@@ -214,8 +223,13 @@ impl Covers {
             laid.extend(parts.into_iter().filter(|(_, accesses)| any(accesses)));
         }
         for (cover, accesses) in laid {
-            self.lay(path, cover, accesses, plans);
+            self.lay(path, Seen::File(found.dev(), found.ino()), (cover, accesses), plans);
         }
+    }
+
+    /// Has a place stay as it is until the covers lie: what is told of it would not hold otherwise.
+    fn expect(&mut self, path: &Path) {
+        self.mounts.expect(path.to_owned(), seen(path));
     }
 
     /// A place whose path leads through a symbolic link that nobody inside can remove: no file has that path, and what it
@@ -228,6 +242,7 @@ impl Covers {
         let held = |access: Access| self.denies(access, &real) || denied(plans, access, &real);
         if denied(plans, Access::Delete, link) && one.accesses.iter().all(held) {
             self.kept.push(kept(Layer::Landlock, one.accesses, path));
+            self.expect(link);
         }
     }
 
@@ -236,7 +251,10 @@ impl Covers {
         let exact = || Pattern::exactly(path.as_os_str().as_bytes());
         match fs::symlink_metadata(path) {
             // What is not there, and the target of a link, is not granted by this name; nor is a directory alone.
-            Err(_) => self.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes()))),
+            Err(_) => {
+                self.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes())));
+                self.expect(path);
+            }
             Ok(found) if found.is_symlink() || (place == Place::File && found.is_dir()) => {
                 self.kept.push(no_code(exact()));
             }
@@ -250,21 +268,21 @@ impl Covers {
                 };
                 let widest = path.ancestors().take_while(|above| closed(above)).last().map(Path::to_owned);
                 if let Some(widest) = widest.filter(|widest| !self.is_data(widest)) {
-                    self.lay(&widest, Cover::NO_EXEC, &NO_EXEC, plans);
+                    self.lay(&widest, seen(&widest), (Cover::NO_EXEC, &NO_EXEC), plans);
                 }
             }
         }
     }
 
     /// Lays a cover, and pins what is above it and could be moved.
-    fn lay(&mut self, path: &Path, cover: Cover, accesses: &[Access], plans: &[LandlockPlan]) {
-        self.mounts.add(path.to_owned(), cover);
+    fn lay(&mut self, path: &Path, at: Seen, (cover, accesses): (Cover, &[Access]), plans: &[LandlockPlan]) {
+        self.mounts.add(path.to_owned(), cover, at);
         for above in path.ancestors().skip(1).filter(|above| *above != Path::new("/")) {
             let moves = |plan: &LandlockPlan| {
                 plan.denied_at(Access::Delete.into(), above.as_os_str().as_bytes()).is_empty()
             };
             if plans.iter().all(moves) {
-                self.mounts.add(above.to_owned(), Cover::PIN);
+                self.mounts.add(above.to_owned(), Cover::PIN, seen(above));
             }
         }
         self.kept.push(kept(Layer::Mountns, accesses.iter().copied().collect(), path));
@@ -318,10 +336,10 @@ mod tests {
         let all: Words = NEEDED.iter().map(|word| (*word, BTreeSet::from([Layer::Landlock]))).collect();
         with(&text, &all, |covers| {
             let mut expected = Mounts::default();
-            expected.add(top.join("work/git/config"), Cover::READ_ONLY);
-            expected.add(top.join("work/git"), Cover::PIN);
-            expected.add(top.join("work/git/hooks"), Cover::READ_ONLY);
-            expected.add(top.join("work/secret"), Cover::HIDDEN);
+            expected.add(top.join("work/git/config"), Cover::READ_ONLY, seen(&top.join("work/git/config")));
+            expected.add(top.join("work/git"), Cover::PIN, seen(&top.join("work/git")));
+            expected.add(top.join("work/git/hooks"), Cover::READ_ONLY, seen(&top.join("work/git/hooks")));
+            expected.add(top.join("work/secret"), Cover::HIDDEN, seen(&top.join("work/secret")));
             assert_eq!(covers.mounts, expected);
             assert!(covers.open.iter().any(|why| why.contains("work/linked has another name")));
             let kept = |access: Access, name: &str| {
@@ -427,7 +445,8 @@ mod tests {
         let by_link = |covers: &Covers| covers.denies(Access::Run, &top.join("link/tool"));
         with(&text("read, load"), &all, |covers| {
             let mut expected = Mounts::default();
-            expected.add(top.join("real/tool"), Cover::NO_EXEC);
+            expected.add(top.join("real/tool"), Cover::NO_EXEC, seen(&top.join("real/tool")));
+            expected.expect(top.join("link"), seen(&top.join("link")));
             assert_eq!(covers.mounts, expected);
             assert!(covers.denies(Access::Run, &top.join("real/tool")) && by_link(&covers));
         });
@@ -454,7 +473,7 @@ mod tests {
             // As far up as nothing is code.
             let mut expected = Mounts::default();
             let up = top.ancestors().filter(|above| *above != Path::new("/")).last().unwrap();
-            expected.add(up.to_owned(), Cover::NO_EXEC);
+            expected.add(up.to_owned(), Cover::NO_EXEC, seen(up));
             assert_eq!(covers.mounts, expected);
             assert!(covers.denies(Access::Run, &top.join("settings/file")));
         });

@@ -10,6 +10,7 @@ use super::{
     Judging, Request, SensorError,
     covers::{self, Covers},
     demand,
+    elsewhere::Elsewhere,
     held::{Ending, Layers, ending, limits_held, unheld},
     streams::{self, Behind, Streams},
     tmp::{self, Tmp},
@@ -84,10 +85,20 @@ pub(super) fn raise(
     let words = bare.words(request);
     let tmp = tmp::of(request, tmp_tried.as_ref(), &words);
     let layers = Layers { tmp: &tmp, ..bare };
-    let planned = match holds || !law || !request.layers.includes(Layer::Mountns) {
-        true => Covers::default(),
-        false => covers::plan(&layers.together(request, &words), &policies, tmp.laid()),
+    let covers = !holds && law && request.layers.includes(Layer::Mountns);
+    let mut planned = match covers {
+        true => covers::plan(&layers.together(request, &words), &policies, tmp.laid()),
+        false => Covers::default(),
     };
+    let landlock = fence.map(Fence::plans).unwrap_or_default();
+    let elsewhere = match !holds && law {
+        true => Elsewhere::look(landlock, &planned.mounts, tmp.laid()),
+        false => Elsewhere::default(),
+    };
+    let covers = covers && covers::NEEDED.iter().all(|word| words.contains_key(word));
+    if covers {
+        elsewhere.add_to(&mut planned.mounts);
+    }
     let covered = (!planned.mounts.is_empty()).then(try_mountns);
     let mounted = match (covered.clone(), tmp_tried) {
         (Some(covered), Some(tmp)) => Some(both(covered, tmp)),
@@ -100,12 +111,12 @@ pub(super) fn raise(
     };
     let kept: Vec<Kept> = request.kept.iter().cloned().chain(kept).collect();
     let uncovered = covered.as_ref().and_then(|tried| tried.as_ref().err()).map(String::as_str);
-    let landlock = fence.map(Fence::plans).unwrap_or_default();
     let streams = match mounts.is_empty() && tmp.laid().is_none() {
         true => Streams::default(),
         false => streams::plan(request.standard, Behind { kept: &kept, landlock, tmp: tmp.laid() }),
     };
-    let round: Vec<String> = open.into_iter().chain(streams.unheld).collect();
+    let beside = elsewhere.open(covers && !matches!(covered, Some(Err(_))));
+    let round: Vec<String> = open.into_iter().chain(beside).chain(streams.unheld).collect();
     let unheld = unheld(request, plan, &Layers { kept: &kept, uncovered, round: &round, ..layers })?;
     let walls = Walls {
         fenced: match (fence, netns) {

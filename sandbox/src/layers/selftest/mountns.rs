@@ -15,6 +15,7 @@ use super::place::Directory;
 use super::{Attempt, Check, HELD, SelfTestError, attempts, errno, judged};
 use crate::enforce::mountns::{Cover, MountError, Mounts};
 use crate::enforce::namespaces;
+use crate::enforce::places::Seen;
 use crate::enforce::streams::Stream;
 use crate::record::SelfTest;
 
@@ -52,21 +53,33 @@ pub fn mountns() -> Result<Vec<SelfTest>, SelfTestError> {
     }
     fs::set_permissions(directory.path().join("data"), fs::Permissions::from_mode(0o755))?;
     let _ = PLACE.set(directory.path().to_owned());
-    let mut mounts = Mounts::default();
-    mounts.add(directory.path().join("hidden"), Cover::HIDDEN);
-    mounts.add(directory.path().join("kept"), Cover::READ_ONLY);
-    mounts.add(directory.path().join("above"), Cover::PIN);
-    mounts.add(directory.path().join("data"), Cover::NO_EXEC);
-    mounts.add(directory.path().join("open"), Cover::READ_ONLY);
     let open = File::open(directory.path().join("open"))?;
     let found = open.metadata()?;
     let _ = DESCRIPTOR.set(open.as_raw_fd());
     let stream = Stream::new(open.as_raw_fd(), directory.path().join("open"), (found.dev(), found.ino()));
-    let mounts = mounts.with_streams(vec![stream]);
+    // Planned each time: what an attempt made again is another file than before.
+    let mounts = || io::Result::Ok(planned(directory.path())?.with_streams(vec![stream.clone()]));
     // A child first that only covers: its error says why there is nothing to prove.
-    possible(&mounts)?;
-    let joined = || mounts.enter(Path::new("/")).is_ok();
+    possible(&mounts()?)?;
+    let joined = || mounts().is_ok_and(|mounts| mounts.enter(Path::new("/")).is_ok());
     Ok(judged(&CHECKS, attempts(&CHECKS, |_| Ok::<(), io::Error>(()), joined)?))
+}
+
+/// What is laid over what is there now.
+fn planned(directory: &Path) -> io::Result<Mounts> {
+    let mut mounts = Mounts::default();
+    for (name, cover) in [
+        ("hidden", Cover::HIDDEN),
+        ("kept", Cover::READ_ONLY),
+        ("above", Cover::PIN),
+        ("data", Cover::NO_EXEC),
+        ("open", Cover::READ_ONLY),
+    ] {
+        let path = directory.join(name);
+        let seen = Seen::at(&path)?;
+        mounts.add(path, cover, seen);
+    }
+    Ok(mounts)
 }
 
 /// Covers in a child, and gives what it said.
