@@ -41,7 +41,14 @@ fn a_policy_of_three_runs_lets_work_through_and_stops_attacks() {
 
 #[test]
 fn a_wrong_word_is_told() {
-    for words in [&["--only", "no-such-work"][..], &["--runs", "0"], &["--attacks", "1000"], &["--honest"]] {
+    let wrong = [
+        &["--only", "no-such-work"][..],
+        &["--runs", "0"],
+        &["--attacks", "1000"],
+        &["--honest"],
+        &["--events", "some"],
+    ];
+    for words in wrong {
         let done = finish(bench(words)).expect(2);
         assert!(done.stderr.contains("usage: bench learn"), "{}", done.stderr);
     }

@@ -1,147 +1,133 @@
-//! What learning from long runs costs: ten records of 100,000 events each, made here, in time and memory.
+//! What learning from long runs costs: ten records of 100,000 events each ([`super::build`]), in time and memory, beside
+//! `audit-verify` of the same logs, one after the other on one thread: less than to read and hash them it cannot cost.
 //!
-//! They have the shape of a build: files of a workspace of their own, of the system and of a cache, temporary names that
-//! differ, programs, a few connections.
+//! Both take turns. Times are medians, memory is the most that any round had at once. Where others use the machine,
+//! believe CPU time.
 
 use std::fs;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use audit_verify::chain::{ChainWriter, EventWriter};
-use audit_verify::merkle::Tree;
+use sandbox::record::{LOG, sha256_hex};
 use sandbox_tests::binaries::binary;
 
-use super::random::Random;
+use super::build::record;
+use crate::table::{median, show};
 
 /// Events of one run, and runs.
 const EVENTS: u64 = 100_000;
 const RUNS: usize = 10;
+/// How often each is measured.
+const ROUNDS: usize = 3;
 /// What it may take in a release build.
 const PATIENCE: Duration = Duration::from_secs(5);
 const MEMORY: u64 = 300 << 20;
 
+/// What a program took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    wall: Duration,
+    cpu: Duration,
+    /// The most memory that it had at once, bytes.
+    memory: u64,
+}
+
 /// Measures and prints; whether it stays within what it may take, where that can be said.
 pub fn run(place: &Path) -> bool {
     let directory = place.join("long");
-    let runs: Vec<_> = (0..RUNS).map(|number| directory.join(format!("run-{number}"))).collect();
-    for (number, run) in runs.iter().enumerate() {
-        fs::create_dir_all(run).expect("a place for a record");
-        write(&run.join("events.jsonl"), number).expect("a record");
+    // Another version may have made other ones.
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).expect("a place for records");
+    let runs: Vec<PathBuf> = (0..RUNS).map(|number| record(&directory, number, EVENTS)).collect();
+    let size: u64 = runs.iter().map(|run| run.join(LOG).metadata().map_or(0, |about| about.len())).sum();
+    let (mut floors, mut learns, mut policies) = (Vec::new(), Vec::new(), Vec::new());
+    // Round 0 warms the caches.
+    for round in 0..=ROUNDS {
+        let floor = floor(&runs);
+        let (learn, policy) = learn(&directory, &runs);
+        if round > 0 {
+            floors.push(floor);
+            learns.push(learn);
+        }
+        policies.push(policy);
     }
+    let policy = policies.swap_remove(0);
+    assert!(policies.iter().all(|other| *other == policy), "the same runs gave several policies");
+    let (floor, learn) = (typical(&floors), typical(&learns));
+    println!("\nlearning from {RUNS} runs of {EVENTS} events, {} MiB", size >> 20);
+    println!("  {:<32}{:>10}{:>10}{:>10}{:>12}", "", "wall", "CPU", "memory", "events/s");
+    for (what, spent) in [("audit-verify --threads 1", floor), ("sandbox learn", learn)] {
+        let rate = (EVENTS * RUNS as u64) as f64 / spent.wall.as_secs_f64();
+        let memory = format!("{} MiB", spent.memory >> 20);
+        println!("  {what:<32}{:>10}{:>10}{memory:>10}{rate:>12.0}", show(spent.wall), show(spent.cpu));
+    }
+    let ratio = |of: fn(&Spent) -> Duration| of(&learn).as_secs_f64() / of(&floor).as_secs_f64();
+    let (wall, cpu) = (ratio(|spent| spent.wall), ratio(|spent| spent.cpu));
+    println!("  {:<32}{wall:>10.2}{cpu:>10.2}", "learn beside audit-verify");
+    println!("  a policy of {} lines, sha256 {}", policy.lines().count(), sha256_hex(policy.as_bytes()));
+    let profile = if cfg!(debug_assertions) { "; this is no release build" } else { "" };
+    println!("  goal: {}, {} MiB{profile}", show(PATIENCE), MEMORY >> 20);
+    cfg!(debug_assertions) || (learn.wall < PATIENCE && learn.memory < MEMORY)
+}
+
+/// All logs, read and hashed.
+fn floor(runs: &[PathBuf]) -> Spent {
+    runs.iter().fold(Spent::default(), |sum, run| {
+        let mut command = Command::new(binary("audit-verify"));
+        let (spent, status, _) = spent(command.args(["--threads", "1"]).arg(run.join(LOG)));
+        assert_eq!(status.code(), Some(0), "{} does not verify", run.display());
+        let memory = sum.memory.max(spent.memory);
+        Spent { wall: sum.wall + spent.wall, cpu: sum.cpu + spent.cpu, memory }
+    })
+}
+
+/// The policy of all runs.
+fn learn(directory: &Path, runs: &[PathBuf]) -> (Spent, String) {
     let mut command = Command::new(binary("sandbox"));
-    command.arg("learn").args(&runs).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.env("SANDBOX_HOME", place.join("store"));
+    command.arg("learn").args(runs).env("SANDBOX_HOME", directory.join("store"));
+    let (spent, status, policy) = spent(&mut command);
+    // 1: nobody should enforce it yet.
+    assert!(matches!(status.code(), Some(0 | 1)), "sandbox learn ended with {status}");
+    assert!(policy.contains("version: 1"), "no policy: {policy}");
+    (spent, policy)
+}
+
+/// Runs a command; what it took, how it ended, and what it printed.
+fn spent(command: &mut Command) -> (Spent, ExitStatus, String) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let begun = Instant::now();
-    let mut child = command.spawn().expect("sandbox learn");
+    #[expect(clippy::zombie_processes, reason = "wait4(2) waits for it, and tells what it took")]
+    let mut child = command.spawn().expect("the command must start");
     let mut text = String::new();
     let mut output = child.stdout.take().expect("its output");
-    std::io::Read::read_to_string(&mut output, &mut text).expect("the policy");
-    let memory = ended(child);
-    let took = begun.elapsed();
-    assert!(text.contains("version: 1"), "no policy: {text}");
-    println!(
-        "\nlearning from {RUNS} runs of {EVENTS} events: {:.2} s, {} MiB, a policy of {} lines{}",
-        took.as_secs_f64(),
-        memory >> 20,
-        text.lines().count(),
-        if cfg!(debug_assertions) { " (not a release build)" } else { "" }
-    );
-    cfg!(debug_assertions) || (took < PATIENCE && memory < MEMORY)
-}
-
-/// Waits for it; the most memory that it had, in bytes.
-fn ended(child: Child) -> u64 {
+    output.read_to_string(&mut text).expect("its output is text");
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     let mut status = 0;
+    let pid = child.id().cast_signed();
     // SAFETY: the child is this process's and was not waited for; both pointers lead to what the call fills in.
-    let pid = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, usage.as_mut_ptr()) };
-    assert_eq!(pid, child.id().cast_signed(), "sandbox learn cannot be waited for");
-    // 1: nobody should enforce it yet.
-    let code = libc::WEXITSTATUS(status);
-    assert!(libc::WIFEXITED(status) && (code == 0 || code == 1), "sandbox learn ended with {status}");
+    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) };
+    assert_eq!(waited, pid, "{command:?} cannot be waited for");
     // SAFETY: zeros are a valid rusage, and wait4 filled it in.
     let usage = unsafe { usage.assume_init() };
-    u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024
+    let cpu = duration(usage.ru_utime) + duration(usage.ru_stime);
+    let memory = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    (Spent { wall: begun.elapsed(), cpu, memory }, ExitStatus::from_raw(status), text)
 }
 
-/// Writes one record, without a seal.
-fn write(path: &Path, number: usize) -> std::io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, fs::File::create(path)?);
-    let (mut chain, mut tree) = (ChainWriter::default(), Tree::default());
-    let mut random = Random::of(1, &["long"], number);
-    let workspace = format!("/home/u/work/project-{number}");
-    for at in 0..EVENTS {
-        let line =
-            chain.append(|line| event(line, at, number, &workspace, &mut random)).expect("keys ascend");
-        out.write_all(line)?;
-        tree.push(&chain.position().head);
-    }
-    out.flush()
+fn duration(time: libc::timeval) -> Duration {
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_micros(part(time.tv_usec))
 }
 
-fn event(line: &mut EventWriter<'_>, at: u64, number: usize, workspace: &str, random: &mut Random) {
-    let kind = match at {
-        0 => "run_start",
-        _ if at % 211 == 1 => "exec",
-        _ if at % 997 == 2 => "net_connect",
-        _ => "file_open",
-    };
-    let is_file = kind == "file_open";
-    let access = if at.is_multiple_of(5) { vec!["write", "create"] } else { vec!["read"] };
-    if is_file {
-        line.list("access", &access);
-    }
-    line.put("action", "OBSERVED").put("agent_id", "make");
-    match kind {
-        "run_start" => _ = line.list("command", ["make"]),
-        "exec" => _ = line.list("argv", ["cc1", "-quiet"]),
-        _ => {}
-    }
-    if kind == "net_connect" {
-        let address = format!("203.0.113.{}", random.between(1, 30));
-        line.put("dst_ip", address.as_str()).put("dst_port", 443u64);
-    }
-    line.put("event_type", kind);
-    let programs = ["/usr/bin/make", "/usr/bin/as", "/usr/bin/ld", "/usr/lib/gcc/x86_64-linux-gnu/12/cc1"];
-    let program = *random.pick(&programs);
-    line.put("exe", program);
-    if kind == "net_connect" {
-        line.put("family", "inet");
-    }
-    line.put("kseq", at).put("layer", "trace").put("mono_ns", 81_000_000_000_000 + at * 5_000);
-    if is_file {
-        let path = match (access.len(), random.between(0, 3)) {
-            (2, 0) => format!("/tmp/cc{}.s", random.hex(6)),
-            (2, 1) => format!("/home/u/.cache/tool/{}/{}", random.hex(2), random.hex(30)),
-            (2, _) => {
-                format!("{workspace}/build/part-{}/unit-{}.o", random.between(0, 40), random.between(0, 9000))
-            }
-            (_, 0) => {
-                format!("/usr/include/dir-{}/header-{}.h", random.between(0, 90), random.between(0, 330))
-            }
-            (_, 1) => format!("/proc/{}/stat", random.between(1000, 60_000)),
-            (_, _) => {
-                format!("{workspace}/src/part-{}/unit-{}.c", random.between(0, 40), random.between(0, 9000))
-            }
-        };
-        line.put("path", path.as_str());
-    } else if kind == "exec" {
-        line.put("path", program);
-    }
-    let process = 1000 + at / 400;
-    line.put("pid", process).put("ppid", 999u64).put("proc_id", format!("{process}-{number}").as_str());
-    if kind == "net_connect" {
-        line.put("proto", "tcp");
-    }
-    line.put("ret", if is_file { 3i64 } else { 0 })
-        .put("run_id", format!("20261127-14171{number}-make").as_str());
-    line.put("timestamp", "2026-11-27T14:00:00.000000000Z").put("uid", 1000u64).put("v", 1u64);
-    if kind == "run_start" {
-        let told =
-            ["HOME=/home/u".to_owned(), "TMP=/tmp".to_owned(), "UID=1000".to_owned(), "USER=u".to_owned()];
-        let told = told.into_iter().chain([format!("WORKSPACE={workspace}")]);
-        line.list("variables", told.collect::<Vec<_>>());
+/// The median of each time by itself, and the most memory.
+fn typical(rounds: &[Spent]) -> Spent {
+    let times = |of: fn(&Spent) -> Duration| median(&rounds.iter().map(of).collect::<Vec<_>>());
+    Spent {
+        wall: times(|spent| spent.wall),
+        cpu: times(|spent| spent.cpu),
+        memory: rounds.iter().map(|spent| spent.memory).max().unwrap_or(0),
     }
 }

@@ -9,17 +9,19 @@
 //! and looks at what it opens that nobody needs. A policy that denies everything and one that allows everything are put to
 //! the same, and must fail; else nothing here means anything. With `--place` recordings stay, and are used again.
 //!
-//! [`events`] measures what learning from long runs takes.
+//! [`events`] measures what learning from long runs takes; `--events only` nothing else, for which any user will do.
 //!
-//! Needs root and what the laboratory needs (`net-lab`).
+//! The rest needs root and what the laboratory needs (`net-lab`).
 
 mod attacks;
+mod build;
 mod events;
 mod random;
 mod record;
 mod score;
 mod site;
 mod table;
+mod work;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -40,7 +42,7 @@ pub const KEY: &str = "learn";
 
 pub const USAGE: &str =
     "usage: bench learn [--only WORKLOAD,…] [--runs N,…] [--honest N] [--attacks N] [--seed N]
-                   [--strictness WORD] [--reach N] [--place DIR] [--events no]
+                   [--strictness WORD] [--reach N] [--place DIR] [--events yes|no|only]
 workloads: make, cargo, unittest, npm, git, sqlite, keys, agent
 --attacks N: so many of the list, or a little fewer, evenly
 --reach N: how many of the workloads must reach the goal at 5 runs, or at the most that are given";
@@ -80,6 +82,8 @@ struct Options {
 enum Events {
     Yes,
     No,
+    /// And nothing else.
+    Only,
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
@@ -109,7 +113,14 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
             "--seed" => options.seed = value.parse().ok()?,
             "--strictness" => options.strictness = value,
             "--reach" => options.reach = Some(value.parse().ok()?),
-            "--events" => options.events = if value == "no" { Events::No } else { Events::Yes },
+            "--events" => {
+                options.events = match value.as_str() {
+                    "yes" => Events::Yes,
+                    "no" => Events::No,
+                    "only" => Events::Only,
+                    _ => return None,
+                }
+            }
             "--place" => options.place = Some(value.into()),
             _ => return None,
         }
@@ -120,6 +131,11 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
 /// Measures and prints; whether the goal was reached, `None` where the arguments are wrong.
 pub fn run(args: impl Iterator<Item = String>) -> Option<bool> {
     let options = options(args)?;
+    if options.events == Events::Only {
+        let made = tempfile::tempdir().expect("a place for records");
+        crate::table::machine();
+        return Some(events::run(options.place.as_deref().unwrap_or(made.path())));
+    }
     let chosen: Vec<&Workload> = WORKLOADS
         .iter()
         .filter(|workload| options.only.is_empty() || options.only.iter().any(|name| name == workload.name))

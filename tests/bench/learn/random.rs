@@ -65,7 +65,13 @@ impl Random {
         words
     }
 
-    /// As temporary and made-up names have them.
+    /// As mkstemp(3) makes names up.
+    pub fn made_up(&mut self, characters: usize) -> String {
+        let letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+        (0..characters).map(|_| char::from(*self.pick(letters))).collect()
+    }
+
+    /// As hashes and numbers of objects have them.
     pub fn hex(&mut self, digits: usize) -> String {
         (0..digits).map(|_| char::from(b"0123456789abcdef"[self.between(0, 15)])).collect()
     }
