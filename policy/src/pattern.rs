@@ -90,6 +90,8 @@ impl Element {
 pub struct Pattern {
     text: String,
     globs: Vec<Vec<Element>>,
+    /// What each glob begins with literally.
+    begins: Vec<Box<[u8]>>,
 }
 
 impl Pattern {
@@ -138,7 +140,9 @@ impl Pattern {
 
     /// True when an absolute path, resolved and without slash at its end, is matched.
     pub fn matches(&self, path: &[u8]) -> bool {
-        self.globs.iter().any(|glob| matches(glob, path))
+        // Most patterns begin with a literal directory, and most paths are elsewhere.
+        let mut near = self.globs.iter().zip(&self.begins).filter(|(_, begins)| path.starts_with(begins));
+        near.any(|(glob, begins)| matches(glob, begins.len(), path))
     }
 
     /// True for a pattern that every absolute path matches.
@@ -146,9 +150,15 @@ impl Pattern {
         self.globs.iter().any(|glob| glob.as_slice() == [Element::Byte(b'/'), Element::Any])
     }
 
+    /// The pattern of these globs, which the language writes so.
+    fn of(text: String, globs: Vec<Vec<Element>>) -> Self {
+        let begins = globs.iter().map(|glob| glob.iter().map_while(Element::byte).collect()).collect();
+        Self { text, globs, begins }
+    }
+
     /// The pattern of one glob that was made from others.
     pub(crate) fn of_glob(glob: Vec<Element>) -> Self {
-        Self { text: write(&glob), globs: vec![glob] }
+        Self::of(write(&glob), vec![glob])
     }
 
     /// The one path that it matches, where it has no wildcards.
@@ -247,19 +257,20 @@ fn write(glob: &[Element]) -> String {
     text
 }
 
-/// Follows all ways through the elements at once, one byte at a time.
-fn matches(glob: &[Element], path: &[u8]) -> bool {
-    // Most patterns begin with a literal directory, and most paths are elsewhere.
-    let literal = glob.iter().zip(path).take_while(|(e, b)| matches!(e, Element::Byte(x) if x == *b)).count();
-    match glob.get(literal) {
-        None => return path.len() == literal,
-        Some(Element::Byte(_)) => return false,
-        Some(_) => {}
+/// Follows all ways through the elements at once, one byte at a time; the first `literal` elements are what the path
+/// begins with.
+fn matches(glob: &[Element], literal: usize, path: &[u8]) -> bool {
+    if glob.len() == literal {
+        return path.len() == literal;
     }
     // Those that begin anywhere mostly end in a literal name.
     let literal_end = glob.iter().rev().zip(path.iter().rev());
     let ends = literal_end.take_while(|(e, b)| matches!(e, Element::Byte(x) if x == *b)).count();
     if let Some(Element::Byte(_)) = glob.iter().rev().nth(ends) {
+        return false;
+    }
+    // Those that begin and end anywhere have a literal name between.
+    if !has_literal(&glob[literal..], &path[literal..]) {
         return false;
     }
     let mut now = vec![false; glob.len() + 1];
@@ -278,6 +289,14 @@ fn matches(glob: &[Element], path: &[u8]) -> bool {
         }
     }
     now[glob.len()]
+}
+
+/// Whether the longest literal part of a glob stands anywhere in a path.
+fn has_literal(glob: &[Element], path: &[u8]) -> bool {
+    let parts = glob.split(|element| !matches!(element, Element::Byte(_)));
+    let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
+    let is_it = |part: &[u8]| longest.iter().zip(part).all(|(e, b)| matches!(e, Element::Byte(x) if x == b));
+    longest.is_empty() || path.windows(longest.len()).any(is_it)
 }
 
 /// Marks in `next` where the ways that are marked in `now` are after one more byte. What is [`Element::Below`] is not

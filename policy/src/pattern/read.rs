@@ -21,7 +21,7 @@ pub(super) fn pattern(text: &str, scope: &Scope<'_>) -> Result<Parsed, PatternFa
     }
     globs.sort();
     globs.dedup();
-    Ok(Parsed::Read(Pattern { text, globs }))
+    Ok(Parsed::Read(Pattern::of(text, globs)))
 }
 
 /// A piece of a pattern before braces are resolved.
