@@ -4,7 +4,9 @@
 //! honest run has to expect. Beside it stands how many things only one run did, which Good and Turing take for the
 //! chance of another new one (Good 1953; for runs as samples Chao 1987).
 
-use super::{Base, Draft, Options, Reader, Run, Tally, anyone, base, draft, gained, question};
+use super::lessons::{Draft, Lessons};
+use super::needs::Detail;
+use super::{Base, Run, Strictness, Tally, anyone, base, question};
 use crate::digest::Digest;
 use crate::evaluate::Act;
 use crate::learn::Reach;
@@ -31,12 +33,8 @@ pub struct Confidence {
 }
 
 impl Confidence {
-    pub(super) fn of<E>(
-        runs: &[Run<'_>],
-        options: &Options<'_>,
-        read: Reader<'_, E>,
-        draft_of_all: &Draft,
-    ) -> Result<Self, E> {
+    pub(super) fn of<E>(lessons: &Lessons<'_, E>, draft_of_all: &Draft) -> Result<Self, E> {
+        let runs = lessons.runs;
         let tallies = draft_of_all.tallies();
         let once = tallies.iter().filter(|tally| tally.runs.len() == 1).count();
         let last = runs.len().wrapping_sub(1);
@@ -45,8 +43,13 @@ impl Confidence {
         if runs.len() > 1 {
             for left in 0..runs.len() {
                 let others: Vec<usize> = (0..runs.len()).filter(|index| *index != left).collect();
-                let (_, text) = draft(runs, &others, options, read)?;
-                if blocks(&read(left, &text)?, &runs[left]) {
+                // Where no trees are made every name counts.
+                let detail = match lessons.options.strictness {
+                    Strictness::Exact => Detail::Whole,
+                    Strictness::Balanced | Strictness::Loose => Detail::Bounds,
+                };
+                let text = lessons.draft(&others, detail)?.text;
+                if lessons.blocks(left, &text, |policy| blocks(policy, &runs[left]))? {
                     blocked.push(left);
                 }
             }
@@ -95,7 +98,7 @@ impl Draft {
     }
 }
 
-/// Whether a policy blocks something of a run that its base does not deny by a rule.
+/// Whether a policy blocks something of a run that its base does not deny by a rule; of new names it is not asked.
 pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
     let closed = |act: &Act<'_>| {
         anyone(policy, act).decision != Decision::Allow && !matches!(base(run.base, act), Base::Denies(..))
@@ -104,20 +107,18 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
     let files = seen
         .files
         .iter()
-        .any(|(path, tally)| path.starts_with(b"/") && closed(&Act::File { accesses: tally.accesses, path }));
+        .any(|(path, count)| path.starts_with(b"/") && closed(&Act::File { accesses: count.accesses, path }));
     let executed = || {
         let mut paths = seen.executed.keys();
         paths
             .any(|path| path.starts_with(b"/") && closed(&Act::Exec { path, sha256: Some(&Digest::UNNAMED) }))
     };
     let ends = || {
-        seen.ends.iter().any(|(end, tally)| match end {
+        seen.ends.iter().any(|(end, count)| match end {
             Reach::Question(name) => matches!(question(policy, name), Base::Silent),
             Reach::Other => false,
-            _ => end.with(|end| closed(&Act::Network { accesses: tally.accesses, end })),
+            _ => end.with(|end| closed(&Act::Network { accesses: count.accesses, end })),
         })
     };
-    // A name that opens what was closed.
-    let names = || gained(seen, policy).next().is_some();
-    files || executed() || ends() || names()
+    files || executed() || ends()
 }

@@ -14,18 +14,21 @@
 
 mod confidence;
 mod known;
+mod lessons;
 mod names;
+mod needs;
 mod network;
+mod paths;
 mod place;
+mod seen;
 mod tree;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::access::{Access, AccessSet, SectionKind};
+use crate::access::{AccessSet, SectionKind};
 use crate::address::Protocol;
-use crate::digest::Digest;
 use crate::ends::{End, Owner};
 use crate::evaluate::{Act, Verdict, judge};
 use crate::model::{Decision, Policy};
@@ -33,10 +36,14 @@ use crate::questions;
 use crate::subject::Subject;
 use crate::variables::Variables;
 
+use lessons::{Drafted, Lessons};
+use needs::Detail;
+
 pub use confidence::Confidence;
 pub use known::{Known, KnownFault};
 pub use network::{Target, generalise as targets, targets_of};
 pub use place::{Place, Roots};
+pub use seen::Seen;
 pub use tree::{Grant, Use, generalise as grants};
 
 /// How far what was seen is taken for more than itself.
@@ -126,60 +133,6 @@ pub enum Reach {
     Other,
 }
 
-/// What one run asked of a policy.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    files: HashMap<Vec<u8>, Tally>,
-    executed: HashMap<Vec<u8>, Tally>,
-    ends: HashMap<Reach, Tally>,
-    renamed: BTreeSet<(Vec<u8>, Vec<u8>, bool)>,
-    words: BTreeMap<&'static [&'static str], Tally>,
-}
-
-/// Adds to a tally under a key that is only copied where it is new.
-fn count(map: &mut HashMap<Vec<u8>, Tally>, key: &[u8], accesses: AccessSet, by: &[u8], times: u64) {
-    if !map.contains_key(key) {
-        map.insert(key.to_vec(), Tally::default());
-    }
-    if let Some(tally) = map.get_mut(key) {
-        tally.accesses = tally.accesses.union(accesses);
-        tally.count = tally.count.saturating_add(times);
-        tally.by(by);
-    }
-}
-
-impl Seen {
-    /// Accesses of the section `files` to a path.
-    pub fn file(&mut self, accesses: AccessSet, path: &[u8], by: &[u8], times: u64) {
-        count(&mut self.files, path, accesses, by, times);
-    }
-
-    /// The execution of a file.
-    pub fn executed(&mut self, path: &[u8], by: &[u8], times: u64) {
-        count(&mut self.executed, path, Access::Run.into(), by, times);
-    }
-
-    /// A network access, or a question for a name.
-    pub fn reached(&mut self, access: Option<Access>, end: Reach, by: &[u8], times: u64) {
-        let tally = self.ends.entry(end).or_default();
-        tally.accesses = tally.accesses.union(access.map_or(AccessSet::EMPTY, AccessSet::from));
-        tally.count = tally.count.saturating_add(times);
-        tally.by(by);
-    }
-
-    /// What lies at `old` got the name `new`; with `swap` also the other way round.
-    pub fn renamed(&mut self, old: &[u8], new: &[u8], swap: bool) {
-        self.renamed.insert((old.to_vec(), new.to_vec(), swap));
-    }
-
-    /// An act that any of these words of `kernel` opens.
-    pub fn kernel(&mut self, words: &'static [&'static str], by: &[u8], times: u64) {
-        let tally = self.words.entry(words).or_default();
-        tally.count = tally.count.saturating_add(times);
-        tally.by(by);
-    }
-}
-
 /// One run, and what its variables stand for.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -253,70 +206,17 @@ pub type Reader<'a, E> = &'a dyn Fn(usize, &str) -> Result<Policy, E>;
 /// # Errors
 /// What `read` says of a text that was made here: a fault of this module, or of a base that cannot be extended so.
 pub fn learn<E>(runs: &[Run<'_>], options: &Options<'_>, read: Reader<'_, E>) -> Result<Learned, E> {
+    let lessons = Lessons::new(runs, options, read);
     let all: Vec<usize> = (0..runs.len()).collect();
-    let (draft, text) = draft(runs, &all, options, read)?;
-    let confidence = Confidence::of(runs, options, read, &draft)?;
+    let Drafted { draft, rules, .. } = lessons.draft(&all, Detail::Whole)?;
+    let confidence = Confidence::of(&lessons, &draft)?;
     let about: Vec<String> = options.about.iter().cloned().chain(confidence.lines()).collect();
+    let text = write::policy(&rules, &draft.words, options, LearnedRule::text);
     let text = write::with_head(&about, text, &draft.left_out, runs.len());
-    let rules = write::rules(&draft, runs.len());
+    // So far it was read without its comments.
+    (0..runs.len()).try_for_each(|index| read(index, &text).map(drop))?;
     let words = draft.words.into_iter().collect();
     Ok(Learned { text, rules, words, left_out: draft.left_out, confidence })
-}
-
-/// What is allowed, before it is text.
-#[derive(Debug, Default)]
-struct Draft {
-    files: Vec<Grant>,
-    /// May be mapped as code, beside programs.
-    code: Vec<Grant>,
-    programs: Vec<Grant>,
-    targets: Vec<Target>,
-    words: BTreeSet<&'static str>,
-    left_out: Vec<LeftOut>,
-}
-
-/// What runs need that the base does not give.
-#[derive(Debug, Default)]
-struct Needs {
-    read: BTreeMap<Place, Tally>,
-    change: BTreeMap<Place, Tally>,
-    code: BTreeMap<Place, Tally>,
-    run: BTreeMap<Place, Tally>,
-    ends: BTreeMap<Reach, Tally>,
-    words: BTreeSet<&'static str>,
-    left_out: BTreeMap<(String, Option<String>), LeftOut>,
-}
-
-/// Most rounds in which new names ask for more at the old ones.
-const ROUNDS: usize = 4;
-
-/// The draft of these runs, and its text without a head.
-fn draft<E>(
-    runs: &[Run<'_>],
-    which: &[usize],
-    options: &Options<'_>,
-    read: Reader<'_, E>,
-) -> Result<(Draft, String), E> {
-    let mut needs = Needs::default();
-    for index in which {
-        needs.gather(*index, &runs[*index]);
-    }
-    let mut round = 0;
-    loop {
-        let draft = needs.draft(options.strictness);
-        let text = write::policy(&draft, options, which.len());
-        round += 1;
-        let mut more = false;
-        if round < ROUNDS {
-            for index in which.iter().filter(|index| !runs[**index].seen.renamed.is_empty()) {
-                let policy = read(*index, &text)?;
-                more |= needs.new_names(*index, &runs[*index], &policy);
-            }
-        }
-        if !more {
-            return Ok((draft, text));
-        }
-    }
 }
 
 /// A process of which nothing is known: what is learned holds for everyone.
@@ -352,173 +252,6 @@ fn question(policy: &Policy, name: &str) -> Base {
             Base::Denies(rule.as_str().to_owned(), because.map(str::to_owned))
         }
     }
-}
-
-/// What a policy closes by default at an old name and opens at the new one: the access, and the old name.
-fn gained<'s>(seen: &'s Seen, policy: &'s Policy) -> impl Iterator<Item = (Access, &'s [u8])> {
-    /// What a new name must not open.
-    const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
-    let at = |access: Access, path: &[u8]| match access {
-        Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
-        _ => base(policy, &Act::File { accesses: access.into(), path }),
-    };
-    let pairs = seen.renamed.iter().flat_map(|(old, new, swap)| {
-        let turned = swap.then_some((new.as_slice(), old.as_slice()));
-        std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
-    });
-    let each = pairs.flat_map(|(old, new)| OBJECT.map(|access| (access, old, new)));
-    each.filter(move |(access, old, new)| {
-        matches!((at(*access, old), at(*access, new)), (Base::Silent, Base::Allows))
-    })
-    .map(|(access, old, _)| (access, old))
-}
-
-impl Needs {
-    fn gather(&mut self, index: usize, run: &Run<'_>) {
-        let roots = Roots::of(run.variables);
-        let tally_of = |tally: &Tally| Tally { runs: BTreeSet::from([index]), ..tally.clone() };
-        for (path, tally) in &run.seen.files {
-            let Some(place) = roots.place(path) else { continue };
-            let tally = tally_of(tally);
-            for access in tally.accesses.iter() {
-                let one = tally.with(access.into());
-                match base(run.base, &Act::File { accesses: access.into(), path }) {
-                    Base::Allows => {}
-                    Base::Silent => self.need(access, &place, &one),
-                    Base::Denies(rule, because) => self.leave(place.pattern(), Some(rule), because, &one),
-                }
-            }
-        }
-        for (path, tally) in &run.seen.executed {
-            let Some(place) = roots.place(path) else { continue };
-            let tally = tally_of(tally);
-            match base(run.base, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }) {
-                Base::Allows => {}
-                Base::Silent => self.need(Access::Run, &place, &tally),
-                Base::Denies(rule, because) => self.leave(place.pattern(), Some(rule), because, &tally),
-            }
-        }
-        for (end, tally) in &run.seen.ends {
-            self.end(run.base, end, &tally_of(tally));
-        }
-        for (words, tally) in &run.seen.words {
-            let allowed = run.base.settings().kernel_allowed();
-            if words.iter().any(|word| allowed.contains(word)) {
-                continue;
-            }
-            match words.first() {
-                // It reaches nobody but the run's own processes.
-                Some(word) if *word == "ptrace-own" => _ = self.words.insert(word),
-                Some(word) => {
-                    let because =
-                        "this opens more than what was seen; add it by hand if it must be".to_owned();
-                    self.leave(format!("kernel: {word}"), None, Some(because), &tally_of(tally));
-                }
-                None => {}
-            }
-        }
-    }
-
-    fn need(&mut self, access: Access, place: &Place, tally: &Tally) {
-        let map = match access {
-            Access::Read => &mut self.read,
-            Access::Load => &mut self.code,
-            Access::Run => &mut self.run,
-            _ => &mut self.change,
-        };
-        map.entry(place.clone()).or_default().add(tally);
-        let name = place.parts.last().map_or("", String::as_str);
-        let versioned = |at: usize| name[at + 4..].starts_with(|c: char| c.is_ascii_digit());
-        let library =
-            name.ends_with(".so") || name.ends_with(".node") || name.find(".so.").is_some_and(versioned);
-        if access == Access::Read && library {
-            self.code.entry(place.clone()).or_default().add(&tally.with(Access::Load.into()));
-        }
-    }
-
-    fn end(&mut self, policy: &Policy, end: &Reach, tally: &Tally) {
-        let silent = match end {
-            Reach::Question(name) => question(policy, name),
-            _ => end.with(|act_end| base(policy, &Act::Network { accesses: tally.accesses, end: act_end })),
-        };
-        match silent {
-            Base::Allows => {}
-            Base::Silent => self.ends.entry(end.clone()).or_default().add(tally),
-            Base::Denies(rule, because) => self.leave(end.to_string(), Some(rule), because, tally),
-        }
-    }
-
-    fn leave(&mut self, object: String, rule: Option<String>, because: Option<String>, tally: &Tally) {
-        let new = || LeftOut {
-            object: object.clone(),
-            rule: rule.clone(),
-            because: because.clone(),
-            tally: Tally::default(),
-        };
-        self.left_out.entry((object.clone(), rule.clone())).or_insert_with(new).tally.add(tally);
-    }
-
-    fn draft(&self, strictness: Strictness) -> Draft {
-        let read = tree::generalise(self.read.clone(), Use::Read, strictness);
-        let change = tree::generalise(self.change.clone(), Use::Change, strictness);
-        let (targets, unnamed) = network::generalise(self.ends.clone(), strictness);
-        let mut left_out: Vec<LeftOut> = self.left_out.values().cloned().collect();
-        left_out.extend(unnamed.into_iter().map(|end| LeftOut {
-            object: end.to_string(),
-            rule: None,
-            because: Some("no rule can name it".to_owned()),
-            tally: self.ends.get(&end).cloned().unwrap_or_default(),
-        }));
-        Draft {
-            files: together(read, change, strictness),
-            code: tree::generalise(self.code.clone(), Use::Read, strictness),
-            programs: tree::generalise(self.run.clone(), Use::Run, strictness),
-            targets,
-            words: self.words.clone(),
-            left_out,
-        }
-    }
-
-    /// What the policy closes at an old name and opens at the new one is needed at the old one too; whether there is
-    /// any that was not known.
-    fn new_names(&mut self, index: usize, run: &Run<'_>, policy: &Policy) -> bool {
-        let roots = Roots::of(run.variables);
-        let mut more = false;
-        for (access, old) in gained(run.seen, policy) {
-            let Some(place) = roots.place(old) else { continue };
-            let tally = Tally {
-                accesses: access.into(),
-                runs: BTreeSet::from([index]),
-                count: 1,
-                programs: BTreeSet::new(),
-            };
-            self.need(access, &place, &tally);
-            more = true;
-        }
-        more
-    }
-}
-
-/// What is read and what is changed, in one list: a tree that is changed is mostly read as well.
-fn together(read: Vec<Grant>, change: Vec<Grant>, strictness: Strictness) -> Vec<Grant> {
-    let mut all: BTreeMap<(Place, bool), Grant> = BTreeMap::new();
-    for mut grant in change {
-        let made = grant.tally.accesses.contains(Access::Create);
-        if grant.below && made && strictness != Strictness::Exact {
-            // Whoever makes files somewhere also replaces and removes its own.
-            let own = [Access::Write, Access::Create, Access::Delete].into_iter().collect();
-            grant.tally.accesses = grant.tally.accesses.union(own);
-        }
-        all.insert((grant.place.clone(), grant.below), grant);
-    }
-    for grant in read {
-        let key = (grant.place.clone(), grant.below);
-        match all.get_mut(&key) {
-            Some(same) => same.tally.add(&grant.tally),
-            None => _ = all.insert(key, grant),
-        }
-    }
-    all.into_values().collect()
 }
 
 impl Reach {

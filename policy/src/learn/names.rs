@@ -3,8 +3,9 @@
 //! A name is only made wider for a reason: it has a part that no two runs would share, or the runs show that they do
 //! not share it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::paths::Whose;
 use super::place::Part;
 
 /// Fewest digits in a row that are taken for a number of this run's: years and versions have less or are kept by dots.
@@ -51,31 +52,25 @@ fn is_volatile(token: &str) -> bool {
     (digits == token.len() && digits >= DIGITS) || (hex && digits > 0 && token.len() >= HASH)
 }
 
-/// A name, and the runs that it was seen in.
-pub(super) type Seen<'a> = (&'a Part, &'a BTreeSet<usize>);
-
 /// Names of one directory that were seen in one run each, put together where they are made alike: as many
 /// characters, with the same beginning. Gives for each such name what stands for it.
-pub(super) fn alike<'a>(names: impl Iterator<Item = Seen<'a>>) -> BTreeMap<Part, Part> {
+pub(super) fn alike<'a>(names: impl Iterator<Item = (&'a str, Whose)>) -> BTreeMap<&'a str, Part> {
     // By length and the first characters.
-    let mut kinds: BTreeMap<(usize, &str), Vec<Seen<'_>>> = BTreeMap::new();
-    for (name, runs) in names.filter(|(name, runs)| runs.len() == 1 && !name.contains(['\\', '*'])) {
-        if let Some(begins) = name.get(..PREFIX) {
-            kinds.entry((name.len(), begins)).or_default().push((name, runs));
+    let mut kinds: BTreeMap<(usize, &str), Vec<(&'a str, usize)>> = BTreeMap::new();
+    for (name, whose) in names.filter(|(name, _)| !name.contains(['\\', '*'])) {
+        if let (Whose::Run(run), Some(begins)) = (whose, name.get(..PREFIX)) {
+            kinds.entry((name.len(), begins)).or_default().push((name, run));
         }
     }
     let mut found = BTreeMap::new();
     for names in kinds.into_values() {
-        let runs: BTreeSet<&usize> = names.iter().flat_map(|(_, runs)| runs.iter()).collect();
         // Several in one run are its own affair.
-        if runs.len() < 2 {
+        if names.iter().all(|(_, run)| names.first().is_some_and(|(_, first)| run == first)) {
             continue;
         }
-        let texts: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        let texts: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         let glob = common(&texts);
-        for (name, _) in names {
-            found.insert(name.clone(), glob.clone());
-        }
+        found.extend(texts.into_iter().map(|name| (name, glob.clone())));
     }
     found
 }
@@ -121,22 +116,17 @@ mod tests {
 
     #[test]
     fn made_up_names_are_known_by_the_runs_that_differ_in_them() {
-        let one = BTreeSet::from([0]);
-        let two = BTreeSet::from([1]);
-        let both = BTreeSet::from([0, 1]);
-        let names: Vec<(Part, &BTreeSet<usize>)> = [
-            ("ccAb3xYz.s", &one),
-            ("ccQ9tUvW.s", &two),
-            ("ccommons.s", &both),
-            ("settings", &one),
-            ("seedling", &one),
-        ]
-        .map(|(name, runs)| (name.to_owned(), runs))
-        .to_vec();
-        let found = alike(names.iter().map(|(name, runs)| (name, *runs)));
+        let names = [
+            ("ccAb3xYz.s", Whose::Run(0)),
+            ("ccQ9tUvW.s", Whose::Run(1)),
+            ("ccommons.s", Whose::Several),
+            ("settings", Whose::Run(0)),
+            ("seedling", Whose::Run(0)),
+        ];
+        let found = alike(names.into_iter());
         let expected = [("ccAb3xYz.s", "cc*.s"), ("ccQ9tUvW.s", "cc*.s")];
-        let expected: BTreeMap<Part, Part> =
-            expected.into_iter().map(|(name, glob)| (name.to_owned(), glob.to_owned())).collect();
+        let expected: BTreeMap<&str, Part> =
+            expected.into_iter().map(|(name, glob)| (name, glob.to_owned())).collect();
         assert_eq!(found, expected);
     }
 }

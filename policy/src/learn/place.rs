@@ -64,11 +64,6 @@ impl Place {
         let (_, above) = self.parts.split_last()?;
         Some(Place { root: self.root, parts: above.to_vec() })
     }
-
-    /// Its first components.
-    pub(super) fn above(&self, depth: usize) -> Place {
-        Place { root: self.root, parts: self.parts.iter().take(depth).cloned().collect() }
-    }
 }
 
 /// The roots of one run.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::Access;
 use crate::error::Errors;
 use crate::evaluate;
 

@@ -3,10 +3,10 @@
 //! How far a tree may reach depends on where it lies ([`Use`]): a workspace is the run's own, `/usr` is everyone's to
 //! read, and of a home directory only what one program keeps there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::names::{alike, shape};
-use super::place::{Part, Place, Root};
+use super::paths::{Paths, Spot, Whose};
+use super::place::{Place, Root};
 use super::{Strictness, Tally};
 
 /// What is done with paths, as far as it matters for how wide a pattern may be.
@@ -33,9 +33,9 @@ const PROGRAMS: [&[&str]; 7] = [
 
 impl Use {
     /// How many components of a path a tree above it must keep at least; `None` where there is no tree above it.
-    fn depth(self, place: &Place) -> Option<usize> {
-        let part = |index: usize| place.parts.get(index).map_or("", String::as_str);
-        match (place.root, self) {
+    fn depth(self, spot: &Spot<'_>) -> Option<usize> {
+        let part = |index: usize| spot.parts.get(index).copied().unwrap_or_default();
+        match (spot.root, self) {
             (Root::Workspace | Root::GitDir | Root::GitCommonDir, Self::Run) => Some(1),
             (Root::Workspace | Root::GitDir | Root::GitCommonDir, _) => Some(0),
             // What is executed there is the first thing that somebody else would put there.
@@ -71,7 +71,7 @@ impl Use {
     }
 
     /// Whether the places of this root are the run's own, so that one path in it stands for all.
-    fn is_own(self, root: Root) -> bool {
+    pub(super) fn is_own(self, root: Root) -> bool {
         self != Self::Run
             && matches!(root, Root::Workspace | Root::GitDir | Root::GitCommonDir | Root::Temporary)
     }
@@ -110,119 +110,85 @@ impl Grant {
 
 /// Puts paths together.
 pub fn generalise(paths: BTreeMap<Place, Tally>, usage: Use, strictness: Strictness) -> Vec<Grant> {
-    let paths = rename(paths, usage, strictness);
-    let mut trees: BTreeMap<Place, Vec<(Place, Tally)>> = BTreeMap::new();
-    let mut alone: Vec<(Place, Tally)> = Vec::new();
-    for (place, tally) in paths {
-        match root_of_tree(&place, usage, strictness) {
-            Some(root) => trees.entry(root).or_default().push((place, tally)),
-            None => alone.push((place, tally)),
-        }
+    let mut tree = Paths::default();
+    for (place, tally) in &paths {
+        let parts = place.parts.iter().map(String::as_str);
+        tree.at(place.root, parts, Whose::of(&tally.runs)).add(tally);
     }
+    put_together(tree, usage, strictness)
+}
+
+/// The same of paths that are a tree already.
+pub(super) fn put_together(mut paths: Paths<'_>, usage: Use, strictness: Strictness) -> Vec<Grant> {
+    paths.rename(usage, strictness);
+    // By the number of the directory.
+    let mut trees: BTreeMap<usize, Tree> = BTreeMap::new();
     let mut grants = Vec::new();
-    for (root, members) in trees {
-        if is_tree(&root, &members, usage, strictness) {
-            let mut tally = Tally::default();
-            members.iter().for_each(|(_, member)| tally.add(member));
-            grants.push(Grant { place: root, below: true, tally });
-        } else {
-            alone.extend(members);
+    paths.each(|spot, tally| match depth_of_tree(&spot, usage, strictness) {
+        Some(depth) => {
+            let tree = trees.entry(spot.nodes[depth]).or_insert_with(|| Tree::at(spot.above(depth)));
+            tree.add(&spot, tally, usage, strictness);
+        }
+        None => grants.push(alone((spot.place(), tally.clone()))),
+    });
+    for tree in trees.into_values() {
+        match tree.is_one {
+            true => grants.push(Grant { place: tree.place, below: true, tally: tree.tally }),
+            false => grants.extend(tree.members.into_iter().map(alone)),
         }
     }
-    grants.extend(alone.into_iter().map(|(place, tally)| Grant { place, below: false, tally }));
     grants.sort_by(|one, other| (&one.place, one.below).cmp(&(&other.place, other.below)));
     grants
 }
 
-/// The directory whose tree a path may become part of.
-fn root_of_tree(place: &Place, usage: Use, strictness: Strictness) -> Option<Place> {
-    if strictness == Strictness::Exact || is_program(place) && usage == Use::Run {
+fn alone((place, tally): (Place, Tally)) -> Grant {
+    Grant { place, below: false, tally }
+}
+
+/// A directory of which all may become one pattern.
+struct Tree {
+    place: Place,
+    tally: Tally,
+    /// Paths below it.
+    below: usize,
+    /// Paths below it are so many, or so deep, that all is meant.
+    is_one: bool,
+    /// As long as it is none.
+    members: Vec<(Place, Tally)>,
+}
+
+impl Tree {
+    fn at(place: Place) -> Self {
+        Self { place, tally: Tally::default(), below: 0, is_one: false, members: Vec::new() }
+    }
+
+    fn add(&mut self, spot: &Spot<'_>, tally: &Tally, usage: Use, strictness: Strictness) {
+        self.tally.add(tally);
+        let depth = spot.parts.len() - self.place.parts.len();
+        self.below += usize::from(depth > 0);
+        self.is_one |= usage.is_own(spot.root)
+            || match strictness {
+                Strictness::Loose => depth > 0,
+                _ => self.below >= 2 || depth > 1,
+            };
+        match self.is_one {
+            true => self.members.clear(),
+            false => self.members.push((spot.place(), tally.clone())),
+        }
+    }
+}
+
+/// How many components the directory has whose tree a path may become part of.
+fn depth_of_tree(spot: &Spot<'_>, usage: Use, strictness: Strictness) -> Option<usize> {
+    if strictness == Strictness::Exact || is_program(spot) && usage == Use::Run {
         return None;
     }
-    let depth = usage.depth(place)?;
+    let depth = usage.depth(spot)?;
     // A path that is a tree's root itself belongs to it; one above has none.
-    (place.parts.len() >= depth.max(1) || usage.is_own(place.root)).then(|| place.above(depth))
+    (spot.parts.len() >= depth.max(1) || usage.is_own(spot.root)).then_some(depth)
 }
 
-/// Whether paths below a directory are so many, or so deep, that all below it is meant.
-fn is_tree(root: &Place, members: &[(Place, Tally)], usage: Use, strictness: Strictness) -> bool {
-    if usage.is_own(root.root) {
-        return true;
-    }
-    let below = members.iter().filter(|(place, _)| place.parts.len() > root.parts.len());
-    let deepest = below.clone().map(|(place, _)| place.parts.len() - root.parts.len()).max().unwrap_or(0);
-    match strictness {
-        Strictness::Loose => deepest > 0,
-        _ => below.count() >= 2 || deepest > 1,
-    }
-}
-
-fn is_program(place: &Place) -> bool {
-    let Some((_, directory)) = place.parts.split_last() else { return false };
-    place.root == Root::Machine && PROGRAMS.iter().any(|program| program.iter().eq(directory.iter()))
-}
-
-/// Puts stars where names differ from run to run: process ids, numbers and hashes, and what runs make up.
-fn rename(paths: BTreeMap<Place, Tally>, usage: Use, strictness: Strictness) -> BTreeMap<Place, Tally> {
-    // From the first component on: what is below names that are alike is put together as well.
-    let deepest = paths.keys().map(|place| place.parts.len()).max().unwrap_or(0);
-    let mut paths = paths;
-    for depth in 0..deepest {
-        let mut directories: BTreeMap<Place, BTreeMap<Part, BTreeSet<usize>>> = BTreeMap::new();
-        for (place, tally) in &paths {
-            if let Some(part) = place.parts.get(depth) {
-                let names = directories.entry(place.above(depth)).or_default();
-                names.entry(part.clone()).or_default().extend(&tally.runs);
-            }
-        }
-        let mut renamed: BTreeMap<Place, BTreeMap<Part, Part>> = BTreeMap::new();
-        for (directory, names) in &directories {
-            // Processes, and what each has by number: threads, descriptors.
-            let pids =
-                directory.root == Root::Machine && directory.parts.first().is_some_and(|part| part == "proc");
-            let fixed = is_fixed(directory, usage);
-            let shapes = names.keys().filter_map(|name| {
-                let number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
-                let shape = match (pids, number, fixed) {
-                    (true, true, _) => Some("[0-9]*".to_owned()),
-                    (_, _, true) => None,
-                    _ => shape(name),
-                };
-                Some((name.clone(), shape?))
-            });
-            let mut new: BTreeMap<Part, Part> = shapes.collect();
-            if !fixed && strictness != Strictness::Exact {
-                for (name, glob) in alike(names.iter()) {
-                    new.entry(name).or_insert(glob);
-                }
-            }
-            if !new.is_empty() {
-                renamed.insert(directory.clone(), new);
-            }
-        }
-        if renamed.is_empty() {
-            continue;
-        }
-        let mut next: BTreeMap<Place, Tally> = BTreeMap::new();
-        for (mut place, tally) in paths {
-            let directory = place.above(depth);
-            if let Some(part) = place.parts.get_mut(depth)
-                && let Some(glob) = renamed.get(&directory).and_then(|names| names.get(part))
-            {
-                part.clone_from(glob);
-            }
-            next.entry(place).or_default().add(&tally);
-        }
-        paths = next;
-    }
-    paths
-}
-
-/// Directories whose names a machine's owner gives, and no run.
-fn is_fixed(directory: &Place, usage: Use) -> bool {
-    let first = directory.parts.first().map_or("", String::as_str);
-    directory.root == Root::Machine
-        && (directory.parts.is_empty()
-            || matches!(first, "etc" | "bin" | "sbin" | "dev")
-            || usage == Use::Run && first == "usr")
+fn is_program(spot: &Spot<'_>) -> bool {
+    let Some((_, directory)) = spot.parts.split_last() else { return false };
+    spot.root == Root::Machine && PROGRAMS.contains(&directory)
 }

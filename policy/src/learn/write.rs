@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::lessons::Draft;
 use super::place::Root;
 use super::tree::Grant;
-use super::{Draft, LearnedRule, LeftOut, Options, Tally};
+use super::{LearnedRule, LeftOut, Options, Tally};
 use crate::access::{Access, AccessSet, SectionKind};
 
 /// Longest line before a list is broken into several.
@@ -17,18 +18,26 @@ const NAMED: usize = 4;
 /// What is left out that is listed one by one.
 const LISTED: usize = 20;
 
-/// The policy without a head.
-pub(super) fn policy(draft: &Draft, options: &Options<'_>, runs: usize) -> String {
+/// The policy without a head; `written` gives a rule by its name.
+pub(super) fn policy(
+    rules: &[LearnedRule],
+    words: &BTreeSet<&'static str>,
+    options: &Options<'_>,
+    written: impl Fn(&LearnedRule, &str) -> String,
+) -> String {
     let mut out = format!("version: 1\nname: {}\nextends: [{}]\n", options.name, options.base);
-    out.push_str("\nfiles:\n  default: deny\n");
-    let rules = rules(draft, runs);
-    list(&mut out, &rules, SectionKind::Files);
-    out.push_str("\nexec:\n  default: deny\n");
-    list(&mut out, &rules, SectionKind::Exec);
-    out.push_str("\nnetwork:\n  default: deny\n");
-    list(&mut out, &rules, SectionKind::Network);
-    if !draft.words.is_empty() {
-        let words: Vec<&str> = draft.words.iter().copied().collect();
+    for section in SectionKind::ALL {
+        let _ = writeln!(out, "\n{}:\n  default: deny", section.name());
+        let mut rules = rules.iter().filter(|rule| rule.section == section).peekable();
+        if rules.peek().is_some() {
+            out.push_str("  rules:\n");
+        }
+        for rule in rules {
+            written(rule, &rule.name).lines().for_each(|line| _ = writeln!(out, "{:INDENT$}{line}", ""));
+        }
+    }
+    if !words.is_empty() {
+        let words: Vec<&str> = words.iter().copied().collect();
         let _ = writeln!(out, "\nkernel: {{ allow: [{}] }}", words.join(", "));
     }
     out
@@ -134,22 +143,17 @@ impl Line {
 impl LearnedRule {
     /// The rule by this name as an item of a list, with its comment, not indented.
     pub fn text(&self, name: &str) -> String {
+        format!("# {}\n{}", self.comment, self.bare(name))
+    }
+
+    /// The same without its comment.
+    pub(super) fn bare(&self, name: &str) -> String {
         let open = if self.body.ends_with('}') {
             format!("- {{ name: {name}, ")
         } else {
             format!("- name: {name}\n")
         };
-        format!("# {}\n{open}{}\n", self.comment, self.body.trim_end())
-    }
-}
-
-fn list(out: &mut String, rules: &[LearnedRule], section: SectionKind) {
-    let mut rules = rules.iter().filter(|rule| rule.section == section).peekable();
-    if rules.peek().is_some() {
-        out.push_str("  rules:\n");
-    }
-    for rule in rules {
-        rule.text(&rule.name).lines().for_each(|line| _ = writeln!(out, "{:INDENT$}{line}", ""));
+        format!("{open}{}\n", self.body.trim_end())
     }
 }
 
@@ -294,8 +298,9 @@ fn line(name: String, accesses: AccessSet, grants: &[&Grant]) -> Line {
 fn braced(grants: &[&Grant]) -> Vec<String> {
     let mut directories: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut patterns = Vec::new();
+    let trees: Vec<&&Grant> = grants.iter().filter(|grant| grant.below).collect();
     for grant in grants {
-        if grants.iter().any(|other| grant.is_within(other)) {
+        if trees.iter().any(|tree| grant.is_within(tree)) {
             continue;
         }
         match (grant.place.directory(), grant.place.parts.last()) {

@@ -1,0 +1,234 @@
+//! What is made of runs, or of some of them: the draft of a policy, and what a policy would make of each.
+//!
+//! Each run is put to its base once. Policies of most of the runs mostly say the same; what one text makes of a run is
+//! asked once, too.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use super::needs::{Detail, Gained, Needs, Purpose, Written};
+use super::network;
+use super::paths::Paths;
+use super::place::Roots;
+use super::tree::{Grant, put_together};
+use super::{
+    Base, LearnedRule, LeftOut, Options, Reach, Reader, Run, Strictness, Tally, Target, base, write,
+};
+use crate::access::Access;
+use crate::digest::Digest;
+use crate::evaluate::Act;
+use crate::model::Policy;
+
+/// Most rounds in which new names ask for more at the old ones.
+const ROUNDS: usize = 4;
+
+/// What is allowed, before it is text.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub files: Vec<Grant>,
+    /// May be mapped as code, beside programs.
+    pub code: Vec<Grant>,
+    pub programs: Vec<Grant>,
+    pub targets: Vec<Target>,
+    pub words: BTreeSet<&'static str>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A draft, and what is written of it.
+pub(super) struct Drafted {
+    pub draft: Draft,
+    pub rules: Vec<LearnedRule>,
+    /// The policy without comments.
+    pub text: String,
+}
+
+/// An access, an old name and a new one.
+type NewName<'a> = (Access, &'a [u8], &'a [u8]);
+
+/// An access that a new name opens, and the old name.
+type Opened<'a> = (Access, &'a [u8]);
+
+/// What the policies of one text make of each run, as far as it was asked.
+#[derive(Default)]
+struct Answers<'a> {
+    gained: HashMap<usize, Rc<[Opened<'a>]>>,
+    blocked: HashMap<usize, bool>,
+}
+
+/// Runs that are learned from.
+pub(super) struct Lessons<'a, E> {
+    pub runs: &'a [Run<'a>],
+    pub options: &'a Options<'a>,
+    read: Reader<'a, E>,
+    needs: Vec<Needs<'a>>,
+    /// Of each run what its new names may open, as far as the base does not say.
+    names: Vec<Vec<NewName<'a>>>,
+    answers: RefCell<HashMap<String, Answers<'a>>>,
+}
+
+impl<'a, E> Lessons<'a, E> {
+    pub fn new(runs: &'a [Run<'a>], options: &'a Options<'a>, read: Reader<'a, E>) -> Self {
+        let needs = runs.iter().enumerate().map(|(index, run)| Needs::of(index, run)).collect();
+        let names = runs.iter().map(new_names).collect();
+        Self { runs, options, read, needs, names, answers: RefCell::default() }
+    }
+
+    /// The draft of these runs.
+    pub fn draft(&self, which: &[usize], detail: Detail) -> Result<Drafted, E> {
+        let mut gained: Vec<Gained> = Vec::new();
+        let mut round = 0;
+        loop {
+            let draft = self.put_together(which, &gained, detail);
+            let rules = write::rules(&draft, which.len());
+            let text = write::policy(&rules, &draft.words, self.options, LearnedRule::bare);
+            round += 1;
+            let before = gained.len();
+            if round < ROUNDS {
+                for index in which.iter().filter(|index| !self.names[**index].is_empty()) {
+                    let roots = Roots::of(self.runs[*index].variables);
+                    for (access, old) in self.gained(*index, &text)?.iter() {
+                        let path = Written::of(&roots, old);
+                        gained.extend(path.map(|path| Gained { run: *index, access: *access, path }));
+                    }
+                }
+            }
+            // What a policy opens at a new name is needed at the old one too, until there is nothing more of it.
+            if gained.len() == before {
+                return Ok(Drafted { draft, rules, text });
+            }
+        }
+    }
+
+    fn put_together(&self, which: &[usize], gained: &[Gained], detail: Detail) -> Draft {
+        let strictness = self.options.strictness;
+        let needs = || which.iter().map(|index| &self.needs[*index]);
+        let grants = |purpose: Purpose| {
+            let mut paths = Paths::default();
+            needs().for_each(|needs| needs.add_to(&mut paths, purpose, detail));
+            gained.iter().for_each(|gained| gained.add_to(&mut paths, purpose, detail));
+            put_together(paths, purpose.usage(), strictness)
+        };
+        let mut ends: BTreeMap<Reach, Tally> = BTreeMap::new();
+        for (end, tally) in needs().flat_map(|needs| &needs.ends) {
+            ends.entry((*end).clone()).or_default().add(tally);
+        }
+        let (targets, unnamed) = network::generalise(ends.clone(), strictness);
+        let left_out = match detail {
+            Detail::Whole => left_out(needs(), unnamed, &ends),
+            Detail::Bounds => Vec::new(),
+        };
+        Draft {
+            files: together(grants(Purpose::Read), grants(Purpose::Change), strictness),
+            code: grants(Purpose::Code),
+            programs: grants(Purpose::Run),
+            targets,
+            words: needs().flat_map(|needs| needs.words.iter().copied()).collect(),
+            left_out,
+        }
+    }
+
+    /// What a policy of this text closes by default at an old name of the run and opens at the new one.
+    pub fn gained(&self, index: usize, text: &str) -> Result<Rc<[Opened<'a>]>, E> {
+        if let Some(known) = self.answer(text, |answers| answers.gained.get(&index).cloned()) {
+            return Ok(known);
+        }
+        let policy = (self.read)(index, text)?;
+        let opens = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Allows);
+        let silent = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Silent);
+        let found = self.names[index].iter().filter(|(access, old, new)| match access {
+            // Whichever is the rarer is asked first.
+            Access::Read | Access::Write => silent(*access, old) && opens(*access, new),
+            _ => opens(*access, new) && silent(*access, old),
+        });
+        let found: Rc<[Opened<'a>]> = found.map(|(access, old, _)| (*access, *old)).collect();
+        self.answered(text, |answers| _ = answers.gained.insert(index, Rc::clone(&found)));
+        Ok(found)
+    }
+
+    /// Whether a policy of this text blocks something of the run that its base does not deny by a rule.
+    pub fn blocks(&self, index: usize, text: &str, asked: impl FnOnce(&Policy) -> bool) -> Result<bool, E> {
+        if let Some(known) = self.answer(text, |answers| answers.blocked.get(&index).copied()) {
+            return Ok(known);
+        }
+        // A name that opens what was closed is blocked as well.
+        let blocked = !self.gained(index, text)?.is_empty() || asked(&(self.read)(index, text)?);
+        self.answered(text, |answers| _ = answers.blocked.insert(index, blocked));
+        Ok(blocked)
+    }
+
+    fn answer<T>(&self, text: &str, known: impl FnOnce(&Answers<'a>) -> Option<T>) -> Option<T> {
+        self.answers.borrow().get(text).and_then(known)
+    }
+
+    fn answered(&self, text: &str, learn: impl FnOnce(&mut Answers<'a>)) {
+        learn(self.answers.borrow_mut().entry(text.to_owned()).or_default());
+    }
+}
+
+/// What new names of a run may open that a policy closes at the old ones, as far as the base leaves that open: what its
+/// rules say holds in each policy that extends it and only allows more.
+fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
+    /// What a new name must not open.
+    const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
+    let pairs = run.seen.renamed.iter().flat_map(|(old, new, swap)| {
+        let turned = swap.then_some((new.as_slice(), old.as_slice()));
+        std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
+    });
+    let each = pairs.flat_map(|(old, new)| OBJECT.map(|access| (access, old, new)));
+    let open = each.filter(|(access, old, new)| {
+        matches!(at(run.base, *access, old), Base::Silent)
+            && !matches!(at(run.base, *access, new), Base::Denies(..))
+    });
+    open.collect()
+}
+
+/// What a policy says of an access to a path.
+fn at(policy: &Policy, access: Access, path: &[u8]) -> Base {
+    match access {
+        Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
+        _ => base(policy, &Act::File { accesses: access.into(), path }),
+    }
+}
+
+/// What runs asked for and does not become a rule.
+fn left_out<'n>(
+    needs: impl Iterator<Item = &'n Needs<'n>>,
+    unnamed: Vec<Reach>,
+    ends: &BTreeMap<Reach, Tally>,
+) -> Vec<LeftOut> {
+    let mut denied: BTreeMap<&(String, Option<String>), LeftOut> = BTreeMap::new();
+    for (key, left) in needs.flat_map(|needs| &needs.left_out) {
+        let new = || LeftOut { tally: Tally::default(), ..left.clone() };
+        denied.entry(key).or_insert_with(new).tally.add(&left.tally);
+    }
+    let unnamed = unnamed.into_iter().map(|end| LeftOut {
+        object: end.to_string(),
+        rule: None,
+        because: Some("no rule can name it".to_owned()),
+        tally: ends.get(&end).cloned().unwrap_or_default(),
+    });
+    denied.into_values().chain(unnamed).collect()
+}
+
+/// What is read and what is changed, in one list: a tree that is changed is mostly read as well.
+fn together(read: Vec<Grant>, change: Vec<Grant>, strictness: Strictness) -> Vec<Grant> {
+    let mut all: BTreeMap<(super::Place, bool), Grant> = BTreeMap::new();
+    for mut grant in change {
+        let made = grant.tally.accesses.contains(Access::Create);
+        if grant.below && made && strictness != Strictness::Exact {
+            // Whoever makes files somewhere also replaces and removes its own.
+            let own = [Access::Write, Access::Create, Access::Delete].into_iter().collect();
+            grant.tally.accesses = grant.tally.accesses.union(own);
+        }
+        all.insert((grant.place.clone(), grant.below), grant);
+    }
+    for grant in read {
+        let key = (grant.place.clone(), grant.below);
+        match all.get_mut(&key) {
+            Some(same) => same.tally.add(&grant.tally),
+            None => _ = all.insert(key, grant),
+        }
+    }
+    all.into_values().collect()
+}

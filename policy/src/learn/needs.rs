@@ -1,0 +1,259 @@
+//! What a run needs that its base does not give: asked of the base once, whatever is then made of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::paths::{Paths, Whose};
+use super::place::{Root, Roots};
+use super::seen::{Count, Seen};
+use super::tree::Use;
+use super::{Base, LeftOut, Reach, Run, Tally, base, question};
+use crate::access::{Access, AccessSet};
+use crate::digest::Digest;
+use crate::evaluate::Act;
+use crate::model::Policy;
+
+/// What a path is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    Read,
+    Change,
+    /// Mapped as code.
+    Code,
+    Run,
+}
+
+impl Purpose {
+    fn of(access: Access) -> Self {
+        match access {
+            Access::Read => Self::Read,
+            Access::Load => Self::Code,
+            Access::Run => Self::Run,
+            _ => Self::Change,
+        }
+    }
+
+    /// How wide a pattern may be that is made for it.
+    pub fn usage(self) -> Use {
+        match self {
+            Self::Read | Self::Code => Use::Read,
+            Self::Change => Use::Change,
+            Self::Run => Use::Run,
+        }
+    }
+}
+
+/// A path as patterns write it, below a root, with slashes between its components.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    root: Root,
+    parts: Box<str>,
+}
+
+impl Written {
+    /// `None` for what is no absolute path.
+    pub fn of(roots: &Roots, path: &[u8]) -> Option<Self> {
+        let place = roots.place(path)?;
+        Some(Self { root: place.root, parts: place.parts.join("/").into() })
+    }
+
+    fn pattern(&self) -> String {
+        let root = self.root.text();
+        match (&*self.parts, self.root) {
+            ("", Root::Machine) => "/".to_owned(),
+            ("", _) => root.to_owned(),
+            (parts, _) => format!("{root}/{parts}"),
+        }
+    }
+
+    /// Whether it is named like a library, so that what reads it may also be about to map it.
+    fn is_library(&self) -> bool {
+        let name = self.parts.rsplit('/').next().unwrap_or_default();
+        let versioned = |at: usize| name[at + 4..].starts_with(|c: char| c.is_ascii_digit());
+        name.ends_with(".so") || name.ends_with(".node") || name.find(".so.").is_some_and(versioned)
+    }
+
+    /// Its tally among others.
+    fn within<'t, 'p>(
+        &'p self,
+        paths: &'t mut Paths<'p>,
+        detail: Detail,
+        usage: Use,
+        run: usize,
+    ) -> &'t mut Tally {
+        // All that lies in places of the run's own becomes one tree, whatever it is called.
+        let parts = match detail {
+            Detail::Bounds if usage.is_own(self.root) => "",
+            _ => &*self.parts,
+        };
+        let tally = paths.at(self.root, parts.split('/').filter(|part| !part.is_empty()), Whose::Run(run));
+        tally.runs.insert(run);
+        tally
+    }
+}
+
+/// How much is to be known of what is put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// All.
+    Whole,
+    /// What is allowed, and neither how often nor by whom; trees are made.
+    Bounds,
+}
+
+/// A path that is needed.
+#[derive(Clone, Copy, Debug)]
+struct Need<'s> {
+    /// Which of the run's.
+    path: usize,
+    accesses: AccessSet,
+    /// By how many accesses it counts.
+    times: u64,
+    count: &'s Count,
+}
+
+/// What one run needs.
+#[derive(Debug)]
+pub(super) struct Needs<'s> {
+    run: usize,
+    seen: &'s Seen,
+    paths: Vec<Written>,
+    of: BTreeMap<Purpose, Vec<Need<'s>>>,
+    pub ends: BTreeMap<&'s Reach, Tally>,
+    pub words: BTreeSet<&'static str>,
+    pub left_out: BTreeMap<(String, Option<String>), LeftOut>,
+}
+
+impl<'s> Needs<'s> {
+    /// Of the run at this place among all.
+    pub fn of(index: usize, run: &Run<'s>) -> Self {
+        let mut needs = Self {
+            run: index,
+            seen: run.seen,
+            paths: Vec::new(),
+            of: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            words: BTreeSet::new(),
+            left_out: BTreeMap::new(),
+        };
+        let roots = Roots::of(run.variables);
+        let sorted = |map: &'s HashMap<Box<[u8]>, Count>| {
+            let mut all: Vec<(&'s [u8], &'s Count)> =
+                map.iter().map(|(path, count)| (&**path, count)).collect();
+            all.sort_unstable_by_key(|(path, _)| *path);
+            all
+        };
+        for (path, count) in sorted(&run.seen.files) {
+            let act = |access: Access| Act::File { accesses: access.into(), path };
+            needs.path(&roots, path, count, |access| base(run.base, &act(access)));
+        }
+        for (path, count) in sorted(&run.seen.executed) {
+            let act = Act::Exec { path, sha256: Some(&Digest::UNNAMED) };
+            needs.path(&roots, path, count, |_| base(run.base, &act));
+        }
+        for (end, count) in &run.seen.ends {
+            needs.end(run.base, end, run.seen.tally(count, index));
+        }
+        for (words, count) in &run.seen.words {
+            let allowed = run.base.settings().kernel_allowed();
+            if words.iter().any(|word| allowed.contains(word)) {
+                continue;
+            }
+            match words.first() {
+                // It reaches nobody but the run's own processes.
+                Some(word) if *word == "ptrace-own" => _ = needs.words.insert(word),
+                Some(word) => {
+                    let because =
+                        "this opens more than what was seen; add it by hand if it must be".to_owned();
+                    let tally = run.seen.tally(count, index);
+                    needs.leave(format!("kernel: {word}"), None, Some(because), &tally);
+                }
+                None => {}
+            }
+        }
+        needs
+    }
+
+    fn path(&mut self, roots: &Roots, path: &[u8], count: &'s Count, says: impl Fn(Access) -> Base) {
+        let Some(written) = Written::of(roots, path) else { return };
+        let mut silent: BTreeMap<Purpose, (AccessSet, u64)> = BTreeMap::new();
+        for access in count.accesses.iter() {
+            match says(access) {
+                Base::Allows => {}
+                Base::Silent => {
+                    for (purpose, access) in purposes(access, &written) {
+                        let (accesses, times) = silent.entry(purpose).or_default();
+                        accesses.insert(access);
+                        *times += 1;
+                    }
+                }
+                Base::Denies(rule, because) => {
+                    let tally = self.seen.tally(count, self.run).with(access.into());
+                    self.leave(written.pattern(), Some(rule), because, &tally);
+                }
+            }
+        }
+        if silent.is_empty() {
+            return;
+        }
+        let path = self.paths.len();
+        self.paths.push(written);
+        for (purpose, (accesses, times)) in silent {
+            self.of.entry(purpose).or_default().push(Need { path, accesses, times, count });
+        }
+    }
+
+    fn end(&mut self, policy: &Policy, end: &'s Reach, tally: Tally) {
+        let silent = match end {
+            Reach::Question(name) => question(policy, name),
+            _ => end.with(|act_end| base(policy, &Act::Network { accesses: tally.accesses, end: act_end })),
+        };
+        match silent {
+            Base::Allows => {}
+            Base::Silent => _ = self.ends.insert(end, tally),
+            Base::Denies(rule, because) => self.leave(end.to_string(), Some(rule), because, &tally),
+        }
+    }
+
+    fn leave(&mut self, object: String, rule: Option<String>, because: Option<String>, tally: &Tally) {
+        let new = || LeftOut { object: object.clone(), rule: rule.clone(), because, tally: Tally::default() };
+        self.left_out.entry((object.clone(), rule.clone())).or_insert_with(new).tally.add(tally);
+    }
+
+    /// Adds the paths that are needed for a purpose.
+    pub fn add_to<'p>(&'p self, paths: &mut Paths<'p>, purpose: Purpose, detail: Detail) {
+        for need in self.of.get(&purpose).into_iter().flatten() {
+            let tally = self.paths[need.path].within(paths, detail, purpose.usage(), self.run);
+            tally.accesses = tally.accesses.union(need.accesses);
+            if detail == Detail::Whole {
+                tally.count = tally.count.saturating_add(need.count.times.saturating_mul(need.times));
+                self.seen.tell_programs(need.count, tally);
+            }
+        }
+    }
+}
+
+/// What an access to a path is needed for.
+fn purposes(access: Access, path: &Written) -> impl Iterator<Item = (Purpose, Access)> {
+    let library = access == Access::Read && path.is_library();
+    let mapped = library.then_some((Purpose::Code, Access::Load));
+    std::iter::once((Purpose::of(access), access)).chain(mapped)
+}
+
+/// An access that is needed at one name, because it is open at another one that the run gave the same file.
+#[derive(Clone, Debug)]
+pub(super) struct Gained {
+    pub run: usize,
+    pub access: Access,
+    pub path: Written,
+}
+
+impl Gained {
+    /// Adds the path, where it is needed for that purpose.
+    pub fn add_to<'p>(&'p self, paths: &mut Paths<'p>, purpose: Purpose, detail: Detail) {
+        for (_, access) in purposes(self.access, &self.path).filter(|(other, _)| *other == purpose) {
+            let tally = self.path.within(paths, detail, purpose.usage(), self.run);
+            tally.accesses.insert(access);
+            tally.count = tally.count.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What one run asked of a policy, counted while its record is read: each path and each program is kept once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{PROGRAMS, Reach, Tally};
+use crate::access::{Access, AccessSet};
+
+/// What one run asked of a policy.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    programs: Programs,
+    pub(super) files: HashMap<Box<[u8]>, Count>,
+    pub(super) executed: HashMap<Box<[u8]>, Count>,
+    pub(super) ends: HashMap<Reach, Count>,
+    pub(super) renamed: BTreeSet<(Vec<u8>, Vec<u8>, bool)>,
+    pub(super) words: BTreeMap<&'static [&'static str], Count>,
+}
+
+/// Executables, each with a number.
+#[derive(Clone, Debug, Default)]
+struct Programs {
+    names: Vec<Box<[u8]>>,
+    numbers: HashMap<Box<[u8]>, u32>,
+}
+
+impl Programs {
+    fn number(&mut self, program: &[u8]) -> u32 {
+        if let Some(number) = self.numbers.get(program) {
+            return *number;
+        }
+        // A record has far fewer lines.
+        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(program.into());
+        self.numbers.insert(program.into(), number);
+        number
+    }
+}
+
+/// How often one run asked for something, and by which programs: those it did first, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count {
+    pub accesses: AccessSet,
+    pub times: u64,
+    programs: Vec<u32>,
+}
+
+impl Count {
+    fn add(&mut self, accesses: AccessSet, by: u32, times: u64) {
+        self.accesses = self.accesses.union(accesses);
+        self.times = self.times.saturating_add(times);
+        if self.programs.len() < PROGRAMS && !self.programs.contains(&by) {
+            self.programs.push(by);
+        }
+    }
+}
+
+/// Adds to a count under a key that is only copied where it is new.
+fn count(map: &mut HashMap<Box<[u8]>, Count>, key: &[u8], accesses: AccessSet, by: u32, times: u64) {
+    match map.get_mut(key) {
+        Some(count) => count.add(accesses, by, times),
+        None => map.entry(key.into()).or_default().add(accesses, by, times),
+    }
+}
+
+impl Seen {
+    /// Accesses of the section `files` to a path.
+    pub fn file(&mut self, accesses: AccessSet, path: &[u8], by: &[u8], times: u64) {
+        let by = self.programs.number(by);
+        count(&mut self.files, path, accesses, by, times);
+    }
+
+    /// The execution of a file.
+    pub fn executed(&mut self, path: &[u8], by: &[u8], times: u64) {
+        let by = self.programs.number(by);
+        count(&mut self.executed, path, Access::Run.into(), by, times);
+    }
+
+    /// A network access, or a question for a name.
+    pub fn reached(&mut self, access: Option<Access>, end: Reach, by: &[u8], times: u64) {
+        let by = self.programs.number(by);
+        let accesses = access.map_or(AccessSet::EMPTY, AccessSet::from);
+        self.ends.entry(end).or_default().add(accesses, by, times);
+    }
+
+    /// What lies at `old` got the name `new`; with `swap` also the other way round.
+    pub fn renamed(&mut self, old: &[u8], new: &[u8], swap: bool) {
+        self.renamed.insert((old.to_vec(), new.to_vec(), swap));
+    }
+
+    /// An act that any of these words of `kernel` opens.
+    pub fn kernel(&mut self, words: &'static [&'static str], by: &[u8], times: u64) {
+        let by = self.programs.number(by);
+        self.words.entry(words).or_default().add(AccessSet::EMPTY, by, times);
+    }
+
+    /// Adds the programs of a count to a tally, in the order of their names.
+    pub(super) fn tell_programs(&self, count: &Count, tally: &mut Tally) {
+        if tally.programs.len() < PROGRAMS {
+            let mut names: Vec<&[u8]> =
+                count.programs.iter().filter_map(|number| self.names(*number)).collect();
+            names.sort_unstable();
+            names.into_iter().for_each(|name| tally.by(name));
+        }
+    }
+
+    fn names(&self, number: u32) -> Option<&[u8]> {
+        self.programs.names.get(usize::try_from(number).ok()?).map(AsRef::as_ref)
+    }
+
+    /// A count of the run at this place among all as a tally.
+    pub(super) fn tally(&self, count: &Count, run: usize) -> Tally {
+        let (accesses, runs) = (count.accesses, BTreeSet::from([run]));
+        let mut tally = Tally { accesses, runs, count: count.times, programs: BTreeSet::new() };
+        self.tell_programs(count, &mut tally);
+        tally
+    }
+}
