@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use audit_verify::canonical::Record;
 use audit_verify::verify::{Question, Verdict, Verifier};
+use memchr::memmem;
 use policy::{Access, End, Owner, Protocol};
 use sandbox_ebpf::abi::resolver::PORT;
 
@@ -80,7 +81,6 @@ impl Doubt {
 /// # Errors
 /// The log cannot be read.
 pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
-    let resolvers = resolvers(&run.path.join(LOG))?;
     verified_and_put(run, resolvers, |attempt| {
         if !attempt.asked.is_empty() {
             each(attempt);
@@ -93,20 +93,20 @@ pub fn read(run: &Found, mut each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read,
 /// # Errors
 /// As there.
 pub fn read_all(run: &Found, each: impl FnMut(&Attempt<'_, '_>)) -> Result<Read, ViewError> {
-    verified_and_put(run, HashSet::new(), each)
+    verified_and_put(run, |_| Ok(HashSet::new()), each)
 }
 
 /// What is sent to `resolvers` is judged by the names in it, and so asks nothing by itself.
 fn verified_and_put(
     run: &Found,
-    resolvers: HashSet<IpAddr>,
+    resolvers: impl FnOnce(&Path) -> Result<HashSet<IpAddr>, ViewError>,
     each: impl FnMut(&Attempt<'_, '_>),
 ) -> Result<Read, ViewError> {
     let path = run.path.join(LOG);
     std::thread::scope(|scope| {
         // Hashing takes as long as all the rest.
         let verifying = scope.spawn(|| verified(&path));
-        let read = put(&path, resolvers, each);
+        let read = resolvers(&path).and_then(|resolvers| put(&path, resolvers, each));
         let doubt = verifying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut read = read?;
         read.notes.splice(..0, doubt.as_ref().map(|doubt| doubt.text().to_owned()));
@@ -247,12 +247,12 @@ fn verified(path: &Path) -> Result<Option<Doubt>, ViewError> {
 
 /// Resolvers that answered questions of the run, as far as their answers were recorded.
 fn resolvers(path: &Path) -> Result<HashSet<IpAddr>, ViewError> {
-    const ANSWER: &str = "\"dns_answer\"";
+    let answer = memmem::Finder::new("\"dns_answer\"");
     let mut found = HashSet::new();
     let mut lines = Lines::new(open(path)?, 0);
     while let Some(line) = lines.next_line().map_err(|e| log_error("read", path, e))? {
         // Few lines are one: the others need not be taken apart twice.
-        if !std::str::from_utf8(line.text).is_ok_and(|text| text.contains(ANSWER)) {
+        if answer.find(line.text).is_none() {
             continue;
         }
         let Ok(record) = Record::parse(line.text) else { continue };
