@@ -33,7 +33,7 @@ impl Resolver for Base {
 
 fn variables() -> Variables {
     let mut variables = Variables::new();
-    variables.set("HOME", "/home/ann").unwrap();
+    variables.set("HOME", "/home/ann").expect("a variable");
     variables
 }
 
@@ -58,7 +58,7 @@ fn changes(before: &str, after: &str) -> (Vec<String>, Vec<String>) {
 }
 
 fn decision(text: &str, access: Access, path: &str) -> Decision {
-    evaluate::file(&read(text).unwrap(), access.into(), path.as_bytes()).decision
+    evaluate::file(&read(text).expect("a policy"), access.into(), path.as_bytes()).decision
 }
 
 const OWN: &str = "\
@@ -177,7 +177,7 @@ fn network(text: &str) -> String {
 }
 
 fn end<'a>(address: &str, port: u16, names: &'a [&'a str]) -> End<'a> {
-    let address: IpAddr = address.parse().unwrap();
+    let address: IpAddr = address.parse().expect("an address");
     End::Address { address, port, protocol: Protocol::Tcp, names, owner: Owner::Elsewhere }
 }
 
