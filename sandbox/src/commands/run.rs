@@ -203,7 +203,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         // Another run took the name in the same second: ${RUN_DIR} is another.
         law = load_policy(&settings.mode, surroundings(run_dir.path()), &place, &beside)?;
     }
-    let Law { mode, guard, own, expanded } = law;
+    let Law { mode, guard, own, expanded, file } = law;
     let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
     let variables = match (policy::given(surroundings(run_dir.path())), &mode) {
         (Ok(variables), _) => variables,
@@ -271,6 +271,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         expanded,
         guard,
         asking,
+        policy_file: file,
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
@@ -315,6 +316,8 @@ struct Law {
     own: guard::Own,
     /// What their `existing` stands for.
     expanded: Expanded,
+    /// The file that it lies in, where it is one.
+    file: Result<asking::PolicyFile, String>,
 }
 
 /// What the command's process puts around itself, where it may be needed.
@@ -335,6 +338,7 @@ fn load_policy(
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
     let mut expanded = Expanded::default();
+    let mut file = Err("the run enforces no policy".to_owned());
     let (mode, guard, own) = match setting {
         ModeSetting::Observe => (Mode::Observe, None, guard::Own::default()),
         ModeSetting::Audit(policies) => {
@@ -343,7 +347,9 @@ fn load_policy(
         }
         ModeSetting::Enforce { law, trial, on_unheld } => {
             let mut files = beside.to_vec();
+            file = asking::PolicyFile::of(law);
             let policies = policy::load_enforced(law, trial, surroundings, &mut files, &mut expanded);
+            file = file.and_then(asking::PolicyFile::unchanged);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {
                     let names = policies.iter().any(|policy| policy.names_hosts());
@@ -356,7 +362,7 @@ fn load_policy(
             }
         }
     };
-    Ok(Law { mode, guard, own, expanded })
+    Ok(Law { mode, guard, own, expanded, file })
 }
 
 /// Files beside the policies that an enforced run is not to change: who answers its questions, what takes its record's heads
