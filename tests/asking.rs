@@ -54,6 +54,11 @@ fn without_hooks_what_asks_is_denied_at_once() {
     assert!(asks.stderr.contains("no question is open"), "{}", asks.stderr);
     let none = finish(scene.sandbox(["asks", "allow", "1"])).expect(1);
     assert!(none.stderr.contains("there is no open question 1"), "{}", none.stderr);
+    let before = fs::read_to_string(scene.path("policy.yaml")).expect("the policy");
+    let always = finish(scene.sandbox(["asks", "allow", "1", "--always"])).expect(1);
+    assert!(always.stderr.contains("there is no open question 1"), "{}", always.stderr);
+    assert_eq!(fs::read_to_string(scene.path("policy.yaml")).expect("the policy"), before);
+    finish(scene.sandbox(["asks", "allow", "1", "--always", "--run"])).expect(2);
 }
 
 #[test]

@@ -486,3 +486,59 @@ fn another_name_of_a_file_in_a_covered_directory_is_refused() {
     assert_eq!(done.stdout, "written\n");
     assert!(done.stderr.contains("not held: "), "{}", done.stderr);
 }
+
+/// Opens for writing, without waiting for a reader.
+const PIPES: &str = r#"
+import errno, os
+def attempt(name, flags):
+    try:
+        os.close(os.open(name, flags | os.O_NONBLOCK))
+        print(name, 0)
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+for name in (".git/hooks/pipe", "pipe", "free/pipe", ".git/hooks/sample", "free/file"):
+    attempt(name, os.O_WRONLY)
+"#;
+
+#[test]
+fn what_no_mount_makes_read_only_is_not_written_to() {
+    if !met("covers over FIFOs", NEEDS) {
+        return;
+    }
+    for user in ["nobody", "root"] {
+        let scene = scene();
+        let work = scene.work();
+        let pipes: Vec<File> = [".git/hooks/pipe", "pipe", "free/pipe"]
+            .map(|name| {
+                let path = work.join(name);
+                nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("chmod");
+                // Somebody who reads, without whom none could be opened for writing.
+                File::options().read(true).write(true).open(&path).expect("a FIFO")
+            })
+            .into();
+        let alone = format!("- {{ name: alone, deny: [write], path: [\"{}/pipe\"] }}", work.display());
+        let options = ["--user", user, LAYERS[0], LAYERS[1]];
+        let done = enforced(&scene, &policy(&scene, &alone), &options, PIPES).expect(0);
+        let expected = [
+            (".git/hooks/pipe", "EACCES"),
+            ("pipe", "EACCES"),
+            ("free/pipe", "0"),
+            (".git/hooks/sample", "EROFS"),
+            ("free/file", "0"),
+        ];
+        for (name, answer) in expected {
+            // Root is refused nothing by a mode: what it opens is the empty file, read-only.
+            let answer = if user == "root" && answer == "EACCES" { "EROFS" } else { answer };
+            assert_eq!(done.results()[name], answer, "{user}: {name}\n{}{}", done.stdout, done.stderr);
+        }
+        drop(pipes);
+        assert_eq!(
+            Log::of_run(&scene.run())
+                .records()
+                .filter(|(_, line)| line.text("action") == Some("BLOCKED"))
+                .count(),
+            3
+        );
+    }
+}

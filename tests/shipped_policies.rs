@@ -93,3 +93,28 @@ fn those_for_real_work_decide_as_their_users_expect() {
         assert!(done.stdout.contains(rule), "{args:?}: {rule} in {}", done.stdout);
     }
 }
+
+/// What `doctor` says of a policy of this text: its words of a section, and whether a run starts.
+fn doctor(text: &str) -> String {
+    let place = tempfile::tempdir().expect("a directory");
+    fs::write(place.path().join("p.yaml"), text).expect("a policy");
+    let mut command = std::process::Command::new(sandbox_tests::binaries::binary("sandbox"));
+    command.current_dir(place.path()).args(["doctor", "--policy", "p.yaml"]);
+    String::from_utf8(command.output().expect("doctor").stdout).expect("text")
+}
+
+#[test]
+fn rings_are_not_held_by_a_filter() {
+    use sandbox_tests::requirement::{Need, met};
+    if !met("what rings of io_uring pass", &[Need::Trace]) {
+        return;
+    }
+    let text = |more: &str| format!("version: 1\nname: p\nextends: [coding-agent@1]\n{more}");
+    let starts = |said: &str| said.contains("an enforced run starts: all of it is held");
+    let plain = doctor(&text("syscalls: { deny: [mkdirat] }\n"));
+    assert!(starts(&plain), "{plain}");
+    let rings = doctor(&text("kernel: { allow: [io-uring, ptrace-own] }\n"));
+    assert!(!starts(&rings) && rings.contains("NOT HELD     p/network.default"), "{rings}");
+    let calls = doctor(&text("kernel: { allow: [io-uring, ptrace-own] }\nsyscalls: { deny: [mkdirat] }\n"));
+    assert!(calls.contains("NOT HELD     p/syscalls"), "{calls}");
+}

@@ -1,9 +1,10 @@
 //! A /tmp of the run's own (`tmp: private`): what lies outside is not seen inside, and the other way round; the working
 //! directory below /tmp stays; nobody inside undoes it; each with its control, for root inside as for somebody else.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sandbox_tests::closed::Closed;
@@ -16,14 +17,15 @@ const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("python3")];
 const LAYERS: [&str; 2] = ["--layers", "trace,landlock,mountns"];
 
 fn policy(scene: &Scene, settings: &str) -> String {
-    let tmp = "- { name: tmp, allow: [read, write, create, delete], path: [\"{/tmp,/var/tmp}/**\"] }";
+    let tmp =
+        "- { name: tmp, allow: [read, write, create, delete], path: [\"{/tmp,/var/tmp,/dev/shm}/**\"] }";
     Closed { work: Some(&scene.work()), rules: tmp, rest: settings, ..Closed::default() }.policy()
 }
 
 /// Prints for each attempt its name, and 0 or the errno.
 const ATTEMPTS: &str = r#"
 import ctypes, errno, os, sys, time
-OUTSIDE, INSIDE = sys.argv[1:]
+OUTSIDE, INSIDE, KEY = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)
 def attempt(name, act):
     try:
@@ -34,7 +36,15 @@ def attempt(name, act):
 def umount(path):
     if libc.umount2(path.encode(), 0):
         raise OSError(ctypes.get_errno(), "umount2")
+def answer(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "refused")
 attempt("outside", lambda: open(OUTSIDE).close())
+attempt("named memory", lambda: open("/dev/shm/" + os.path.basename(OUTSIDE)).close())
+attempt("memory", lambda: answer(libc.shmget(int(KEY), 0, 0)))
+attempt("messages", lambda: answer(libc.msgget(int(KEY), 0)))
+attempt("semaphores", lambda: answer(libc.semget(int(KEY), 0, 0)))
+attempt("queue", lambda: answer(libc.mq_open(b"/" + os.path.basename(OUTSIDE).encode(), os.O_RDONLY)))
 attempt("inside", lambda: open(INSIDE, "x").close())
 attempt("inside again", lambda: open(INSIDE).close())
 attempt("var", lambda: open("/var/tmp/" + os.path.basename(INSIDE), "x").close())
@@ -48,12 +58,71 @@ attempt("umount", lambda: umount("/tmp"))
 print("mode", oct(os.stat("/tmp").st_mode & 0o7777))
 "#;
 
+/// What programs share without a file in /tmp, open to everybody, and removed with this.
+struct Common {
+    key: i32,
+    memory: i32,
+    messages: i32,
+    semaphores: i32,
+    queue: CString,
+    named: PathBuf,
+}
+
+impl Common {
+    /// By the key of this process, and by the name of the file outside.
+    fn make(outside: &Path) -> Common {
+        let key = i32::try_from(std::process::id()).expect("a key");
+        let name = outside.file_name().expect("a name");
+        let queue = CString::new([b"/", name.as_encoded_bytes()].concat()).expect("no NUL");
+        let named = Path::new("/dev/shm").join(name);
+        fs::write(&named, "").expect("a file in /dev/shm");
+        fs::set_permissions(&named, fs::Permissions::from_mode(0o644)).expect("chmod");
+        let flags = libc::IPC_CREAT | 0o666;
+        // SAFETY: these take numbers only.
+        let (memory, messages, semaphores) = unsafe {
+            (libc::shmget(key, 4096, flags), libc::msgget(key, flags), libc::semget(key, 1, flags))
+        };
+        assert!(memory >= 0 && messages >= 0 && semaphores >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the name ends in NUL; mode and attributes (none) are what O_CREAT asks for.
+        let made = unsafe {
+            libc::mq_open(
+                queue.as_ptr(),
+                libc::O_CREAT | libc::O_CLOEXEC,
+                0o644 as libc::mode_t,
+                std::ptr::null_mut::<libc::mq_attr>(),
+            )
+        };
+        assert!(made >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the descriptor was made here.
+        assert_eq!(unsafe { libc::mq_close(made) }, 0);
+        Common { key, memory, messages, semaphores, queue, named }
+    }
+}
+
+impl Drop for Common {
+    fn drop(&mut self) {
+        // SAFETY: removes what was made above, by its numbers and by a name that ends in NUL.
+        unsafe {
+            libc::shmctl(self.memory, libc::IPC_RMID, std::ptr::null_mut());
+            libc::msgctl(self.messages, libc::IPC_RMID, std::ptr::null_mut());
+            libc::semctl(self.semaphores, 0, libc::IPC_RMID);
+            libc::mq_unlink(self.queue.as_ptr());
+        }
+        let _ = fs::remove_file(&self.named);
+    }
+}
+
+/// What of it is asked for.
+const SHARED: [&str; 5] = ["named memory", "memory", "messages", "semaphores", "queue"];
+
 /// Runs them to their end; gives whether what was made inside was seen outside meanwhile, too.
 fn run(scene: &Scene, policy: &str, options: &[&str], outside: &Path, inside: &Path) -> (Done, bool) {
     fs::write(scene.path("policy.yaml"), policy).expect("a policy");
     let mut command = scene.sandbox(["run"]);
     command.args(options).arg("--enforce").arg(scene.path("policy.yaml"));
+    let common = Common::make(outside);
     command.args(["--", "python3", "-I", "-c", ATTEMPTS]).arg(outside).arg(inside);
+    command.arg(common.key.to_string());
     let (work, made) = (scene.work(), inside.to_owned());
     let look = std::thread::spawn(move || {
         let until = Instant::now() + Duration::from_secs(60);
@@ -101,6 +170,10 @@ fn a_private_tmp_is_nobody_elses() {
             let found = found.get(name).map(String::as_str);
             assert_eq!(found, Some(code), "{user}: {name}\n{}{}", done.stdout, done.stderr);
         }
+        for name in SHARED {
+            let found = found.get(name).map(String::as_str);
+            assert_eq!(found, Some("ENOENT"), "{user}: {name}\n{}{}", done.stdout, done.stderr);
+        }
         assert_ne!(found["way"], "0", "{user}: what is above the working directory keeps its path");
         assert!(done.stderr.contains("private to this run"), "{}", done.stderr);
         assert!(!inside.exists() && !Path::new("/var/tmp").join(&name).exists());
@@ -121,6 +194,11 @@ fn a_private_tmp_is_nobody_elses() {
         let done = done.expect(0);
         assert!(seen, "{user}");
         assert_eq!(done.results()["outside"], "0", "{user}\n{}{}", done.stdout, done.stderr);
+        for name in SHARED {
+            // A queue has a name, which no rule opens.
+            let code = if name == "queue" { "EACCES" } else { "0" };
+            assert_eq!(done.results()[name], code, "{user}: {name}\n{}{}", done.stdout, done.stderr);
+        }
         assert!(inside.exists(), "{user}");
         fs::remove_file(&inside).expect("it goes");
         fs::remove_file(Path::new("/var/tmp").join(&name)).expect("it goes");

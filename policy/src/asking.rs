@@ -143,7 +143,7 @@ fn can_wait(act: &Act<'_>) -> bool {
 
 /// The policy as far as it is certain what it says: without rules on contents, which the kernel alone reads, and with
 /// rules that allow some processes by their ancestors taken to allow all.
-fn certain(policy: &Policy) -> Policy {
+pub(crate) fn certain(policy: &Policy) -> Policy {
     fn of<O>(section: &mut Section<O>) {
         section.rules.retain(|rule| rule.sha256.is_empty() && !rule.is_void());
         for rule in section.rules.iter_mut().filter(|rule| rule.effect == Decision::Allow) {

@@ -5,9 +5,12 @@ use crate::ends::Source;
 use crate::error::Errors;
 use crate::evaluate::{self, Act, Audited, Verdict};
 use crate::model::{Decision, Mode, Policy, RuleName};
-use crate::settings::{KERNEL, Limit, Limits, Tmp};
+use crate::settings::{KERNEL, Limits, Tmp};
 use crate::subject::Subject;
 use crate::variables::Variables;
+
+/// The word of the section `kernel` for io_uring.
+const RINGS: &str = "io-uring";
 
 /// The line between two policies of [`Policies::effective_yaml`]: YAML's own between documents. No line within one
 /// is like it, since every text stands quoted on one line.
@@ -81,12 +84,22 @@ impl Policies {
     /// What they ask of the system call filter: each closes its own. One that is on trial asks nothing.
     pub fn filter(&self) -> Filter {
         let law = self.iter().filter(|policy| policy.mode() == Mode::Enforce);
-        let limited = self.limits().set().iter().any(|limit| limit != Limit::Time);
-        let none = Filter { level: Level::Off, limited, ..Filter::new(self.kernel_allowed()) };
+        let none = Filter { level: Level::Off, ..Filter::new(self.kernel_allowed()) };
         law.fold(none, |filter, policy| filter.and(policy.settings().syscalls.as_ref()))
     }
 
+    /// Whether none of them opens io_uring's rings, whose sockets and calls no system call filter sees.
+    pub fn closes_rings(&self) -> bool {
+        !self.kernel_allowed().contains(&RINGS)
+    }
+
+    /// Whether calls that they close by name (`syscalls: deny`) are open by rings.
+    pub fn rings_pass(&self) -> bool {
+        !self.closes_rings() && !self.filter().denied.is_empty()
+    }
+
     /// Whether one of them, which is law, opens no unix socket at all: its default denies, and no rule of it allows one.
+    /// Rings make sockets past the filter that closes them.
     pub fn closes_unix_sockets(&self) -> bool {
         let opens_one = |policy: &Policy| {
             policy.network.rules.iter().any(|rule| {
@@ -94,10 +107,12 @@ impl Policies {
                 rule.effect == Decision::Allow && !rule.is_void() && socket
             })
         };
-        self.iter().any(|policy| {
-            let closed = policy.mode() == Mode::Enforce && policy.network.default != Decision::Allow;
-            closed && !opens_one(policy)
-        })
+        let mut law = self.iter();
+        self.closes_rings()
+            && law.any(|policy| {
+                let closed = policy.mode() == Mode::Enforce && policy.network.default != Decision::Allow;
+                closed && !opens_one(policy)
+            })
     }
 
     /// The limits that hold: of each the tightest that one of them sets. One that is on trial sets none.

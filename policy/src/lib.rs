@@ -11,6 +11,7 @@
 
 mod access;
 pub mod address;
+pub mod always;
 pub mod asking;
 pub mod compile;
 pub mod convert;

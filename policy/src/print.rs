@@ -14,7 +14,7 @@ use crate::settings::{Fold, Landlock, Settings, Syscalls, Tmp};
 use crate::units::{write_bytes, write_duration};
 
 /// What a section's rules are about, in the language's words.
-trait Written {
+pub(crate) trait Written {
     const KEY: &'static str;
     fn text(&self) -> String;
 }
@@ -119,7 +119,8 @@ fn section<O: Written + PartialEq>(out: &mut String, kind: SectionKind, section:
     rules.for_each(|entry| rule(out, entry));
 }
 
-fn rule<O: Written + PartialEq>(out: &mut String, rule: &Rule<O>) {
+/// One rule, as an item of a list that is indented by four.
+pub(crate) fn rule<O: Written + PartialEq>(out: &mut String, rule: &Rule<O>) {
     let _ = writeln!(out, "    - name: {}", quoted(&rule.short_name));
     let accesses: Vec<&str> = rule.accesses.iter().map(|access| access.name()).collect();
     let _ = writeln!(out, "      {}: [{}]", rule.effect, accesses.join(", "));

@@ -37,6 +37,8 @@ pub struct Suggestion {
     pub edits: Vec<Edit>,
     /// The other accesses that the lines loosen, at the object that they name.
     pub also: AccessSet,
+    /// What the lines name: patterns or targets, not quoted.
+    pub objects: Vec<String>,
 }
 
 /// One line, and where it goes.
@@ -46,6 +48,8 @@ pub struct Edit {
     pub site: Site,
     /// The line: YAML, without indentation.
     pub line: String,
+    /// The rule that it makes an exception from, where it makes one.
+    pub from: Option<RuleName>,
 }
 
 /// Where a line goes in the policy's file.
@@ -156,8 +160,8 @@ pub fn kernel(policy: &Policy, act: &str) -> Result<Suggestion, NoSuggestion> {
     allowed.push(act);
     allowed.sort_unstable();
     let line = format!("kernel: {{ allow: [{}] }}", allowed.join(", "));
-    let edits = vec![Edit { site: Site::Kernel, line }];
-    Ok(Suggestion { rule: policy.kernel_default(), edits, also: AccessSet::EMPTY })
+    let edits = vec![Edit { site: Site::Kernel, line, from: None }];
+    Ok(Suggestion { rule: policy.kernel_default(), edits, also: AccessSet::EMPTY, objects: Vec::new() })
 }
 
 /// Makes suggestions that can all be put into the same file: no two name different rules alike, and what was suggested
@@ -222,11 +226,11 @@ impl<'a> Suggester<'a> {
         if network.default != Decision::Allow && of(Decision::Allow).next().is_none() {
             let says = format!("allow: [connect], to: [{}]", quoted(&target));
             let line = self.rule(Access::Connect.into(), &slug(name.as_bytes()), &says);
-            edits.push(Edit { site: Site::Rules(SectionKind::Network), line });
+            edits.push(Edit { site: Site::Rules(SectionKind::Network), line, from: None });
             rule = rule.or_else(|| Some(network.default_name.clone()));
         }
         match rule {
-            Some(rule) => Ok(Suggestion { rule, edits, also: AccessSet::EMPTY }),
+            Some(rule) => Ok(Suggestion { rule, edits, also: AccessSet::EMPTY, objects: vec![name] }),
             None => Err(NoSuggestion::Allowed),
         }
     }
@@ -364,7 +368,7 @@ impl<'a> Suggester<'a> {
         if !missing.is_empty() {
             let key = if case.kind == SectionKind::Network { "to" } else { "path" };
             let line = self.rule(missing, &object.slug, &format!("allow: [{missing}], {key}: [{list}]"));
-            edits.push(Edit { site: Site::Rules(case.kind), line });
+            edits.push(Edit { site: Site::Rules(case.kind), line, from: None });
         }
         let also = |access: &Access| {
             let loosened =
@@ -372,7 +376,7 @@ impl<'a> Suggester<'a> {
             case.subjects.iter().any(loosened)
         };
         let also = case.judged.without(tried).iter().filter(also).collect();
-        Suggestion { rule: case.rule, edits, also }
+        Suggestion { rule: case.rule, edits, also, objects: object.texts.clone() }
     }
 
     fn except(&self, section: SectionKind, name: &RuleName, list: &str) -> Edit {
@@ -380,11 +384,11 @@ impl<'a> Suggester<'a> {
         match own {
             Some(rule) => {
                 let site = Site::Rule { section, rule: rule.to_owned() };
-                Edit { site, line: format!("except: [{list}]") }
+                Edit { site, line: format!("except: [{list}]"), from: Some(name.clone()) }
             }
             None => {
                 let line = format!("- {{ amend: {name}, except: [{list}] }}");
-                Edit { site: Site::Rules(section), line }
+                Edit { site: Site::Rules(section), line, from: Some(name.clone()) }
             }
         }
     }

@@ -164,6 +164,30 @@ fn a_gateways_rules_keep_their_meaning() {
         (connect("10.1.1.1", 443), connect("10.1.1.1", 80), connect("192.0.2.1", 443)),
         (Allow, Deny, Deny)
     );
+    // What a person is to approve asks, also where a host is meant; how long is said only where the file does.
+    let asking: Vec<_> = policy.network().rules().iter().filter(|rule| rule.effect() == Ask).collect();
+    assert_eq!(asking.len(), 1);
+    assert_eq!(asking[0].timeout(), None);
+    let named = |name: &str| {
+        let end = policy::End::Address {
+            address: "192.0.2.1".parse().unwrap(),
+            port: 443,
+            protocol: policy::Protocol::Tcp,
+            names: &[name],
+            owner: policy::Owner::Elsewhere,
+        };
+        let act = Act::Network { accesses: Access::Connect.into(), end };
+        evaluate::judge(&policy, &Subject::UNKNOWN, &act).decision
+    };
+    assert_eq!(
+        (named("x.example.org"), named("api.example.com"), named("other.example")),
+        (Ask, Allow, Deny)
+    );
+    assert_eq!(
+        evaluate::exec(&policy, b"/deploy/tool").decision,
+        Ask,
+        "what is below is executed only if asked"
+    );
     let run = evaluate::exec(&policy, b"/work/secret/tool").decision;
     assert_eq!(run, Deny, "what is blocked is not executed either");
     let told = remarks.join("\n");
@@ -176,6 +200,35 @@ fn a_gateways_rules_keep_their_meaning() {
     ] {
         assert!(told.contains(says), "{says} in\n{told}");
     }
+}
+
+#[test]
+fn what_a_person_approves_asks_however_it_is_mixed() {
+    use Decision::{Allow, Ask, Deny};
+    // A rule that allows the same before it would have the last word there; here the question has.
+    let text = "default_action: ALLOW\nrules:\n  - { action: ALLOW, path_prefix: /work/, timeout_seconds: 30 }\n  \
+                - { action: HUMAN_APPROVAL, path_prefix: /work/deploy/, timeout_seconds: 7200, reason: a person decides }\n  \
+                - { action: BLOCK, path_prefix: /work/deploy/keys/ }\n  \
+                - { action: HUMAN_APPROVAL, destination_domain: [\"10.0.0.0/8\"], destination_port: 22, timeout_seconds: 45 }\n";
+    let (policy, remarks) = converted(Source::Gateway, text);
+    for (path, decision) in
+        [("/work/a", Allow), ("/work/deploy/a", Ask), ("/work/deploy/keys/a", Deny), ("/elsewhere", Allow)]
+    {
+        assert_eq!(file(&policy, Access::Write, path, ""), decision, "{path}");
+    }
+    let seconds = |rule: Option<std::time::Duration>| rule.map(|timeout| timeout.as_secs());
+    let files = policy.files().rules().iter().find(|rule| rule.effect() == Ask).expect("a rule that asks");
+    assert_eq!((seconds(files.timeout()), files.because()), (Some(7200), Some("a person decides")));
+    let network = policy.network().rules().iter().find(|rule| rule.effect() == Ask).expect("another");
+    assert_eq!(seconds(network.timeout()), Some(45));
+    // A rule that does not wait has no time, and that is said.
+    assert!(policy.files().rules().iter().all(|rule| rule.effect() == Ask || rule.timeout().is_none()));
+    let told = "line 3: left aside: only what asks waits: `timeout_seconds` is left out";
+    assert!(remarks.iter().any(|remark| remark.contains(told)), "{remarks:?}");
+    // A default cannot ask, and denies.
+    let (policy, remarks) = converted(Source::Gateway, "default_action: HUMAN_APPROVAL\nrules: []\n");
+    assert_eq!(file(&policy, Access::Read, "/x", ""), Deny);
+    assert!(remarks.iter().any(|remark| remark.contains("a default cannot ask")), "{remarks:?}");
 }
 
 #[test]

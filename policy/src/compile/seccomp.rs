@@ -25,8 +25,6 @@ pub struct Filter {
     pub level: Level,
     /// The calls that any of them denies, ascending.
     pub denied: Vec<&'static str>,
-    /// Whether any of them limits what control groups limit.
-    pub limited: bool,
 }
 
 /// How much of the system calls there is.
@@ -43,7 +41,7 @@ pub enum Level {
 impl Filter {
     /// That of policies that allow these words and say nothing of system calls.
     pub fn new(allowed: Vec<&'static str>) -> Self {
-        Self { allowed, level: Level::Default, denied: Vec::new(), limited: false }
+        Self { allowed, level: Level::Default, denied: Vec::new() }
     }
 
     /// With what one more policy says of system calls, which can only take away; `None` where it says nothing.
@@ -116,7 +114,6 @@ pub fn compile(filter: &Filter, hooks: Hooks) -> SeccompPlan {
     let applies = |group: &&Group| match group.closed {
         Where::Always => true,
         Where::WithoutHooks => hooks == Hooks::Missing,
-        Where::WithLimits => filter.limited,
     };
     let groups = data().closed.iter().filter(applies).filter(|group| !opened(group));
     let mut closed: Vec<Closed> = groups

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
 
-use super::{Answer, Open};
+use super::{About, Answer, Open};
 use crate::control::Peer;
 
 /// How long the supervisor may take.
@@ -26,6 +26,13 @@ pub enum By {
 pub enum Message {
     /// Which questions are open?
     List(SyncSender<Vec<Open>>),
+    /// What is to be known for an answer that holds for good?
+    About {
+        /// The question's number.
+        number: u64,
+        /// What there is, or why there can be no such answer.
+        told: SyncSender<Result<About, String>>,
+    },
     /// An answer to one of them.
     Answer {
         /// Its number.
@@ -69,6 +76,14 @@ impl Desk {
     /// The run is over.
     pub fn list(&self) -> Result<Vec<Open>, String> {
         self.say(Message::List)
+    }
+
+    /// What is to be known for an answer that holds for good.
+    ///
+    /// # Errors
+    /// There is no such question, or no file that could hold the answer.
+    pub fn about(&self, number: u64) -> Result<About, String> {
+        self.say(|told| Message::About { number, told })?
     }
 
     /// Answers a question; gives what that settles, for people.

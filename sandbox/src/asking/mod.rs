@@ -16,7 +16,9 @@
 //! Only calls of sections in which something asks are handed over; a run in which nothing asks has no such filter.
 //! Without hooks nobody is asked: what asks is denied.
 
+mod about;
 mod acted;
+pub mod always;
 mod calls;
 mod command;
 mod desk;
@@ -36,6 +38,7 @@ use crate::error::Refusal;
 use crate::launch::identity::Target;
 use crate::launch::program::Program;
 
+pub use about::{About, PolicyFile};
 pub use acted::Acted;
 pub use command::Command;
 pub use desk::{Desk, Message};
@@ -112,6 +115,11 @@ pub enum Answer {
     Once,
     /// So may whatever asks the same for the rest of the run.
     Run,
+    /// The same, and whoever answers writes it into the policy's file, which then has this SHA-256.
+    Always {
+        /// Of the file's next text.
+        sha256: [u8; 32],
+    },
     /// It may not, nor may those that wait behind it.
     Deny,
 }

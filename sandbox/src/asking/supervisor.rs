@@ -4,6 +4,8 @@
 //! answer that allows is about the call that asked (once), or about whatever asks the same (for the run); what waits
 //! behind is then looked at again. A denial, and a question that nobody answers in time, deny all that waits.
 
+mod always;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +25,7 @@ use super::acted::{Acted, Expected};
 use super::calls::{Calls, Tried, may_be_own, with_acts};
 use super::desk::{By, Desk, Message};
 use super::told::{Told, Verdict, act};
-use super::{Answer, Command, Open, filter};
+use super::{Answer, Command, Open, PolicyFile, filter};
 use crate::control::office::{Grant, Lasting, Office, Standing};
 use crate::event::judge::Names;
 use crate::event::{Event, ProcId};
@@ -33,6 +35,7 @@ use crate::observe::notify::listener::{Call, Listener, Ready};
 use crate::observe::notify::memory::{Memory, Way};
 use crate::observe::notify::task::{self, Tasks, Who};
 use crate::record::time;
+use always::Always;
 
 /// How long the first call may take to come, in milliseconds.
 const PATIENCE: u16 = 10_000;
@@ -95,6 +98,8 @@ pub struct Start {
     pub process: ProcId,
     /// What paths in lines for policies are written with.
     pub variables: Variables,
+    /// The file of the run's policy, or why answers cannot be written into one.
+    pub policy: Result<PolicyFile, String>,
 }
 
 /// A supervisor that is about to serve.
@@ -148,6 +153,7 @@ impl Asking {
             why: start.why,
             process: start.process,
             variables: start.variables,
+            always: Always::new(start.policy),
             standing,
             office,
             tasks: Tasks::new(),
@@ -227,6 +233,7 @@ struct Work {
     why: Sender<Waiting>,
     process: ProcId,
     variables: Variables,
+    always: Always,
     messages: Receiver<Message>,
     nudge: Arc<EventFd>,
     desk: Desk,
@@ -368,7 +375,7 @@ impl Work {
         self.open.push(asked);
     }
 
-    fn told<'a>(&self, asked: &'a Asked) -> Told<'a> {
+    fn told<'a>(&'a self, asked: &'a Asked) -> Told<'a> {
         Told {
             number: asked.number,
             rules: &asked.question.rules,
@@ -377,6 +384,7 @@ impl Work {
             exe: asked.first.who.exe.as_deref(),
             tried: &asked.first.tried,
             process: self.process,
+            policy: self.always.file().map(|file| file.path.as_path()),
         }
     }
 
@@ -389,6 +397,7 @@ impl Work {
     fn answer_message(&mut self, message: Message) {
         match message {
             Message::List(to) => _ = to.send(self.open.iter().map(shown).collect()),
+            Message::About { number, told } => _ = told.send(self.about(number)),
             Message::Answer { number, answer, by, told } => {
                 let settled = self.settle(number, answer, by);
                 let _ = told.send(settled);
@@ -405,6 +414,7 @@ impl Work {
     fn settle(&mut self, number: u64, answer: Answer, by: By) -> Result<String, String> {
         let at = self.open.iter().position(|asked| asked.number == number);
         let Some(at) = at else { return Err(format!("there is no open question {number}")) };
+        self.may_last(answer)?;
         let asked = self.open.remove(at);
         asked.closed.store(true, Ordering::Release);
         let about = short(&act(&asked.first.tried));
@@ -415,11 +425,14 @@ impl Work {
                 return Ok(format!("denied: {about} ({calls} calls)"));
             }
             Answer::Once => Lasting::Lent,
-            Answer::Run => Lasting::Given,
+            Answer::Run | Answer::Always { .. } => Lasting::Given,
         };
         match self.allow(&asked, answer, by, lasting) {
             Ok(()) => {
-                let lines = if lasting == Lasting::Given { self.lines(&asked.first) } else { Vec::new() };
+                let lines = if answer == Answer::Run { self.lines(&asked.first) } else { Vec::new() };
+                if let Answer::Always { sha256 } = answer {
+                    self.always.wrote(&sha256);
+                }
                 for held in asked.behind {
                     // It may be another question now, or none.
                     if self.listener.is_valid(held.id) {

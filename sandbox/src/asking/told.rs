@@ -1,6 +1,8 @@
 //! Questions and answers in words: for people, and in the record.
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use policy::RuleName;
 
@@ -40,6 +42,8 @@ pub(super) struct Told<'a> {
     pub tried: &'a [Tried],
     /// The run's first process.
     pub process: ProcId,
+    /// The file of its policy, where answers may be written into it.
+    pub policy: Option<&'a Path>,
 }
 
 impl Told<'_> {
@@ -138,6 +142,13 @@ impl Told<'_> {
                 match answer {
                     Answer::Once => ("allow", Some("once"), by),
                     Answer::Run => ("allow", Some("run"), by),
+                    Answer::Always { sha256 } => {
+                        event.set(Key::PolicySha256, text(crate::record::hex(&sha256)));
+                        if let Some(file) = self.policy {
+                            event.set(Key::Target, Value::Bytes(file.as_os_str().as_bytes().to_vec()));
+                        }
+                        ("allow", Some("always"), by)
+                    }
                     Answer::Deny => ("deny", None, by),
                 }
             }

@@ -7,13 +7,14 @@ Examples:
   sandbox asks                   list what waits; on a terminal, answer it
   sandbox asks allow 3           let the call that asked pass, and no other
   sandbox asks allow 3 --run     … and whatever asks the same in this run
+  sandbox asks allow 3 --always  … and in later runs: a rule in the policy's file
   sandbox asks deny 3
   sandbox asks --json | jq -r .act
 
 Questions come from runs with rules that ask, and with --ask (docs/asking.md).
 
-Exit status: 0 when the answer counts, 1 when the runner refuses it or there is
-no such question.";
+Exit status: 0 when the answer counts, 1 when the runner refuses it, there is no
+such question, or the policy's file cannot hold it.";
 
 /// `sandbox asks`.
 #[derive(Debug, Args)]
@@ -58,4 +59,8 @@ pub struct AllowArgs {
     /// Whatever asks the same, until the run ends
     #[arg(long)]
     pub run: bool,
+
+    /// The same, and write a rule that allows it into the file of the run's policy
+    #[arg(long, conflicts_with_all = ["once", "run"])]
+    pub always: bool,
 }

@@ -81,7 +81,8 @@ pub(super) fn asking(
         run_id: plan.run_dir.id().to_owned(),
     });
     let (askable, variables) = (plan.asking.askable(), plan.variables.clone());
-    asking::Start { askable, command, why, names, process, variables }
+    let policy = plan.policy_file.clone();
+    asking::Start { askable, command, why, names, process, variables, policy }
 }
 
 /// Makes the child a member of the run: by the program that it runs for that, or by the filter that hands its calls over.

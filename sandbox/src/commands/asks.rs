@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use serde::Serialize;
 
+use crate::asking::always::{self, Planned};
 use crate::asking::{Answer, Open};
 use crate::cli::{AllowArgs, AsksArgs, AsksCommand};
 use crate::control::ask::{AskError, Talk};
@@ -31,10 +32,16 @@ struct Listed {
 pub fn execute(args: &AsksArgs) -> anyhow::Result<Exit> {
     let listed = open(args.of.as_deref())?;
     match &args.answer {
-        Some(AsksCommand::Allow(AllowArgs { number, run, .. })) => {
-            answer(&listed, *number, if *run { Answer::Run } else { Answer::Once })
+        Some(AsksCommand::Allow(AllowArgs { number, always: true, .. })) => {
+            with(&listed, *number, |question| lasting(question, |_| Ok(true)))
         }
-        Some(AsksCommand::Deny { number }) => answer(&listed, *number, Answer::Deny),
+        Some(AsksCommand::Allow(AllowArgs { number, run, .. })) => {
+            let answer = if *run { Answer::Run } else { Answer::Once };
+            with(&listed, *number, |question| settle(question, answer))
+        }
+        Some(AsksCommand::Deny { number }) => {
+            with(&listed, *number, |question| settle(question, Answer::Deny))
+        }
         None if args.json => {
             for question in &listed {
                 print(&format!("{}\n", serde_json::to_string(question)?))?;
@@ -82,7 +89,12 @@ fn open(run: Option<&str>) -> anyhow::Result<Vec<Listed>> {
     }
 }
 
-fn answer(listed: &[Listed], number: u64, answer: Answer) -> anyhow::Result<Exit> {
+/// Answers the question of this number, if there is one and no other.
+fn with(
+    listed: &[Listed],
+    number: u64,
+    answer: impl FnOnce(&Listed) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
     let mut meant = listed.iter().filter(|question| question.open.number == number);
     let Some(question) = meant.next() else {
         say(&format!("there is no open question {number}"));
@@ -97,7 +109,7 @@ fn answer(listed: &[Listed], number: u64, answer: Answer) -> anyhow::Result<Exit
         ));
         return Ok(Exit::FAILURE);
     }
-    settle(question, answer)
+    answer(question)
 }
 
 fn settle(question: &Listed, answer: Answer) -> anyhow::Result<Exit> {
@@ -116,27 +128,87 @@ fn settle(question: &Listed, answer: Answer) -> anyhow::Result<Exit> {
     }
 }
 
+/// Allows what a question asks, for the run and by a rule in its policy's file for all that follow. What is to be written is
+/// shown first, and written where `wanted` says so; where it cannot be, nothing is answered.
+fn lasting(question: &Listed, wanted: impl FnOnce(&Planned) -> anyhow::Result<bool>) -> anyhow::Result<Exit> {
+    let run = &question.run;
+    let not_written = |why: &str| {
+        say(&format!("{run}: not answered, since nothing can be written: {}", text::safe(why.as_bytes())));
+        Ok(Exit::FAILURE)
+    };
+    let talk = Talk::begin(&question.found.path)?;
+    let variables = talk.variables().clone();
+    let about = match talk.about(question.open.number) {
+        Ok(about) => about,
+        Err(AskError::Refused(message)) => return not_written(&message),
+        Err(error) => return Err(error.into()),
+    };
+    let planned = match always::plan(&about, &variables) {
+        Ok(planned) => planned,
+        Err(error) => return not_written(&error.to_string()),
+    };
+    let file = text::safe(about.file().as_os_str().as_encoded_bytes());
+    let mut lines = format!("{file}:\n");
+    for line in planned.changes() {
+        let _ = writeln!(lines, "  {}", text::safe(line.as_bytes()));
+    }
+    print(&lines)?;
+    if !wanted(&planned)? {
+        return Ok(Exit::SUCCESS);
+    }
+    let sha256 = planned.sha256();
+    let staged = match planned.stage() {
+        Ok(staged) => staged,
+        Err(error) => return not_written(&error.to_string()),
+    };
+    // First the run: what it refuses is not written, and what is written stands in its record.
+    let exit = settle(question, Answer::Always { sha256 })?;
+    if exit.code() != 0 {
+        say(&format!("{file} is as it was"));
+        return Ok(exit);
+    }
+    match staged.put() {
+        Ok(()) => print(&format!("wrote {file}\n"))?,
+        Err(error) => {
+            let why = error.to_string();
+            say(&format!("{run}: allowed for this run only: {}", text::safe(why.as_bytes())));
+            return Ok(Exit::FAILURE);
+        }
+    }
+    Ok(exit)
+}
+
 /// Goes through the questions, and takes an answer to each.
 fn interact(listed: &[Listed]) -> anyhow::Result<Exit> {
     let mut exit = Exit::SUCCESS;
     for question in listed {
-        print(&format!("{}allow [o]nce, for this [r]un, [d]eny, or leave it? ", told(question)))?;
-        let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line)? == 0 {
+        print(&format!("{}allow [o]nce, for this [r]un, [a]lways, [d]eny, or leave it? ", told(question)))?;
+        let Some(line) = typed()? else {
             print("\n")?;
             break;
-        }
-        let answer = match line.trim() {
-            "o" | "once" => Answer::Once,
-            "r" | "run" => Answer::Run,
-            "d" | "deny" => Answer::Deny,
+        };
+        let done = match line.as_str() {
+            "o" | "once" => settle(question, Answer::Once)?,
+            "r" | "run" => settle(question, Answer::Run)?,
+            "a" | "always" => lasting(question, |_| {
+                print("  write it, and allow it from now on? [y]es, or leave it: ")?;
+                Ok(typed()?.is_some_and(|line| ["y", "yes"].contains(&line.as_str())))
+            })?,
+            "d" | "deny" => settle(question, Answer::Deny)?,
             _ => continue,
         };
-        if settle(question, answer)?.code() != 0 {
+        if done.code() != 0 {
             exit = Exit::FAILURE;
         }
     }
     Ok(exit)
+}
+
+/// What somebody types; nothing at the end of the input.
+fn typed() -> std::io::Result<Option<String>> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line)?;
+    Ok((read != 0).then(|| line.trim().to_owned()))
 }
 
 fn table(listed: &[Listed]) -> String {

@@ -37,6 +37,7 @@ use crate::launch::rlimits;
 use crate::launch::standard;
 use crate::launch::workspace;
 use crate::launch::{aliases, guard, permissions, tmp};
+use crate::record::anchor;
 use crate::record::ledger::LedgerFile;
 use crate::record::store::{Account, Place, RunDir, RunName, StoreDir, StoreError};
 use crate::record::time;
@@ -169,8 +170,8 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         let workspace = settings.workspace.as_deref();
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
-    let asked = asking.command.as_ref().map(PathBuf::from);
-    let mut law = load_policy(&settings.mode, surroundings(&expected), &place, asked.as_deref())?;
+    let beside = beside(settings, &asking);
+    let mut law = load_policy(&settings.mode, surroundings(&expected), &place, &beside)?;
 
     let standard = match &law.mode {
         Mode::Enforce(policy, _) => {
@@ -200,9 +201,9 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let run_dir = run_dir.map_err(refused)?;
     if run_dir.path() != expected {
         // Another run took the name in the same second: ${RUN_DIR} is another.
-        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place, asked.as_deref())?;
+        law = load_policy(&settings.mode, surroundings(run_dir.path()), &place, &beside)?;
     }
-    let Law { mode, guard, own, expanded } = law;
+    let Law { mode, guard, own, expanded, file } = law;
     let kept = permissions::kept(&target, own.records(), &own.secrets(), own.policies());
     let variables = match (policy::given(surroundings(run_dir.path())), &mode) {
         (Ok(variables), _) => variables,
@@ -270,6 +271,7 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         expanded,
         guard,
         asking,
+        policy_file: file,
         variables,
         layers: settings.layers.clone(),
         required: settings.required.clone(),
@@ -314,6 +316,8 @@ struct Law {
     own: guard::Own,
     /// What their `existing` stands for.
     expanded: Expanded,
+    /// The file that it lies in, where it is one.
+    file: Result<asking::PolicyFile, String>,
 }
 
 /// What the command's process puts around itself, where it may be needed.
@@ -330,10 +334,11 @@ fn load_policy(
     setting: &ModeSetting,
     surroundings: policy::Surroundings<'_>,
     place: &Place,
-    asked: Option<&Path>,
+    beside: &[PathBuf],
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
     let mut expanded = Expanded::default();
+    let mut file = Err("the run enforces no policy".to_owned());
     let (mode, guard, own) = match setting {
         ModeSetting::Observe => (Mode::Observe, None, guard::Own::default()),
         ModeSetting::Audit(policies) => {
@@ -341,9 +346,10 @@ fn load_policy(
             (policies.map_or(Mode::Observe, Mode::Audit), None, guard::Own::default())
         }
         ModeSetting::Enforce { law, trial, on_unheld } => {
-            // Who answers is not for the command to change.
-            let mut files: Vec<PathBuf> = asked.map(Path::to_owned).into_iter().collect();
+            let mut files = beside.to_vec();
+            file = asking::PolicyFile::of(law);
             let policies = policy::load_enforced(law, trial, surroundings, &mut files, &mut expanded);
+            file = file.and_then(asking::PolicyFile::unchanged);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {
                     let names = policies.iter().any(|policy| policy.names_hosts());
@@ -356,7 +362,15 @@ fn load_policy(
             }
         }
     };
-    Ok(Law { mode, guard, own, expanded })
+    Ok(Law { mode, guard, own, expanded, file })
+}
+
+/// Files beside the policies that an enforced run is not to change: who answers its questions, what takes its record's heads
+/// elsewhere, and what it is compared with.
+fn beside(settings: &RunSettings, asking: &asking::Settings) -> Vec<PathBuf> {
+    let answers = asking.command.as_ref().map(PathBuf::from);
+    let anchors = settings.record.anchors.iter().flat_map(anchor::Target::files);
+    answers.into_iter().chain(anchors).chain(settings.baseline.clone()).collect()
 }
 
 /// What is kept from the command in any case: the store and the run's directory, and the files of its policies, under

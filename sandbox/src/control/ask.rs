@@ -9,7 +9,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, connect, getsockopt, s
 use policy::{Policies, Variables};
 
 use super::{Applied, FromRunner, FromUser, Surroundings, address, memory};
-use crate::asking::{Answer, Open};
+use crate::asking::{About, Answer, Open};
 use crate::launch::handshake::{Channel, Received};
 
 /// The largest surroundings, bytes: no environment is larger.
@@ -73,12 +73,7 @@ impl Talk {
                 memory::read(memory, LARGEST)?
             }
             Received::Message(FromRunner::Refused { message }, _) => return Err(AskError::Refused(message)),
-            Received::Message(
-                FromRunner::Applied(_) | FromRunner::Questions(_) | FromRunner::Answered(_),
-                _,
-            ) => {
-                return Err(io::Error::from(io::ErrorKind::InvalidData).into());
-            }
+            Received::Message(..) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
             Received::Closed => return Err(AskError::Nobody),
         };
         let surroundings: Surroundings = serde_json::from_slice(&surroundings).map_err(io::Error::from)?;
@@ -110,6 +105,25 @@ impl Talk {
         match self.say(&FromUser::Questions, &[])? {
             FromRunner::Questions(open) => Ok(open),
             _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+        }
+    }
+
+    /// What is to be known for an answer to a question that holds for good.
+    ///
+    /// # Errors
+    /// The runner refuses: there is no such question, or no file that could hold the answer.
+    pub fn about(self, number: u64) -> Result<About, AskError> {
+        self.channel.send(&FromUser::About { number })?;
+        match self.channel.receive()? {
+            Received::Message(FromRunner::About, fds) => {
+                let told =
+                    fds.into_iter().next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+                let told = memory::read(told, LARGEST)?;
+                Ok(serde_json::from_slice(&told).map_err(io::Error::from)?)
+            }
+            Received::Message(FromRunner::Refused { message }, _) => Err(AskError::Refused(message)),
+            Received::Message(..) => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+            Received::Closed => Err(AskError::Refused("the run ended meanwhile".to_owned())),
         }
     }
 

@@ -50,6 +50,8 @@ pub enum FromRunner {
     Applied(Applied),
     /// The questions that are open.
     Questions(Vec<Open>),
+    /// What is to be known for an answer that holds for good: [`crate::asking::About`] lies in the memory that travels along.
+    About,
     /// A question is answered: what the answer settles, for people.
     Answered(String),
 }
@@ -64,6 +66,11 @@ pub enum FromUser {
     },
     /// Tell which questions are open.
     Questions,
+    /// Tell what is to be known for an answer that holds for good.
+    About {
+        /// The question's number.
+        number: u64,
+    },
     /// Answer a question.
     Answer {
         /// Its number in the run.

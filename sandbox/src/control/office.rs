@@ -41,6 +41,7 @@ pub struct Request {
 }
 
 const OVER: &str = "the run has just ended";
+const FULL: &str = "this run has no room for more answers";
 
 /// The policies by which questions are put: those that hold, with what was opened for the rest of the run.
 #[derive(Clone, Debug)]
@@ -86,6 +87,8 @@ pub struct Office {
     /// Without what answers opened.
     base: Arc<Policies>,
     opened: Vec<Opened>,
+    /// The runner's own, which came later.
+    kept: Vec<Policy>,
     beginning: Beginning,
     terms: Terms,
     changes: Sender<Request>,
@@ -106,7 +109,8 @@ impl Office {
     ) -> Office {
         let base = Arc::new(policies);
         let standing = Standing::new(Arc::clone(&base));
-        Office { dir, base, opened: Vec::new(), beginning, terms, changes, standing, taken: 0, grants: 0 }
+        let (opened, kept) = (Vec::new(), Vec::new());
+        Office { dir, base, opened, kept, beginning, terms, changes, standing, taken: 0, grants: 0 }
     }
 
     /// The policies by which questions are put, for whoever puts them.
@@ -119,13 +123,35 @@ impl Office {
         &self.base
     }
 
+    /// Whether the policies are those that the run began with.
+    pub fn is_as_it_began(&self) -> bool {
+        self.base.effective_yaml() == self.beginning.policies.effective_yaml()
+    }
+
+    /// Holds one of the runner's own beside them, from now on; it is in force when this returns.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed.
+    pub fn keep(&mut self, policy: Policy) -> Result<(), String> {
+        if self.taken >= ROOM {
+            return Err(FULL.to_owned());
+        }
+        self.kept.push(policy);
+        let changed = self.change().and_then(|change| self.put(change, Vec::new()));
+        match &changed {
+            Ok(()) => self.show(),
+            Err(_) => _ = self.kept.pop(),
+        }
+        changed
+    }
+
     /// Puts other policies in force.
     ///
     /// # Errors
     /// Why not; those before still hold.
     pub fn apply(&mut self, given: &Policies, widen: bool, peer: Peer) -> Result<Applied, String> {
-        let opened = &self.opened;
-        let open = |policies: &Policies| with(opened, policies, |_| true);
+        let (opened, kept) = (&self.opened, &self.kept);
+        let open = |policies: &Policies| with(opened, kept, policies, |_| true);
         let ways = Ways { in_force: &self.base, beginning: &self.beginning, run_dir: &self.dir, open: &open };
         let (base, change) = match prepare(given, widen, peer, &ways, &mut self.terms)? {
             Prepared::Change(base, change) => (base, change),
@@ -154,7 +180,7 @@ impl Office {
     /// Why not; nothing was opened. What was recorded is.
     pub fn open(&mut self, permit: Permit, lasting: Lasting, events: Vec<Event>) -> Result<Grant, String> {
         if self.taken >= ROOM {
-            return Err("this run has no room for more answers".to_owned());
+            return Err(FULL.to_owned());
         }
         self.grants += 1;
         let grant = Grant(self.grants);
@@ -195,7 +221,7 @@ impl Office {
 
     /// The policies as they now are with all that is open, to be put in force.
     fn change(&self) -> Result<Box<Change>, String> {
-        let policies = with(&self.opened, &self.base, |_| true);
+        let policies = with(&self.opened, &self.kept, &self.base, |_| true);
         let list: Vec<&Policy> = policies.iter().collect();
         let planned = self.terms.plan(&list).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         let applied = Applied::default();
@@ -214,7 +240,7 @@ impl Office {
 
     fn show(&self) {
         let given = |opened: &Opened| opened.lasting == Lasting::Given;
-        self.standing.set(Arc::new(with(&self.opened, &self.base, given)));
+        self.standing.set(Arc::new(with(&self.opened, &self.kept, &self.base, given)));
     }
 
     fn send(&self, what: What) -> Result<(), String> {
@@ -224,7 +250,13 @@ impl Office {
     }
 }
 
-/// The policies with what of `opened` is `meant`.
-fn with(opened: &[Opened], policies: &Policies, meant: impl Fn(&Opened) -> bool + Copy) -> Policies {
-    Permit::apply(opened.iter().filter(|opened| meant(opened)).map(|opened| &opened.permit), policies)
+/// The policies with what of `opened` is `meant`, and with what is `kept` beside them.
+fn with(
+    opened: &[Opened],
+    kept: &[Policy],
+    policies: &Policies,
+    meant: impl Fn(&Opened) -> bool + Copy,
+) -> Policies {
+    let permits = opened.iter().filter(|opened| meant(opened)).map(|opened| &opened.permit);
+    kept.iter().cloned().fold(Permit::apply(permits, policies), Policies::and)
 }

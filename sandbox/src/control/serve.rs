@@ -176,6 +176,13 @@ impl Desk {
                 let open = self.questions.as_ref().map(Questions::list).transpose()?.unwrap_or_default();
                 return Ok(Some(FromRunner::Questions(open)));
             }
+            Received::Message(FromUser::About { number }, _) => {
+                let about = self.questions.as_ref().ok_or("this run asks nothing")?.about(number)?;
+                let told = serde_json::to_vec(&about).map_err(|error| error.to_string())?;
+                let told = memory::write(&told).map_err(text)?;
+                channel.send_with(&FromRunner::About, &[told.as_fd()]).map_err(text)?;
+                return Ok(None);
+            }
             Received::Message(FromUser::Answer { number, answer }, _) => {
                 let questions = self.questions.as_ref().ok_or("this run asks nothing")?;
                 let told = questions.answer(number, answer, peer)?;

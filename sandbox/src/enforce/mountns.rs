@@ -132,15 +132,15 @@ impl MountError {
     }
 }
 
-/// Leaves the machine's mount namespace; whoever may not mount in it makes a user namespace with the new one, in which it
+/// Leaves the machine's mount namespace, and `more`; whoever may not mount in it makes a user namespace with the new one, in which it
 /// is who it was, and whose capabilities are gone when the command is executed.
-fn leave() -> Result<(), MountError> {
-    match unshare(CloneFlags::CLONE_NEWNS) {
+fn leave(more: CloneFlags) -> Result<(), MountError> {
+    match unshare(CloneFlags::CLONE_NEWNS | more) {
         Err(Errno::EPERM) => {}
         made => return step("leave the machine's mounts (unshare)", made),
     }
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let made = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS);
+    let made = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | more);
     step("make a user namespace for mounts of its own (unshare)", made)?;
     let write = |file: &str, text: String| {
         fs::write(file, text).map_err(MountError::at("keep the ids in the user namespace"))
@@ -215,7 +215,7 @@ impl Mounts {
         if self.is_empty() {
             return self.look_again(&[]);
         }
-        leave()?;
+        leave(self.tmp.as_ref().map_or(CloneFlags::empty(), |_| PrivateTmp::NAMESPACES))?;
         let laid = self.lay()?;
         self.look_again(&laid)?;
         std::env::set_current_dir(directory)
@@ -284,7 +284,7 @@ impl Mounts {
     }
 }
 
-const NONE: Option<&str> = None;
+pub(super) const NONE: Option<&str> = None;
 
 pub(super) fn step<T>(what: &'static str, result: nix::Result<T>) -> Result<T, MountError> {
     result.map_err(|errno| MountError { step: what, source: errno.into() })

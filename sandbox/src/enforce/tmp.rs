@@ -1,5 +1,6 @@
-//! Directories for temporary files of the run's own (`tmp: private`): an empty file system at /tmp and /var/tmp, which
-//! nobody outside sees and which is gone when the last process of the run is.
+//! Directories for temporary files of the run's own (`tmp: private`): an empty file system at /tmp, /var/tmp and /dev/shm,
+//! which nobody outside sees and which is gone when the last process of the run is. With it goes what programs share without
+//! a file: System V segments, semaphores and queues, and POSIX message queues (ipc_namespaces(7)).
 //!
 //! What of the machine's directories the run needs is bound back to its path: where it works, and its user's home. The
 //! directories above that are made anew and pinned, so that nothing of them is shown and none can be renamed. Which
@@ -13,10 +14,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
-use super::mountns::{MountError, bind, step};
+use super::mountns::{MountError, NONE, bind, step};
 
 /// The mode of a directory in which everybody makes files, and removes their own.
 pub const MODE: u32 = 0o1777;
@@ -44,7 +46,13 @@ struct Like {
     owner: (u32, u32),
 }
 
+/// Where message queues are seen as files (mq_overview(7)), on machines that show them.
+const QUEUES: &str = "/dev/mqueue";
+
 impl PrivateTmp {
+    /// What a run with one leaves beside the machine's mounts.
+    pub(super) const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWIPC;
+
     /// At these places, with these directories of the machine's, and `made` with nothing in them: those that do not lie
     /// below a place are left out.
     pub fn new(mut places: Vec<PathBuf>, kept: Vec<PathBuf>, made: Vec<PathBuf>) -> PrivateTmp {
@@ -87,7 +95,8 @@ impl PrivateTmp {
         within(&self.places) && !within(&self.kept)
     }
 
-    /// Lays it. The process must be in a mount namespace of its own, of which nothing is seen outside.
+    /// Lays it. The process must be in a mount namespace of its own, of which nothing is seen outside, and in
+    /// [`NAMESPACES`](Self::NAMESPACES).
     ///
     /// # Errors
     /// The step that failed; a part of it may lie then.
@@ -121,7 +130,13 @@ impl PrivateTmp {
             fs::create_dir(path).map_err(&make)?;
             bind(&PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd())), path)?;
         }
-        made.iter().try_for_each(|like| like.make().map(drop)).map_err(make)
+        made.iter().try_for_each(|like| like.make().map(drop)).map_err(make)?;
+        if !Path::new(QUEUES).is_dir() {
+            return Ok(());
+        }
+        // What lies there shows the queues of the machine; a new one those of this process.
+        let flags = flags | MsFlags::MS_NOEXEC;
+        step("show the run's own message queues", mount(Some("sandbox"), QUEUES, Some("mqueue"), flags, NONE))
     }
 
     /// The directories between a place and what lies below it, outer ones first.

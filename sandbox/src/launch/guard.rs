@@ -97,7 +97,7 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<
          network:\n  default: allow\n{name_services}kernel: {{ allow: [{}] }}\nsyscalls: off\n",
         rule("signing-key", "read", &key_paths, "the key that signs records is not for the run"),
         rule("record", CHANGES, &record_paths, "the record of a run is not the run's to change"),
-        rule("policy", CHANGES, &policy_paths, "the policy of a run is changed outside of it"),
+        rule("policy", CHANGES, &policy_paths, "what a run is judged by is changed outside of it"),
         KERNEL.join(", "),
     );
     Policy::parse("the runner's own policy", &text, &variables)

@@ -78,6 +78,8 @@ pub struct RunPlan {
     pub guard: Option<Policy>,
     /// What of it is asked about, and whom.
     pub asking: asking::Settings,
+    /// The file of its policy, or why answers cannot be written into one.
+    pub policy_file: Result<asking::PolicyFile, String>,
     /// What the variables of its policies mean.
     pub variables: Variables,
     /// Layers to use.

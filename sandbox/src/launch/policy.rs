@@ -254,7 +254,7 @@ fn parse(name: &Path, variables: &Variables, files: &Files) -> Result<Policy, Po
 }
 
 /// With what its paths lead to.
-pub(super) fn linked(policy: Policy) -> Policy {
+pub(crate) fn linked(policy: Policy) -> Policy {
     let ways = Ways::default();
     policy.follow_links(&|path| ways.resolve(path))
 }

@@ -16,6 +16,9 @@ use crate::enforce::tmp::PrivateTmp;
 /// The directories for temporary files that every program knows.
 const PLACES: [&str; 2] = ["/tmp", "/var/tmp"];
 
+/// Where shared memory has names (shm_overview(7)).
+const SHARED_MEMORY: &str = "/dev/shm";
+
 /// Variables by which programs are told of another.
 const VARIABLES: [&str; 3] = ["TMPDIR", "TMP", "TEMP"];
 
@@ -29,6 +32,7 @@ pub fn plan(around: Surroundings<'_>, program: Option<&Program>) -> Result<Priva
     if places.is_empty() {
         return Err("there is neither /tmp nor /var/tmp here".to_owned());
     }
+    places.extend(directory(Path::new(SHARED_MEMORY)));
     let mut kept = vec![around.current.to_owned()];
     match workspace::resolve(around.workspace, around.current, &around.target.home) {
         Ok(found) => {

@@ -7,8 +7,9 @@
 //! A slow anchor holds up neither the log nor the run: it works on a thread of its own, and of checkpoints that come
 //! meanwhile only the latest is handed on. What became of it is told at the end of the run.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -40,13 +41,29 @@ const PRIORITY: u8 = 85;
 /// Where heads go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `sh -c COMMAND`, which finds one line of JSON on its stdin and must end with 0.
+    /// `sh -c COMMAND`, with [`PATH`] and in `/`, which finds one line of JSON on its stdin and must end with 0.
     Command(OsString),
     /// The socket of the system's log, usually `/dev/log`.
     Syslog(PathBuf),
 }
 
+/// Where the programs of a command are looked for: none of these is an ordinary user's to write.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What ends a word of the shell's, or quotes one.
+const BETWEEN_WORDS: &[u8] = b" \t\n;|&<>()'\"`$={}";
+
 impl Target {
+    /// The files that a command's line names by their absolute paths: it is run outside of the run, so they are not the run's
+    /// to change. What those programs execute or read besides is not known here.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Target::Command(command) = self else { return Vec::new() };
+        let words = command.as_bytes().split(|byte| BETWEEN_WORDS.contains(byte));
+        let paths =
+            words.filter(|word| word.starts_with(b"/")).map(|word| PathBuf::from(OsStr::from_bytes(word)));
+        paths.filter(|path| path.is_file()).collect()
+    }
+
     /// What to do where it takes nothing.
     fn hint(&self) -> &'static str {
         match self {
@@ -223,7 +240,7 @@ fn hand(target: &Target, run_id: &str, stage: Stage, at: Position) -> io::Result
     match target {
         Target::Command(command) => {
             let mut shell = Command::new("/bin/sh");
-            shell.arg("-c").arg(command);
+            shell.arg("-c").arg(command).env("PATH", PATH);
             shell.env("SANDBOX_RUN_ID", run_id).env("SANDBOX_STAGE", stage.name());
             shell.env("SANDBOX_EVENTS", at.seq.to_string()).env("SANDBOX_HEAD", at.head.as_str());
             shell.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -343,6 +360,28 @@ mod tests {
             head(9)
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_files_that_a_line_names_are_known() {
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = place.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let (one, two) = (file("one"), file("two"));
+        let named = |line: String| Target::Command(line.into()).files();
+        let line = format!(
+            "sh {} --to=\"{}\" {}/none; {}|/bin",
+            one.display(),
+            two.display(),
+            one.display(),
+            two.display()
+        );
+        assert_eq!(named(line), [one, two.clone(), two]);
+        assert_eq!(named("ssh -n log@elsewhere record".to_owned()), Vec::<PathBuf>::new());
+        assert_eq!(Target::Syslog("/dev/log".into()).files(), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub use log::{Counts, LogWriter, RunEnd, Sealed, Sink};
 pub use recorder::{
     Attestation, BATCH_MAX, Checkpoints, Durability, LOG, OnLogError, RecordSettings, Recorder,
 };
+pub(crate) use start::hex;
 pub use start::{KeyReach, LayerReport, Mode, OwnTmp, RunStart, SelfTest};
 
 /// The name of the run's policies in its directory: as they hold, without variables.
@@ -44,7 +45,7 @@ pub const EFFECTIVE_POLICY: &str = "policy.effective.yaml";
 
 /// SHA-256 of bytes, as the log has it: lower-case hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    start::hex(&Sha256::digest(bytes))
+    hex(&Sha256::digest(bytes))
 }
 
 /// The file of the policies that hold later in a run, by their number; those it began with have 1.

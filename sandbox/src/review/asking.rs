@@ -21,6 +21,7 @@ pub(super) fn what_and_text(event: &Record<'_>) -> (&'static str, String) {
         return ("ask", format!("{number}: {} {object} ({})", words.join(","), safe("policy_rule")));
     }
     let scope = event.bytes("scope").map(|scope| format!(" {}", text::safe(scope))).unwrap_or_default();
+    let file = event.bytes("target").map(|file| format!(" in {}", text::safe(file))).unwrap_or_default();
     let why = event.bytes("reason").map(|why| format!(": {}", text::safe(why))).unwrap_or_default();
-    ("answer", format!("{number}: {}{scope}, by {}{why}", safe("verdict"), safe("answered_by")))
+    ("answer", format!("{number}: {}{scope}{file}, by {}{why}", safe("verdict"), safe("answered_by")))
 }

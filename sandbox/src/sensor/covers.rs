@@ -15,7 +15,7 @@ use policy::compile::layers::{Kept, Layer, Layers, Uncovered};
 use policy::pattern::Pattern;
 use policy::{Access, AccessSet, Policy};
 
-use super::other_names::{Look, OpenBeside};
+use super::other_names::{Look, OpenBeside, is_special};
 use crate::enforce::mountns::{Cover, Mounts};
 use crate::enforce::places::Seen;
 use crate::enforce::tmp::PrivateTmp;
@@ -73,9 +73,9 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
                 let alone = one.place == Place::File && found.is_dir();
                 if !alone && path != Path::new("/") {
                     match is_hidden(&path) {
-                        true => covers.cover(one, &path, &found, layers.landlock),
+                        true => covers.cover(one, (&path, &found), &[], layers.landlock),
                         false => match beside.names(&path, &found) {
-                            Ok(()) => covers.cover(one, &path, &found, layers.landlock),
+                            Ok(special) => covers.cover(one, (&path, &found), &special, layers.landlock),
                             Err(why) => _ = covers.open.insert(why),
                         },
                     }
@@ -116,6 +116,8 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
             later.push(path.display().to_string());
         }
     }
+    covers.notes.sort();
+    covers.notes.dedup();
     later.sort();
     later.dedup();
     if let Some(first) = later.first() {
@@ -157,19 +159,20 @@ fn look(path: &Path) -> Found {
 #[derive(Debug, Default)]
 struct Beside {
     look: Look,
-    known: BTreeMap<PathBuf, Result<(), String>>,
+    known: BTreeMap<PathBuf, Result<Vec<PathBuf>, String>>,
 }
 
 impl Beside {
-    /// Fails where what lies at a place has other names, by which it would not be covered, or that is not known.
-    fn names(&mut self, path: &Path, found: &Metadata) -> Result<(), String> {
+    /// Fails where what lies at a place has other names, by which it would not be covered, or that is not known; gives what
+    /// below it is written to through a read-only mount.
+    fn names(&mut self, path: &Path, found: &Metadata) -> Result<Vec<PathBuf>, String> {
         if let Some(known) = self.known.get(path) {
             return known.clone();
         }
         let names = match found.is_dir() {
             true => self.look.beneath(path),
             false if found.nlink() > 1 => Err(OpenBeside::Named(path.to_owned())),
-            false => Ok(()),
+            false => Ok(Vec::new()),
         };
         let names = names.map_err(|open| open.to_string());
         self.known.insert(path.to_owned(), names.clone());
@@ -212,11 +215,19 @@ impl Covers {
             .any(|place| place.matches(path.as_os_str().as_bytes()))
     }
 
-    /// Covers what lies at a place.
-    fn cover(&mut self, one: &Uncovered, path: &Path, found: &Metadata, plans: &[LandlockPlan]) {
+    /// Covers what lies at a place. Where it is to be read-only, what no mount makes so (`special`, below it) is hidden.
+    fn cover(
+        &mut self,
+        one: &Uncovered,
+        (path, found): (&Path, &Metadata),
+        special: &[PathBuf],
+        plans: &[LandlockPlan],
+    ) {
         let any = |accesses: &[Access]| accesses.iter().any(|access| one.accesses.contains(*access));
         let mut laid: Vec<(Cover, &[Access])> = Vec::new();
-        if one.accesses.contains(Access::Read) {
+        let (reads, changes) = (one.accesses.contains(Access::Read), any(&READ_ONLY));
+        let itself = is_special(found.file_type()) && changes;
+        if reads || itself {
             laid.push((Cover::HIDDEN, &HIDDEN));
         } else {
             let parts: [(Cover, &[Access]); 2] = [(Cover::READ_ONLY, &READ_ONLY), (Cover::NO_EXEC, &NO_EXEC)];
@@ -224,6 +235,16 @@ impl Covers {
         }
         for (cover, accesses) in laid {
             self.lay(path, Seen::File(found.dev(), found.ino()), (cover, accesses), plans);
+        }
+        let hidden = special.iter().filter(|_| changes).map(PathBuf::as_path).chain(itself.then_some(path));
+        for path in hidden.filter(|_| !reads) {
+            if !self.denies(Access::Read, path) {
+                self.lay(path, seen(path), (Cover::HIDDEN, &HIDDEN), plans);
+            }
+            self.notes.push(format!(
+                "{}: closed for reading too, since nothing else keeps a FIFO or a device from being written to",
+                path.display()
+            ));
         }
     }
 

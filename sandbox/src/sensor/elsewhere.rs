@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use policy::compile::landlock::{LandlockPlan, PathRule, Place};
 use policy::{Access, AccessSet};
 
+use super::other_names::{Look, is_special};
 use crate::enforce::mountns::{Cover, Mounts};
 use crate::enforce::places::Seen;
 use crate::enforce::tmp::PrivateTmp;
@@ -120,7 +121,22 @@ impl Elsewhere {
             (!reads && accesses.contains(Access::Run), Cover::NO_EXEC),
         ];
         for (_, cover) in covers.into_iter().filter(|(wanted, _)| *wanted) {
-            self.covers.push((place.clone(), cover, seen));
+            if cover != Cover::READ_ONLY {
+                self.covers.push((place.clone(), cover, seen));
+                continue;
+            }
+            // No mount keeps a FIFO or a device from being written to.
+            match special(&place) {
+                Ok(special) => {
+                    let hidden =
+                        special.iter().filter_map(|at| Some((at.clone(), Cover::HIDDEN, self::seen(at)?)));
+                    self.covers.extend(hidden);
+                    if !special.contains(&place) {
+                        self.covers.push((place.clone(), cover, seen));
+                    }
+                }
+                Err(why) => _ = self.open.insert(why),
+            }
         }
         self.without.insert(line);
     }
@@ -141,6 +157,15 @@ impl Elsewhere {
 
 fn is_open(plan: &LandlockPlan, access: Access, path: &Path) -> bool {
     plan.denied_at(access.into(), path.as_os_str().as_bytes()).is_empty()
+}
+
+/// What at a place, or below it, is written to through a read-only mount.
+fn special(place: &Path) -> Result<Vec<PathBuf>, String> {
+    let found = std::fs::symlink_metadata(place).map_err(|error| format!("{}: {error}", place.display()))?;
+    match found.is_dir() {
+        true => Look::default().special(place).map_err(|open| open.to_string()),
+        false => Ok(is_special(found.file_type()).then(|| place.to_owned()).into_iter().collect()),
+    }
 }
 
 /// What is at a place, where something is and may be looked at.

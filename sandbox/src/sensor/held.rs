@@ -159,7 +159,7 @@ fn ends(words: &Words, kernel_allowed: &[&str], grouped: Result<(), String>) -> 
 
 /// Whether nobody inside a run can leave its control groups: their files are settings of the kernel's, which hooks close
 /// unless a policy allows them, and Landlock where it grants nothing there. (Being born in another group, by clone3(2), is
-/// closed by the filter of every run with limits.)
+/// closed by the filter of every enforced run.)
 pub fn groups_are_kept(words: &Words, kernel_allowed: &[&str]) -> bool {
     let by = |layer| words.get("sysctl-write").is_some_and(|layers| layers.contains(&layer));
     let hooks = by(layers::Layer::Lsm) && !kernel_allowed.contains(&"sysctl-write");
@@ -249,13 +249,22 @@ pub(super) fn held_here(held: Held, request: &Request<'_>, apart: bool) -> Held 
     }
 }
 
+/// What rings of io_uring do past the system call filter, which hooks do not hold either.
+fn past_the_filter(request: &Request<'_>) -> Option<String> {
+    let Judging::Enforce(policies, _) = request.judging else { return None };
+    policies.rings_pass().then(|| {
+        "`syscalls: deny`: the policy allows `io-uring`, whose rings make the same calls past the filter"
+            .to_owned()
+    })
+}
+
 /// What a network namespace does not hold of a closed network.
 fn beyond_namespace(request: &Request<'_>, plan: &LsmPlan, words: &Words, unix: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if plan.header.net_default_deny != 0 && !unix {
         lines.push(
             "`network: default: deny` closes unix sockets with a path too: only the lsm layer holds that where rules \
-             allow some"
+             allow some, or `kernel` allows `io-uring`"
                 .to_owned(),
         );
     }
@@ -286,6 +295,7 @@ pub(super) fn unheld(
     let policies: Vec<_> = policies.iter().collect();
     let mut lines = Unheld::lines(&together.unheld(plan, &policies));
     lines.extend(round.iter().cloned());
+    lines.extend(past_the_filter(request));
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.
     if !held.unix && works(group) && plan.header.net_default_deny != 0 {
         lines.push("`network: default: deny` closes unix sockets and other families too, which only the lsm layer holds".to_owned());

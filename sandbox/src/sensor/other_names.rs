@@ -4,13 +4,15 @@
 //! A hard link tells how many names its file has, not where they are. So the names below the directory are counted: a
 //! file that has more is not covered. The look is bounded, in all covers together; what it did not reach counts as not
 //! covered. A link that somebody makes later is not seen.
+//!
+//! On the way it finds what a read-only mount does not keep from being written to: FIFOs and devices (mount(2), MS_RDONLY).
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 use std::ffi::CString;
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Names that are looked at, below all covers of a run.
@@ -62,16 +64,34 @@ impl Default for Look {
 }
 
 impl Look {
-    /// Looks at all files below a directory, which is covered whole.
+    /// Looks at all files below a directory, which is covered whole; gives what is written to also where the mount is
+    /// read-only: FIFOs, devices, and directories in which the kernel makes some.
     ///
     /// # Errors
     /// One of them is open by another name, or that cannot be told.
-    pub fn beneath(&mut self, directory: &Path) -> Result<(), OpenBeside> {
+    pub fn beneath(&mut self, directory: &Path) -> Result<Vec<PathBuf>, OpenBeside> {
+        match self.walk(directory)? {
+            (special, None) => Ok(special),
+            (_, Some(named)) => Err(OpenBeside::Named(named)),
+        }
+    }
+
+    /// What below a directory is written to also where the mount is read-only.
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub fn special(&mut self, directory: &Path) -> Result<Vec<PathBuf>, OpenBeside> {
+        self.walk(directory).map(|(special, _)| special)
+    }
+
+    /// What is special, and a file with another name elsewhere.
+    fn walk(&mut self, directory: &Path) -> Result<(Vec<PathBuf>, Option<PathBuf>), OpenBeside> {
         let unknown = |path: &Path, error: &io::Error| OpenBeside::Unknown {
             path: path.to_owned(),
             why: error.to_string(),
         };
         let mut waiting = vec![directory.to_owned()];
+        let mut special = Vec::new();
         let mut seen: HashSet<(u64, u64)> = HashSet::new();
         // Of files with several names: how many were not found yet, and one that was.
         let mut several: HashMap<(u64, u64), (u64, PathBuf)> = HashMap::new();
@@ -90,8 +110,13 @@ impl Look {
                 Err(error) if is_gone(&error) || is_others(&error, &found) => continue,
                 Err(error) => return Err(unknown(&directory, &error)),
             };
-            if is_kernels_own(&directory) {
-                continue;
+            match file_system(&directory) {
+                Some(libc::DEVPTS_SUPER_MAGIC) => {
+                    special.push(directory);
+                    continue;
+                }
+                Some(kind) if KERNELS_OWN.contains(&kind) => continue,
+                _ => {}
             }
             for entry in entries {
                 self.left =
@@ -102,6 +127,9 @@ impl Look {
                 if kind.is_dir() {
                     waiting.push(path);
                     continue;
+                }
+                if is_special(kind) {
+                    special.push(path.clone());
                 }
                 let file = match entry.metadata() {
                     Ok(file) => file,
@@ -119,7 +147,8 @@ impl Look {
         }
         // The first by name, so that the same is said each time.
         let open = several.into_values().filter(|(left, _)| *left > 0).map(|(_, path)| path).min();
-        open.map_or(Ok(()), |path| Err(OpenBeside::Named(path)))
+        special.sort();
+        Ok((special, open))
     }
 }
 
@@ -133,13 +162,20 @@ fn is_others(error: &io::Error, found: &Metadata) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && found.uid() != rustix::process::geteuid().as_raw()
 }
 
-fn is_kernels_own(directory: &Path) -> bool {
-    let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return false };
+/// Whether files of this kind are written to through a read-only mount. (A socket is connected to, which is the network's
+/// matter.)
+pub fn is_special(kind: FileType) -> bool {
+    kind.is_fifo() || kind.is_char_device() || kind.is_block_device()
+}
+
+/// The kind of the file system that a directory is of (statfs(2)).
+fn file_system(directory: &Path) -> Option<libc::c_long> {
+    let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
     // SAFETY: an all-zero statfs is a valid value to be overwritten.
     let mut found: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the path ends in NUL, and both live through the call.
     let result = unsafe { libc::statfs(path.as_ptr(), &raw mut found) };
-    result == 0 && KERNELS_OWN.contains(&found.f_type)
+    (result == 0).then_some(found.f_type)
 }
 
 #[cfg(test)]
@@ -160,14 +196,17 @@ mod tests {
     fn another_name_elsewhere_is_found_at_any_depth() {
         let (_keep, top) = place();
         let beneath = || Look::default().beneath(&top.join("covered"));
-        assert_eq!(beneath(), Ok(()));
+        assert_eq!(beneath(), Ok(vec![]));
         // All names of it are covered.
         fs::hard_link(top.join("covered/deep/file"), top.join("covered/second")).unwrap();
-        assert_eq!(beneath(), Ok(()));
+        assert_eq!(beneath(), Ok(vec![]));
         // What is no file has no contents.
         std::os::unix::fs::symlink("nowhere", top.join("covered/link")).unwrap();
         fs::hard_link(top.join("covered/link"), top.join("link")).unwrap();
-        assert_eq!(beneath(), Ok(()));
+        assert_eq!(beneath(), Ok(vec![]));
+        let pipe = top.join("covered/deep/pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(beneath(), Ok(vec![pipe]));
         fs::hard_link(top.join("covered/second"), top.join("third")).unwrap();
         let found = beneath().unwrap_err();
         let names = [top.join("covered/deep/file"), top.join("covered/second")];
@@ -178,11 +217,14 @@ mod tests {
     fn what_is_not_looked_at_is_said() {
         let (_keep, top) = place();
         let covered = top.join("covered");
-        assert_eq!(Look { left: 3 }.beneath(&covered), Ok(()));
+        assert_eq!(Look { left: 3 }.beneath(&covered), Ok(vec![]));
         let found = Look { left: 2 }.beneath(&covered).unwrap_err();
         assert!(matches!(found, OpenBeside::TooLarge(_)), "{found}");
         // The kernel's own files have one name each, and no end.
-        assert_eq!(Look { left: 0 }.beneath(Path::new("/proc/self")), Ok(()));
-        assert_eq!(Look { left: 0 }.beneath(&top.join("gone")), Ok(()));
+        assert_eq!(Look { left: 0 }.beneath(Path::new("/proc/self")), Ok(vec![]));
+        // Those of terminals are devices.
+        let pts = PathBuf::from("/dev/pts");
+        assert_eq!(Look { left: 0 }.beneath(&pts), Ok(vec![pts]));
+        assert_eq!(Look { left: 0 }.beneath(&top.join("gone")), Ok(vec![]));
     }
 }

@@ -59,7 +59,10 @@ impl Tmp {
             [] => String::new(),
             kept => format!("; below it stays {}", list(kept)),
         };
-        Some(format!("private to this run, and gone with it: {}{kept}", list(tmp.places())))
+        Some(format!(
+            "private to this run, and gone with it: {}, shared memory, message queues{kept}",
+            list(tmp.places())
+        ))
     }
 }
 

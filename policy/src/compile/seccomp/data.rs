@@ -57,8 +57,6 @@ pub enum Where {
     Always,
     /// Where the hooks of the `lsm` layer do not judge.
     WithoutHooks,
-    /// Where policies limit what control groups limit.
-    WithLimits,
 }
 
 /// One thing that is closed.
@@ -219,7 +217,6 @@ fn group(node: Node) -> Result<Group, Fault> {
             "opened_by" => group.opened_by = opened_by(key.value).map_err(about)?,
             "only" => match text_of(key.value)?.as_str() {
                 "without-hooks" => group.closed = Where::WithoutHooks,
-                "with-limits" => group.closed = Where::WithLimits,
                 other => return Err(about(format!("unknown place `{other}`"))),
             },
             kind @ ("calls" | "no_such_call") => {

@@ -25,8 +25,6 @@ struct Listed<'a> {
     opened_by: Vec<&'static str>,
     /// Whether hooks of the `lsm` layer hold it where there are some.
     without_hooks: bool,
-    /// Whether it is closed only where a policy limits memory, processes or processor time.
-    with_limits: bool,
     /// The error number's name.
     errno: Option<&'static str>,
     reason: &'a str,
@@ -50,7 +48,6 @@ fn listed(data: &Data) -> Vec<Listed<'_>> {
             group: Some(&group.name),
             opened_by: opening(group),
             without_hooks: group.closed == Where::WithoutHooks,
-            with_limits: group.closed == Where::WithLimits,
             errno: Some(errno(entry)),
             reason: &entry.why,
         })
@@ -62,7 +59,6 @@ fn listed(data: &Data) -> Vec<Listed<'_>> {
         group,
         opened_by: Vec::new(),
         without_hooks: false,
-        with_limits: false,
         errno: None,
         reason,
     };
@@ -83,7 +79,6 @@ fn text(data: &Data) -> String {
         let place = match group.closed {
             Where::Always => "",
             Where::WithoutHooks => "; by hooks where there are some",
-            Where::WithLimits => "; where a policy has limits",
         };
         // Writing to a String does not fail.
         let _ = writeln!(text, "\n{} ({opened}{place})", group.name);
@@ -167,9 +162,9 @@ mod tests {
         };
         let [mount] = of("mount", "closed")[..] else { panic!("mount") };
         assert_eq!((mount.opened_by.as_slice(), mount.without_hooks), (&["mount"][..], true));
-        let [limits, userns] = of("clone3", "closed")[..] else { panic!("clone3") };
-        assert_eq!((limits.errno, userns.errno), (Some("ENOSYS"), Some("ENOSYS")));
-        assert!(limits.with_limits && !limits.without_hooks && userns.without_hooks);
+        let [clone3] = of("clone3", "closed")[..] else { panic!("clone3") };
+        assert_eq!((clone3.errno, clone3.without_hooks), (Some("ENOSYS"), false));
+        assert!(clone3.opened_by.is_empty());
         let [reboot] = of("reboot", "closed")[..] else { panic!("reboot") };
         assert_eq!(reboot.opened_by, ["syscalls: off"]);
         assert_eq!(of("openat", "strict").len(), 1);

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn every_group_that_exists_here_has_its_attempt() {
         let denied = vec!["chmod"];
-        let filter = Filter { level: Level::Strict, denied, limited: true, ..Filter::new(Vec::new()) };
+        let filter = Filter { level: Level::Strict, denied, ..Filter::new(Vec::new()) };
         let plan = compile(&filter, Hooks::Missing);
         let groups = groups(&plan);
         for group in &data().closed {

@@ -14,7 +14,42 @@ use crate::enforce::tmp::{MODE, PrivateTmp};
 use crate::record::SelfTest;
 
 /// The checks, in the order of what the child says.
-const CHECKS: [&str; 4] = ["tmp_not_seen_inside", "tmp_not_seen_outside", "tmp_mode", "tmp_kept"];
+const CHECKS: [&str; 5] =
+    ["tmp_not_seen_inside", "tmp_not_seen_outside", "tmp_mode", "tmp_kept", "tmp_memory"];
+
+/// Size of a segment of shared memory, bytes.
+const SEGMENT: usize = 4096;
+
+/// A System V segment outside, removed with this.
+struct Segment(libc::c_int);
+
+impl Segment {
+    fn make() -> io::Result<Segment> {
+        // SAFETY: takes numbers only, and changes nothing of this process.
+        match unsafe { libc::shmget(libc::IPC_PRIVATE, SEGMENT, libc::IPC_CREAT | 0o600) } {
+            -1 => Err(io::Error::last_os_error()),
+            id => Ok(Segment(id)),
+        }
+    }
+
+    /// Whether it is seen from here (shmctl(2)).
+    fn look(&self) -> io::Result<()> {
+        // SAFETY: all zeroes is a value of this structure of numbers.
+        let mut found: libc::shmid_ds = unsafe { std::mem::zeroed() };
+        // SAFETY: IPC_STAT writes one such structure, which lives through the call.
+        match unsafe { libc::shmctl(self.0, libc::IPC_STAT, &raw mut found) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // SAFETY: IPC_RMID takes no structure; the segment is this process's own, and mapped nowhere.
+        unsafe { libc::shmctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
+}
 
 /// A file outside, removed with this.
 struct Marker(PathBuf);
@@ -42,6 +77,8 @@ pub fn tmp(tmp: &PrivateTmp) -> Result<Vec<SelfTest>, SelfTestError> {
     let identities = |paths: &[PathBuf]| -> io::Result<Vec<(u64, u64)>> {
         paths.iter().map(|path| fs::metadata(path).map(|found| (found.dev(), found.ino()))).collect()
     };
+    let segment = Segment::make()?;
+    segment.look()?;
     let outside = (identities(tmp.places())?, identities(tmp.kept())?);
     // A name that nobody has there.
     let name =
@@ -64,6 +101,7 @@ pub fn tmp(tmp: &PrivateTmp) -> Result<Vec<SelfTest>, SelfTestError> {
                             Ok(_) => "another directory is there".to_owned(),
                             Err(error) => error.to_string(),
                         },
+                        apart(&segment),
                     ];
                     found.join("\n")
                 }
@@ -85,7 +123,7 @@ pub fn tmp(tmp: &PrivateTmp) -> Result<Vec<SelfTest>, SelfTestError> {
             nix::sys::wait::waitpid(child, None).map_err(io::Error::from)?;
             read?;
             let lines: Vec<&str> = text.lines().collect();
-            let [unseen, written, mode, kept] = lines.as_slice() else {
+            let [unseen, written, mode, kept, memory] = lines.as_slice() else {
                 return Err(io::Error::other(text.trim().to_owned()).into());
             };
             let outside = match seen {
@@ -96,7 +134,7 @@ pub fn tmp(tmp: &PrivateTmp) -> Result<Vec<SelfTest>, SelfTestError> {
                 }
                 None => (*written).to_owned(),
             };
-            let results = [(*unseen).to_owned(), outside, (*mode).to_owned(), (*kept).to_owned()];
+            let results = [unseen, outside.as_str(), mode, kept, memory].map(str::to_owned);
             let found = CHECKS.iter().zip(results);
             Ok(found.map(|(check, result)| SelfTest { check: (*check).to_owned(), result }).collect())
         }
@@ -120,6 +158,15 @@ fn unseen(markers: &[Marker], tmp: &PrivateTmp, outside: &[(u64, u64)]) -> Strin
         }
     }
     HELD.to_owned()
+}
+
+/// Inside: whether shared memory of outside is there.
+fn apart(segment: &Segment) -> String {
+    match errno(segment.look()) {
+        libc::EINVAL => HELD.to_owned(),
+        0 => "shared memory of outside is seen inside".to_owned(),
+        other => format!("shared memory cannot be looked for: {}", Errno::from_raw(other)),
+    }
 }
 
 /// Inside: makes files.

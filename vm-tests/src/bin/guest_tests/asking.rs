@@ -6,6 +6,7 @@ use crate::process::{Watched, executing};
 use crate::run::{Finished, PROBE, Run, SANDBOX, complete, start};
 use crate::{Trial, WORK, write};
 use anyhow::{Context, Result, bail, ensure};
+use audit_verify::Hash;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 pub const TRIALS: &[Trial] = &[
     ("allowed once, then denied", once),
     ("allowed for the run", for_the_run),
+    ("allowed always", always),
     ("nobody answers", timeout),
     ("a flood is one question", flood),
     ("arguments that change while a question is open", hammer),
@@ -190,6 +192,70 @@ fn for_the_run() -> Result<()> {
             "blocked asking/keys",
         ],
     )
+}
+
+/// An answer that holds for good: the rule stands in the policy's file, and the next run asks no more.
+fn always() -> Result<()> {
+    let policy = asking("always", "200s")?;
+    let before = fs::read_to_string(&policy)?;
+    let (key, other) = (data("always/key", "secret")?, data("always/other", "secret")?);
+    let (read, write, kept) = (format!("read={key}"), format!("write={key}"), format!("write={policy}"));
+    let next = format!("{WORK}/.ask-always.yaml.sandbox-next");
+    let next = format!("create={next}");
+    let run = begin("asking-always", &policy, &[], &[&read, &read, &write, &next, &kept])?;
+    let run = once_asked(run, &["\"number\":1,", &key])?;
+    answer(&run, &["allow", "1", "--always"], 0, &format!("wrote {policy}"))?;
+    // The other accesses of the rule ask as before; the file, and what its next text is made under, are not for the run.
+    let run = once_asked(run, &["\"number\":2,", "write", &key])?;
+    answer(&run, &["deny", "2"], 0, "denied: write")?;
+    let finished =
+        end(run, &format!("{read}\t0\n{read}\t0\n{write}\t{ACCES}\n{next}\t{ACCES}\n{kept}\t{ACCES}\n"))?;
+    let blocked = "blocked runner/policy";
+    let asked = ["ask 1 asking/keys", "answer 1 allow always person", "ask 2 asking/keys"];
+    let denied = ["answer 2 deny person", "blocked asking/keys", blocked, blocked];
+    expect(&finished, &[&asked[..], &denied[..]].concat())?;
+    let log = finished.log()?;
+    let events = log.events()?;
+    let event = events.iter().find(|event| text(event, "scope") == "always").context("no answer")?;
+    let hash = Hash::of(&[&fs::read(&policy)?]);
+    let written = (text(event, "target"), text(event, "policy_sha256"));
+    ensure!(written == (policy.as_str(), hash.as_str()), "{}", show(event));
+
+    // One line got an exception, and what is left of the rule stands behind.
+    let after = fs::read_to_string(&policy)?;
+    let excepted = before.replace("/**\"], timeout", &format!("/**\"], except: [\"{key}\"], timeout"));
+    ensure!(excepted != before && after.starts_with(&excepted) && after.contains("keys-rest"), "{after}");
+    let others = format!("read={other}");
+    let run = begin("asking-always-again", &policy, &[], &[&read, &write, &others])?;
+    let run = once_asked(run, &["\"number\":1,", "write", &key, "asking/keys-rest", "a person decides"])?;
+    answer(&run, &["deny", "1"], 0, "denied: write")?;
+    let run = once_asked(run, &["\"number\":2,", "read", &other])?;
+    answer(&run, &["deny", "2"], 0, "denied: read")?;
+    end(run, &format!("{read}\t0\n{write}\t{ACCES}\n{others}\t{ACCES}\n"))?;
+
+    // What cannot be written is not answered, and the question stays.
+    let second = write_second()?;
+    let run = begin("asking-always-two", &policy, &["--enforce", &second], &[&others])?;
+    let run = once_asked(run, &["\"number\":1,", &other])?;
+    answer(&run, &["allow", "1", "--always"], 1, "the run has 2 policies")?;
+    answer(&run, &["deny", "1"], 0, "denied: read")?;
+    end(run, &format!("{others}\t{ACCES}\n"))?;
+    let run = begin("asking-always-not", &policy, &[], &[&others])?;
+    let run = once_asked(run, &["\"number\":1,", &other])?;
+    std::os::unix::fs::chown(&policy, Some(1000), None)?;
+    answer(&run, &["allow", "1", "--always"], 1, "belongs to uid 1000")?;
+    std::os::unix::fs::chown(&policy, Some(0), None)?;
+    fs::write(&policy, format!("{after}# by hand\n"))?;
+    answer(&run, &["allow", "1", "--always"], 1, "was changed since the run began")?;
+    ensure!(fs::read_to_string(&policy)? == format!("{after}# by hand\n"), "it was written nevertheless");
+    answer(&run, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
+    end(run, &format!("{others}\t0\n"))?;
+    Ok(())
+}
+
+/// A policy that closes nothing here.
+fn write_second() -> Result<String> {
+    write("ask-second.yaml", "version: 1\nname: second\nfiles: { default: allow }\n")
 }
 
 fn timeout() -> Result<()> {
@@ -438,17 +504,19 @@ fn other_calls() -> Result<()> {
 
 fn from_inside() -> Result<()> {
     let policy = asking("inside", "200s")?;
-    let dir = format!("{WORK}/asking-inside");
-    let step = format!("become={SANDBOX},asks,allow,1,--of,{dir}");
-    let run = begin("asking-inside", &policy, &[], &[&step])?;
-    let finished = run.finish()?;
-    finished.expect_code(1)?;
-    ensure!(
-        finished.stderr.contains("a process of an enforced run cannot apply policies"),
-        "{}",
-        finished.stderr
-    );
-    finished.expect_verdict(0)
+    for (name, scope) in [("asking-inside", "--once"), ("asking-inside-always", "--always")] {
+        let step = format!("become={SANDBOX},asks,allow,1,{scope},--of,{WORK}/{name}");
+        let run = begin(name, &policy, &[], &[&step])?;
+        let finished = run.finish()?;
+        finished.expect_code(1)?;
+        ensure!(
+            finished.stderr.contains("a process of an enforced run cannot apply policies"),
+            "{}",
+            finished.stderr
+        );
+        finished.expect_verdict(0)?;
+    }
+    Ok(())
 }
 
 fn collector_dies() -> Result<()> {

@@ -140,7 +140,7 @@ fn private_tmp() -> Result<()> {
     let denied = log.lines().filter(|line| line.contains("\"action\": \"BLOCKED\""));
     let denied: Vec<&str> = denied.filter(|line| line.contains("\"path\": \"/tmp/closed-inside\"")).collect();
     ensure!(denied.len() == 1 && denied[0].contains("\"policy_rule\": \"own/closed\""), "{denied:?}");
-    ensure!(log.contains("\"tmp_private\": [\"/tmp\""), "the start does not tell of it");
+    ensure!(log.contains("\"tmp_private\": [\"/dev/shm\""), "the start does not tell of it");
     held.expect_verdict(0)?;
     // Who only records keeps the machine's.
     let audited = complete("tmp-audited", &["--audit-only", "--policy", &policy], &steps)?;

@@ -103,6 +103,10 @@ fn forward(
         path => format!("/{path}").into(),
     };
     let body = Body::framed(fields)?.unwrap_or(Body::Length(0));
+    // In 1.0 there are no chunks: what its body is would be read in two ways (RFC 9112, 6.1).
+    if minor == 0 && matches!(body, Body::Chunks(_)) {
+        return Err(Fault::Body);
+    }
     // Who speaks 1.0 may not know chunks, which only an answer to 1.1 has.
     let mut head = format!("{method} {path} HTTP/1.{minor}\r\nHost: {}", destination.host).into_bytes();
     if destination.port != 80 {
