@@ -101,6 +101,32 @@ impl Image {
         Ok(())
     }
 
+    /// Has programs and libraries below /usr alone, with links to them, as distributions have them today: so paths are those
+    /// that records of this machine have.
+    pub fn merge_usr(&mut self) {
+        const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+        let is_merged = |path: &str| MERGED.iter().any(|name| path[1..].split('/').next() == Some(name));
+        let moved: Vec<Entry> =
+            self.entries.extract_if(.., |path, _| is_merged(path)).map(|(_, entry)| entry).collect();
+        for Entry { path, mode, owner, kind } in moved {
+            // The link itself, where one was packed.
+            if MERGED.contains(&&path[1..]) {
+                continue;
+            }
+            let to = format!("/usr{path}");
+            // What is there already has more to say than a directory that was made on the way.
+            if !matches!(kind, Kind::Directory) || !self.entries.contains_key(&to) {
+                self.put(&to, mode, owner, kind);
+            }
+        }
+        for name in MERGED {
+            if !self.entries.contains_key(&format!("/usr/{name}")) {
+                self.put(&format!("/usr/{name}"), 0o755, 0, Kind::Directory);
+            }
+            self.put(&format!("/{name}"), 0o777, 0, Kind::Symlink(format!("usr/{name}")));
+        }
+    }
+
     /// The archive for one boot with these orders.
     ///
     /// # Errors

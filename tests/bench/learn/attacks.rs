@@ -43,6 +43,11 @@ const fn attack(
 
 const ID: &str = "/usr/bin/id";
 
+/// So many of them, or a little fewer: some of each kind, with their numbers.
+pub fn some(count: usize) -> impl Iterator<Item = (usize, &'static Attack)> {
+    ATTACKS.iter().enumerate().step_by(ATTACKS.len().div_ceil(count.max(1)))
+}
+
 /// All of them.
 pub const ATTACKS: &[Attack] = &[
     // Credentials, and what else is nobody's business.

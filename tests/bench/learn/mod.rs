@@ -9,6 +9,9 @@
 //! and looks at what it opens that nobody needs. A policy that denies everything and one that allows everything are put to
 //! the same, and must fail; else nothing here means anything. With `--place` recordings stay, and are used again.
 //!
+//! With `--enforce 6.12` (or 6.1) the policies of five runs are also enforced, by all hooks, in a guest with that kernel:
+//! on the runs that they were learned from, on the honest ones and on the attacks ([`guest`]).
+//!
 //! [`events`] measures what learning from long runs takes; `--events only` nothing else, for which any user will do.
 //!
 //! The rest needs root and what the laboratory needs (`net-lab`).
@@ -16,6 +19,7 @@
 mod attacks;
 mod build;
 mod events;
+pub mod guest;
 mod random;
 mod record;
 mod score;
@@ -30,7 +34,6 @@ use std::process::Command;
 use net_lab::{PROGRAMS, PYTHON, Side};
 use sandbox_tests::requirement::{Need, met};
 
-use attacks::ATTACKS;
 use record::{Recorded, record};
 use score::{Candidate, Runs, Score, score};
 use site::{Purpose, Site};
@@ -43,9 +46,11 @@ pub const KEY: &str = "learn";
 pub const USAGE: &str =
     "usage: bench learn [--only WORKLOAD,…] [--runs N,…] [--honest N] [--attacks N] [--seed N]
                    [--strictness WORD] [--reach N] [--place DIR] [--events yes|no|only]
+                   [--enforce KERNEL]
 workloads: make, cargo, unittest, npm, git, sqlite, keys, agent
 --attacks N: so many of the list, or a little fewer, evenly
---reach N: how many of the workloads must reach the goal at 5 runs, or at the most that are given";
+--reach N: how many of the workloads must reach the goal at 5 runs, or at the most that are given
+--enforce KERNEL: enforce them in a guest of this series (6.1, 6.12) as well, which counts for the goal";
 
 /// The number of lessons that the goal is meant for.
 const LESSONS: usize = 5;
@@ -75,6 +80,8 @@ struct Options {
     reach: Option<usize>,
     place: Option<PathBuf>,
     events: Events,
+    /// The series of kernels that enforces.
+    enforce: Option<String>,
 }
 
 /// Whether long records are learned from, too.
@@ -91,12 +98,13 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
         only: Vec::new(),
         runs: vec![1, 2, 5, 10],
         honest: 20,
-        attacks: ATTACKS.len(),
+        attacks: attacks::ATTACKS.len(),
         seed: 1,
         strictness: "balanced".to_owned(),
         reach: None,
         place: None,
         events: Events::Yes,
+        enforce: None,
     };
     while let Some(arg) = args.next() {
         let value = args.next()?;
@@ -108,7 +116,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
             }
             "--honest" => options.honest = value.parse().ok()?,
             "--attacks" => {
-                options.attacks = value.parse().ok().filter(|n| (1..=ATTACKS.len()).contains(n))?
+                options.attacks = value.parse().ok().filter(|n| (1..=attacks::ATTACKS.len()).contains(n))?
             }
             "--seed" => options.seed = value.parse().ok()?,
             "--strictness" => options.strictness = value,
@@ -121,6 +129,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
                     _ => return None,
                 }
             }
+            "--enforce" => options.enforce = Some(value),
             "--place" => options.place = Some(value.into()),
             _ => return None,
         }
@@ -191,9 +200,7 @@ fn measure(workload: &Workload, place: &Path, path: &str, options: &Options) -> 
     let honest: Vec<Recorded> = (0..options.honest)
         .map(|number| record(&mut site, workload, &Purpose::Honest(number), options.seed))
         .collect();
-    // Fewer are some of each kind.
-    let attacked = ATTACKS.iter().enumerate().step_by(ATTACKS.len().div_ceil(options.attacks));
-    let attacks: Vec<(Recorded, String)> = attacked
+    let attacks: Vec<(Recorded, String)> = attacks::some(options.attacks)
         .map(|(number, attack)| {
             let purpose = Purpose::Attacked(attack, number);
             (record(&mut site, workload, &purpose, options.seed), purpose.token(workload))
@@ -202,7 +209,12 @@ fn measure(workload: &Workload, place: &Path, path: &str, options: &Options) -> 
     let controls = attacks.iter().map(|(run, _)| run).filter(|run| !(run.begun && run.through));
     let failed: Vec<&str> = controls.map(|run| run.name.as_str()).collect();
     assert!(failed.is_empty(), "{}: without a policy these do not come through: {failed:?}", workload.name);
-    let row = |runs: Option<usize>, score: Score| Row { title: workload.title.to_owned(), runs, score };
+    let row = |runs: Option<usize>, score: Score| Row {
+        title: workload.title.to_owned(),
+        runs,
+        score,
+        enforced: None,
+    };
     let mut rows = Vec::new();
     let mut reaches = false;
     for count in &options.runs {
@@ -214,7 +226,25 @@ fn measure(workload: &Workload, place: &Path, path: &str, options: &Options) -> 
         if *count == decisive(&options.runs) {
             reaches = score.reaches();
         }
-        rows.push(row(Some(*count), score));
+        let mut row = row(Some(*count), score);
+        if let (Some(kernel), true) = (&options.enforce, *count == decisive(&options.runs)) {
+            let orders = guest::Orders {
+                kernel,
+                workload,
+                policy: &candidate.text,
+                path,
+                seed: options.seed,
+                lessons: *count,
+                honest: options.honest,
+                attacks: options.attacks,
+            };
+            let attacked = attacks.iter().map(|(run, _)| run);
+            let recorded: Vec<&Recorded> = lessons.iter().chain(&honest).chain(attacked).collect();
+            let enforced = guest::enforce(place, &orders, &recorded);
+            reaches &= enforced.reaches();
+            row.enforced = Some(enforced);
+        }
+        rows.push(row);
     }
     for (name, text) in EXTREMES {
         let candidate = Candidate::given(&site, &name.replace(' ', "-"), text);

@@ -14,6 +14,7 @@ mod denials;
 mod doctor;
 mod ends;
 mod lab;
+mod learned;
 mod log;
 mod matrix;
 mod membership;
