@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
 
+/// The packages whose binaries go into guests. Who builds some of them names all, whatever is needed of them: the features
+/// of what they depend on are chosen together, and another choice would build everything again.
+pub const PACKAGES: &[&str] = &["vm-tests", "sandbox", "audit-verify", "sandbox-tests"];
+
 /// What cargo could not build.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot build {names} for the guest: {reason}")]

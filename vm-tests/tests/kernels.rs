@@ -202,7 +202,7 @@ fn find() -> (Vec<(&'static str, Kernel)>, Vec<String>) {
 
 fn run_all(jobs: &[Job<'_>]) -> ExitCode {
     let start = Instant::now();
-    let built = match guest::build(&["vm-tests", "sandbox", "audit-verify"], BINARIES) {
+    let built = match guest::build(guest::PACKAGES, BINARIES) {
         Ok(built) => built,
         Err(error) => {
             println!("vm-tests: {error}");

@@ -61,8 +61,7 @@ pub fn enforce(place: &Path, orders: &Orders<'_>, recorded: &[&Recorded]) -> Enf
     let series = Series::named(orders.kernel).expect("a series of kernels");
     let kernel = series.find(&kernel::cache()).unwrap_or_else(|error| panic!("{error}"));
     let names = ["guest-init", "sandbox", "bench"];
-    let built =
-        guest::build(&["vm-tests", "sandbox", "sandbox-tests"], &names).expect("programs for a guest");
+    let built = guest::build(guest::PACKAGES, &names).expect("programs for a guest");
     let mut image = Image::new(&built[0], &kernel.config, &kernel.release).expect("an image");
     let scratch = place.join("scratch").join(orders.workload.name);
     let (files, modules) = touched(recorded);
