@@ -96,7 +96,10 @@ pub fn enforce(place: &Path, orders: &Orders<'_>, recorded: &[&Recorded]) -> Enf
     let ended = boot.run(|line| {
         let text = String::from_utf8_lossy(line);
         match serde_json::from_str::<Value>(&text) {
-            Ok(told) if told["run"].is_string() => enforced.add(&told),
+            Ok(told) if told["run"].is_string() => {
+                // A guest takes its time; whoever waits sees that it goes on.
+                eprintln!("{} {}: {}", orders.workload.name, told["run"], enforced.add(&told));
+            }
             _ => said.push_str(&text),
         }
         Ok(())
@@ -107,16 +110,20 @@ pub fn enforce(place: &Path, orders: &Orders<'_>, recorded: &[&Recorded]) -> Enf
 }
 
 impl Enforced {
-    fn add(&mut self, told: &Value) {
+    /// Counts a run; what came of it, in a word.
+    fn add(&mut self, told: &Value) -> &'static str {
         let (run, denied) = (told["run"].as_str().unwrap_or("?"), &told["denied"]);
         if told["kind"] == "attack" {
             self.attacks += 1;
             match (told["begun"] == true, told["through"] == true) {
-                (true, false) => self.stopped += 1,
+                (true, false) => {
+                    self.stopped += 1;
+                    return "stopped";
+                }
                 (true, true) => self.told.push(format!("{run} came through")),
                 (false, _) => self.told.push(format!("{run} was never begun: {denied}")),
             }
-            return;
+            return "not stopped";
         }
         let (runs, blocked) = match told["kind"] == "lesson" {
             true => (&mut self.lessons, &mut self.own),
@@ -126,7 +133,9 @@ impl Enforced {
         if told["status"] != 0 || denied.as_array().is_none_or(|list| !list.is_empty()) {
             *blocked += 1;
             self.told.push(format!("{run} ended with {}: {denied} {}", told["status"], told["said"]));
+            return "denied";
         }
+        "not denied"
     }
 }
 
