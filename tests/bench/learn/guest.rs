@@ -153,6 +153,11 @@ fn touched(runs: &[&Recorded]) -> (BTreeSet<PathBuf>, BTreeSet<String>) {
                 if path.starts_with('/') {
                     files.insert(PathBuf::from(path));
                 }
+                // What was read for a module is not found without its source.
+                let source = path
+                    .strip_suffix(".cpython-311.pyc")
+                    .map(|path| path.replace("__pycache__/", "") + ".py");
+                files.extend(source.map(PathBuf::from));
                 let below =
                     path.strip_prefix("/usr/lib/python3.11/").filter(|path| !path.contains("-packages"));
                 if let Some(module) = below.and_then(|path| path.strip_suffix(".cpython-311.pyc")) {
