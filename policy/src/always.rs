@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Target;
 use crate::asking::certain;
-use crate::edit::{EditError, add_exception, add_rule};
+use crate::edit::{EditError, add_exception, add_rule, free_name, last, taken_names};
 use crate::ends::{End, Owner};
 use crate::evaluate::{Act, judge};
 use crate::model::{Decision, Policy, Rule, RuleName, Section};
@@ -93,7 +93,7 @@ pub fn allow(
 /// The text with a suggestion's lines, and with what keeps other accesses as they were.
 fn with(text: &str, policy: &Policy, suggestion: &Suggestion, act: &Act<'_>) -> Result<String, AlwaysError> {
     let mut made = text.to_owned();
-    let mut taken = names(policy);
+    let mut taken = taken_names(policy);
     // The names of the lines themselves are taken, too, and they differ from those that are there.
     taken.extend(suggestion.edits.iter().filter_map(|edit| line_name(&edit.line)));
     for edit in &suggestion.edits {
@@ -139,11 +139,7 @@ fn rest<O: Written + PartialEq + Clone>(
     if accesses.is_empty() {
         return None;
     }
-    let own = last(&rule.short_name);
-    let numbers = (2..).map(|number: u32| format!("{own}-rest-{number}"));
-    let mut free = std::iter::once(format!("{own}-rest")).chain(numbers);
-    let short_name = free.find(|name| !taken.contains(name))?;
-    taken.insert(short_name.clone());
+    let short_name = free_name(&format!("{}-rest", last(&rule.short_name)), taken);
     let (gone, existing, except) = (Vec::new(), Vec::new(), Vec::new());
     let rule = Rule { short_name, accesses, objects: gone, existing, except, ..rule.clone() };
     let mut printed = String::new();
@@ -228,19 +224,6 @@ fn effect(policy: &Policy, section: SectionKind, name: &RuleName) -> Option<Deci
         SectionKind::Exec => of(&policy.exec, name),
         SectionKind::Network => of(&policy.network, name),
     }
-}
-
-/// The names of the policy's rules, without the policies' own.
-fn names(policy: &Policy) -> BTreeSet<String> {
-    fn of<O>(section: &Section<O>) -> impl Iterator<Item = String> {
-        section.rules.iter().map(|rule| last(&rule.short_name).to_owned())
-    }
-    of(&policy.files).chain(of(&policy.exec)).chain(of(&policy.network)).collect()
-}
-
-/// What stands behind the name of the policy that a rule comes from.
-fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// The name in a suggested line that is a rule.

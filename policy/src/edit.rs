@@ -3,9 +3,12 @@
 //! It goes by the places of the nodes, so that comments and the order of things stay a person's. What it cannot place
 //! without writing other lines anew is an error; what it made is read again and compared, so that nothing else changed.
 
+use std::collections::BTreeSet;
+
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node, read};
 use crate::error::{Error, Place};
+use crate::model::{Policy, Section};
 use crate::print::quoted;
 
 /// Why nothing was added.
@@ -54,6 +57,29 @@ pub fn add_rule(text: &str, section: SectionKind, rule: &str) -> Result<String, 
         true => Ok(made),
         false => Err(EditError::Form(name)),
     }
+}
+
+/// The names of a policy's rules, without the policies that they come from.
+pub fn taken_names(policy: &Policy) -> BTreeSet<String> {
+    fn of<O>(section: &Section<O>) -> impl Iterator<Item = String> {
+        section.rules.iter().map(|rule| last(&rule.short_name).to_owned())
+    }
+    of(&policy.files).chain(of(&policy.exec)).chain(of(&policy.network)).collect()
+}
+
+/// What stands behind the name of the policy that a rule comes from.
+pub(crate) fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// A name like this one that no rule has yet; it is taken then.
+pub fn free_name(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut numbered = (2..).map(|number: u32| format!("{name}-{number}"));
+    let mut free = name.to_owned();
+    while !taken.insert(free.clone()) {
+        free = numbered.next().unwrap_or_else(|| free.clone() + "-");
+    }
+    free
 }
 
 /// The text with `objects` in front of the exceptions of the section's rule `rule`. A rule without any gets the key

@@ -39,7 +39,7 @@ struct Mount {
 /// # Errors
 /// The mounts cannot be read.
 pub fn shown_at(real: &Path) -> std::io::Result<Vec<PathBuf>> {
-    Ok(shown(real, &mounts(&fs::read("/proc/self/mountinfo")?)))
+    Ok(Table::read()?.shown(real))
 }
 
 /// The mounts of this process.
@@ -59,12 +59,7 @@ impl Table {
     pub fn showing(&self, real: &Path) -> Vec<PathBuf> {
         let Some((device, inside)) = self.inside(real) else { return Vec::new() };
         let same = self.0.iter().filter(|mount| mount.device == device);
-        let shown = same.filter_map(|mount| match inside.strip_prefix(&mount.root) {
-            Ok(rest) if rest.as_os_str().is_empty() => Some(mount.point.clone()),
-            Ok(rest) => Some(mount.point.join(rest)),
-            Err(_) => None,
-        });
-        others(real, shown)
+        others(real, same.filter_map(|mount| mount.shows(&inside)))
     }
 
     /// Places elsewhere at which a mount shows something below `real`.
@@ -82,10 +77,36 @@ impl Table {
         others(real, below.map(|(_, mount)| mount.point.clone()))
     }
 
+    /// Both: where the same is shown, or something below it.
+    fn shown(&self, real: &Path) -> Vec<PathBuf> {
+        let Some((device, inside)) = self.inside(real) else { return Vec::new() };
+        let same = self.0.iter().filter(|mount| mount.device == device);
+        let places = same.filter_map(|mount| {
+            mount.shows(&inside).or_else(|| mount.root.starts_with(&inside).then(|| mount.point.clone()))
+        });
+        others(real, places)
+    }
+
     /// The file system that a place is on, and where it is there.
     fn inside(&self, real: &Path) -> Option<(&[u8], PathBuf)> {
-        inside(real, &self.0)
+        // Of several mounts at one point the last one is on top.
+        let under = self.0.iter().filter(|mount| real.starts_with(&mount.point));
+        let own = under.max_by_key(|mount| mount.point.components().count())?;
+        let rest = real.strip_prefix(&own.point).ok()?;
+        Some((&own.device, joined(&own.root, rest)))
     }
+}
+
+impl Mount {
+    /// Where it shows what lies at a place of its file system.
+    fn shows(&self, inside: &Path) -> Option<PathBuf> {
+        inside.strip_prefix(&self.root).ok().map(|rest| joined(&self.point, rest))
+    }
+}
+
+/// Without a slash at the end where there is no rest.
+fn joined(path: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { path.to_owned() } else { path.join(rest) }
 }
 
 /// Each of them once, without the place itself.
@@ -94,25 +115,6 @@ fn others(real: &Path, places: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     places.sort();
     places.dedup();
     places
-}
-
-fn inside<'m>(real: &Path, mounts: &'m [Mount]) -> Option<(&'m [u8], PathBuf)> {
-    // Of several mounts at one point the last one is on top.
-    let under = mounts.iter().filter(|mount| real.starts_with(&mount.point));
-    let own = under.max_by_key(|mount| mount.point.components().count())?;
-    let rest = real.strip_prefix(&own.point).ok()?;
-    Some((&own.device, if rest.as_os_str().is_empty() { own.root.clone() } else { own.root.join(rest) }))
-}
-
-fn shown(real: &Path, mounts: &[Mount]) -> Vec<PathBuf> {
-    let Some((device, inside)) = inside(real, mounts) else { return Vec::new() };
-    let same = mounts.iter().filter(|mount| mount.device == device);
-    let places = same.filter_map(|mount| match inside.strip_prefix(&mount.root) {
-        Ok(rest) if rest.as_os_str().is_empty() => Some(mount.point.clone()),
-        Ok(rest) => Some(mount.point.join(rest)),
-        Err(_) => mount.root.starts_with(&inside).then(|| mount.point.clone()),
-    });
-    others(real, places)
 }
 
 fn mounts(mountinfo: &[u8]) -> Vec<Mount> {
@@ -171,9 +173,9 @@ mod tests {
             32 20 8:2 /store/runs/1 /one rw - ext4 /dev/sdb1 rw\n\
             33 20 8:1 /data /not rw - ext4 /dev/sda1 rw\n\
             34 20 8:3 / /tmp rw - tmpfs tmpfs rw\n";
-        let mounts = mounts(text);
+        let table = Table(mounts(text));
         let at = |real: &str| -> Vec<String> {
-            shown(Path::new(real), &mounts).iter().map(|place| place.display().to_string()).collect()
+            table.shown(Path::new(real)).iter().map(|place| place.display().to_string()).collect()
         };
         assert_eq!(at("/data/store"), ["/one", "/other name"]);
         assert_eq!(at("/data/store/runs/2"), ["/other name/runs/2"]);

@@ -31,12 +31,17 @@ impl Tree for Now {
     }
 
     fn list(&self, directory: &[u8]) -> Result<Vec<Entry>, String> {
-        let directory = Path::new(OsStr::from_bytes(directory));
-        match entries(directory) {
-            Ok(entries) => Ok(entries),
-            Err(error) if nothing(&error) => Ok(Vec::new()),
-            Err(error) => closed(directory, &error).map(|()| Vec::new()),
-        }
+        listed(directory).map(Option::unwrap_or_default)
+    }
+}
+
+/// What is in a directory; `None` where there is none, and nothing of what this user may not look into.
+fn listed(directory: &[u8]) -> Result<Option<Vec<Entry>>, String> {
+    let directory = Path::new(OsStr::from_bytes(directory));
+    match entries(directory) {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if nothing(&error) => Ok(None),
+        Err(error) => closed(directory, &error).map(|()| Some(Vec::new())),
     }
 }
 
@@ -63,23 +68,15 @@ impl Tree for Watched {
     }
 
     fn list(&self, directory: &[u8]) -> Result<Vec<Entry>, String> {
-        let path = Path::new(OsStr::from_bytes(directory));
-        match entries(path) {
-            Ok(entries) => {
-                let below = entries.iter().filter(|entry| entry.is_directory);
-                self.listed
-                    .borrow_mut()
-                    .extend(below.map(|entry| [directory, entry.name.as_slice(), b"/"].concat()));
-                Ok(entries)
+        let Some(entries) = listed(directory)? else {
+            if self.listed.borrow().contains(directory) {
+                self.moved.set(true);
             }
-            Err(error) if nothing(&error) => {
-                if self.listed.borrow().contains(directory) {
-                    self.moved.set(true);
-                }
-                Ok(Vec::new())
-            }
-            Err(error) => closed(path, &error).map(|()| Vec::new()),
-        }
+            return Ok(Vec::new());
+        };
+        let below = entries.iter().filter(|entry| entry.is_directory);
+        self.listed.borrow_mut().extend(below.map(|entry| [directory, entry.name.as_slice(), b"/"].concat()));
+        Ok(entries)
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Elsewhere {
     without: BTreeSet<String>,
     /// What is open all the same.
     open: BTreeSet<String>,
+    /// Looks below what is to be read-only: bounded in all of it together.
+    look: Look,
 }
 
 impl Elsewhere {
@@ -126,7 +128,7 @@ impl Elsewhere {
                 continue;
             }
             // No mount keeps a FIFO or a device from being written to.
-            match special(&place) {
+            match special(&mut self.look, &place) {
                 Ok(special) => {
                     let hidden =
                         special.iter().filter_map(|at| Some((at.clone(), Cover::HIDDEN, self::seen(at)?)));
@@ -160,10 +162,10 @@ fn is_open(plan: &LandlockPlan, access: Access, path: &Path) -> bool {
 }
 
 /// What at a place, or below it, is written to through a read-only mount.
-fn special(place: &Path) -> Result<Vec<PathBuf>, String> {
+fn special(look: &mut Look, place: &Path) -> Result<Vec<PathBuf>, String> {
     let found = std::fs::symlink_metadata(place).map_err(|error| format!("{}: {error}", place.display()))?;
     match found.is_dir() {
-        true => Look::default().special(place).map_err(|open| open.to_string()),
+        true => look.special(place).map_err(|open| open.to_string()),
         false => Ok(is_special(found.file_type()).then(|| place.to_owned()).into_iter().collect()),
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! Nothing that is there is changed, and the file is replaced at once, or not at all.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use policy::edit::{EditError, add_rule};
+use policy::Variables;
+use policy::edit::{EditError, add_rule, free_name, taken_names};
 use policy::learn::LearnedRule;
-use policy::{Policy, Section, Variables};
 
 use super::{Frame, gathered, learned, strictness, tell};
 use crate::cli::LearnArgs;
@@ -44,7 +43,7 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
     let frame = Frame { name: "learned", base: &base, file: &file, defaults };
     let learned = learned(&gathered, &frame, strictness(args.strictness))?;
     tell(&gathered, &learned);
-    let mut names = rule_names(&own);
+    let mut names = taken_names(&own);
     let mut ask = Asking::new(args.yes);
     let (mut added, mut left) = (0usize, 0usize);
     for rule in &learned.rules {
@@ -92,25 +91,6 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
         (_, left) => eprintln!("{left} not added"),
     }
     Ok(if left == 0 { Exit::SUCCESS } else { Exit::FAILURE })
-}
-
-/// The names of the policy's rules.
-fn rule_names(policy: &Policy) -> BTreeSet<String> {
-    fn of<O>(section: &Section<O>) -> impl Iterator<Item = &str> {
-        section.rules().iter().map(|rule| rule.name().as_str())
-    }
-    let names = of(policy.files()).chain(of(policy.exec())).chain(of(policy.network()));
-    names.map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
-}
-
-/// A name that no rule has yet.
-fn free_name(name: &str, taken: &mut BTreeSet<String>) -> String {
-    let mut numbered = (2..).map(|number: u32| format!("{name}-{number}"));
-    let mut free = name.to_owned();
-    while !taken.insert(free.clone()) {
-        free = numbered.next().unwrap_or_else(|| free.clone() + "-");
-    }
-    free
 }
 
 fn show(rule: &LearnedRule, name: &str) {
