@@ -10,14 +10,9 @@ use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Scene, finish};
 
 /// Opens each for writing, tries to replace it, and says what came of it.
-const CHANGE: &str = r#"
-import errno, os, sys
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
+const CHANGE: &str = sandbox_tests::attempts!(
+    r#"
+import os, sys
 def again(path):
     text = open(path).read()
     os.unlink(path)
@@ -25,7 +20,8 @@ def again(path):
 for name in sys.argv[1:]:
     attempt(name + " write", lambda: os.close(os.open(name, os.O_WRONLY)))
     attempt(name + " replace", lambda: again(name))
-"#;
+"#
+);
 
 #[test]
 fn what_is_executed_outside_is_not_changed_inside() {

@@ -488,17 +488,13 @@ fn another_name_of_a_file_in_a_covered_directory_is_refused() {
 }
 
 /// Opens for writing, without waiting for a reader.
-const PIPES: &str = r#"
-import errno, os
-def attempt(name, flags):
-    try:
-        os.close(os.open(name, flags | os.O_NONBLOCK))
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
+const PIPES: &str = sandbox_tests::attempts!(
+    r#"
+import os
 for name in (".git/hooks/pipe", "pipe", "free/pipe", ".git/hooks/sample", "free/file"):
-    attempt(name, os.O_WRONLY)
-"#;
+    attempt(name, lambda: os.close(os.open(name, os.O_WRONLY | os.O_NONBLOCK)))
+"#
+);
 
 #[test]
 fn what_no_mount_makes_read_only_is_not_written_to() {

@@ -48,15 +48,10 @@ fn enforced(scene: &Scene, policy: &str, options: &[&str], script: &str) -> Done
 }
 
 /// Makes attempts and prints for each its name and 0 or the errno.
-const ATTEMPTS: &str = r#"
-import errno, os, signal, socket, sys
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
+import os, signal, socket, sys
 TOP = os.path.dirname(os.getcwd())
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def at(place, name="file"):
     return os.path.join(TOP, place, name)
 def touch(path):
@@ -80,7 +75,8 @@ attempt("signal", lambda: os.kill(os.getppid(), 0))
 attempt("signal own", lambda: os.kill(os.getpid(), 0))
 attempt("unix", lambda: socket.socket(socket.AF_UNIX).close())
 attempt("pair", lambda: socket.socketpair()[0].close())
-"#;
+"#
+);
 
 #[test]
 fn what_is_denied_fails_and_is_recorded_and_the_rest_works() {
@@ -262,16 +258,11 @@ fn doctor_says_what_holds_each_rule() {
 
 /// Ways past lists of directories and ports, each with its name and 0 or the errno. Arguments: a port of the machine's, a
 /// program that must not run.
-const LEAKS: &str = r#"
+const LEAKS: &str = sandbox_tests::attempts!(
+    r#"
 import ctypes, errno, os, socket, subprocess, sys
 PORT, PROGRAM = int(sys.argv[1]), sys.argv[2]
 libc = ctypes.CDLL(None, use_errno=True)
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def call(number, *arguments):
     result = libc.syscall(ctypes.c_long(number), *arguments)
     if result == -1:
@@ -302,7 +293,8 @@ attempt("32-bit", compat)
 attempt("run", lambda: subprocess.run([PROGRAM], check=True))
 attempt("ld.so", lambda: loaded(PROGRAM))
 attempt("ld.so allowed", lambda: loaded("/usr/bin/true"))
-"#;
+"#
+);
 
 /// A closed world in which what may be read may also be run, so that no loader reads what must not run.
 fn where_programs_are_closed(scene: &Scene) -> String {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -17,23 +18,7 @@ const NEEDS: &[Need<'_>] = &[Need::Trace, Need::Program("python3")];
 const STARTS: usize = 8;
 
 fn policy(scene: &Scene, more: &str) -> String {
-    let work = scene.work();
-    let work = work.display();
-    format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\", \"/dev/urandom\"] }}
-{more}exec: {{ default: allow }}
-network: {{ default: allow }}
-kernel: {{ allow: [ptrace-own] }}
-"
-    )
+    Closed { work: Some(&scene.work()), rules: more, ..Closed::default() }.policy()
 }
 
 fn open(path: &Path, mode: u32) {
@@ -61,15 +46,12 @@ fn enforcing(scene: &Scene, user: &str, policy: &str, script: &str) -> Command {
     command
 }
 
-/// Says that it runs, waits until nobody moves anything, and tries.
-const WHEN_SETTLED: &str = r#"
-import errno, os, time
-open("started", "w").close()
-for _ in range(1200):
-    if os.path.exists("settled"): break
-    time.sleep(0.05)
-else:
-    raise SystemExit("nobody settled")
+/// A script in which `attempt(NAME, ACT)` prints what came of it, or the errno's name.
+macro_rules! trying {
+    ($script:literal) => {
+        concat!(
+            r#"
+import errno
 def attempt(name, act):
     try:
         print(name, act() or "done")
@@ -77,9 +59,26 @@ def attempt(name, act):
         print(name, errno.errorcode[error.errno])
 def read(path):
     with open(path) as file: return file.read()
+"#,
+            $script
+        )
+    };
+}
+
+/// Says that it runs, waits until nobody moves anything, and tries.
+const WHEN_SETTLED: &str = trying!(
+    r#"
+import os, time
+open("started", "w").close()
+for _ in range(1200):
+    if os.path.exists("settled"): break
+    time.sleep(0.05)
+else:
+    raise SystemExit("nobody settled")
 def write(path):
     with open(path, "a") as file: file.write("evil")
-"#;
+"#
+);
 
 /// Starts a command while `name` and `other` are exchanged again and again by whoever may, until it runs or is refused.
 fn while_moving(scene: &Scene, (name, other): (&str, &str), command: Command) -> Done {
@@ -184,15 +183,9 @@ fn with_alias(scene: &Scene, command: &Command) -> Command {
 }
 
 /// By the path that rules name, and by the other.
-const BY_BOTH: &str = r#"
-import errno, os
-def attempt(name, act):
-    try:
-        print(name, act() or "done")
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
-def read(path):
-    with open(path) as file: return file.read()
+const BY_BOTH: &str = trying!(
+    r#"
+import os
 def write(path):
     os.close(os.open(path, os.O_WRONLY))
 for name, top in [("own", os.getcwd()), ("alias", os.path.dirname(os.getcwd()) + "/alias")]:
@@ -200,7 +193,8 @@ for name, top in [("own", os.getcwd()), ("alias", os.path.dirname(os.getcwd()) +
     attempt(name + " write file", lambda: write(top + "/free/file"))
     attempt(name + " read key", lambda: read(top + "/d/secret/key"))
     attempt(name + " write config", lambda: write(top + "/.git/config"))
-"#;
+"#
+);
 
 #[test]
 fn another_mount_of_what_is_open_is_no_way_round() {

@@ -22,16 +22,11 @@ fn policy(scene: &Scene, words: &str) -> String {
 }
 
 /// Prints for each attempt its name and 0 or the errno. Arguments: a process outside; the handle of a file outside.
-const ATTEMPTS: &str = r#"
-import ctypes, errno, fcntl, os, sys
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
+import ctypes, fcntl, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 outside, handle = sys.argv[1], bytes.fromhex(sys.argv[2])
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def by_handle(directory, flags):
     mount = os.open(directory, os.O_RDONLY)
     fd = libc.open_by_handle_at(mount, ctypes.create_string_buffer(handle), flags)
@@ -57,7 +52,8 @@ attempt("kcore", lambda: open("/proc/kcore", "rb").close())
 for line in open("/proc/self/status"):
     if line.startswith("Cap"):
         print(*line.split())
-"#;
+"#
+);
 
 /// The handle of a file, as open_by_handle_at(2) takes it.
 fn handle(path: &std::path::Path) -> String {

@@ -23,16 +23,11 @@ fn policy(scene: &Scene, settings: &str) -> String {
 }
 
 /// Prints for each attempt its name, and 0 or the errno.
-const ATTEMPTS: &str = r#"
-import ctypes, errno, os, sys, time
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
+import ctypes, os, sys, time
 OUTSIDE, INSIDE, KEY = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def umount(path):
     if libc.umount2(path.encode(), 0):
         raise OSError(ctypes.get_errno(), "umount2")
@@ -56,7 +51,8 @@ attempt("work", lambda: open("made", "w").write("text"))
 attempt("way", lambda: os.rename(os.path.dirname(os.getcwd()), "/tmp/elsewhere"))
 attempt("umount", lambda: umount("/tmp"))
 print("mode", oct(os.stat("/tmp").st_mode & 0o7777))
-"#;
+"#
+);
 
 /// What programs share without a file in /tmp, open to everybody, and removed with this.
 struct Common {

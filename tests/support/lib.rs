@@ -7,6 +7,7 @@ pub mod closed;
 pub mod compare;
 pub mod log;
 pub mod project;
+pub mod python;
 pub mod requirement;
 pub mod scene;
 pub mod strace;

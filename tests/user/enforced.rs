@@ -17,15 +17,10 @@ use crate::place::{Place, USER, at, possible};
 const NEEDS: &[Need<'_>] = &[Need::Program("python3")];
 
 /// Attempts; each prints its name and 0 or the errno.
-const ATTEMPTS: &str = r#"
-import errno, os, socket, subprocess, sys
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
+import os, socket, subprocess, sys
 TOP, PORT, OUTSIDER = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def touch(path):
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
 def connect(address, kind=socket.AF_INET):
@@ -53,7 +48,8 @@ attempt("signal", lambda: os.kill(OUTSIDER, 0))
 attempt("signal own", lambda: os.kill(os.getpid(), 0))
 attempt("child", lambda: subprocess.run(["true"], check=True))
 attempt("store", lambda: touch(TOP + "/store/made"))
-"#;
+"#
+);
 
 fn policy(place: &Place) -> String {
     let work = place.work();

@@ -11,15 +11,10 @@ use crate::place::{Place, possible};
 
 /// Attempts against the runner, which is the command's parent, and that one's; each prints its name and 0 or the errno.
 /// With `enforced` as well those that would end it, or reach everything of the user's.
-const ATTEMPTS: &str = r#"
-import ctypes, errno, os, resource, sys, threading
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
+import ctypes, os, resource, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def call(*arguments):
     if libc.syscall(*map(ctypes.c_long, arguments)) == -1:
         raise OSError(ctypes.get_errno(), "")
@@ -44,7 +39,8 @@ attempt("own nice", lambda: os.nice(1))
 attempt("own thread", lambda: os.sched_setaffinity(threading.get_native_id(), os.sched_getaffinity(0)))
 attempt("own thread nice", lambda: os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19))
 attempt("own scheduler", lambda: os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0)))
-"#;
+"#
+);
 
 #[test]
 fn a_run_does_not_limit_its_runner() {

@@ -13,15 +13,10 @@ use sandbox_tests::scene::finish;
 use crate::place::{Place, at, possible};
 
 /// Attempts; each prints its name and 0 or the errno.
-const ATTEMPTS: &str = r#"
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
 import errno, os, socket, sys
 DATAGRAMS, STREAMS = sys.argv[1:]
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def pair(kind):
     return socket.socketpair(socket.AF_UNIX, kind)
 def send(kind):
@@ -52,7 +47,8 @@ def own():
             pass
 attempt("own", own)
 attempt("outside", lambda: socket.socket().connect(("192.0.2.1", 443)))
-"#;
+"#
+);
 
 /// Sockets of the machine's, which anybody may connect to and send to.
 struct Machine {

@@ -8,15 +8,10 @@ use sandbox_tests::scene::finish;
 
 use crate::place::{Place, possible};
 
-const ATTEMPTS: &str = r#"
-import ctypes, errno, os, sys
+const ATTEMPTS: &str = sandbox_tests::attempts!(
+    r#"
+import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
-def attempt(name, act):
-    try:
-        act()
-        print(name, 0)
-    except OSError as error:
-        print(name, errno.errorcode[error.errno])
 def umount():
     if libc.umount2(b"/tmp", 0):
         raise OSError(ctypes.get_errno(), "umount2")
@@ -25,7 +20,8 @@ attempt("inside", lambda: open(sys.argv[2], "x").close())
 attempt("work", lambda: open("made", "w").close())
 attempt("way", lambda: os.rename(os.path.dirname(os.getcwd()), "/tmp/elsewhere"))
 attempt("umount", umount)
-"#;
+"#
+);
 
 #[test]
 fn a_user_has_a_tmp_of_the_runs_own() {

@@ -13,6 +13,7 @@ pub mod image;
 pub mod kernel;
 pub mod laboratory;
 pub mod machine;
+pub mod module;
 pub mod package_managers;
 pub mod programs;
 pub mod wire;

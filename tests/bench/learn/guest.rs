@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use vm_tests::image::Image;
 use vm_tests::kernel::{self, Series};
 use vm_tests::machine::Boot;
 use vm_tests::wire::LINK;
-use vm_tests::{guest, laboratory, programs};
+use vm_tests::{guest, laboratory, module, programs};
 
 use super::attacks;
 use super::record::Recorded;
@@ -222,7 +221,7 @@ pub fn inside() {
     let number = |name: &str| usize::try_from(plan[name].as_u64().unwrap_or(0)).unwrap_or(0);
     let workload = WORKLOADS.iter().find(|workload| workload.name == plan["workload"]).expect("a workload");
     let seed = plan["seed"].as_u64().expect("a seed");
-    load_link();
+    module::load(LINK).expect("a module of the kernel");
     let place = Path::new("/home/learn");
     fs::create_dir_all("/var/tmp").expect("a temporary place");
     fs::create_dir_all(place.join("records")).expect("a place for records");
@@ -289,12 +288,4 @@ fn denied(record: &Path) -> Vec<String> {
         )
     });
     told.take(6).collect()
-}
-
-/// The module that the laboratory's network needs.
-fn load_link() {
-    let file = fs::File::open(format!("/vm/{LINK}.ko")).expect("a module of the kernel");
-    // SAFETY: the descriptor is open, and the string of parameters is empty and ends.
-    let loaded = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
-    assert_eq!(loaded, 0, "{}", std::io::Error::last_os_error());
 }

@@ -1,12 +1,13 @@
 //! Names and addresses, with real clients, a real resolver and real servers: the cases of `net-lab` on a whole kernel,
 //! held by all layers. Its image has the programs for it.
 
+use crate::Trial;
 use crate::run::SANDBOX;
-use crate::{Trial, module};
 use anyhow::{Context, Result, ensure};
 use net_lab::{Lab, Mode, Sandbox, Side, cases};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+use vm_tests::module;
 use vm_tests::wire::LINK;
 
 pub const TRIALS: &[Trial] = &[("without a sandbox", bare), ("enforced", enforced)];

@@ -18,7 +18,6 @@ mod learned;
 mod log;
 mod matrix;
 mod membership;
-mod module;
 mod names;
 mod network;
 mod oracle;

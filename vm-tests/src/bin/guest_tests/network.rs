@@ -3,13 +3,14 @@
 use crate::attempt::{Attempt, PERM, Treatment, allowed, denied, expect_answers, expect_events, steps};
 use crate::log::{show, text};
 use crate::run::{self, complete};
-use crate::{Trial, WORK, module, write};
+use crate::{Trial, WORK, write};
 use anyhow::{Context, Result, ensure};
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
+use vm_tests::module;
 use vm_tests::wire::FAMILIES;
 
 pub const TRIALS: &[Trial] = &[

@@ -1,12 +1,13 @@
 //! npm, pip and cargo under the policy for agents as it ships, against registries of the names that they have built in:
 //! the cases of `net-lab` on a whole kernel, held by all layers.
 
+use crate::Trial;
 use crate::run::SANDBOX;
-use crate::{Trial, module};
 use anyhow::{Context, Result};
 use net_lab::{Case, Lab, Mode, Sandbox, Side, cases::packages};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use vm_tests::module;
 use vm_tests::wire::LINK;
 
 pub const TRIALS: &[Trial] =

@@ -1,4 +1,4 @@
-//! Modules of the kernel that the image of a suite has in /vm.
+//! Modules of the kernel that an image has in /vm, loaded inside.
 
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -6,6 +6,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Loads one, unless it is there: a trial before may have come no further.
+///
+/// # Errors
+/// The image has none, or the kernel does not take it.
 pub fn load(name: &str) -> Result<()> {
     let path = format!("/vm/{name}.ko");
     let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
