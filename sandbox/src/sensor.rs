@@ -47,7 +47,10 @@ use crate::{
         tmp::PrivateTmp,
     },
     inside::notify::Waiting,
-    kernel::object::{Object, ObjectError},
+    kernel::{
+        object::{Object, ObjectError},
+        turn::Turn,
+    },
     launch::{handshake::Fenced, limits::LimitGroups, standard::Standard},
     layers::probe,
     observe::{Malformed, RawEvent},
@@ -245,6 +248,7 @@ impl Sensor {
             };
             unheld(&request, plan.as_deref(), &layers)?;
         }
+        let _turn = (obstacle == Some(None)).then(Turn::begin);
         let mut object = Object::load(obstacle == Some(None))?;
         let mut ring = object.take_ring()?;
         let lsm = obstacle.map(|obstacle| try_lsm(&mut object, obstacle, known));

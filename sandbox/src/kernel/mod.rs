@@ -6,3 +6,4 @@ pub mod bpf;
 pub mod btf;
 pub mod object;
 pub mod syscalls;
+pub mod turn;

@@ -23,6 +23,9 @@ pub trait Membership {
 
     /// Whether the process behind this pidfd is a member.
     fn is_member(&self, process: BorrowedFd<'_>) -> io::Result<bool>;
+
+    /// Takes the hooks off a run that is over. May take seconds.
+    fn let_go(self: Box<Self>);
 }
 
 /// How long to go on.
@@ -142,6 +145,8 @@ mod tests {
             let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
             Ok(pid.is_some_and(|pid| self.pids.contains(&pid)))
         }
+
+        fn let_go(self: Box<Self>) {}
     }
 
     fn sleeper() -> Child {

@@ -27,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// How often what came to the front-end is looked at, at the end.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long, in milliseconds, the collector may take to go once it has said that all is well.
+const LAST: u16 = 10_000;
+
 /// What becomes of a run whose runner fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
@@ -154,6 +157,12 @@ pub fn run(
     let failed = matches!(news, News::Failed(_));
     if let Some(cgroup) = cgroup.filter(|_| failed && on_failure == OnFailure::EndTree) {
         cgroup.remove(Duration::from_secs(1));
+    }
+    if let Some(lease) = guardian.lease.take() {
+        // Whoever closes the last copies waits, and nobody waits for this process.
+        let mut collector = [PollFd::new(guardian.links.collector_process.as_fd(), PollFlags::POLLIN)];
+        let _ = nix::poll::poll(&mut collector, PollTimeout::from(LAST));
+        lease.let_go();
     }
     i32::from(failed)
 }

@@ -11,6 +11,7 @@ use crate::{
     kernel::{
         bpf,
         object::{Object, ObjectError},
+        turn,
     },
     launch::ending::Membership,
 };
@@ -21,7 +22,7 @@ pub struct Lease {
     config: OwnedFd,
     members: OwnedFd,
     /// Never read: while a copy is open, the programs stay attached.
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 impl Lease {
@@ -38,7 +39,7 @@ impl Lease {
     /// Takes over what [`Lease::fds`] gave; `None` when there are too few.
     pub fn from_fds(slot: u32, fds: Vec<OwnedFd>) -> Option<Lease> {
         let mut fds = fds.into_iter();
-        Some(Lease { slot, config: fds.next()?, members: fds.next()?, _links: fds.collect() })
+        Some(Lease { slot, config: fds.next()?, members: fds.next()?, links: fds.collect() })
     }
 }
 
@@ -52,5 +53,9 @@ impl Membership for Lease {
 
     fn is_member(&self, process: BorrowedFd<'_>) -> io::Result<bool> {
         Ok(bpf::member(self.members.as_fd(), process)?.is_some_and(|member| member.slot == self.slot))
+    }
+
+    fn let_go(self: Box<Self>) {
+        turn::close(self.links);
     }
 }
