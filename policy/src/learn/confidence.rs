@@ -7,6 +7,7 @@
 use super::lessons::{Draft, Lessons};
 use super::needs::Detail;
 use super::{Base, Run, Strictness, Tally, anyone, base, question};
+use crate::compile::lsm::{LsmPlan, SetTable, compile};
 use crate::digest::Digest;
 use crate::evaluate::Act;
 use crate::learn::Reach;
@@ -120,5 +121,20 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
             _ => end.with(|end| closed(&Act::Network { accesses: count.accesses, end })),
         })
     };
-    files || executed() || ends()
+    files || executed() || ends() || keeps_a_directory(policy, run)
+}
+
+/// Whether the hooks would let a directory not move that the base alone lets move.
+fn keeps_a_directory(policy: &Policy, run: &Run<'_>) -> bool {
+    let moved = &run.seen.moved;
+    if moved.is_empty() {
+        return false;
+    }
+    let compiled = |policy| compile(&[policy], 0, &mut SetTable::default()).ok();
+    let (Some(now), Some(before)) = (compiled(policy), compiled(run.base)) else { return false };
+    let moves = |plan: &LsmPlan, old: &[u8], new: &[u8]| plan.keeps_below(old, new).unwrap_or(false);
+    moved.iter().any(|(old, new, swap)| {
+        let free = |plan| moves(plan, old, new) && (!swap || moves(plan, new, old));
+        free(&before) && !free(&now)
+    })
 }

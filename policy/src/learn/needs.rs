@@ -186,6 +186,8 @@ impl<'s> Needs<'s> {
                         *times += 1;
                     }
                 }
+                // Only the other name of a directory that moved has it.
+                Base::Denies(..) if count.times == 0 => {}
                 Base::Denies(rule, because) => {
                     let tally = self.seen.tally(count, self.run).with(access.into());
                     self.leave(written.pattern(), Some(rule), because, &tally);

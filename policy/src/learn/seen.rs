@@ -13,6 +13,8 @@ pub struct Seen {
     pub(super) executed: HashMap<Box<[u8]>, Count>,
     pub(super) ends: HashMap<Reach, Count>,
     pub(super) renamed: BTreeSet<(Vec<u8>, Vec<u8>, bool)>,
+    /// Those of them that are directories.
+    pub(super) moved: BTreeSet<(Vec<u8>, Vec<u8>, bool)>,
     pub(super) words: BTreeMap<&'static [&'static str], Count>,
 }
 
@@ -62,6 +64,25 @@ fn count(map: &mut HashMap<Box<[u8]>, Count>, key: &[u8], accesses: AccessSet, b
     }
 }
 
+/// What is asked below either of two directories is asked below both; it counts once.
+fn mirror(map: &mut HashMap<Box<[u8]>, Count>, one: &[u8], other: &[u8]) {
+    let below = |path: &[u8], from: &[u8], to: &[u8]| -> Option<Box<[u8]>> {
+        let rest = path.strip_prefix(from).filter(|rest| rest.starts_with(b"/"))?;
+        Some([to, rest].concat().into())
+    };
+    let twins: Vec<(Box<[u8]>, Count)> = map
+        .iter()
+        .filter_map(|(path, count)| {
+            let twin = below(path, one, other).or_else(|| below(path, other, one))?;
+            Some((twin, Count { times: 0, ..count.clone() }))
+        })
+        .collect();
+    for (twin, count) in twins {
+        let known = map.entry(twin).or_insert_with(|| Count { accesses: AccessSet::EMPTY, ..count.clone() });
+        known.accesses = known.accesses.union(count.accesses);
+    }
+}
+
 impl Seen {
     /// Accesses of the section `files` to a path.
     pub fn file(&mut self, accesses: AccessSet, path: &[u8], by: &[u8], times: u64) {
@@ -85,6 +106,21 @@ impl Seen {
     /// What lies at `old` got the name `new`; with `swap` also the other way round.
     pub fn renamed(&mut self, old: &[u8], new: &[u8], swap: bool) {
         self.renamed.insert((old.to_vec(), new.to_vec(), swap));
+    }
+
+    /// The same of a directory, after [`Seen::renamed`]: everything below it gets a new name too.
+    pub fn moved(&mut self, old: &[u8], new: &[u8], swap: bool) {
+        self.moved.insert((old.to_vec(), new.to_vec(), swap));
+    }
+
+    /// To be called when all was seen. A directory may move only between places of which the hooks can tell that the same
+    /// is allowed below both: whatever was asked below one name was as good as asked below the other.
+    pub fn settle(&mut self) {
+        for (old, new, _) in &self.moved {
+            for map in [&mut self.files, &mut self.executed] {
+                mirror(map, old, new);
+            }
+        }
     }
 
     /// An act that any of these words of `kernel` opens.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::access::Access;
+use crate::compile::lsm::{SetTable, compile};
 use crate::error::Errors;
 use crate::evaluate;
 
@@ -170,6 +171,49 @@ fn a_file_that_is_renamed_into_a_tree_of_programs_may_be_one_before() {
     let learned = learned(&made, Strictness::Balanced);
     assert!(made.iter().all(|made| !blocks(&learned, made)), "{}", learned.text);
     assert!(learned.text.contains("${WORKSPACE}/stage"), "{}", learned.text);
+}
+
+#[test]
+fn a_directory_that_moves_may_be_at_either_name_what_it_is_at_the_other() {
+    let mut made: Vec<Made> = (1..6).map(run).collect();
+    let names: Vec<_> = ["Hw3kQz", "0aVfXr", "pLm9Tc", "Zx2YbN", "kk8Rse"]
+        .iter()
+        .enumerate()
+        .map(|(index, end)| {
+            let workspace = format!("/srv/jobs/{}/project", index + 1);
+            (format!("{workspace}/target{end}"), format!("{workspace}/target"))
+        })
+        .collect();
+    for (made, (old, new)) in made.iter_mut().zip(&names) {
+        let cargo = b"/usr/bin/cargo";
+        made.seen.file(set("create delete"), old.as_bytes(), cargo, 1);
+        made.seen.file(set("write create"), format!("{old}/CACHEDIR.TAG").as_bytes(), cargo, 1);
+        made.seen.file(set("create"), new.as_bytes(), cargo, 1);
+        made.seen.executed(format!("{new}/debug/build/one-0f/script").as_bytes(), cargo, 1);
+        made.seen.executed(format!("{new}/debug/deps/two-1e").as_bytes(), cargo, 1);
+        made.seen.renamed(old.as_bytes(), new.as_bytes(), false);
+    }
+    let plan = |made: &Made, text: &str| {
+        let policy = Policy::parse("p", text, &made.variables).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        compile(&[&policy], 0, &mut SetTable::default()).unwrap()
+    };
+    // Without a word that it is a directory the hooks would not let it go.
+    let unaware = learned(&made, Strictness::Balanced).text;
+    let (old, new) = &names[0];
+    assert_eq!(plan(&made[0], &unaware).keeps_below(old.as_bytes(), new.as_bytes()), Ok(false), "{unaware}");
+    for (made, (old, new)) in made.iter_mut().zip(&names) {
+        made.seen.moved(old.as_bytes(), new.as_bytes(), false);
+        made.seen.settle();
+    }
+    let learned = learned(&made, Strictness::Balanced);
+    assert!(made.iter().all(|made| !blocks(&learned, made)), "{}", learned.text);
+    for (made, (old, new)) in made.iter().zip(&names) {
+        let plan = plan(made, &learned.text);
+        assert_eq!(plan.keeps_below(old.as_bytes(), new.as_bytes()), Ok(true), "{}", learned.text);
+    }
+    // And another run's, with another name.
+    let (old, new) = ("/srv/jobs/1/project/targetB7n2Qd", "/srv/jobs/1/project/target");
+    assert_eq!(plan(&made[0], &learned.text).keeps_below(old.as_bytes(), new.as_bytes()), Ok(true));
 }
 
 #[test]

@@ -29,7 +29,7 @@ use super::{Event, EventType, Key, ProcId, Value};
 use crate::observe::RawEvent;
 pub use address::rule_protocol;
 use attempt::Builder;
-pub(super) use attempt::reason;
+pub(crate) use attempt::reason;
 pub use attempt::{FAILED, MISSED};
 
 /// How long a record waits for its result: longer than connect(2) tries (tcp_syn_retries, some 130 s).

@@ -33,6 +33,7 @@ pub struct Gathered {
 pub fn gather(run: &Found) -> Result<Gathered, ViewError> {
     let mut seen = Seen::default();
     let mut read = replay::read(run, |attempt| add(&mut seen, attempt))?;
+    seen.settle();
     let start = Start::of(run)?;
     read.notes.extend(start.note(run));
     Ok(Gathered { seen, variables: start.variables, command: start.command, read })
@@ -52,7 +53,12 @@ fn add(seen: &mut Seen, attempt: &Attempt<'_, '_>) {
                 let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
                 seen.reached(None, Reach::Question(name), by, times);
             }
-            Asked::NewName { old, new, swap } => seen.renamed(old, new, *swap),
+            Asked::NewName { old, new, swap, tree } => {
+                seen.renamed(old, new, *swap);
+                if *tree {
+                    seen.moved(old, new, *swap);
+                }
+            }
             Asked::Kernel(words) => seen.kernel(words, by, times),
             // A replay says so; no rule would change it.
             Asked::Unjudged(_) => {}

@@ -35,6 +35,8 @@ pub enum Asked<'l> {
         new: &'l [u8],
         /// Both get the other's name.
         swap: bool,
+        /// It is a directory, and everything below it moves along.
+        tree: bool,
     },
     /// An act that any of these words of the section `kernel` opens.
     Kernel(&'static [&'static str]),
@@ -137,7 +139,7 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
         }
         "file_link" => {
             let (old, new) = (path()?, record.bytes("path2")?);
-            Some(vec![file(Access::Create, new), Asked::NewName { old, new, swap: false }])
+            Some(vec![file(Access::Create, new), Asked::NewName { old, new, swap: false, tree: false }])
         }
         "file_rename" => {
             let (old, new) = (path()?, record.bytes("path2")?);
@@ -147,7 +149,9 @@ fn asked<'l>(event_type: &str, record: &'l Record<'_>) -> Option<Vec<Asked<'l>>>
                 true => [Asked::File(both, old), Asked::File(both, new)],
                 false => [file(Access::Delete, old), file(Access::Create, new)],
             };
-            Some(ends.into_iter().chain([Asked::NewName { old, new, swap }]).collect())
+            // The record does not say what it is: see `directories`.
+            let name = Asked::NewName { old, new, swap, tree: false };
+            Some(ends.into_iter().chain([name]).collect())
         }
         "net_connect" => end(Access::Connect, record),
         "net_send" => end(Access::Send, record),

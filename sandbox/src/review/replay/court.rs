@@ -1,5 +1,6 @@
 //! What a policy says of recorded attempts: the verdicts that an enforced run of the same command would give.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -8,11 +9,14 @@ use std::sync::Arc;
 
 use policy::{
     Access, AccessSet, Act, Decision, Digest, End, Mode, Policy, Protocol, RuleName, SectionKind, Subject,
-    Verdict, evaluate, questions,
+    Verdict,
+    compile::lsm::{LsmPlan, SetTable, compile},
+    evaluate, questions,
 };
-use sandbox_ebpf::abi::resolver::PORT;
+use sandbox_ebpf::abi::{event::Cause, resolver::PORT};
 
 use super::attempt::Asked;
+use crate::event::decode::reason;
 use crate::event::judge::precedes;
 use crate::event::lines::Line;
 
@@ -118,12 +122,14 @@ pub struct Court<'p> {
     /// By accesses and path.
     remembered: HashMap<AccessSet, HashMap<Box<[u8]>, Remembered>>,
     count: usize,
+    /// What hooks judge by, made when a directory moves.
+    compiled: OnceCell<Option<LsmPlan>>,
 }
 
 impl<'p> Court<'p> {
     /// For one policy.
     pub fn new(policy: &'p Policy) -> Self {
-        Self { policy, remembered: HashMap::new(), count: 0 }
+        Self { policy, remembered: HashMap::new(), count: 0, compiled: OnceCell::new() }
     }
 
     /// The policy.
@@ -162,7 +168,7 @@ impl<'p> Court<'p> {
                 plain(Arc::new(who.with(verdict)))
             }
             Asked::Question(name, resolver) => plain(Arc::new(self.question(name, resolver))),
-            Asked::NewName { old, new, swap } => self.new_name((old, new), swap, who),
+            Asked::NewName { old, new, swap, tree } => self.new_name((old, new), swap, tree, who),
             Asked::Kernel(words) => {
                 let open = self.policy.settings().kernel_allowed().iter().any(|word| words.contains(word));
                 let outcome = match self.policy.mode() {
@@ -204,6 +210,7 @@ impl<'p> Court<'p> {
         &mut self,
         (old, new): (&[u8], &[u8]),
         swap: bool,
+        tree: bool,
         who: &Arc<Line>,
     ) -> (Arc<Ruling>, AccessSet) {
         let mut gained = AccessSet::EMPTY;
@@ -221,7 +228,18 @@ impl<'p> Court<'p> {
             }
         }
         let free = || Arc::new(Ruling { outcome: Outcome::Allowed, rule: None, because: None });
-        (found.unwrap_or_else(free), gained)
+        let tree = tree && found.is_none() && self.opens_below(old, new, swap);
+        (found.unwrap_or_else(|| if tree { below(self.policy) } else { free() }), gained)
+    }
+
+    /// Whether the hooks would say that something below a directory is closed where it is, and not where it goes.
+    fn opens_below(&self, old: &[u8], new: &[u8], swap: bool) -> bool {
+        let compiled =
+            self.compiled.get_or_init(|| compile(&[self.policy], 0, &mut SetTable::default()).ok());
+        // A policy that is too large for the hooks is refused before anything begins.
+        let Some(plan) = compiled else { return false };
+        let keeps = |old, new| plan.keeps_below(old, new).unwrap_or(false);
+        !(keeps(old, new) && (!swap || keeps(new, old)))
     }
 
     /// Accesses to a path, all of one section.
@@ -262,6 +280,15 @@ impl<'p> Court<'p> {
             rulings.insert(Same(Arc::clone(who)), Arc::clone(ruling));
         }
     }
+}
+
+/// What becomes of a directory that may not move.
+fn below(policy: &Policy) -> Arc<Ruling> {
+    let outcome = match policy.mode() {
+        Mode::Enforce => Outcome::Blocked,
+        Mode::Audit => Outcome::OnTrial,
+    };
+    Arc::new(Ruling { outcome, rule: None, because: reason(Cause::Below).map(Arc::from) })
 }
 
 /// Whether a rule that could decide about accesses to a path asks who acts.

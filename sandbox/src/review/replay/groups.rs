@@ -263,6 +263,9 @@ fn suggestion(
             let word = words.first().copied().unwrap_or_default();
             return suggest::kernel(policy, word).map_err(|why| why.to_string());
         }
+        Object::NewName(_) if accesses.is_empty() => {
+            return Err("allow below both names what is allowed below either".to_owned());
+        }
         Object::NewName(_) => return Err("the new name would open what the old one closes".to_owned()),
         Object::Nothing => return Err("no rule is about it".to_owned()),
     };

@@ -1,11 +1,12 @@
 //! Recorded runs put to a policy: what it would have blocked.
 //!
-//! [`attempt`] says what an event asked ([`device`] where that is no data), [`lineage`] who asked, [`court`] what a
-//! policy says, [`groups`] puts the denials together. What a record cannot tell is said as a note, never guessed.
+//! [`attempt`] says what an event asked ([`device`] where that is no data, [`directories`] what is no file), [`lineage`] who
+//! asked, [`court`] what a policy says, [`groups`] puts the denials together. What a record cannot tell is said as a note, never guessed.
 
 pub mod attempt;
 pub mod court;
 mod device;
+mod directories;
 pub mod groups;
 mod lineage;
 
@@ -28,6 +29,7 @@ use crate::record::LOG;
 use crate::record::lines::Lines;
 use crate::record::store::{Found, open_regular};
 use attempt::{Asked, Reading};
+use directories::Directories;
 use lineage::Lineage;
 
 /// One event that asked something; of [`Story`], also one that asked nothing.
@@ -136,6 +138,7 @@ pub struct Story {
     read: Read,
     lineage: Lineage,
     listeners: HashSet<(Protocol, u16)>,
+    directories: Directories,
     /// Whom the run asks for names, and what is sent to them is judged by the names.
     resolvers: HashSet<IpAddr>,
     missed: Missed,
@@ -180,10 +183,13 @@ impl Story {
                 asked
             }
         };
+        let makes = record.text("event_type") == Some("dir_create");
         for part in &mut asked {
             own(part, &self.listeners);
             self.listeners.extend(listener(part));
+            self.directories.mark(part);
         }
+        asked.iter().for_each(|part| self.directories.learn(part, makes));
         each(&Attempt { asked: &asked, record: &record, who: &who, count });
         self.lineage.learn(&record);
     }

@@ -307,6 +307,32 @@ fn calls_that_failed_behind_the_hook_count_and_others_do_not() {
 }
 
 #[test]
+fn a_directory_moves_only_where_the_hooks_would_let_it() {
+    use Outcome::{Allowed, Blocked};
+    let policy = parse(
+        "version: 1\nname: p\nfiles: { default: allow }\nexec:\n  default: deny\n  rules:\n    \
+         - { name: built, allow: [run], path: [\"/w/target/*/**\", \"/w/stage-*/*/**\"] }\n",
+    );
+    let rename =
+        |old: &str, new: &str| line(EventType::FileRename, 1, &[(Key::Path, old), (Key::Path2, new)], 0);
+    let make = |path: &str| line(EventType::DirCreate, 1, &[(Key::Path, path)], 0);
+    let lines = [
+        // Nothing says that it is a directory.
+        rename("/w/file", "/w/target"),
+        make("/w/work"),
+        rename("/w/work", "/w/other"),
+        // It is one by its other name too.
+        rename("/w/other", "/w/target"),
+        open(1, "/w/full/of/files"),
+        rename("/w/full/of", "/w/target"),
+        make("/w/stage-7"),
+        rename("/w/stage-7", "/w/target"),
+    ];
+    let (found, _) = outcomes(&policy, &lines);
+    assert_eq!(found, [Allowed, Allowed, Allowed, Blocked, Allowed, Blocked, Allowed, Allowed]);
+}
+
+#[test]
 fn a_suggestion_holds_for_everyone_in_its_group() {
     let text = "version: 1\nname: p\nfiles:\n  default: deny\n  rules:\n    \
          - { name: node, allow: [read], path: [\"/x\"], by: [\"/bin/node\"] }\n";

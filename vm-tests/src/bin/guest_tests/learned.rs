@@ -52,12 +52,29 @@ fn honest(number: usize) -> Vec<String> {
         "connect-tcp=127.0.0.1:9001".to_owned(),
         format!("unlink={PROJECT}/build-{name}/{name}.o"),
         format!("rmdir={PROJECT}/build-{name}"),
+        // A directory that gets its name when it is whole, as package managers do it.
+        format!("read={PROJECT}/tools{}/tool", &hash[..6]),
+        format!("rename={PROJECT}/tools{},{PROJECT}/tools", &hash[..6]),
+        format!("run={PROJECT}/tools/tool"),
     ];
     steps.to_vec()
 }
 
 fn run(name: &str, options: &[&str], steps: &[String]) -> Result<Finished> {
     complete(name, options, &steps.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Puts the directory where an honest run expects it, and runs it.
+fn run_honest(name: &str, options: &[&str], number: usize) -> Result<(Finished, Vec<String>)> {
+    let steps = honest(number);
+    let whole = steps.iter().find_map(|step| step.strip_prefix("rename=/srv/project/tools"));
+    let (made, _) = whole.and_then(|rest| rest.split_once(',')).context("a directory is renamed")?;
+    let tools = format!("{PROJECT}/tools{made}");
+    std::fs::create_dir(&tools)?;
+    std::fs::copy("/usr/bin/other", format!("{tools}/tool"))?;
+    let run = run(name, options, &steps)?;
+    std::fs::remove_dir_all(format!("{PROJECT}/tools"))?;
+    Ok((run, steps))
 }
 
 /// Fails unless every attempt came through.
@@ -81,8 +98,7 @@ pub fn as_learned() -> Result<()> {
 
     let mut lessons = Vec::new();
     for number in 0..LESSONS {
-        let steps = honest(number);
-        let recorded = run(&format!("lesson-{number}"), &["--audit-only"], &steps)?;
+        let (recorded, steps) = run_honest(&format!("lesson-{number}"), &["--audit-only"], number)?;
         expect_through(&recorded, &steps)?;
         lessons.push(recorded);
     }
@@ -93,9 +109,8 @@ pub fn as_learned() -> Result<()> {
     let enforced = ["--enforce", policy.as_str(), "--require", "lsm"];
     // The last of them is none that was learned from.
     for number in 0..=LESSONS {
-        let steps = honest(number);
         let name = format!("honest-{number}");
-        let held = run(&name, &enforced, &steps)?;
+        let (held, steps) = run_honest(&name, &enforced, number)?;
         expect_through(&held, &steps).with_context(|| name.clone())?;
         ensure!(denied(&held)?.is_empty(), "{name}: {:?}", denied(&held)?);
         held.expect_verdict(0)?;
@@ -120,6 +135,25 @@ pub fn as_learned() -> Result<()> {
     ensure!(kernel == replay, "enforced {kernel:?}\nreplayed {replay:?}");
     let told = held.log()?.events()?.iter().filter(|event| text(event, "action") == "BLOCKED").count();
     ensure!(told == attacks.len(), "{told} records of denials");
+    does_not_move(&policy, &enforced)
+}
+
+/// A directory that was opened for work does not go where programs are executed, and a replay knows it.
+fn does_not_move(policy: &str, enforced: &[&str]) -> Result<()> {
+    let steps = [
+        "mkdir=/srv/project/work",
+        "create=/srv/project/work/file",
+        "rename=/srv/project/work,/srv/project/tools",
+    ];
+    let steps = steps.map(str::to_owned);
+    let control = run("move-control", &["--audit-only"], &steps)?;
+    expect_through(&control, &steps)?;
+    std::fs::remove_dir_all(format!("{PROJECT}/tools"))?;
+    let held = run("move", enforced, &steps)?;
+    let expected = format!("{}\t0\n{}\t0\n{}\t-{}\n", steps[0], steps[1], steps[2], libc::EACCES);
+    ensure!(held.stdout == expected, "{}\n{}", held.stdout, held.stderr);
+    let (kernel, replay) = (denied(&held)?, replayed(policy, &control.dir)?);
+    ensure!(kernel == replay && kernel.len() == 1, "enforced {kernel:?}\nreplayed {replay:?}");
     Ok(())
 }
 
