@@ -306,3 +306,37 @@ fn standard_descriptors_do_not_lead_round_covers() {
     check(".git/config", &[("read", "0"), ("write", "EROFS"), ("mode", "EROFS")]);
     check("file", &[("read", "0"), ("write", "0"), ("mode", "0")]);
 }
+
+/// What lies in a directory of the user's own that is closed just now can be looked at by nobody, and the command may open
+/// it: neither `doctor` nor a start promises anything.
+#[test]
+fn what_is_closed_to_its_own_user_counts_as_open() {
+    if !possible("what_is_closed_to_its_own_user_counts_as_open", NEEDS) {
+        return;
+    }
+    let (place, _machine) = place();
+    let shut = place.scene.path("work/shut");
+    fs::create_dir(&shut).expect("a directory");
+    fs::write(shut.join("secret"), "text").expect("a file");
+    std::os::unix::fs::chown(&shut, Some(USER), Some(USER)).expect("chown");
+    let more =
+        format!("    - {{ name: kept, deny: [read, write], path: [\"{}/secret\"] }}\nexec:", shut.display());
+    let text = policy(&place).replacen("exec:", &more, 1);
+    fs::write(place.scene.path("policy.yaml"), text).expect("a policy");
+    let file = place.scene.path("policy.yaml").display().to_string();
+    let both = || {
+        let doctor = finish(place.sandbox(["doctor", "--policy", &file]));
+        let run = finish(place.sandbox(["run", "-q", "--enforce", &file, "--", "cat", "shut/secret"]));
+        (doctor, run)
+    };
+    let (doctor, run) = both();
+    assert!(!doctor.stdout.contains("NOT HELD"), "{}", doctor.stdout);
+    assert!(run.expect(1).stderr.contains("Permission denied"));
+    for (mode, starts) in [(0o000, false), (0o700, true)] {
+        fs::set_permissions(&shut, fs::Permissions::from_mode(mode)).expect("chmod");
+        let (doctor, run) = both();
+        let refused = run.stderr.contains("p/kept") && run.stderr.contains("chmod u+rx");
+        assert_eq!(refused, !starts, "{}", run.stderr);
+        assert_eq!(doctor.stdout.contains("NOT HELD"), !starts, "{}", doctor.stdout);
+    }
+}

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use policy::settings::LimitSet;
 
 use super::limits::{controller, gives_controller};
+use super::process::Stat;
 
 /// The inode of the first cgroup namespace (PROC_CGROUP_INIT_INO, include/linux/proc_ns.h).
 const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
@@ -131,6 +132,8 @@ impl Cgroup {
             // Zero stands for a process outside this pid namespace: nothing to be done about it from here.
             pids.extend(text.lines().filter_map(|line| line.parse().ok()).filter(|pid: &u32| *pid != 0));
         });
+        // Hierarchies of version 1 have those as well that only wait for somebody to ask how they ended.
+        pids.retain(|pid| Stat::of(*pid).is_none_or(|stat| !stat.is_dead()));
         pids
     }
 

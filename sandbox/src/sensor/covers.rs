@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,12 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
                 covers.made.extend(is_hidden(&path).then_some(path));
             }
             Found::Absent => absent.push((one, path)),
+            Found::Shut(directory) => {
+                covers.open.insert(format!(
+                    "nobody can look into {}, which is yours and may be opened during the run: `chmod u+rx` it",
+                    directory.display()
+                ));
+            }
             Found::ByLink => by_link.push((one, path)),
         }
     }
@@ -136,6 +143,8 @@ pub fn plan(layers: &Layers<'_>, policies: &[&Policy], tmp: Option<&PrivateTmp>)
 enum Found {
     There(Metadata),
     Absent,
+    /// It cannot be told: this directory above it is closed to its own owner, who may open it.
+    Shut(PathBuf),
     /// A symbolic link is on the way: the place has another path, by which it is covered.
     ByLink,
 }
@@ -144,15 +153,24 @@ fn look(path: &Path) -> Found {
     match (fs::symlink_metadata(path), fs::canonicalize(path)) {
         (Ok(found), Ok(real)) if real == path => Found::There(found),
         (Ok(_), _) => Found::ByLink,
-        (Err(_), _) => {
+        (Err(error), _) => {
             // What is above it must have this very path, for a name in it to be this one.
             let above = path.ancestors().skip(1).find(|above| fs::symlink_metadata(above).is_ok());
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && let Some(directory) = above.filter(|above| is_own(above))
+            {
+                return Found::Shut(directory.to_owned());
+            }
             match above.map(|above| (above, fs::canonicalize(above))) {
                 Some((above, Ok(real))) if real == above => Found::Absent,
                 _ => Found::ByLink,
             }
         }
     }
+}
+
+fn is_own(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// A look for other names of what is to be covered, at each place once.

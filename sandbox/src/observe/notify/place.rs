@@ -142,6 +142,8 @@ pub fn find(name: &[u8], last: Last, pid: u32, tid: u32) -> Found {
         Ok(path) => Found::There(path),
         Err(error) => match (error, beside(name)) {
             (Errno::NOENT, Some(path)) => Found::Absent(path),
+            // Where a file is to be made it matters that there is no directory either: nothing will be.
+            (Errno::NOENT, None) if last != Last::Made && is_nowhere(name) => Found::Absent(join(b"/", name)),
             // Cannot be opened by us, or not without waiting.
             (_, path) => Found::Unknown(path.or_else(|| shown.then(|| name.to_vec()))),
         },
@@ -175,6 +177,11 @@ fn beside(name: &[u8]) -> Option<Vec<u8>> {
     }
     path.extend_from_slice(leaf);
     Some(path)
+}
+
+/// Whether the directory that a name would be in is not there.
+fn is_nowhere(name: &[u8]) -> bool {
+    split(name).is_some_and(|(directory, _)| reach(directory, Last::Followed).err() == Some(Errno::NOENT))
 }
 
 /// A name as its directory and its last component, where that is a name.
@@ -349,7 +356,8 @@ mod tests {
         assert_eq!(find("/dir/link", Last::Followed), Found::There(name("/real/file")));
         assert_eq!(find("/dir/link", Last::Itself), Found::There(name("/real/link")));
         assert_eq!(find("/dir/../dir/none", Last::Followed), Found::Absent(name("/real/none")));
-        assert_eq!(find("/no/such/file", Last::Followed), Found::Unknown(None));
+        assert_eq!(find("/no/./such//file", Last::Followed), Found::Absent(name("/no/such/file")));
+        assert_eq!(find("/no/such/file", Last::Made), Found::Unknown(None));
         std::os::unix::fs::symlink("dir/later", top.join("dangling")).unwrap();
         assert_eq!(find("/dangling", Last::Made), Found::Absent(name("/real/later")));
         assert_eq!(find("/dangling", Last::Followed), Found::Absent(name("/dangling")));
