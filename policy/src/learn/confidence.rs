@@ -6,7 +6,7 @@
 
 use super::lessons::{Draft, Lessons};
 use super::needs::Detail;
-use super::{Base, Run, Strictness, Tally, anyone, base, question};
+use super::{Base, Run, Strictness, Tally, anyone, base, base_of, question};
 use crate::compile::lsm::{LsmPlan, SetTable, compile};
 use crate::digest::Digest;
 use crate::evaluate::Act;
@@ -118,7 +118,12 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
         seen.ends.iter().any(|(end, count)| match end {
             Reach::Question(name) => matches!(question(policy, name), Base::Silent),
             Reach::Other => false,
-            _ => end.with(|end| closed(&Act::Network { accesses: count.accesses, end })),
+            _ => end.with(|end| {
+                let act = Act::Network { accesses: count.accesses, end };
+                let programs = seen.tally(count, 0).programs;
+                !matches!(base_of(policy, &act, &programs), Base::Allows)
+                    && !matches!(base_of(run.base, &act, &programs), Base::Denies(..))
+            }),
         })
     };
     files || executed() || ends() || keeps_a_directory(policy, run)

@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use rayon::prelude::*;
+
 use super::needs::{Detail, Gained, Needs, Purpose, Written};
 use super::network;
 use super::paths::Paths;
@@ -69,8 +71,8 @@ pub(super) struct Lessons<'a, E> {
 
 impl<'a, E> Lessons<'a, E> {
     pub fn new(runs: &'a [Run<'a>], options: &'a Options<'a>, read: Reader<'a, E>) -> Self {
-        let needs = runs.iter().enumerate().map(|(index, run)| Needs::of(index, run)).collect();
-        let names = runs.iter().map(new_names).collect();
+        let (needs, names) =
+            runs.par_iter().enumerate().map(|(index, run)| (Needs::of(index, run), new_names(run))).unzip();
         Self { runs, options, read, needs, names, answers: RefCell::default() }
     }
 

@@ -233,8 +233,31 @@ enum Base {
     Denies(String, Option<String>),
 }
 
+impl Base {
+    fn strictness(&self) -> u8 {
+        match self {
+            Self::Allows => 0,
+            Self::Silent => 1,
+            Self::Denies(..) => 2,
+        }
+    }
+}
+
 fn base(policy: &Policy, act: &Act<'_>) -> Base {
-    let verdict = anyone(policy, act);
+    said(&anyone(policy, act))
+}
+
+/// The same of programs, which are known: the strictest of what it says of each.
+fn base_of(policy: &Policy, act: &Act<'_>, programs: &BTreeSet<Vec<u8>>) -> Base {
+    if programs.is_empty() {
+        return base(policy, act);
+    }
+    let each = programs.iter().map(|exe| said(&judge(policy, &Subject { exe, ancestors: &[] }, act)));
+    each.reduce(|one, other| if other.strictness() > one.strictness() { other } else { one })
+        .unwrap_or(Base::Silent)
+}
+
+fn said(verdict: &Verdict<'_>) -> Base {
     match verdict.decision {
         Decision::Allow => Base::Allows,
         _ if verdict.rule.is_default() => Base::Silent,

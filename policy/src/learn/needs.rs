@@ -6,7 +6,7 @@ use super::paths::{Paths, Whose};
 use super::place::{Root, Roots};
 use super::seen::{Count, Seen};
 use super::tree::Use;
-use super::{Base, LeftOut, Reach, Run, Tally, base, question};
+use super::{Base, LeftOut, Reach, Run, Tally, base, base_of, question};
 use crate::access::{Access, AccessSet};
 use crate::digest::Digest;
 use crate::evaluate::Act;
@@ -207,7 +207,9 @@ impl<'s> Needs<'s> {
     fn end(&mut self, policy: &Policy, end: &'s Reach, tally: Tally) {
         let silent = match end {
             Reach::Question(name) => question(policy, name),
-            _ => end.with(|act_end| base(policy, &Act::Network { accesses: tally.accesses, end: act_end })),
+            _ => end.with(|end| {
+                base_of(policy, &Act::Network { accesses: tally.accesses, end }, &tally.programs)
+            }),
         };
         match silent {
             Base::Allows => {}

@@ -14,6 +14,9 @@ const NEIGHBOURS: usize = 3;
 /// Where the kernel takes ports from that nobody asked for (ip_local_port_range).
 const EPHEMERAL: u16 = 32_768;
 
+/// Where the system's programs are.
+const SYSTEM: [&str; 4] = ["/usr/", "/bin/", "/sbin/", "/opt/"];
+
 /// A target as rules write it, and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -25,6 +28,8 @@ pub struct Target {
     pub tally: Tally,
     /// Why it is as wide as it is, where it is wider than what was seen.
     pub wide: Option<&'static str>,
+    /// The program that alone reaches it.
+    pub by: Option<String>,
 }
 
 /// What is reached, without the port.
@@ -175,8 +180,27 @@ pub fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<
         }
     }
     let targets = targets.into_iter();
-    let targets = targets.map(|((text, accesses), (tally, wide))| Target { text, accesses, tally, wide });
+    let targets = targets.map(|((text, accesses), (tally, wide))| {
+        let by = alone(&text, &tally, strictness);
+        Target { text, accesses, tally, wide, by }
+    });
     (targets.collect(), left)
+}
+
+/// The program that alone reaches something elsewhere, in every run that does: a tool with a service of its own. Where
+/// programs are not the system's, the next run may have it elsewhere.
+fn alone(target: &str, tally: &Tally, strictness: Strictness) -> Option<String> {
+    let runs = match strictness {
+        Strictness::Exact => 1,
+        Strictness::Balanced => 2,
+        Strictness::Loose => return None,
+    };
+    let elsewhere = !target.starts_with("own") && !target.starts_with("unix:");
+    let reaches =
+        tally.accesses.intersection([Access::Bind, Access::Listen].into_iter().collect()).is_empty();
+    let [program] = tally.programs.iter().collect::<Vec<_>>()[..] else { return None };
+    let of_the_system = SYSTEM.iter().any(|place| program.starts_with(place.as_bytes()));
+    (elsewhere && reaches && of_the_system && tally.runs.len() >= runs).then(|| escape(program))
 }
 
 /// As a target begins with it.

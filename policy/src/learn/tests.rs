@@ -174,6 +174,52 @@ fn a_file_that_is_renamed_into_a_tree_of_programs_may_be_one_before() {
 }
 
 #[test]
+fn who_alone_reaches_a_host_is_named() {
+    let mut made: Vec<Made> = (1..6).map(run).collect();
+    let variables = made[0].variables.clone();
+    let reaches = |text: &str, exe: &[u8]| {
+        let policy = Policy::parse("p", text, &variables).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let name = ["registry.example"];
+        let end = End::Address {
+            address: IpAddr::from([203, 0, 113, 9]),
+            port: 443,
+            protocol: Protocol::Tcp,
+            names: &name,
+            owner: Owner::Elsewhere,
+        };
+        let act = Act::Network { accesses: Access::Connect.into(), end };
+        let verdict = judge(&policy, &Subject { exe, ancestors: &[] }, &act);
+        verdict.decision == Decision::Allow && matches!(question(&policy, "registry.example"), Base::Allows)
+    };
+    for (strictness, alone) in
+        [(Strictness::Exact, true), (Strictness::Balanced, true), (Strictness::Loose, false)]
+    {
+        let text = learned(&made, strictness).text;
+        assert!(reaches(&text, b"/usr/bin/curl"), "{text}");
+        assert_eq!(!reaches(&text, b"/usr/bin/python3"), alone, "{strictness:?}:\n{text}");
+        assert_eq!(text.contains("name: hosts-of-curl"), alone, "{text}");
+    }
+    // Once is no habit.
+    let once = learned(&made[..1], Strictness::Balanced).text;
+    assert!(reaches(&once, b"/usr/bin/python3"), "{once}");
+    let host = |seen: &mut Seen, by: &[u8]| {
+        let end = Reach::Address {
+            address: IpAddr::from([203, 0, 113, 1]),
+            port: 443,
+            protocol: Protocol::Tcp,
+            host: Some("registry.example".to_owned()),
+            own: false,
+            listens: false,
+        };
+        seen.reached(Some(Access::Connect), end, by, 1);
+    };
+    host(&mut made[3].seen, b"/srv/jobs/4/project/build/tool");
+    let both = learned(&made, Strictness::Balanced);
+    assert!(reaches(&both.text, b"/usr/bin/python3"), "{}", both.text);
+    assert!(made.iter().all(|made| !blocks(&both, made)), "{}", both.text);
+}
+
+#[test]
 fn a_directory_that_moves_may_be_at_either_name_what_it_is_at_the_other() {
     let mut made: Vec<Made> = (1..6).map(run).collect();
     let names: Vec<_> = ["Hw3kQz", "0aVfXr", "pLm9Tc", "Zx2YbN", "kk8Rse"]

@@ -89,6 +89,8 @@ struct Line {
     accesses: AccessSet,
     key: &'static str,
     objects: Vec<String>,
+    /// Who alone does it.
+    by: Option<String>,
     tally: Tally,
     /// Why it is wider than what was seen.
     wide: BTreeSet<&'static str>,
@@ -125,15 +127,18 @@ impl Line {
         let accesses = accesses.join(", ");
         let wide = self.wide.iter().fold(String::new(), |text, why| text + "; " + why);
         let comment = comment(&(told(&self.tally, runs) + &wide));
-        let quoted: Vec<String> = self.objects.iter().map(|object| quoted(object)).collect();
+        let objects: Vec<String> = self.objects.iter().map(|object| quoted(object)).collect();
         let key = self.key;
-        let one = format!("allow: [{accesses}], {key}: [{}] }}", quoted.join(", "));
+        let by = self.by.as_deref().map(quoted);
+        let also = by.as_ref().map_or(String::new(), |by| format!(", by: [{by}]"));
+        let one = format!("allow: [{accesses}], {key}: [{}]{also} }}", objects.join(", "));
         let fits = INDENT + "- { name: , ".len() + name.len() + one.len() <= WIDTH;
         let body = if fits {
             one
         } else {
             let mut lines = format!("  allow: [{accesses}]\n  {key}: [");
-            items(&mut lines, &quoted);
+            items(&mut lines, &objects);
+            by.into_iter().for_each(|by| _ = writeln!(lines, "  by: [{by}]"));
             lines
         };
         LearnedRule { section, name, comment, body }
@@ -262,7 +267,7 @@ fn programs(draft: &Draft) -> Vec<Line> {
 }
 
 fn network(draft: &Draft) -> Vec<Line> {
-    let mut groups: BTreeMap<(&str, AccessSet), Line> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, AccessSet, Option<&str>), Line> = BTreeMap::new();
     for target in &draft.targets {
         let text = &target.text;
         let listens = target.accesses.contains(Access::Bind) || target.accesses.contains(Access::Listen);
@@ -272,15 +277,17 @@ fn network(draft: &Draft) -> Vec<Line> {
             _ if text.starts_with("unix:") => "sockets",
             _ => "hosts",
         };
+        let name = target.by.as_deref().map_or(name.to_owned(), |by| format!("{name}-of-{}", rule_word(by)));
         let new = || Line {
-            name: name.to_owned(),
+            name: name.clone(),
+            by: target.by.clone(),
             accesses: target.accesses,
             key: "to",
             objects: Vec::new(),
             tally: Tally::default(),
             wide: BTreeSet::new(),
         };
-        let rule = groups.entry((name, target.accesses)).or_insert_with(new);
+        let rule = groups.entry((name.clone(), target.accesses, target.by.as_deref())).or_insert_with(new);
         rule.objects.push(text.clone());
         rule.tally.add(&target.tally);
         rule.wide.extend(target.wide);
@@ -291,7 +298,13 @@ fn network(draft: &Draft) -> Vec<Line> {
 fn line(name: String, accesses: AccessSet, grants: &[&Grant]) -> Line {
     let mut tally = Tally::default();
     grants.iter().for_each(|grant| tally.add(&grant.tally));
-    Line { name, accesses, key: "path", objects: braced(grants), tally, wide: BTreeSet::new() }
+    Line { name, accesses, key: "path", objects: braced(grants), by: None, tally, wide: BTreeSet::new() }
+}
+
+/// A program's own name as part of a rule's.
+fn rule_word(program: &str) -> String {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// Patterns, those that differ in their last component alone as one; what lies within another one is left out.

@@ -14,7 +14,7 @@ use super::output;
 use crate::cli::{LearnArgs, StrictnessArg};
 use crate::exit::Exit;
 use crate::launch::policy::{PolicyError, read_text, reference};
-use crate::review::learn::{Gathered, gather};
+use crate::review::learn::{Gathered, gather_all};
 use crate::review::stores;
 use crate::review::text::{grouped, safe};
 
@@ -74,7 +74,7 @@ pub fn propose(run: &Path, file: &Path, owner: Option<(u32, u32)>) -> anyhow::Re
 
 /// What the runs of these names did.
 fn gathered(runs: &[String]) -> anyhow::Result<Vec<Gathered>> {
-    Ok(stores().find_all(runs)?.iter().map(gather).collect::<Result<_, _>>()?)
+    Ok(gather_all(&stores().find_all(runs)?)?)
 }
 
 /// What is around the rules that are learned.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use policy::learn::{Reach, Seen};
 use policy::{Access, End, Owner, Variables};
+use rayon::prelude::*;
 
 use super::replay::attempt::Asked;
 use super::replay::{self, Attempt, Read};
@@ -26,11 +27,20 @@ pub struct Gathered {
     pub read: Read,
 }
 
+/// Reads runs, several at once; they are given back in their order.
+///
+/// # Errors
+/// The log of one cannot be read: of the first that cannot.
+pub fn gather_all(runs: &[Found]) -> Result<Vec<Gathered>, ViewError> {
+    // Each is read to its end: which error is told depends on no race.
+    runs.par_iter().map(gather).collect::<Vec<_>>().into_iter().collect()
+}
+
 /// Reads a run.
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn gather(run: &Found) -> Result<Gathered, ViewError> {
+fn gather(run: &Found) -> Result<Gathered, ViewError> {
     let mut seen = Seen::default();
     let mut read = replay::read(run, |attempt| add(&mut seen, attempt))?;
     seen.settle();

@@ -172,10 +172,12 @@ fn touched(runs: &[&Recorded]) -> (BTreeSet<PathBuf>, BTreeSet<String>) {
     let beside: Vec<PathBuf> = files.iter().filter_map(|path| Some(path.parent()?.to_owned())).collect();
     for directory in beside.into_iter().collect::<BTreeSet<_>>() {
         let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
-        let links = links.map(|entry| entry.path());
-        let of_files = |link: &PathBuf| link.canonicalize().is_ok_and(|real| files.contains(&real));
-        let found: Vec<PathBuf> = links.filter(of_files).collect();
+        let of_files =
+            |link: &PathBuf| link.is_symlink() && link.canonicalize().is_ok_and(|real| files.contains(&real));
+        // Compilers ask by access(2), which no record tells, whether their plugins are there.
+        let plugin = |path: &PathBuf| path.ends_with("liblto_plugin.so");
+        let entries = entries.map(|entry| entry.path());
+        let found: Vec<PathBuf> = entries.filter(|path| of_files(path) || plugin(path)).collect();
         files.extend(found);
     }
     files.insert("/lib64/ld-linux-x86-64.so.2".into());
