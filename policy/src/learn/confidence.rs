@@ -4,6 +4,8 @@
 //! honest run has to expect. Beside it stands how many things only one run did, which Good and Turing take for the
 //! chance of another new one (Good 1953; for runs as samples Chao 1987).
 
+use rayon::prelude::*;
+
 use super::lessons::{Draft, Lessons};
 use super::needs::Detail;
 use super::{Base, Run, Strictness, Tally, anyone, base, base_of, question};
@@ -107,7 +109,7 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
     let seen = run.seen;
     let files = seen
         .files
-        .iter()
+        .par_iter()
         .any(|(path, count)| path.starts_with(b"/") && closed(&Act::File { accesses: count.accesses, path }));
     let executed = || {
         let mut paths = seen.executed.keys();

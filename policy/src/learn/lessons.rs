@@ -138,12 +138,13 @@ impl<'a, E> Lessons<'a, E> {
         let policy = (self.read)(index, text)?;
         let opens = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Allows);
         let silent = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Silent);
-        let found = self.names[index].iter().filter(|(access, old, new)| match access {
+        let found = self.names[index].par_iter().filter(|(access, old, new)| match access {
             // Whichever is the rarer is asked first.
             Access::Read | Access::Write => silent(*access, old) && opens(*access, new),
             _ => opens(*access, new) && silent(*access, old),
         });
-        let found: Rc<[Opened<'a>]> = found.map(|(access, old, _)| (*access, *old)).collect();
+        let found: Vec<Opened<'a>> = found.map(|(access, old, _)| (*access, *old)).collect();
+        let found: Rc<[Opened<'a>]> = found.into();
         self.answered(text, |answers| _ = answers.gained.insert(index, Rc::clone(&found)));
         Ok(found)
     }

@@ -174,8 +174,8 @@ fn touched(runs: &[&Recorded]) -> (BTreeSet<PathBuf>, BTreeSet<String>) {
         let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
         let of_files =
             |link: &PathBuf| link.is_symlink() && link.canonicalize().is_ok_and(|real| files.contains(&real));
-        // Compilers ask by access(2), which no record tells, whether their plugins are there.
-        let plugin = |path: &PathBuf| path.ends_with("liblto_plugin.so");
+        // Compilers ask by access(2), which no record tells, whether these are there.
+        let plugin = |path: &PathBuf| path.ends_with("liblto_plugin.so") || path.ends_with("lto-wrapper");
         let entries = entries.map(|entry| entry.path());
         let found: Vec<PathBuf> = entries.filter(|path| of_files(path) || plugin(path)).collect();
         files.extend(found);
