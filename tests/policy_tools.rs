@@ -326,7 +326,7 @@ fn groups_are_listed_with_their_entries() {
 fn eval_names_the_layers_and_the_line() {
     let scene = scene();
     let (code, stdout, _) = ask(&scene, &["eval", "repo.yaml", "--open", "/a/b.pem"]);
-    assert!(code == 1 && stdout.contains("  held by lsm\n"), "{stdout}");
+    assert!(code == 1 && stdout.contains("  held by lsm; on this machine"), "{stdout}");
     assert!(stdout.contains("  allow it with\n    except: [\"/a/b.pem\"]  # in rule no-keys\n"), "{stdout}");
     let (_, stdout, _) = ask(&scene, &["eval", "repo.yaml", "--bind", "127.0.0.1:80", "--json"]);
     let answer = json(&stdout);
@@ -355,7 +355,7 @@ fn eval_knows_names_own_listeners_and_unix_sockets() {
         (code, stdout, stderr)
     };
     let (code, stdout, _) = asked(&["--connect", "Registry.NPMjs.org.:443"]);
-    assert!(code == 0 && stdout.contains("by coding-agent/registries\n  held by cgroup-net\n"), "{stdout}");
+    assert!(code == 0 && stdout.contains("by coding-agent/registries\n  held by cgroup-net; on this machine"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "registry.npmjs.org.evil.test:443"]);
     assert!(code == 1 && stdout.contains("to: [\"registry.npmjs.org.evil.test:443/tcp\"]"), "{stdout}");
     for (wrong, instead) in [
@@ -367,9 +367,9 @@ fn eval_knows_names_own_listeners_and_unix_sockets() {
         assert!(code == 2 && stdout.is_empty() && stderr.contains(instead), "{stderr}");
     }
     let (code, stdout, _) = asked(&["--connect", "127.0.0.1:80"]);
-    assert!(code == 1 && stdout.contains("  held by lsm or cgroup-net\n"), "{stdout}");
+    assert!(code == 1 && stdout.contains("  held by lsm or cgroup-net; on this machine"), "{stdout}");
     let (_, stdout, _) = asked(&["--listen", "127.0.0.1:80"]);
-    assert!(stdout.contains("  held by lsm\n"), "{stdout}");
+    assert!(stdout.contains("  held by lsm; on this machine"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "own:3000"]);
     assert!(code == 0 && stdout.contains("by coding-agent/own-servers\n"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "own:22"]);
@@ -379,7 +379,7 @@ fn eval_knows_names_own_listeners_and_unix_sockets() {
     let (code, stdout, _) = asked(&["--connect", "unix:/run/docker.sock"]);
     assert!(code == 1 && stdout.contains("by coding-agent-strict/sockets-elsewhere\n"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "unix:/tmp/of-this-run"]);
-    assert!(code == 0 && stdout.contains("held by lsm\n"), "{stdout}");
+    assert!(code == 0 && stdout.contains("held by lsm; on this machine"), "{stdout}");
     let (code, stdout, _) = asked(&["--connect", "unix:@hidden"]);
     assert!(code == 1 && stdout.contains("to: [\"unix:@hidden\"]"), "{stdout}");
     // A rule on files that keeps a path from being read keeps its socket from being reached.

@@ -210,7 +210,10 @@ fn told(
         let _ = writeln!(text, "  on trial: {} by {}", trial.decision, trial.rule);
     }
     match not_held {
-        [] => _ = writeln!(text, "  held by {}", layers.join(" or ")),
+        [] => {
+            let layers = layers.join(" or ");
+            let _ = writeln!(text, "  held by {layers}; on this machine: see `sandbox doctor --policy`");
+        }
         lines => lines.iter().for_each(|line| _ = writeln!(text, "  not held: {line}")),
     }
     text + &suggested::told(suggestion)
