@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -227,7 +228,9 @@ pub(super) fn changes(plan: &RunPlan) -> Result<Option<(Changes, String)>, Start
     let Some(contents) = &plan.contents else { return Ok(None) };
     let before = Before::look(contents, plan.run_dir.path())?;
     let note = before.note();
-    Ok(Some((Changes::new(contents.max, before), note)))
+    let tmp = plan.tmp.as_ref().and_then(|tmp| tmp.as_ref().ok()).cloned();
+    let own = move |path: &Path| tmp.as_ref().is_some_and(|tmp| tmp.makes(path));
+    Ok(Some((Changes::new(contents.max, before, own), note)))
 }
 
 /// What the hooks are to do with the policies.

@@ -4,7 +4,9 @@ mod update;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 use policy::learn::{Learned, Options, Run, Strictness, learn};
@@ -26,11 +28,6 @@ const LISTED: usize = 20;
 /// # Errors
 /// A run cannot be read, the base cannot be extended, or the output cannot be written.
 pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
-    make(args, None)
-}
-
-/// The same; a new file is `owner`'s.
-fn make(args: &LearnArgs, owner: Option<(u32, u32)>) -> anyhow::Result<Exit> {
     if let Some(policy) = &args.update {
         return update::execute(args, policy);
     }
@@ -46,7 +43,7 @@ fn make(args: &LearnArgs, owner: Option<(u32, u32)>) -> anyhow::Result<Exit> {
     learned.confidence.lines().iter().for_each(|line| eprintln!("{line}"));
     match &args.output {
         Some(output) => {
-            output::create(output, &learned.text, owner)?;
+            output::create(output, &learned.text, None)?;
             eprintln!("wrote {}", output.display());
         }
         None => std::io::stdout().write_all(learned.text.as_bytes()).context("cannot print the policy")?,
@@ -54,22 +51,29 @@ fn make(args: &LearnArgs, owner: Option<(u32, u32)>) -> anyhow::Result<Exit> {
     Ok(if learned.confidence.is_enough() { Exit::SUCCESS } else { Exit::FAILURE })
 }
 
-/// After a run: proposes a policy in `file`, or adds to the one that is there; a new file is `owner`'s.
+/// After a run: proposes a policy in `file`, or adds to the one that is there, as `owner`, whose the run was. What is at
+/// that name by now may be of the run's making, and may lead to what only root may read or write: a process of the
+/// owner's own goes there, which ends of the signals that this one waits out.
 ///
 /// # Errors
-/// As for [`execute`].
+/// It could not be started, or did not do it; then it has said why.
 pub fn propose(run: &Path, file: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
-    let is_there = file.symlink_metadata().is_ok();
-    let args = LearnArgs {
-        runs: vec![run.display().to_string()],
-        base: PathBuf::from("base"),
-        output: (!is_there).then(|| file.to_owned()),
-        update: is_there.then(|| file.to_owned()),
-        yes: false,
-        name: None,
-        strictness: StrictnessArg::Balanced,
+    let mut learn = Command::new("/proc/self/exe");
+    learn.arg("learn").arg(run);
+    match file.symlink_metadata() {
+        Ok(_) => learn.arg("--update").arg(file),
+        Err(_) => learn.arg("-o").arg(file),
     };
-    make(&args, owner).map(drop)
+    if let Some((uid, gid)) = owner {
+        // With it the other groups go.
+        learn.gid(gid).uid(uid);
+    }
+    let status = learn.status().context("cannot start `sandbox learn`")?;
+    // 1: nobody should enforce it yet, or not all of it was added.
+    match status.code() {
+        Some(0 | 1) => Ok(()),
+        _ => bail!("`sandbox learn` {status}; the record is there to learn from"),
+    }
 }
 
 /// What the runs of these names did.

@@ -90,7 +90,7 @@ impl PrivateTmp {
     }
 
     /// Whether what is at a path inside is made anew: a place, or below one and in nothing that stays.
-    pub(super) fn makes(&self, path: &Path) -> bool {
+    pub fn makes(&self, path: &Path) -> bool {
         let within = |all: &[PathBuf]| all.iter().any(|one| path.starts_with(one));
         within(&self.places) && !within(&self.kept)
     }

@@ -26,19 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SLOWEST: u32 = 24;
 
 /// The changes of one run.
-#[derive(Debug)]
 pub struct Changes {
     max: u64,
     before: Before,
+    /// Whether a path is of a place that only the run saw.
+    own: Box<dyn Fn(&Path) -> bool + Send>,
     paths: BTreeSet<Vec<u8>>,
     /// Changes of which the path was not remembered.
     forgotten: u64,
 }
 
 impl Changes {
-    /// None yet; of files up to `max` bytes the contents count.
-    pub fn new(max: u64, before: Before) -> Changes {
-        Changes { max, before, paths: BTreeSet::new(), forgotten: 0 }
+    /// None yet; of files up to `max` bytes the contents count. `own` tells paths of places that only the run sees.
+    pub fn new(max: u64, before: Before, own: impl Fn(&Path) -> bool + Send + 'static) -> Changes {
+        Changes { max, before, own: Box::new(own), paths: BTreeSet::new(), forgotten: 0 }
     }
 
     /// Learns from an event.
@@ -82,12 +83,20 @@ impl Changes {
     /// Looks at every path once more; one event each, ascending by path. `process` is the run's first.
     pub fn tell(&mut self, process: ProcId) -> Vec<Event> {
         let paths = std::mem::take(&mut self.paths);
-        let mut after = self.look(&paths);
+        let (own, others): (BTreeSet<_>, BTreeSet<_>) =
+            paths.iter().cloned().partition(|path| (self.own)(Path::new(OsStr::from_bytes(path))));
+        let mut after = self.look(&others);
         let mut events = Vec::with_capacity(paths.len());
         for path in paths {
-            let ended = Known { size: None, sha256: Err(Missing::RunEnded) };
-            let now = after.remove(&path).unwrap_or(ended);
-            let before = self.before.of(Path::new(OsStr::from_bytes(&path)));
+            let unknown = |missing| Known { size: None, sha256: Err(missing) };
+            let (before, now) = match own.contains(&path) {
+                // By this name there is another file outside, or none.
+                true => (unknown(Missing::OwnPlace), unknown(Missing::OwnPlace)),
+                false => (
+                    self.before.of(Path::new(OsStr::from_bytes(&path))),
+                    after.remove(&path).unwrap_or(unknown(Missing::RunEnded)),
+                ),
+            };
             events.push(told(process, path, before, now));
         }
         events

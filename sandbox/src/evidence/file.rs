@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 /// Read at once.
@@ -39,6 +41,8 @@ pub enum Missing {
     New,
     /// A symbolic link leads to it, which was not followed.
     BehindLink,
+    /// It lies where the run had a place of its own, which is gone with it.
+    OwnPlace,
 }
 
 impl Missing {
@@ -57,6 +61,7 @@ impl Missing {
             Missing::NotBelow => "not below the workspace",
             Missing::New => "did not exist",
             Missing::BehindLink => "behind a symbolic link",
+            Missing::OwnPlace => "in a place of the run's own",
         }
     }
 
@@ -101,14 +106,16 @@ impl Identity {
     }
 }
 
-/// Opens a regular file for reading. A symbolic link at the end is not followed; what is no regular file is never opened,
-/// since that alone can wait for ever or do something.
+/// Opens a regular file for reading. No symbolic link is followed, at the end or on the way: the run may have put it there for
+/// whoever may read more than it. What is no regular file is never opened, since that alone can wait for ever or do something.
 pub fn open_regular(path: &Path) -> Result<(File, Identity), Missing> {
-    let place = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|error| Missing::of(&error))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Ok(place) => File::from(place),
+        // One at the end is opened itself: it was on the way.
+        Err(Errno::LOOP) => return Err(Missing::BehindLink),
+        Err(error) => return Err(Missing::of(&error.into())),
+    };
     let about = place.metadata().map_err(|error| Missing::of(&error))?;
     if !about.is_file() {
         return Err(Missing::NotRegular);

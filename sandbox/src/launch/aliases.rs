@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
 use super::cgroup::unescape;
 use super::links::{MOST, follow};
 
@@ -29,6 +31,9 @@ pub fn followed(path: &Path) -> (PathBuf, Vec<PathBuf>) {
 /// A mount, as proc_pid_mountinfo(5) tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
+    id: u64,
+    /// What it is mounted on; of several at one point that is the one below it. The list is in no such order.
+    parent: u64,
     device: Vec<u8>,
     root: PathBuf,
     point: PathBuf,
@@ -65,16 +70,19 @@ impl Table {
     /// Places elsewhere at which a mount shows something below `real`.
     pub fn showing_below(&self, real: &Path) -> Vec<PathBuf> {
         let Some((device, inside)) = self.inside(real) else { return Vec::new() };
-        let on_top =
-            |at: usize, mount: &Mount| !self.0[at + 1..].iter().any(|later| later.point == mount.point);
-        let below = self.0.iter().enumerate().filter(|(at, mount)| {
+        let below = self.0.iter().filter(|mount| {
             mount.device == device
                 && mount.root != inside
                 && mount.root.starts_with(&inside)
                 && !mount.point.starts_with(real)
-                && on_top(*at, mount)
+                && self.on_top(mount)
         });
-        others(real, below.map(|(_, mount)| mount.point.clone()))
+        others(real, below.map(|mount| mount.point.clone()))
+    }
+
+    /// Whether no other mount lies over it at its point.
+    fn on_top(&self, mount: &Mount) -> bool {
+        !self.0.iter().any(|over| over.parent == mount.id && over.point == mount.point)
     }
 
     /// Both: where the same is shown, or something below it.
@@ -89,9 +97,11 @@ impl Table {
 
     /// The file system that a place is on, and where it is there.
     fn inside(&self, real: &Path) -> Option<(&[u8], PathBuf)> {
-        // Of several mounts at one point the last one is on top.
-        let under = self.0.iter().filter(|mount| real.starts_with(&mount.point));
-        let own = under.max_by_key(|mount| mount.point.components().count())?;
+        let under = || self.0.iter().filter(|mount| real.starts_with(&mount.point));
+        // The kernel knows; where nothing is there yet, the innermost of those that are seen.
+        let told = mount_of(real).and_then(|id| under().find(|mount| mount.id == id));
+        let seen = || under().filter(|mount| self.on_top(mount));
+        let own = told.or_else(|| seen().max_by_key(|mount| mount.point.components().count()))?;
         let rest = real.strip_prefix(&own.point).ok()?;
         Some((&own.device, joined(&own.root, rest)))
     }
@@ -102,6 +112,12 @@ impl Mount {
     fn shows(&self, inside: &Path) -> Option<PathBuf> {
         inside.strip_prefix(&self.root).ok().map(|rest| joined(&self.point, rest))
     }
+}
+
+/// The mount that a place is on (statx(2); Linux 5.8).
+fn mount_of(real: &Path) -> Option<u64> {
+    let found = statx(CWD, real, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
 /// Without a slash at the end where there is no rest.
@@ -121,9 +137,11 @@ fn mounts(mountinfo: &[u8]) -> Vec<Mount> {
     let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
     let lines = mountinfo.split(|byte| *byte == b'\n');
     let mount = |line: &[u8]| {
-        let mut fields = line.split(|byte| *byte == b' ').skip(2);
+        let mut fields = line.split(|byte| *byte == b' ');
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let (id, parent) = (number()?, number()?);
         let (device, root, point) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Mount { device: device.to_vec(), root: path(root), point: path(point) })
+        Some(Mount { id, parent, device: device.to_vec(), root: path(root), point: path(point) })
     };
     lines.filter_map(mount).collect()
 }
@@ -167,12 +185,12 @@ mod tests {
 
     #[test]
     fn mounts_show_a_place_elsewhere() {
-        let text = b"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            30 20 8:2 / /data rw - ext4 /dev/sdb1 rw\n\
-            31 20 8:2 /store /other\\040name rw - ext4 /dev/sdb1 rw\n\
-            32 20 8:2 /store/runs/1 /one rw - ext4 /dev/sdb1 rw\n\
-            33 20 8:1 /data /not rw - ext4 /dev/sda1 rw\n\
-            34 20 8:3 / /tmp rw - tmpfs tmpfs rw\n";
+        let text = b"900020 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            900030 900020 8:2 / /data rw - ext4 /dev/sdb1 rw\n\
+            900031 900020 8:2 /store /other\\040name rw - ext4 /dev/sdb1 rw\n\
+            900032 900020 8:2 /store/runs/1 /one rw - ext4 /dev/sdb1 rw\n\
+            900033 900020 8:1 /data /not rw - ext4 /dev/sda1 rw\n\
+            900034 900020 8:3 / /tmp rw - tmpfs tmpfs rw\n";
         let table = Table(mounts(text));
         let at = |real: &str| -> Vec<String> {
             table.shown(Path::new(real)).iter().map(|place| place.display().to_string()).collect()
@@ -186,13 +204,13 @@ mod tests {
 
     #[test]
     fn the_same_and_what_is_below_it_are_told_apart() {
-        let text = b"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            31 20 8:1 /srv/work /alias rw - ext4 /dev/sda1 rw\n\
-            32 20 8:1 /srv/work/part /part rw - ext4 /dev/sda1 rw\n\
-            33 20 8:1 /srv/work/gone /over rw - ext4 /dev/sda1 rw\n\
-            34 20 8:4 / /over rw - tmpfs tmpfs rw\n\
-            35 20 8:1 /srv/work/in /srv/work/in rw - ext4 /dev/sda1 rw\n\
-            36 20 8:2 /srv/work /other-disk rw - ext4 /dev/sdb1 rw\n";
+        let text = b"900020 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            900031 900020 8:1 /srv/work /alias rw - ext4 /dev/sda1 rw\n\
+            900032 900020 8:1 /srv/work/part /part rw - ext4 /dev/sda1 rw\n\
+            900033 900020 8:1 /srv/work/gone /over rw - ext4 /dev/sda1 rw\n\
+            900034 900033 8:4 / /over rw - tmpfs tmpfs rw\n\
+            900035 900020 8:1 /srv/work/in /srv/work/in rw - ext4 /dev/sda1 rw\n\
+            900036 900020 8:2 /srv/work /other-disk rw - ext4 /dev/sdb1 rw\n";
         let table = Table(mounts(text));
         let names = |places: Vec<PathBuf>| -> Vec<String> {
             places.iter().map(|place| place.display().to_string()).collect()

@@ -23,6 +23,10 @@ use crate::launch::policy::{read_text, reference};
 /// # Errors
 /// A run or the policy cannot be read, the policy ships with the program, or it cannot be written; then it is as before.
 pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
+    // Reading it could wait for ever.
+    if fs::metadata(policy).is_ok_and(|found| !found.is_file()) {
+        bail!("{} is no regular file", policy.display());
+    }
     if !reference(policy)?.contains('/') {
         bail!(
             "{0} ships with this program; make one of your own that extends it: sandbox learn --base {0} -o FILE RUN\u{2026}",

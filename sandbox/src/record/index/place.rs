@@ -5,6 +5,7 @@
 
 use std::fs::{File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -34,15 +35,23 @@ pub(super) struct Place {
     like: std::fs::Metadata,
 }
 
+/// Where a directory that is held open lies now, whatever has the name by which it was opened.
+fn place_of(directory: &File) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+}
+
 /// Whether somebody who is not `user` could change what lies in a directory, or put another in its place.
-pub(super) fn is_shared(directory: &File, path: &Path, user: u32) -> io::Result<bool> {
+pub(super) fn is_shared(directory: &File, user: u32) -> io::Result<bool> {
     if user != 0 {
         // Others could only lead this user to what is this user's already.
         return Ok(false);
     }
-    let about = directory.metadata()?;
-    let above = trust_above(path, user).map_err(io::Error::other)?;
-    Ok(about.uid() != 0 || about.mode() & 0o022 != 0 || above == Trust::UserWritable)
+    let (about, path) = (directory.metadata()?, place_of(directory)?);
+    // It may have been moved or removed meanwhile: only who could do that is of interest.
+    let Ok(above) = trust_above(&path, user) else { return Ok(true) };
+    let there =
+        path.symlink_metadata().is_ok_and(|there| (there.dev(), there.ino()) == (about.dev(), about.ino()));
+    Ok(!there || about.uid() != 0 || about.mode() & 0o022 != 0 || above == Trust::UserWritable)
 }
 
 impl Place {
@@ -71,7 +80,7 @@ impl Place {
             Err(error) => return Err(IndexError::io("lock", &lock_path)(error.into())),
         }
         let user = rustix::process::geteuid().as_raw();
-        let shared = is_shared(&directory, run_dir, user).map_err(IndexError::io("look at", run_dir))?;
+        let shared = is_shared(&directory, user).map_err(IndexError::io("look at", run_dir))?;
         let elsewhere = if shared {
             Some(of_root().map_err(IndexError::io("make", Path::new(OF_ROOT[0])))?)
         } else {
@@ -93,7 +102,8 @@ impl Place {
             return Ok(path);
         }
         self.create()?;
-        Ok(self.path.join(temporary()))
+        let place = place_of(&self.directory).map_err(IndexError::io("find", &self.path))?;
+        Ok(place.join(temporary()))
     }
 
     /// Puts the finished index in its place, at once.
@@ -200,7 +210,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let run = home.path().join("run");
         std::fs::create_dir(&run).unwrap();
-        let shared = |user| is_shared(&File::open(&run).unwrap(), &run, user).unwrap();
+        let shared = |user| is_shared(&File::open(&run).unwrap(), user).unwrap();
         assert!(!shared(1000));
         if rustix::process::geteuid().is_root() {
             assert!(!shared(0));
@@ -212,6 +222,13 @@ mod tests {
             std::os::unix::fs::chown(&run, Some(0), None).unwrap();
             std::os::unix::fs::chown(home.path(), Some(1000), None).unwrap();
             assert!(shared(0), "somebody may put another in its place");
+            // And what has its name by now is root's own.
+            let held = File::open(&run).unwrap();
+            std::fs::rename(&run, home.path().join("moved")).unwrap();
+            std::os::unix::fs::symlink("/root", &run).unwrap();
+            assert!(is_shared(&held, 0).unwrap());
+            std::fs::remove_dir(home.path().join("moved")).unwrap();
+            assert!(is_shared(&held, 0).unwrap(), "it is gone");
         }
     }
 }

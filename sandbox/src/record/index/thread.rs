@@ -43,7 +43,7 @@ impl Indexer {
             .map_err(|error| IndexError::io("open", &run_dir)(error.into()))?;
         let held = File::from(held);
         let user = rustix::process::geteuid().as_raw();
-        let shared = is_shared(&held, &run_dir, user).map_err(IndexError::io("look at", &run_dir))?;
+        let shared = is_shared(&held, user).map_err(IndexError::io("look at", &run_dir))?;
         let builder = if shared { None } else { Some(begin(dir)?) };
         let thread = thread::Builder::new()
             .name("record-index".into())
