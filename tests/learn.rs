@@ -2,6 +2,7 @@
 //! what no run did.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sandbox_tests::requirement::{Need, met};
@@ -273,4 +274,41 @@ fn a_run_proposes_a_policy_and_what_it_needs_besides() {
     let words = ["run", "--learn", "/nonexistent/job.yaml", "--", "false"];
     let failed = jobs.sandbox(&jobs.workspace(3), &words).expect(1);
     assert!(failed.stderr.contains("no policy was proposed: cannot write"), "{}", failed.stderr);
+}
+
+/// What the run made of the name under which a policy is proposed leads nobody with more rights than the run's user has.
+#[test]
+fn a_proposal_is_written_by_the_user_of_the_run() {
+    if !met("learn as the run's user", &[Need::Root]) {
+        return;
+    }
+    let scene = Scene::new();
+    let work = scene.work();
+    let (sub, kept) = (work.join("sub"), scene.path("kept"));
+    let open = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    let learn = |script: &str| {
+        let _ = (fs::remove_dir_all(&sub), fs::remove_file(&sub), fs::remove_dir_all(work.join("old")));
+        fs::create_dir(&sub).expect("a directory");
+        [work.as_path(), &sub].iter().for_each(|path| open(path, 0o777));
+        let file = sub.join("out.yaml");
+        let mut run = scene.sandbox(["run", "--user", "nobody", "--learn"]);
+        run.arg(&file).args(["--", "sh", "-c", script]).arg("sh").arg(&kept);
+        (finish(run).expect(0).stderr, file)
+    };
+    fs::create_dir(&kept).expect("a directory");
+    open(&kept, 0o700);
+    // The control: it is the user's own.
+    let (told, file) = learn("true");
+    let about = fs::metadata(&file).unwrap_or_else(|error| panic!("{error}: {told}"));
+    assert_eq!(about.uid(), 65534);
+    let (told, _) = learn("mv sub old && ln -s \"$1\" sub");
+    assert!(told.contains("no policy was proposed"), "{told}");
+    assert_eq!(fs::read_dir(&kept).expect("a directory").count(), 0);
+    fs::write(kept.join("key"), "- of root alone\n").expect("a file");
+    let (told, _) = learn("ln -s \"$1/key\" sub/out.yaml");
+    assert!(told.contains("no policy was proposed") && !told.contains("of root alone"), "{told}");
+    let (told, _) = learn("mkfifo sub/out.yaml");
+    assert!(told.contains("is no regular file"), "{told}");
 }

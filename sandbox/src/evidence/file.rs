@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn only_regular_files_are_opened_and_their_hash_is_the_usual_one() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in(std::env::temp_dir().canonicalize().unwrap()).unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, b"abc").unwrap();
         let (file, identity) = open_regular(&path).unwrap();
@@ -189,6 +189,8 @@ mod tests {
         assert_eq!(missing("."), Missing::NotRegular);
         assert_eq!(missing("none"), Missing::Gone);
         assert_eq!(missing("file/none"), Missing::Gone);
+        std::os::unix::fs::symlink(directory.path(), directory.path().join("way")).unwrap();
+        assert_eq!(missing("way/file"), Missing::BehindLink, "who may read more than the run is not led on");
     }
 
     #[test]
