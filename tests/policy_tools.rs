@@ -355,7 +355,10 @@ fn eval_knows_names_own_listeners_and_unix_sockets() {
         (code, stdout, stderr)
     };
     let (code, stdout, _) = asked(&["--connect", "Registry.NPMjs.org.:443"]);
-    assert!(code == 0 && stdout.contains("by coding-agent/registries\n  held by cgroup-net; on this machine"), "{stdout}");
+    assert!(
+        code == 0 && stdout.contains("by coding-agent/registries\n  held by cgroup-net; on this machine"),
+        "{stdout}"
+    );
     let (code, stdout, _) = asked(&["--connect", "registry.npmjs.org.evil.test:443"]);
     assert!(code == 1 && stdout.contains("to: [\"registry.npmjs.org.evil.test:443/tcp\"]"), "{stdout}");
     for (wrong, instead) in [
