@@ -171,7 +171,7 @@ impl Reader<'_> {
         joined.filter(|_| draft.header.flags & (flag::UNREADABLE | flag::TRUNCATED) == 0)
     }
 
-    /// The directory that a relative name starts from, or what a call is about that gives none.
+    /// The directory that a relative name starts from, or what a call with an empty name is about.
     fn start(&self, view: &View, dir: u8) -> Result<OwnedFd, Errno> {
         let descriptor = self.argument(dir) as i32;
         if dir == 0 || descriptor == AT_FDCWD {
@@ -232,12 +232,18 @@ impl Reader<'_> {
         How::plain(if followed { Last::Followed } else { Last::Itself })
     }
 
-    /// The object of a call that is about what stands behind a descriptor, or is the working directory (`dir` 0), as part 0.
-    fn descriptor(&self, dir: u8, draft: &mut Draft) {
-        let object = self.base(dir);
+    /// The object of a call that is about what stands behind a descriptor, as part 0.
+    fn descriptor(&self, argument: u8, draft: &mut Draft) {
+        let descriptor = self.argument(argument);
+        let object = Object::descriptor(self.call.tid, descriptor);
+        self.met(object, |view| view.descriptor(descriptor as i32), draft);
+    }
+
+    /// An object without a name, as part 0: what it is, and whether its path says how it is met.
+    fn met(&self, object: Object, open: impl FnOnce(&View) -> Result<OwnedFd, Errno>, draft: &mut Draft) {
         if object.path.is_some() {
-            let same = View::of(self.who.pid, self.call.tid)
-                .and_then(|view| self.start(&view, dir).map(|file| view.has_mount_of(&file)));
+            let view = View::of(self.who.pid, self.call.tid);
+            let same = view.and_then(|view| open(&view).map(|file| view.has_mount_of(&file)));
             if same != Ok(true) {
                 draft.header.flags |= UNSURE;
             }
@@ -269,7 +275,7 @@ impl Reader<'_> {
             address == 0 || (self.memory.exact(address, &mut first).is_ok() && first == [0])
         };
         if empty {
-            self.descriptor(spec.dir, draft);
+            self.met(self.base(spec.dir), |view| self.start(view, spec.dir), draft);
         } else if let Found::Nameless(object) = self.name(0, spec.dir, address, self.how(false), draft) {
             draft.parts = Default::default();
             self.object(object, draft);
