@@ -103,12 +103,16 @@ fn tells(logged: &Logged, seen: &Seen) -> bool {
     let (told, real) = (&logged.attempt, &seen.attempt);
     let path = match (&real.path, &told.path) {
         (None, _) => true,
-        (Some(path), Some(told)) => leads(path, told) || own_process(path, real.pid).as_ref() == Some(told),
+        (Some(path), Some(told)) => {
+            leads(path, told, real.pid) || (real.kind == Kind::Link && linked(path, told))
+        }
         (Some(_), None) => false,
     };
     let second = match (&real.path2, &told.path2) {
         (None, _) => true,
-        (Some(real), Some(told)) => begins(real, told),
+        // Of a symbolic link a text.
+        (Some(text), Some(told)) if real.kind == Kind::Symlink => begins(text, told),
+        (Some(path), Some(told)) => leads(path, told, real.pid),
         (Some(_), None) => false,
     };
     (told.pid, told.kind) == (real.pid, real.kind)
@@ -126,11 +130,21 @@ fn begins(real: &[u8], told: &[u8]) -> bool {
 }
 
 /// Whether the event has this path, or the place where it really is.
-fn leads(real: &[u8], told: &[u8]) -> bool {
+fn leads(real: &[u8], told: &[u8], pid: u32) -> bool {
     // A file without a name (O_TMPFILE) has one when it is open; the call names its directory.
     let unnamed = real.rsplitn(2, |byte| *byte == b'/').collect::<Vec<_>>();
     let unnamed = matches!(unnamed.as_slice(), [leaf, above] if leaf.starts_with(b"#") && *above == told);
-    begins(real, told) || unnamed || really(real).is_some_and(|real| real == told)
+    let own = own_process(real, pid);
+    begins(real, told)
+        || unnamed
+        || really(real).is_some_and(|real| real == told)
+        || own.as_deref() == Some(told)
+}
+
+/// Whether the name is a link's that linkat(2) was told to follow (AT_SYMLINK_FOLLOW), and the event has where it leads.
+fn linked(real: &[u8], told: &[u8]) -> bool {
+    let path = Path::new(std::ffi::OsStr::from_bytes(real));
+    path.is_symlink() && path.canonicalize().is_ok_and(|path| path.as_os_str().as_bytes() == told)
 }
 
 /// `/proc/self` is told by its number also where nothing is there.

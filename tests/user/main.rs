@@ -8,6 +8,7 @@ mod ends;
 mod enforced;
 mod inside;
 mod limits;
+mod names;
 mod nested;
 mod others;
 mod pairs;

@@ -15,6 +15,7 @@ mod executing;
 pub mod filter;
 mod flight;
 pub(crate) mod listener;
+mod lookup;
 pub(crate) mod memory;
 mod pass;
 pub(crate) mod place;
@@ -25,8 +26,14 @@ pub(crate) mod task;
 
 use std::ffi::CStr;
 
+use super::told;
+
 pub use pass::StandIn;
 pub use supervisor::Supervisor;
+
+/// What a record's flags say together of a call whose object is not known, or not by its path: what comes of it is not
+/// known either, whatever is held at the path. Neither of the two is said of such a call alone.
+pub(crate) const UNSURE: u16 = told::FAILED | told::ABSENT;
 
 /// A name that nobody has, below a directory where nobody can make one.
 const PROBE: &CStr = c"/proc/self/sandbox-probe";

@@ -1,7 +1,9 @@
 //! A call that waits, as a record: the same bytes as the kernel's programs would write, but for the result.
 
 use std::mem::offset_of;
+use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use sandbox_ebpf::abi::{
     event::{ADDRESS_MAX, ARGV_MAX, Header, Kind, PATH_MAX, arch, flag},
     policy::net_access,
@@ -9,12 +11,14 @@ use sandbox_ebpf::abi::{
 };
 
 use super::super::{RawEvent, told};
+use super::UNSURE;
 use super::listener::Call;
+use super::lookup::{How, Led, View};
 use super::memory::{Ended, Fault, Memory};
-use super::place::{Found, Last, Object, find, join};
+use super::place::{Found, Last, Object, join};
 use super::socket;
-use super::task::{Who, shares_root};
-use crate::record::time;
+use super::task::Who;
+use crate::{kernel::syscalls, record::time};
 
 /// "Start from the working directory."
 const AT_FDCWD: i32 = -100;
@@ -39,18 +43,15 @@ pub struct Reader<'a> {
     pub memory: Memory,
 }
 
-/// A name from `/` on.
-struct Name {
-    /// As records have it.
-    joined: Vec<u8>,
-    /// As it was called: a `..` behind a symbolic link leads elsewhere than it looks.
-    called: Vec<u8>,
-}
+/// openat2(2): the directory that it starts from is the root of the name (`include/uapi/linux/openat2.h`).
+const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// A record in the making.
 struct Draft {
     header: Header,
     parts: [Vec<u8>; 4],
+    /// How openat2(2) is to resolve the name.
+    resolve: u64,
 }
 
 impl Reader<'_> {
@@ -95,9 +96,10 @@ impl Reader<'_> {
             flags: told::NO_RESULT,
             ..identity(self.who, self.call.tid)
         };
+        let mut resolve = 0;
         if self.spec.behaviour & behaviour::INDIRECT != 0 {
-            if let Ok([flags, mode]) = self.memory.words::<2>(self.argument(self.spec.value), 8) {
-                (header.args[0], header.args[1]) = (flags, mode);
+            if let Ok([flags, mode, how]) = self.memory.words::<3>(self.argument(self.spec.value), 8) {
+                (header.args[0], header.args[1], resolve) = (flags, mode, how);
             }
         } else {
             header.args[0] = match self.spec.value {
@@ -106,11 +108,11 @@ impl Reader<'_> {
             };
             header.args[1] = self.argument(self.spec.value2);
         }
-        Draft { header, parts: Default::default() }
+        Draft { header, parts: Default::default(), resolve }
     }
 
     fn done(&self, draft: Draft) -> RawEvent {
-        let Draft { mut header, parts } = draft;
+        let Draft { mut header, parts, .. } = draft;
         header.parts = parts.each_ref().map(|part| u16::try_from(part.len()).unwrap_or(u16::MAX));
         RawEvent { header, parts, executable: self.who.exe.clone() }
     }
@@ -146,21 +148,107 @@ impl Reader<'_> {
         }
     }
 
-    /// A name and where it starts from, as parts `part` and the next; gives it from `/` on, where that is known.
-    fn name(&self, part: usize, dir: u8, address: u64, draft: &mut Draft) -> Option<Name> {
-        let name = self.string(address, draft);
-        let base = if name.starts_with(b"/") { Object::root(self.call.tid) } else { self.base(dir) };
+    /// A name and where it starts from, as it was called, as parts `part` and the next; gives it from `/` on, where that is
+    /// known.
+    fn called(
+        &self,
+        part: usize,
+        dir: u8,
+        name: Vec<u8>,
+        in_root: bool,
+        draft: &mut Draft,
+    ) -> Option<Vec<u8>> {
+        let absolute = name.starts_with(b"/");
+        let base = if absolute && !in_root { Object::root(self.call.tid) } else { self.base(dir) };
         draft.header.flags |= base.flags;
-        let whole = base.path.as_ref().map(|base| {
-            let below = if name.starts_with(b"/") { below_root(&name) } else { &name };
-            let directory = base.strip_suffix(b"/").unwrap_or(base);
-            Name { joined: join(base, below), called: [directory, &b"/"[..], below].concat() }
-        });
+        let name = if in_root { below_root(&name).to_vec() } else { name };
+        let joined =
+            base.path.as_ref().map(|base| join(base, if absolute { below_root(&name) } else { &name }));
         draft.parts[part] = base.part;
         // A root of its own goes before the name: seen from here it does not start from `/`.
-        let own_root = name.starts_with(b"/") && !draft.parts[part].is_empty();
+        let own_root = absolute && !draft.parts[part].is_empty();
         draft.parts[part + 1] = if own_root { below_root(&name).to_vec() } else { name };
-        whole.filter(|_| draft.header.flags & (flag::UNREADABLE | flag::TRUNCATED) == 0)
+        joined.filter(|_| draft.header.flags & (flag::UNREADABLE | flag::TRUNCATED) == 0)
+    }
+
+    /// The directory that a relative name starts from, or what a call with an empty name is about.
+    fn start(&self, view: &View, dir: u8) -> Result<OwnedFd, Errno> {
+        let descriptor = self.argument(dir) as i32;
+        if dir == 0 || descriptor == AT_FDCWD {
+            view.working_directory()
+        } else {
+            view.descriptor(descriptor)
+        }
+    }
+
+    /// A name and where it leads, as parts `part` and the next: links followed, in the mounts of the caller. Gives an
+    /// object without a place, or that nothing is there.
+    fn name(&self, part: usize, dir: u8, address: u64, how: How, draft: &mut Draft) -> Found {
+        let name = self.string(address, draft);
+        let whole = draft.header.flags & (flag::UNREADABLE | flag::TRUNCATED) == 0;
+        if !whole || name.is_empty() {
+            // Nothing comes of it.
+            self.called(part, dir, name, how.in_root, draft);
+            return Found::Unknown(None);
+        }
+        let led = View::of(self.who.pid, self.call.tid).and_then(|view| {
+            let relative = how.in_root || !name.starts_with(b"/");
+            let from = if relative { Some(self.start(&view, dir)?) } else { None };
+            Ok(view.find(from, &name, how))
+        });
+        let Led { found, sure } = led.unwrap_or(Led { found: Found::Unknown(None), sure: false });
+        if !sure {
+            draft.header.flags |= UNSURE;
+        }
+        match &found {
+            Found::There(path) | Found::Absent(path) | Found::Unknown(Some(path)) => {
+                draft.parts[part + 1].clone_from(path);
+            }
+            Found::Nameless(_) | Found::Unknown(None) => {
+                self.called(part, dir, name, how.in_root, draft);
+            }
+        }
+        found
+    }
+
+    /// How the call takes its names.
+    fn how(&self, second: bool) -> How {
+        let kind = Kind::from_raw(self.spec.kind);
+        let flagged = |argument: u8, bit: i32| self.argument(argument) & bit as u64 != 0;
+        let followed = match kind {
+            Kind::Unlink | Kind::Rename | Kind::Mkdir | Kind::Rmdir | Kind::Symlink | Kind::Mknod => {
+                return How { entry: true, ..How::plain(Last::Itself) };
+            }
+            Kind::Link if second => return How { entry: true, ..How::plain(Last::Itself) },
+            Kind::Link => self.spec.value != 0 && flagged(self.spec.value, libc::AT_SYMLINK_FOLLOW),
+            _ => match syscalls::name(self.arch, self.number).unwrap_or_default() {
+                "lchown" | "lchown32" | "lsetxattr" | "lremovexattr" => false,
+                "fchownat" => !flagged(5, libc::AT_SYMLINK_NOFOLLOW),
+                "fchmodat2" | "utimensat" | "utimensat_time64" => !flagged(4, libc::AT_SYMLINK_NOFOLLOW),
+                "setxattrat" | "removexattrat" => !flagged(3, libc::AT_SYMLINK_NOFOLLOW),
+                _ => true,
+            },
+        };
+        How::plain(if followed { Last::Followed } else { Last::Itself })
+    }
+
+    /// The object of a call that is about what stands behind a descriptor, as part 0.
+    fn descriptor(&self, argument: u8, draft: &mut Draft) {
+        let descriptor = self.argument(argument);
+        let object = Object::descriptor(self.call.tid, descriptor);
+        self.met(object, |view| view.descriptor(descriptor as i32), draft);
+    }
+
+    /// An object without a name, as part 0: what it is, and whether its path says how it is met.
+    fn met(&self, object: Object, open: impl FnOnce(&View) -> Result<OwnedFd, Errno>, draft: &mut Draft) {
+        if object.path.is_some() {
+            let view = View::of(self.who.pid, self.call.tid);
+            let same = view.and_then(|view| open(&view).map(|file| view.has_mount_of(&file)));
+            if same != Ok(true) {
+                draft.header.flags |= UNSURE;
+            }
+        }
+        self.object(object, draft);
     }
 
     /// The object behind a descriptor, as part 0.
@@ -175,7 +263,7 @@ impl Reader<'_> {
     fn names(&self, draft: &mut Draft) {
         let spec = &self.spec;
         if spec.fd != 0 {
-            self.object(Object::descriptor(self.call.tid, self.argument(spec.fd)), draft);
+            self.descriptor(spec.fd, draft);
             if spec.path2 != 0 {
                 draft.parts[3] = self.string(self.argument(spec.path2), draft);
             }
@@ -187,9 +275,10 @@ impl Reader<'_> {
             address == 0 || (self.memory.exact(address, &mut first).is_ok() && first == [0])
         };
         if empty {
-            self.object(self.base(spec.dir), draft);
-        } else {
-            self.name(0, spec.dir, address, draft);
+            self.met(self.base(spec.dir), |view| self.start(view, spec.dir), draft);
+        } else if let Found::Nameless(object) = self.name(0, spec.dir, address, self.how(false), draft) {
+            draft.parts = Default::default();
+            self.object(object, draft);
         }
         if spec.path2 == 0 {
             return;
@@ -198,7 +287,7 @@ impl Reader<'_> {
         if spec.behaviour & behaviour::TEXT != 0 {
             draft.parts[3] = self.string(address, draft);
         } else {
-            self.name(2, spec.dir2, address, draft);
+            self.name(2, spec.dir2, address, self.how(true), draft);
         }
     }
 
@@ -209,8 +298,6 @@ impl Reader<'_> {
             draft.header.flags |= flag::BY_DESCRIPTOR | flag::NO_BASE;
             return;
         }
-        let name = self.name(0, self.spec.dir, self.argument(self.spec.path), draft);
-        let Some(name) = name.filter(|_| shares_root(self.call.tid)) else { return };
         let flags = draft.header.args[0] as i32;
         let exclusive = libc::O_CREAT | libc::O_EXCL;
         let itself = flags & libc::O_NOFOLLOW != 0 || flags & exclusive == exclusive;
@@ -219,21 +306,14 @@ impl Reader<'_> {
             (false, true) => Last::Made,
             (false, false) => Last::Followed,
         };
-        let path = match find(&name.called, last, self.who.pid, self.call.tid) {
-            Found::There(path) => Some(path),
-            Found::Absent(path) => {
-                draft.header.flags |= told::ABSENT;
-                Some(path)
-            }
+        let how = How { in_root: draft.resolve & RESOLVE_IN_ROOT != 0, ..How::plain(last) };
+        match self.name(0, self.spec.dir, self.argument(self.spec.path), how, draft) {
+            Found::Absent(_) => draft.header.flags |= told::ABSENT,
             Found::Nameless(object) => {
                 draft.parts = Default::default();
-                return self.object(object, draft);
+                self.object(object, draft);
             }
-            Found::Unknown(path) => path,
-        };
-        if let Some(path) = path {
-            draft.parts[0].clear();
-            draft.parts[1] = path;
+            Found::There(_) | Found::Unknown(_) => {}
         }
     }
 
@@ -254,13 +334,14 @@ impl Reader<'_> {
                 None => format!("/dev/fd/{}", self.argument(spec.dir) as i32).into_bytes(),
             };
         } else {
-            called = self.name(0, spec.dir, address, draft);
+            let name = self.string(address, draft);
+            called = self.called(0, spec.dir, name, false, draft);
         }
         // Part 0 is the working directory: a name that starts from elsewhere is told whole.
         let directory = Object::working_directory(self.call.tid);
         draft.header.flags |= directory.flags & !flag::NO_BASE;
         if !draft.parts[1].starts_with(b"/") && draft.parts[0] != directory.part {
-            draft.parts[1] = called.map(|name| name.joined).unwrap_or_default();
+            draft.parts[1] = called.unwrap_or_default();
         }
         draft.parts[0] = directory.part;
         let (arguments, whole) =

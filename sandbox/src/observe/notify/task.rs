@@ -13,10 +13,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use rustix::fs::{AtFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 
+use super::lookup::look_up;
 use super::memory::Memory;
-use super::place::{self, Last};
+use super::place::Last;
 
 /// Processes that are remembered before those that are gone are looked for.
 const REMEMBERED: usize = 4096;
@@ -188,11 +189,22 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 
 /// A number of /proc/TID/status.
 fn status(tid: u32, field: &str) -> Option<u32> {
+    status_words(tid, field, |word| word.parse().ok())
+}
+
+fn status_words<T>(tid: u32, field: &str, number: impl Fn(&str) -> Option<T>) -> Option<T> {
     let text = fs::read(format!("/proc/{tid}/status")).ok()?;
     let text = String::from_utf8_lossy(&text);
     // The name comes first, and cannot hold a newline that is not escaped.
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    number(line.split_ascii_whitespace().next()?)
+}
+
+/// Whether directories are open to a task whatever their modes say: it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH, be it
+/// in a namespace of its own.
+pub fn passes_modes(tid: u32) -> bool {
+    const BITS: u64 = 1 << 1 | 1 << 2;
+    status_words(tid, "CapEff", |word| u64::from_str_radix(word, 16).ok()).is_none_or(|held| held & BITS != 0)
 }
 
 fn leader(tid: u32) -> Option<u32> {
@@ -220,6 +232,11 @@ pub enum Target {
 
 /// Follows a link of /proc by name only: no file system is asked.
 pub fn link(path: &str) -> Target {
+    link_seen(path, None)
+}
+
+/// The same for what is seen from this root, where it is not that of the task that the link names.
+pub fn link_seen(path: &str, root: Option<BorrowedFd<'_>>) -> Target {
     let found = match fs::read_link(path) {
         Ok(found) => below(TOP.get().map_or(&[], Vec::as_slice), OsString::from(found).into_vec()),
         Err(error) => {
@@ -234,7 +251,7 @@ pub fn link(path: &str) -> Target {
     match found.strip_suffix(GONE) {
         Some(name) if name.starts_with(b"/memfd:") => Target::Nameless(name.to_vec()),
         // A name may really end so.
-        Some(name) if is_gone(path, &found) => Target::Path(name.to_vec()),
+        Some(name) if is_gone(path, &found, root) => Target::Path(name.to_vec()),
         _ if found.starts_with(b"/") => Target::Path(found),
         _ => Target::Nameless(found),
     }
@@ -250,13 +267,22 @@ fn below(top: &[u8], path: Vec<u8>) -> Vec<u8> {
 }
 
 /// Whether what a link of /proc shows as `shown` has lost that name: the file has none, or others.
-fn is_gone(path: &str, shown: &[u8]) -> bool {
+fn is_gone(path: &str, shown: &[u8], root: Option<BorrowedFd<'_>>) -> bool {
     let wanted = StatxFlags::NLINK | StatxFlags::INO;
     let look = |directory: BorrowedFd<'_>, path: &str, flags| {
         rustix::fs::statx(directory, path, flags | AtFlags::STATX_DONT_SYNC, wanted).ok()
     };
     let Some(found) = look(rustix::fs::CWD, path, AtFlags::empty()) else { return false };
-    let named = place::at_hand(shown, Last::Itself).ok();
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::CACHED;
+    let own = match root {
+        Some(_) => None,
+        None => path.split('/').nth(2).and_then(|task| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::openat(rustix::fs::CWD, format!("/proc/{task}/root"), flags, Mode::empty()).ok()
+        }),
+    };
+    let named = root.or(own.as_ref().map(AsFd::as_fd));
+    let named = named.and_then(|root| look_up(root, shown, Last::Itself, resolve).ok());
     let named = named.and_then(|file| look(file.as_fd(), "", AtFlags::EMPTY_PATH));
     let id = |about: &Statx| (about.stx_dev_major, about.stx_dev_minor, about.stx_ino);
     found.stx_nlink == 0 || named.is_none_or(|named| id(&named) != id(&found))
