@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -133,12 +134,15 @@ fn dirfd(dir: &Path) {
 
 /// Leaves a process behind that has lost its parent and its session; it goes on until there is a file `stop`.
 fn daemon(dir: &Path) {
+    // Its end tells that the process has said who it is, or could not.
+    let (mut told, telling) = std::io::pipe().expect("a pipe");
     // SAFETY: this process has one thread; the children leave by _exit.
     unsafe {
         if libc::fork() == 0 {
             libc::setsid();
             if libc::fork() == 0 {
                 let _ = fs::write(dir.join("daemon"), format!("{}\n", std::process::id()));
+                drop(telling);
                 while dir.exists() && !dir.join("stop").exists() {
                     std::thread::sleep(Duration::from_millis(10));
                 }
@@ -150,7 +154,6 @@ fn daemon(dir: &Path) {
         }
         libc::wait(std::ptr::null_mut());
     }
-    while fs::read_to_string(dir.join("daemon")).is_ok_and(|text| !text.ends_with('\n')) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    drop(telling);
+    let _ = told.read_to_end(&mut Vec::new());
 }
