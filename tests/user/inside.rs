@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::{Done, finish};
 
@@ -42,7 +43,7 @@ impl Inside {
             fs::set_permissions(place.scene.path(file), fs::Permissions::from_mode(0o666)).expect("chmod");
         }
         let inside = Inside { place, who, before: Vec::new(), top };
-        inside.write_policy("[ptrace-own, raw-devices]");
+        inside.write_policy();
         inside
     }
 
@@ -53,24 +54,16 @@ impl Inside {
         inside
     }
 
-    fn write_policy(&self, kernel: &str) {
+    fn write_policy(&self) {
         let top = &self.top;
-        let policy = format!(
-            "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\", \"{top}/bin/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{top}/work/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\"] }}
-    - {{ name: env, deny: [all], path: [\"{top}/work/.env\"] }}
-exec: {{ default: allow }}
-network: {{ default: deny }}
-kernel: {{ allow: {kernel} }}
-"
+        let rules = format!(
+            "- {{ name: programs, allow: [read], path: [\"{top}/bin/**\"] }}
+- {{ name: work, allow: [read, write, create, delete], path: [\"{top}/work/**\"] }}
+- {{ name: env, deny: [all], path: [\"{top}/work/.env\"] }}"
         );
+        let kernel = "ptrace-own, raw-devices";
+        let policy =
+            Closed { proc: true, rules: &rules, network: "deny", kernel, ..Closed::default() }.policy();
         fs::write(self.place.scene.path("policy.yaml"), policy).expect("a policy");
     }
 
@@ -275,7 +268,7 @@ fn in_chroot(who: Who) -> Inside {
     let words = ["unshare", "--mount", "sh", "-c", CHROOT, "sh", &inside.top, &uid];
     inside.before = words.map(str::to_owned).to_vec();
     inside.top = "/opt".to_owned();
-    inside.write_policy("[ptrace-own, raw-devices]");
+    inside.write_policy();
     inside
 }
 

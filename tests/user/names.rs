@@ -10,6 +10,7 @@ use std::process::Stdio;
 
 use audit_verify::canonical::Record;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use sandbox_tests::closed::Closed;
 use sandbox_tests::log::Log;
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::Done;
@@ -29,23 +30,14 @@ fn run(place: &Place, script: &str, more: &str, input: Stdio) -> Done {
         }
     }
     let file = place.scene.path("policy.yaml");
-    let text = format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\", \"/tmp/**\"] }}
-    - {{ name: secret, deny: [read, write, create, delete], path: [\"{work}/secret/**\"] }}
-    - {{ name: kept, deny: [write, create, delete, attributes], path: [\"{work}/kept/**\"] }}
-exec: {{ default: allow }}
-network: {{ default: allow }}
-kernel: {{ allow: [ptrace-own] }}
-{more}",
+    let rules = format!(
+        "- {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\", \"/tmp/**\"] }}
+- {{ name: secret, deny: [read, write, create, delete], path: [\"{work}/secret/**\"] }}
+- {{ name: kept, deny: [write, create, delete, attributes], path: [\"{work}/kept/**\"] }}
+",
         work = work.display()
     );
+    let text = Closed { proc: true, rules: &rules, rest: more, ..Closed::default() }.policy();
     fs::write(&file, text).expect("a policy");
     let words = ["run".into(), "--enforce".into(), file.into_os_string(), "--".into()];
     let command = ["python3", "-I", "-c", script].map(Into::into);

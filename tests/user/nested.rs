@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::finish;
 
@@ -41,23 +42,10 @@ fn a_policy_holds_in_a_user_namespace() {
     fs::write(place.work().join(".env"), "secret").expect("a file");
     fs::write(place.scene.path("outside"), "secret").expect("a file");
     let work = place.work();
-    let work = work.display();
-    let policy = format!(
-        "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\", \"/proc/**\"] }}
-    - {{ name: work, allow: [read, write, create, delete], path: [\"{work}/**\"] }}
-    - {{ name: devices, allow: [read, write], path: [\"/dev/null\"] }}
-    - {{ name: env, deny: [all], path: [\"{work}/.env\"] }}
-exec: {{ default: allow }}
-network: {{ default: deny }}
-kernel: {{ allow: [ptrace-own] }}
-"
-    );
+    let rules = format!("- {{ name: env, deny: [all], path: [\"{}/.env\"] }}", work.display());
+    let closed =
+        Closed { work: Some(&work), proc: true, rules: &rules, network: "deny", ..Closed::default() };
+    let policy = closed.policy();
     let file = place.scene.path("policy.yaml");
     fs::write(&file, policy).expect("a policy");
     let outside = place.scene.path("outside");

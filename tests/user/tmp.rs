@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use sandbox_tests::closed::Closed;
 use sandbox_tests::requirement::Need;
 use sandbox_tests::scene::finish;
 
@@ -35,23 +36,10 @@ fn a_user_has_a_tmp_of_the_runs_own() {
     let work = place.work();
     let file = place.scene.path("policy.yaml");
     let run = |tmp: &str| {
-        let text = format!(
-            "version: 1
-name: p
-files:
-  default: deny
-  rules:
-    - {{ name: open, allow: [load, attributes], path: [\"/**\"] }}
-    - {{ name: system, allow: [read], path: [\"/usr/**\", \"/etc/**\", \"/lib/**\", \"/lib64/**\"] }}
-    - {{ name: tmp, allow: [read, write, create, delete], path: [\"/tmp/**\", \"{}/**\"] }}
-exec: {{ default: allow }}
-network: {{ default: allow }}
-kernel: {{ allow: [ptrace-own] }}
-tmp: {tmp}
-",
-            work.display()
-        );
-        fs::write(&file, text).expect("a policy");
+        let rest = format!("tmp: {tmp}\n");
+        let rules = "- { name: tmp, allow: [read, write, create, delete], path: [\"/tmp/**\"] }";
+        let closed = Closed { work: Some(&work), rules, rest: &rest, ..Closed::default() };
+        fs::write(&file, closed.policy()).expect("a policy");
         let words = ["run".into(), "--enforce".into(), file.clone().into_os_string(), "--".into()];
         let command = ["python3", "-I", "-c", ATTEMPTS].map(Into::into).into_iter();
         let names = [outside.path().as_os_str().to_owned(), inside.clone().into()];

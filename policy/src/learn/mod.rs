@@ -249,12 +249,9 @@ fn base(policy: &Policy, act: &Act<'_>) -> Base {
 
 /// The same of programs, which are known: the strictest of what it says of each.
 fn base_of(policy: &Policy, act: &Act<'_>, programs: &BTreeSet<Vec<u8>>) -> Base {
-    if programs.is_empty() {
-        return base(policy, act);
-    }
     let each = programs.iter().map(|exe| said(&judge(policy, &Subject { exe, ancestors: &[] }, act)));
     each.reduce(|one, other| if other.strictness() > one.strictness() { other } else { one })
-        .unwrap_or(Base::Silent)
+        .unwrap_or_else(|| base(policy, act))
 }
 
 fn said(verdict: &Verdict<'_>) -> Base {

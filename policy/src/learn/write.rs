@@ -8,6 +8,7 @@ use super::place::Root;
 use super::tree::Grant;
 use super::{LearnedRule, LeftOut, Options, Tally};
 use crate::access::{Access, AccessSet, SectionKind};
+use crate::edit::free_name;
 
 /// Longest line before a list is broken into several.
 const WIDTH: usize = 110;
@@ -109,12 +110,7 @@ pub(super) fn rules(draft: &Draft, runs: usize) -> Vec<LearnedRule> {
     for (section, lines) in sections {
         let mut names = BTreeSet::new();
         for line in lines {
-            let mut name = line.name.clone();
-            let mut number = 1;
-            while !names.insert(name.clone()) {
-                number += 1;
-                name = format!("{}-{number}", line.name);
-            }
+            let name = free_name(&line.name, &mut names);
             all.push(line.rule(section, name, runs));
         }
     }

@@ -61,7 +61,7 @@ fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
     if notes.len() > NOTES {
         say(&format!("and {} more such notes", notes.len() - NOTES));
     }
-    output::create(output, &text, None)?;
+    output::create(output, &text)?;
     let noun = if runs.len() == 1 { "run" } else { "runs" };
     say(&format!(
         "wrote {}: {} behaviours of {} {noun}",

@@ -43,7 +43,7 @@ pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
     learned.confidence.lines().iter().for_each(|line| eprintln!("{line}"));
     match &args.output {
         Some(output) => {
-            output::create(output, &learned.text, None)?;
+            output::create(output, &learned.text)?;
             eprintln!("wrote {}", output.display());
         }
         None => std::io::stdout().write_all(learned.text.as_bytes()).context("cannot print the policy")?,

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -15,19 +15,12 @@ pub(super) fn must_be_absent(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a file with this text; `owner`'s, where one is given.
+/// Makes a file with this text.
 ///
 /// # Errors
 /// Something is there, or it cannot be written.
-pub(super) fn create(path: &Path, text: &str, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
+pub(super) fn create(path: &Path, text: &str) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        match owner {
-            // By the descriptor: what has the name by now may be another file.
-            Some((uid, gid)) => fchown(&file, Some(uid), Some(gid)),
-            None => Ok(()),
-        }
-    });
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.with_context(|| format!("cannot write {}", path.display()))
 }

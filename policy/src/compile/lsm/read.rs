@@ -148,6 +148,12 @@ impl Tables {
         Ok(true)
     }
 
+    /// Whether the hooks let a directory move from `old` to `new`, or with `swap` two change places.
+    pub fn lets_move(&self, old: &[u8], new: &[u8], swap: bool) -> bool {
+        let keeps = |old, new| self.keeps_below(old, new).unwrap_or(false);
+        keeps(old, new) && (!swap || keeps(new, old))
+    }
+
     fn automata(&self) -> Result<&[Automaton], Broken> {
         self.header.paths.get(..self.header.automata as usize).ok_or(Broken)
     }

@@ -237,9 +237,7 @@ impl<'p> Court<'p> {
         let compiled =
             self.compiled.get_or_init(|| compile(&[self.policy], 0, &mut SetTable::default()).ok());
         // A policy that is too large for the hooks is refused before anything begins.
-        let Some(plan) = compiled else { return false };
-        let keeps = |old, new| plan.keeps_below(old, new).unwrap_or(false);
-        !(keeps(old, new) && (!swap || keeps(new, old)))
+        compiled.as_ref().is_some_and(|plan| !plan.lets_move(old, new, swap))
     }
 
     /// Accesses to a path, all of one section.
