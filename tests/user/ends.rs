@@ -39,6 +39,18 @@ fn signal(pid: u32, signal: Signal) {
     nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), signal).expect("kill");
 }
 
+/// Stops a process, and waits until each of its threads has stopped: until then they go on with what they do.
+fn stop_whole(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    until("it is stopped whole", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").flatten();
+        tasks.map(|task| task.path().join("stat")).all(|stat| {
+            fs::read_to_string(stat)
+                .is_ok_and(|text| text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        })
+    });
+}
+
 /// The child of `parent` with this name.
 fn child_named(parent: u32, name: &str) -> u32 {
     let mut found = None;
@@ -150,7 +162,7 @@ fn a_stopped_collector_holds_nobody_up_for_long() {
     let place = Place::new();
     let (mut front, _) = start(&place);
     let collector = child_named(front.id(), "sandbox-collect");
-    signal(collector, Signal::SIGSTOP);
+    stop_whole(collector);
     stop(&place);
     let last = place.work().join("last");
     until("the command goes on", || last.exists());
