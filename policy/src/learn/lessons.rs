@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use rayon::prelude::*;
 
+use super::hosts;
 use super::needs::{Detail, Gained, Needs, Purpose, Written};
 use super::network;
 use super::paths::Paths;
@@ -124,7 +125,7 @@ impl<'a, E> Lessons<'a, E> {
             files: together(grants(Purpose::Read), grants(Purpose::Change), strictness),
             code: grants(Purpose::Code),
             programs: grants(Purpose::Run),
-            targets,
+            targets: hosts::grouped(targets, strictness),
             words: needs().flat_map(|needs| needs.words.iter().copied()).collect(),
             left_out,
         }

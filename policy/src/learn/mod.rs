@@ -3,8 +3,8 @@
 //!
 //! [`learn`] takes what runs asked ([`Seen`]), each with the base as that run would have had it. What the base denies by
 //! a rule is never allowed by what is learned: it is listed ([`LeftOut`]). Everything else is put together: paths by
-//! [`tree`] and [`names`], other ends by [`network`]; [`write`] makes the text. The same runs in the same order give the
-//! same bytes. Nothing here reads a file or a record.
+//! [`tree`] and [`names`], other ends by [`network`] and [`hosts`]; [`write`] makes the text. The same runs in the same
+//! order give the same bytes. Nothing here reads a file or a record.
 //!
 //! What records do not tell is not learned: files that are mapped as code are taken to be the programs, what
 //! `@libraries` names, and what is named like a library.
@@ -13,6 +13,7 @@
 //! serves those who want to know what is new, and not what may be.
 
 mod confidence;
+mod hosts;
 mod known;
 mod lessons;
 mod names;

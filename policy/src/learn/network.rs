@@ -189,18 +189,22 @@ pub fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<
 
 /// The program that alone reaches something elsewhere, in every run that does: a tool with a service of its own. Where
 /// programs are not the system's, the next run may have it elsewhere.
-fn alone(target: &str, tally: &Tally, strictness: Strictness) -> Option<String> {
+pub(super) fn alone(target: &str, tally: &Tally, strictness: Strictness) -> Option<String> {
     let runs = match strictness {
         Strictness::Exact => 1,
         Strictness::Balanced => 2,
         Strictness::Loose => return None,
     };
     let elsewhere = !target.starts_with("own") && !target.starts_with("unix:");
-    let reaches =
-        tally.accesses.intersection([Access::Bind, Access::Listen].into_iter().collect()).is_empty();
+    let reaches = reaches_out(tally.accesses);
     let [program] = tally.programs.iter().collect::<Vec<_>>()[..] else { return None };
     let of_the_system = SYSTEM.iter().any(|place| program.starts_with(place.as_bytes()));
     (elsewhere && reaches && of_the_system && tally.runs.len() >= runs).then(|| escape(program))
+}
+
+/// Whether nothing was asked that listeners ask.
+pub(super) fn reaches_out(accesses: AccessSet) -> bool {
+    accesses.intersection([Access::Bind, Access::Listen].into_iter().collect()).is_empty()
 }
 
 /// As a target begins with it.

@@ -220,6 +220,55 @@ fn who_alone_reaches_a_host_is_named() {
 }
 
 #[test]
+fn hosts_of_one_operator_become_its_group() {
+    let reached = |hosts: &[&str], strictness| {
+        let mut made: Vec<Made> = (1..6).map(run).collect();
+        for (index, made) in made.iter_mut().enumerate() {
+            let end = Reach::Address {
+                address: IpAddr::from([203, 0, 113, 80]),
+                port: 443,
+                protocol: Protocol::Tcp,
+                host: Some(hosts[index % hosts.len()].to_owned()),
+                own: false,
+                listens: false,
+            };
+            made.seen.reached(Some(Access::Connect), end, b"/usr/bin/git", 1);
+        }
+        let learned = learned(&made, strictness);
+        assert!(made.iter().all(|made| !blocks(&learned, made)), "{}", learned.text);
+        let policy = Policy::parse("p", &learned.text, &made[0].variables).unwrap_or_else(|e| panic!("{e}"));
+        let opens = |host: &str| matches!(question(&policy, host), Base::Allows);
+        let others = ["ssh.github.com", "api.openai.com"].map(opens);
+        (learned.text, others)
+    };
+    let two = ["github.com", "objects.githubusercontent.com"];
+    let (text, others) = reached(&two, Strictness::Balanced);
+    assert!(text.contains("\"@github\"") && text.contains("hosts of one operator"), "{text}");
+    assert!(!text.contains("githubusercontent"), "{text}");
+    assert_eq!(others, [true, false], "{text}");
+    let (text, others) = reached(&two, Strictness::Exact);
+    assert!(text.contains("objects.githubusercontent.com:443/tcp"), "{text}");
+    assert_eq!(others, [false, false], "{text}");
+    // One is not enough, nor are two names of one entry.
+    let same = ["raw.githubusercontent.com", "objects.githubusercontent.com"];
+    for hosts in [&two[..1], &same] {
+        let (text, others) = reached(hosts, Strictness::Balanced);
+        assert_eq!((text.contains("@github"), others), (false, [false, false]), "{text}");
+        let (text, others) = reached(hosts, Strictness::Loose);
+        assert_eq!((text.contains("@github"), others), (true, [true, false]), "{text}");
+    }
+    // Who needs two models' hosts needs no third.
+    let (text, others) = reached(&["api.anthropic.com", "claude.ai"], Strictness::Loose);
+    assert_eq!((text.contains("@model-apis"), others), (false, [false, false]), "{text}");
+}
+
+#[test]
+fn groups_of_one_operator_ship() {
+    let shipped = crate::groups::shipped();
+    assert!(hosts::OF_ONE_OPERATOR.iter().all(|name| shipped.contains_key(*name)), "{shipped:?}");
+}
+
+#[test]
 fn a_directory_that_moves_may_be_at_either_name_what_it_is_at_the_other() {
     let mut made: Vec<Made> = (1..6).map(run).collect();
     let names: Vec<_> = ["Hw3kQz", "0aVfXr", "pLm9Tc", "Zx2YbN", "kk8Rse"]
