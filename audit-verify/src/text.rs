@@ -43,6 +43,22 @@ pub fn clean_lines(text: &str) -> String {
     text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
+/// A JSON text, on one line or on several: what a terminal would act on stands in strings, and is escaped as JSON does it.
+pub fn json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\n' || !is_unsafe(character) {
+            out.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a String does not fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
 fn push_safe(out: &mut String, character: char) {
     match character {
         '\\' => out.push_str("\\\\"),
@@ -75,6 +91,13 @@ pub fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_stays_the_same_json() {
+        let text = "{\n  \"a\": \"\u{9b}31m\u{7f}\u{202e}é\u{e0041}\"\n}";
+        let shown = json(text);
+        assert_eq!(shown, "{\n  \"a\": \"\\u009b31m\\u007f\\u202eé\\udb40\\udc41\"\n}");
+    }
 
     #[test]
     fn nothing_that_a_terminal_acts_on_is_shown_raw() {

@@ -51,7 +51,7 @@ fn an_execution_shows_what_came_of_it() {
     let log = place.log();
     let failed = at(&log, "exec", &place.name("missing"));
     let [failed] = failed.as_slice() else { panic!("{failed:?}") };
-    assert_eq!((failed.int("ret"), failed.text("reason")), (None, Some("it failed; why is not known")));
+    assert_eq!((failed.int("ret"), failed.text("reason")), (None, Some("nothing had this name")));
     let workload = place.bin("workload").into_os_string().into_encoded_bytes();
     let done = at(&log, "exec", &workload);
     let [done] = done.as_slice() else { panic!("{done:?}") };

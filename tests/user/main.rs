@@ -2,10 +2,12 @@
 //!
 //! The tests start as root and give everything up before they start the product, so that it finds an ordinary account.
 
+mod arguments;
 mod calls;
 mod completeness;
 mod ends;
 mod enforced;
+mod executions;
 mod inside;
 mod limits;
 mod names;

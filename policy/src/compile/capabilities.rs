@@ -19,7 +19,7 @@ pub struct Capability {
     pub why: &'static str,
 }
 
-const CAPABILITIES: [Capability; 16] = [
+const CAPABILITIES: [Capability; 17] = [
     Capability {
         name: "CAP_DAC_READ_SEARCH",
         number: 2,
@@ -82,6 +82,12 @@ const CAPABILITIES: [Capability; 16] = [
         why: "starves processes outside, the runner's among them, and asks for real time",
     },
     Capability { name: "CAP_SYS_TIME", number: 25, opened_by: &["clock"], why: "sets the machine's clock" },
+    Capability {
+        name: "CAP_SYS_TTY_CONFIG",
+        number: 26,
+        opened_by: &[],
+        why: "changes the keys of the machine's consoles, and hangs up terminals",
+    },
     Capability {
         name: "CAP_SYSLOG",
         number: 34,
@@ -148,6 +154,7 @@ mod tests {
             "CAP_NET_RAW",
             "CAP_IPC_OWNER",
             "CAP_SYS_NICE",
+            "CAP_SYS_TTY_CONFIG",
             "CAP_SYSLOG",
         ];
         assert_eq!(names(&KERNEL), always);

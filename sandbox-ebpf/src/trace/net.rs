@@ -120,9 +120,11 @@ pub fn describe_socket(header: &mut Header, socket: u64) -> u64 {
     sock
 }
 
-/// The address in the caller's memory, as part 0.
+/// The address in the caller's memory, as part 0. Its length is an int: the kernel does not look at the rest of the
+/// register.
 #[inline(always)]
 fn user_address(scratch: &mut TraceScratch, address: u64, length: u64) {
+    let length = length & 0xffff_ffff;
     let length = if length > ADDRESS_MAX as u64 { ADDRESS_MAX as u64 } else { length };
     // SAFETY: the scratch holds more than ADDRESS_MAX bytes.
     let read = unsafe {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::marker::PhantomData;
 
-use audit_verify::text::is_plain;
+use audit_verify::text;
 use policy::learn::KnownFault;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -332,7 +332,7 @@ impl Baseline {
             let kind = behaviour.kind();
             index.insert(&kind, &behaviour.what, at).map_err(|fault| FileError::Object {
                 at: at + 1,
-                kind: audit_verify::text::safe(kind.name.as_bytes()),
+                kind: text::safe(kind.name.as_bytes()),
                 access: kind.access.name(),
                 fault,
             })?;
@@ -341,23 +341,6 @@ impl Baseline {
     }
 }
 
-/// As JSON, on one line or on several, without anything that a terminal would act on.
-pub(crate) fn printable(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Outside of strings there is nothing that is not plain but ends of lines.
-        if c == '\n' || is_plain(c.encode_utf8(&mut [0; 4])) {
-            text.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String does not fail.
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        }
-    }
-    text
-}
-
 fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string(value).map(|json| printable(&json))
+    serde_json::to_string(value).map(|json| text::json(&json))
 }

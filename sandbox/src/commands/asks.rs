@@ -44,7 +44,7 @@ pub fn execute(args: &AsksArgs) -> anyhow::Result<Exit> {
         }
         None if args.json => {
             for question in &listed {
-                print(&format!("{}\n", serde_json::to_string(question)?))?;
+                print(&(text::json(&serde_json::to_string(question)?) + "\n"))?;
             }
             Ok(Exit::SUCCESS)
         }

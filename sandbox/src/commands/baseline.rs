@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use audit_verify::text;
 use serde::Serialize;
 
 use super::output;
 use crate::baseline::check::{Checked, check};
 use crate::baseline::deeds::Gathered;
-use crate::baseline::file::{Baseline, printable};
+use crate::baseline::file::Baseline;
 use crate::baseline::make::make;
 use crate::baseline::page::{self, Shown};
 use crate::baseline::{BASE, classes};
@@ -75,7 +76,7 @@ fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
 fn show(args: &BaselineShowArgs) -> anyhow::Result<Exit> {
     let baseline = read(&args.file)?;
     if args.json {
-        return print(&(printable(&serde_json::to_string_pretty(&baseline)?) + "\n"));
+        return print(&(text::json(&serde_json::to_string_pretty(&baseline)?) + "\n"));
     }
     print(&page::shown_baseline(&baseline, most(args.limit)))
 }
@@ -134,7 +135,7 @@ fn tell(args: &BaselineCheckArgs, run: &Gathered, checked: &Checked, notes: &[St
             findings: checked.findings.iter().map(|finding| Shown::of(finding, checked)).collect(),
             notes,
         };
-        printable(&serde_json::to_string_pretty(&answer)?) + "\n"
+        text::json(&serde_json::to_string_pretty(&answer)?) + "\n"
     } else {
         notes.iter().for_each(|note| say(&format!("note: {note}")));
         page::checked(&run.id, checked, most(args.limit))

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context;
+use audit_verify::text;
 use policy::settings::LimitSet;
 use serde::Serialize;
 
@@ -76,7 +77,7 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
         policies,
     };
     let mut text = match args.json {
-        true => serde_json::to_string_pretty(&diagnosis).context("cannot print the report")?,
+        true => text::json(&serde_json::to_string_pretty(&diagnosis).context("cannot print the report")?),
         false => table(&diagnosis),
     };
     text.push('\n');

@@ -242,8 +242,7 @@ fn goes_on(directory: &Path) -> bool {
 
 fn print(out: &mut impl Write, run: &Going, args: &GcArgs) -> std::io::Result<()> {
     if args.json {
-        serde_json::to_writer(&mut *out, run)?;
-        return out.write_all(b"\n");
+        return writeln!(out, "{}", text::json(&serde_json::to_string(run)?));
     }
     writeln!(out, "{}  {} bytes, {}", text::safe(run.id.as_bytes()), run.bytes, run.reason)
 }

@@ -59,8 +59,7 @@ fn unfinished(store: &StoreDir, ledger: &LedgerFile) -> anyhow::Result<Vec<Found
 
 fn print(out: &mut impl Write, run: &Crashed, args: &RecoverArgs) -> std::io::Result<()> {
     if args.json {
-        serde_json::to_writer(&mut *out, run)?;
-        return out.write_all(b"\n");
+        return writeln!(out, "{}", text::json(&serde_json::to_string(run)?));
     }
     writeln!(
         out,

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
+use audit_verify::text;
 
 use crate::cli::RunsArgs;
 use crate::error::say;
@@ -29,8 +30,7 @@ fn print(runs: &[Listed], args: &RunsArgs) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
         for run in runs {
-            serde_json::to_writer(&mut out, run)?;
-            out.write_all(b"\n")?;
+            writeln!(out, "{}", text::json(&serde_json::to_string(run)?))?;
         }
     } else if !runs.is_empty() {
         out.write_all(table(runs, time::wall_now_ns()).as_bytes())?;

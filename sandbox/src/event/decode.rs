@@ -30,7 +30,7 @@ use crate::observe::RawEvent;
 pub use address::rule_protocol;
 use attempt::Builder;
 pub(crate) use attempt::reason;
-pub use attempt::{FAILED, MISSED};
+pub use attempt::{FAILED, MISSED, UNKNOWN};
 
 /// How long a record waits for its result: longer than connect(2) tries (tcp_syn_retries, some 130 s).
 pub const HOLD_NS: u64 = 180_000_000_000;
@@ -97,6 +97,8 @@ pub struct Facts {
     pub child: Option<ProcId>,
     /// It was seen before it happened: whether it did is not known, and nothing says that it did not.
     pub unseen: bool,
+    /// It was seen before it happened, and known not to have: why is not known.
+    pub failed: bool,
     /// SHA-256 of the executed file, where a hook read it.
     pub digest: Option<[u8; 32]>,
     /// The number of the policy that a judgement rests on; 0 where there is none.
@@ -134,6 +136,7 @@ impl Default for Facts {
             script: false,
             child: None,
             unseen: false,
+            failed: false,
             digest: None,
             policy: 0,
         }

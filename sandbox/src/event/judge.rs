@@ -24,7 +24,7 @@ use sandbox_ebpf::abi::{
 
 use super::{
     Action, Event, EventType, Key, ProcId, Value,
-    decode::{Decoded, Facts, reason},
+    decode::{Decoded, Facts, UNKNOWN, reason},
     lines::{Line, Lines},
 };
 pub use law::precedes;
@@ -211,6 +211,13 @@ impl Judge {
             {
                 court.judge_again(event, facts);
             }
+            // A file without a name is no layer's matter until it gets one.
+            Judgement::None if self.judging == Judging::FencedWhole && facts.unseen && unnamed(event) => {
+                event.set(Key::Reason, Value::Bytes(UNKNOWN.into()));
+            }
+            Judgement::None if self.judging == Judging::FencedWhole && facts.failed => {
+                let _ = court.judge_refused(event, facts, observer);
+            }
             Judgement::None if self.judging == Judging::FencedWhole && facts.unseen => {
                 let refusable = facts.net_access == 0
                     || self.apart.as_ref().is_some_and(|apart| apart.leads_nowhere(facts));
@@ -250,11 +257,17 @@ fn succeeded(event: &Event, facts: &Facts) -> bool {
     }
 }
 
+/// Whether an open makes a file that no directory has.
+fn unnamed(event: &Event) -> bool {
+    let temporary = libc::O_TMPFILE as u64;
+    matches!(event.get(Key::Flags), Some(Value::Uint(flags)) if event.event_type == EventType::FileOpen && flags & temporary == temporary)
+}
+
 /// The layer that an attempt may have been refused by, as it failed: where permission was missing Landlock, where
 /// something is mounted the covers.
 fn refuser(event: &Event) -> Option<&'static str> {
     let Some(Value::Int(ret)) = event.get(Key::Ret) else { return None };
-    match i32::try_from(-ret).ok()? {
+    match ret.checked_neg().and_then(|errno| i32::try_from(errno).ok())? {
         libc::EACCES | libc::EPERM | libc::EXDEV => Some("landlock"),
         libc::EROFS | libc::EBUSY => Some("mountns"),
         _ => None,
@@ -380,12 +393,13 @@ impl Court<'_> {
         // Executing is another section's matter than what is done to files.
         for part in [facts.access & access::RUN, facts.access & !access::RUN] {
             if part != 0 {
-                add(self.at(part, object(event)?, facts.detached));
+                add(self.at(part, object(event, facts)?, facts.detached));
             }
         }
         if facts.script {
             // The interpreter was the object; the text it reads was executed too.
-            if let Some(path) = bytes(event, Key::Path) {
+            let looked_up = bytes(event, Key::Target).filter(|_| facts.judgement == Judgement::None);
+            if let Some(path) = looked_up.or_else(|| bytes(event, Key::Path)) {
                 add(self.at(facts.access, path, false));
             }
         }
@@ -489,11 +503,14 @@ fn words(act: u32) -> &'static [&'static str] {
 }
 
 /// The path that a verdict on an event is about.
-fn object(event: &Event) -> Option<&[u8]> {
+fn object<'e>(event: &'e Event, facts: &Facts) -> Option<&'e [u8]> {
     if event.event_type != EventType::Exec {
         return bytes(event, Key::Path);
     }
+    // A hook says what it judged; an observer where the name led, which of a text is not what was executed.
+    let ran = if facts.judgement == Judgement::None { bytes(event, Key::Exe) } else { None };
     match event.get(Key::Target) {
+        Some(Value::Bytes(_)) if facts.script && ran.is_some() => ran,
         Some(Value::Bytes(judged)) => Some(judged),
         // Only a successful exec's `exe` is the file that runs now.
         _ if matches!(event.get(Key::Ret), Some(Value::Int(0))) => bytes(event, Key::Exe),

@@ -32,6 +32,8 @@ pub struct RawEvent {
     pub parts: [Vec<u8>; 4],
     /// The executable of who acts, where the observer looked it up; the kernel's records do not have it.
     pub executable: Option<Arc<[u8]>>,
+    /// Where the name of an execution led, where the observer looked it up.
+    pub target: Option<Vec<u8>>,
 }
 
 /// A record that is not what the ABI says.
@@ -67,7 +69,7 @@ impl RawEvent {
             data = rest;
             part.to_vec()
         });
-        Ok(RawEvent { header, parts, executable: None })
+        Ok(RawEvent { header, parts, executable: None, target: None })
     }
 }
 

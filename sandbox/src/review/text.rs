@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-pub use audit_verify::text::{clean, is_plain, safe};
+pub use audit_verify::text::{clean, is_plain, json, safe};
 
 /// A command as one line: words as [`safe`] shows them, quoted where a space or a quote would mislead.
 pub fn command<W: AsRef<[u8]>>(words: &[W]) -> String {

@@ -253,7 +253,8 @@ pub fn inside() {
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         let said: String = said.chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();
         if !enforce {
-            assert!(output.status.success(), "without a policy {} fails in the guest: {said}", workload.name);
+            let (status, name) = (output.status, workload.name);
+            assert!(status.success(), "without a policy {name} fails in the guest ({status}): {said}");
             let _ = fs::remove_dir_all(&record);
             let _ = fs::remove_dir_all(&work);
             continue;

@@ -13,7 +13,7 @@ use crate::cli::{Dialect, PolicyConvertArgs, Written};
 use crate::enforce::seccomp::{ARCHITECTURE, profile::profile};
 use crate::exit::Exit;
 use crate::launch::policy::{read, ships};
-use crate::review::text::safe;
+use crate::review::text::{self, safe};
 
 pub fn execute(args: &PolicyConvertArgs) -> anyhow::Result<Exit> {
     // One that ships has no file.
@@ -106,7 +106,7 @@ fn seccomp(policy: &Policy) -> anyhow::Result<Converted> {
     for key in policy.settings().keys() {
         remark(format!("section `{key}` is no matter of system calls"));
     }
-    let mut text = serde_json::to_string_pretty(&profile)?;
+    let mut text = text::json(&serde_json::to_string_pretty(&profile)?);
     text.push('\n');
     Ok(Converted { text, remarks })
 }

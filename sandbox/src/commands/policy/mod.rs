@@ -20,6 +20,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use audit_verify::text;
 use policy::{Policy, Variables};
 
 use crate::cli::{PlaceArgs, PolicyCommand};
@@ -117,7 +118,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints a value as JSON, on one line.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string(value).context("cannot print the answer")?;
+    let mut text = text::json(&serde_json::to_string(value).context("cannot print the answer")?);
     text.push('\n');
     print(&text)
 }

@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(of("unshare")[0]["args"][0]["value"], 0x1000_0000);
         assert_eq!(of("personality")[0]["args"].as_array().unwrap().len(), 1);
         let absent = rules.iter().find(|rule| rule["errnoRet"] == 38).unwrap();
-        assert_eq!(absent["names"], serde_json::json!(["clone3", "file_setattr"]));
+        assert_eq!(absent["names"], serde_json::json!(["clone3", "file_setattr", "memfd_secret", "openat2"]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     observe::{RawEvent, told},
 };
 use unseen::succeeded;
-pub use unseen::{FAILED, MISSED};
+pub use unseen::{FAILED, MISSED, UNKNOWN};
 
 /// `FMODE_CREATED`, `include/linux/fs.h`.
 const FMODE_CREATED: u64 = 0x10_0000;
@@ -161,7 +161,7 @@ pub fn decode(raw: &RawEvent, wall_offset_ns: i64) -> Decoded {
     let entry = Kind::from_raw(header.kind) == Kind::Entry;
     let kind = if entry { announced(header).unwrap_or(Kind::Unknown) } else { Kind::from_raw(header.kind) };
     let mut builder = Builder::new(header, event_type(header, kind), wall_offset_ns);
-    let record = Record { header, parts: &raw.parts, kind, entry };
+    let record = Record { header, parts: &raw.parts, target: raw.target.as_deref(), kind, entry };
     record.object(&mut builder);
     builder.judge(header);
     if header.flags & flag::TRUNCATED != 0 {
@@ -176,6 +176,8 @@ pub fn decode(raw: &RawEvent, wall_offset_ns: i64) -> Decoded {
     record.unseen(&mut builder);
     if let Some(exe) = &raw.executable
         && builder.event.get(Key::Exe).is_none()
+        // Who executed something is not any more what it was.
+        && !(kind == Kind::Exec && succeeded(header))
     {
         builder.bytes(Key::Exe, exe);
     }
@@ -269,6 +271,8 @@ pub fn add_verdict(decoded: &mut Decoded, verdict: Decoded) {
 struct Record<'a> {
     header: &'a Header,
     parts: &'a [Vec<u8>; 4],
+    /// Where the name of an execution led.
+    target: Option<&'a [u8]>,
     kind: Kind,
     /// Taken on entry: there is no result.
     entry: bool,
@@ -360,6 +364,8 @@ impl Record<'_> {
         if succeeded(self.header) || syscalls::name(self.header.arch, self.header.syscall) == Some("execve") {
             to.some(Key::Cwd, self.directory(0).map(path::of_object));
         }
+        let target = self.target.filter(|target| path.as_deref() != Some(*target));
+        to.some(Key::Target, target.map(<[u8]>::to_vec));
         to.some(Key::Path, path);
         to.put(Key::Argv, Value::List(argv));
         if self.has(flag::ARGV_TRUNCATED) {

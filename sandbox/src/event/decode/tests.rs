@@ -32,7 +32,7 @@ fn raw(kind: Kind, name: &str, ret: i64, parts: [&[u8]; 4]) -> RawEvent {
         let entry = syscalls::entries().find(|entry| entry.arch == arch::NATIVE && entry.name == name);
         header.syscall = entry.unwrap().number;
     }
-    RawEvent { header, parts: parts.map(<[u8]>::to_vec), executable: None }
+    RawEvent { header, parts: parts.map(<[u8]>::to_vec), executable: None, target: None }
 }
 
 fn decode(raw: RawEvent) -> Decoded {

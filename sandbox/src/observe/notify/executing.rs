@@ -1,22 +1,25 @@
 //! Executions that were begun: whether they happened shows in what the process is afterwards.
 //!
-//! The call itself tells nothing, so its record waits until the process makes another call, or is seen to have become
-//! another program. An execution that failed is told as that; why it failed is not known.
+//! The call itself tells nothing, so its record waits until the process makes another call (its end is one), or is seen to
+//! have become another program. An execution that failed is told as that; why it failed is not known. Of a process that
+//! was killed in between it is mostly not known whether it happened.
 
 use std::collections::HashMap;
 
 use sandbox_ebpf::abi::event::{ARGV_MAX, flag};
 
 use super::super::{RawEvent, told};
+use super::UNSURE;
+use super::image::{self, Before};
 use super::memory::{Memory, Way};
 use super::place::walk;
-use super::task::{self, Image, Target, Tasks};
+use super::task::{self, Target, Tasks};
 
 /// One that was begun.
 #[derive(Debug)]
 struct Begun {
     record: RawEvent,
-    before: Image,
+    before: Before,
 }
 
 /// The executions of a run whose end was not seen yet.
@@ -41,7 +44,7 @@ impl Executing {
     /// A process begins one.
     pub fn begin(&mut self, record: RawEvent) {
         let pid = record.header.pid;
-        let before = Image::of(pid, Memory { tid: record.header.tid, way: self.way });
+        let before = Before::of(pid, Memory { tid: record.header.tid, way: self.way });
         self.begun.entry(pid).or_default().push(Begun { record, before });
     }
 
@@ -63,7 +66,7 @@ impl Executing {
     /// Nobody will look any more: what is not known stays unknown.
     pub fn give_up(&mut self, tasks: &mut Tasks) -> Vec<RawEvent> {
         let mut records = self.look(tasks);
-        records.extend(self.begun.drain().flat_map(|(_, begun)| begun).map(|begun| begun.record));
+        records.extend(self.begun.drain().flat_map(|(_, begun)| begun).map(|begun| unknown(begun.record)));
         records
     }
 
@@ -71,26 +74,23 @@ impl Executing {
         let Some(begun) = self.begun.get_mut(&pid) else { return Vec::new() };
         if !tasks.lives(pid) {
             let begun = self.begun.remove(&pid).unwrap_or_default();
-            return begun.into_iter().map(|begun| begun.record).collect();
+            return begun.into_iter().map(|begun| unknown(begun.record)).collect();
         }
-        let now = Image::of(pid, Memory { tid: pid, way: self.way });
+        let memory = Memory { tid: pid, way: self.way };
         let (mut records, mut waiting) = (Vec::new(), Vec::new());
         for Begun { mut record, before } in begun.drain(..) {
             let own = caller == Some(record.header.tid);
-            match before.became(&now) {
+            match before.is_over(memory) {
                 Some(true) => {
-                    let exe = tasks.look_again(pid);
-                    happened(&mut record, &now, exe.is_some());
+                    tasks.look_again(pid);
+                    happened(&mut record);
                     records.push(record);
                 }
                 // The same thread goes on as what it was.
-                Some(false) if own => {
-                    record.header.flags |= told::FAILED;
-                    records.push(record);
-                }
+                Some(false) if own => records.push(failed(record)),
                 None if own => {
                     tasks.look_again(pid);
-                    records.push(record);
+                    records.push(unknown(record));
                 }
                 _ => waiting.push(Begun { record, before }),
             }
@@ -103,15 +103,32 @@ impl Executing {
     }
 }
 
+/// Of an execution that did not happen: why it did not is known only where nothing had the name.
+fn failed(mut record: RawEvent) -> RawEvent {
+    match record.header.flags & UNSURE {
+        told::ABSENT => {}
+        UNSURE => {
+            record.header.flags = record.header.flags & !UNSURE | told::FAILED;
+            record.target = None;
+        }
+        _ => record.header.flags |= told::FAILED,
+    }
+    record
+}
+
+/// Of an execution that nobody saw the end of. What the name led to when it was called is no reason to say that it was
+/// denied: between the two it may have changed, and who was killed cannot be asked.
+fn unknown(mut record: RawEvent) -> RawEvent {
+    record.header.flags |= UNSURE;
+    record
+}
+
 /// Completes the record of an execution that was seen to have happened.
-fn happened(record: &mut RawEvent, now: &Image, known: bool) {
+fn happened(record: &mut RawEvent) {
     let header = &mut record.header;
     header.ret = 0;
-    header.flags &= !told::NO_RESULT;
-    if !known {
-        header.flags |= told::CLOSED;
-    }
-    if let Some((dev, ino)) = now.file {
+    header.flags &= !(told::NO_RESULT | UNSURE);
+    if let Some((dev, ino)) = image::executable(header.pid) {
         (header.dev, header.ino) = (dev, ino);
     }
     match task::link(&format!("/proc/{}/exe", header.pid)) {
@@ -120,22 +137,31 @@ fn happened(record: &mut RawEvent, now: &Image, known: bool) {
             header.flags |= flag::DETACHED;
             record.parts[2] = walk(&name);
         }
-        _ => {}
+        // What the name led to is the most that is known.
+        Target::Closed => {
+            header.flags |= told::CLOSED;
+            return;
+        }
+        // It has ended since.
+        Target::Nowhere | Target::TooFar => return,
     }
-    // A text is executed by an interpreter, whose arguments the kernel makes: those are told. Of anything else the
-    // caller's, which the new program cannot have changed.
-    let Ok(arguments) = task::arguments(header.pid) else { return };
+    // A text is executed by an interpreter, whose arguments the kernel makes: those are told, as the process has them now. Of
+    // anything else the caller's, which the new program cannot have changed.
+    let called = record.target.take();
+    let Some(text) = called.filter(|called| walk(called) != record.parts[2]) else { return };
+    let Ok(arguments) = task::arguments(record.header.pid) else { return };
     let name = record.parts[1].as_slice();
     let interpreted = arguments
         .split(|byte| *byte == 0)
         .skip(1)
         .take(2)
         .any(|argument| argument == name && !name.is_empty());
-    if interpreted && record.parts[2] != walk(name) {
-        header.flags &= !flag::ARGV_TRUNCATED;
+    if interpreted {
+        record.target = Some(text);
+        record.header.flags &= !flag::ARGV_TRUNCATED;
         record.parts[3] = arguments;
         if record.parts[3].len() > ARGV_MAX {
-            header.flags |= flag::ARGV_TRUNCATED;
+            record.header.flags |= flag::ARGV_TRUNCATED;
             record.parts[3].truncate(ARGV_MAX);
         }
     }

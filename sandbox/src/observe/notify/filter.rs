@@ -51,6 +51,9 @@ pub enum Question {
     Asked,
 }
 
+/// The calls by which a thread or a process ends: an execution that it began is looked at before.
+pub const ENDS: [libc::c_long; 2] = [libc::SYS_exit, libc::SYS_exit_group];
+
 /// Whether a call of the table is handed over. accept(2) is not: what it tells is known only when it is over.
 pub fn observed(entry: &Entry) -> bool {
     entry.spec.kind != Kind::Accept as u8
@@ -98,6 +101,10 @@ fn program(question: Question) -> Vec<libc::sock_filter> {
             step(RETURN, 0, 0, NOTIFY),
             step(RETURN, 0, 0, ALLOW),
         ]);
+    }
+    for number in ENDS {
+        native.extend([step(JUMP_EQUAL, 0, 1, number as u32), step(RETURN, 0, 0, NOTIFY)]);
+        x32.extend([step(JUMP_EQUAL, 0, 1, number as u32 | X32_BIT), step(RETURN, 0, 0, NOTIFY)]);
     }
     table(of(arch::NATIVE), 0, &mut native);
     for number in TELLING {
@@ -247,6 +254,10 @@ mod tests {
             .filter(|entry| entry.arch == arch::NATIVE)
             .map(|entry| entry.number)
             .collect();
+        for number in ENDS {
+            assert_eq!(verdict(&program, ARCHITECTURES[0], number as u32, [0; 6]), NOTIFY, "{number}");
+        }
+        let known = [known, ENDS.map(|number| number as u32).to_vec()].concat();
         for number in (0..1024).filter(|number| !known.contains(number)) {
             assert_eq!(verdict(&program, ARCHITECTURES[0], number, [7; 6]), ALLOW, "{number}");
         }

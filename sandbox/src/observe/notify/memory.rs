@@ -4,7 +4,7 @@
 //! what the record says, and never a reason to let a call happen or not.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io::{self, BufRead, BufReader, IoSliceMut};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
@@ -27,7 +27,8 @@ pub enum Way {
 pub enum Fault {
     /// Nothing is there: the call will find the same.
     Address,
-    /// This process may not look: the task is not dumpable, or the kernel's settings forbid it.
+    /// This process may not look, or cannot: the task is not dumpable, the kernel's settings forbid it, or the memory is
+    /// shown to nobody else (memfd_secret(2)).
     Closed,
 }
 
@@ -38,6 +39,24 @@ impl Fault {
             _ => Fault::Address,
         }
     }
+}
+
+/// Whether a task has memory at an address that it may use in any way; so too where that cannot be told.
+fn maps(tid: u32, address: u64) -> bool {
+    let Ok(maps) = File::open(format!("/proc/{tid}/maps")) else { return true };
+    for line in BufReader::new(maps).split(b'\n') {
+        let Ok(line) = line else { return true };
+        // `7f…-7f… rw-p …`
+        let mut words = line.split(|byte| *byte == b' ');
+        let (range, modes) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let mut ends = std::str::from_utf8(range).unwrap_or_default().split('-');
+        let mut end = || u64::from_str_radix(ends.next().unwrap_or_default(), 16).ok();
+        let (Some(from), Some(to)) = (end(), end()) else { return true };
+        if (from..to).contains(&address) {
+            return modes.iter().take(3).any(|mode| *mode != b'-');
+        }
+    }
+    false
 }
 
 /// How a string ended.
@@ -69,7 +88,18 @@ impl Memory {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let read = match self.way {
+        match self.read(self.way, address, buffer) {
+            // What may only be written is read by the kernel nevertheless, and by /proc/PID/mem; memory without pages of its
+            // own (memfd_secret(2), devices) by the kernel alone.
+            Err(Fault::Address) if maps(self.tid, address) => {
+                self.read(Way::File, address, buffer).map_err(|_| Fault::Closed)
+            }
+            read => read,
+        }
+    }
+
+    fn read(self, way: Way, address: u64, buffer: &mut [u8]) -> Result<usize, Fault> {
+        let read = match way {
             Way::Call => {
                 let base = usize::try_from(address).map_err(|_| Fault::Address)?;
                 let pid = Pid::from_raw(i32::try_from(self.tid).map_err(|_| Fault::Address)?);
@@ -184,6 +214,35 @@ mod tests {
             assert_eq!(own(way).string(address, 6), (b"/a/nam".to_vec(), Ended::Cut));
             assert_eq!(own(way).string(16, 100), (Vec::new(), Ended::Fault(Fault::Address)));
             assert!(own(way).exact(16, &mut [0; 4]).is_err());
+        }
+    }
+
+    /// A page of memory of the kind that `map` makes.
+    fn page(fd: i32, protection: i32, flags: i32) -> Option<u64> {
+        // SAFETY: a new mapping, in no memory that is used.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE as usize, protection, flags, fd, 0) };
+        (page != libc::MAP_FAILED).then_some(page as u64)
+    }
+
+    #[test]
+    fn memory_that_only_the_kernel_reads_is_no_fault_of_the_caller() {
+        let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let written = page(-1, libc::PROT_WRITE, anonymous).unwrap();
+        // SAFETY: the page was made above, and may be written.
+        unsafe { std::ptr::copy_nonoverlapping(c"/a".as_ptr(), written as *mut libc::c_char, 3) };
+        assert_eq!(own(Way::Call).string(written, 100), (b"/a".to_vec(), Ended::Whole));
+        let closed = page(-1, libc::PROT_NONE, anonymous).unwrap();
+        assert_eq!(own(Way::Call).string(closed, 100).1, Ended::Fault(Fault::Address));
+        // SAFETY: takes a number and touches no memory.
+        let secret = unsafe { libc::syscall(libc::SYS_memfd_secret, 0) };
+        let Ok(secret @ 0..) = i32::try_from(secret) else { return };
+        // SAFETY: the descriptor was made above.
+        assert_eq!(unsafe { libc::ftruncate(secret, PAGE as i64) }, 0);
+        let secret = page(secret, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED).unwrap();
+        // SAFETY: the page was made above, and may be written.
+        unsafe { std::ptr::copy_nonoverlapping(c"/a".as_ptr(), secret as *mut libc::c_char, 3) };
+        for way in [Way::Call, Way::File] {
+            assert_eq!(own(way).string(secret, 100), (Vec::new(), Ended::Fault(Fault::Closed)));
         }
     }
 

@@ -14,6 +14,7 @@
 mod executing;
 pub mod filter;
 mod flight;
+mod image;
 pub(crate) mod listener;
 mod lookup;
 pub(crate) mod memory;

@@ -52,6 +52,8 @@ struct Draft {
     parts: [Vec<u8>; 4],
     /// How openat2(2) is to resolve the name.
     resolve: u64,
+    /// Where the name of an execution leads.
+    target: Option<Vec<u8>>,
 }
 
 impl Reader<'_> {
@@ -108,13 +110,13 @@ impl Reader<'_> {
             };
             header.args[1] = self.argument(self.spec.value2);
         }
-        Draft { header, parts: Default::default(), resolve }
+        Draft { header, parts: Default::default(), resolve, target: None }
     }
 
     fn done(&self, draft: Draft) -> RawEvent {
-        let Draft { mut header, parts, .. } = draft;
+        let Draft { mut header, parts, target, .. } = draft;
         header.parts = parts.each_ref().map(|part| u16::try_from(part.len()).unwrap_or(u16::MAX));
-        RawEvent { header, parts, executable: self.who.exe.clone() }
+        RawEvent { header, parts, executable: self.who.exe.clone(), target }
     }
 
     /// A string of the caller's.
@@ -191,12 +193,7 @@ impl Reader<'_> {
             self.called(part, dir, name, how.in_root, draft);
             return Found::Unknown(None);
         }
-        let led = View::of(self.who.pid, self.call.tid).and_then(|view| {
-            let relative = how.in_root || !name.starts_with(b"/");
-            let from = if relative { Some(self.start(&view, dir)?) } else { None };
-            Ok(view.find(from, &name, how))
-        });
-        let Led { found, sure } = led.unwrap_or(Led { found: Found::Unknown(None), sure: false });
+        let Led { found, sure } = self.led(dir, &name, how);
         if !sure {
             draft.header.flags |= UNSURE;
         }
@@ -209,6 +206,16 @@ impl Reader<'_> {
             }
         }
         found
+    }
+
+    /// Where a name leads.
+    fn led(&self, dir: u8, name: &[u8], how: How) -> Led {
+        let led = View::of(self.who.pid, self.call.tid).and_then(|view| {
+            let relative = how.in_root || !name.starts_with(b"/");
+            let from = if relative { Some(self.start(&view, dir)?) } else { None };
+            Ok(view.find(from, name, how))
+        });
+        led.unwrap_or(Led { found: Found::Unknown(None), sure: false })
     }
 
     /// How the call takes its names.
@@ -330,11 +337,23 @@ impl Reader<'_> {
             let object = Object::descriptor(self.call.tid, self.argument(spec.dir));
             draft.header.flags |= object.flags & !flag::DETACHED;
             draft.parts[1] = match object.path {
-                Some(path) => path,
-                None => format!("/dev/fd/{}", self.argument(spec.dir) as i32).into_bytes(),
+                Some(path) => {
+                    let view = View::of(self.who.pid, self.call.tid);
+                    let mount = view.and_then(|view| Ok(view.has_mount_of(&self.start(&view, spec.dir)?)));
+                    match mount {
+                        Ok(true) => draft.target = Some(path.clone()),
+                        _ => draft.header.flags |= UNSURE,
+                    }
+                    path
+                }
+                None => {
+                    draft.header.flags |= UNSURE;
+                    format!("/dev/fd/{}", self.argument(spec.dir) as i32).into_bytes()
+                }
             };
         } else {
             let name = self.string(address, draft);
+            self.executed(&name, draft);
             called = self.called(0, spec.dir, name, false, draft);
         }
         // Part 0 is the working directory: a name that starts from elsewhere is told whole.
@@ -351,6 +370,26 @@ impl Reader<'_> {
             draft.header.flags |= flag::ARGV_TRUNCATED;
         }
         draft.header.args = [0; 4];
+    }
+
+    /// Where the name of an execution leads.
+    fn executed(&self, name: &[u8], draft: &mut Draft) {
+        if name.is_empty() || draft.header.flags & (flag::UNREADABLE | flag::TRUNCATED) != 0 {
+            return;
+        }
+        let spec = &self.spec;
+        let itself = spec.dir != 0 && self.argument(5) as i32 & libc::AT_SYMLINK_NOFOLLOW != 0;
+        let how = How::plain(if itself { Last::Itself } else { Last::Followed });
+        match self.led(spec.dir, name, how) {
+            Led { found: Found::There(path) | Found::Unknown(Some(path)), sure: true } => {
+                draft.target = Some(path);
+            }
+            Led { found: Found::Absent(path), sure: true } => {
+                draft.header.flags |= told::ABSENT;
+                draft.target = Some(path);
+            }
+            _ => draft.header.flags |= UNSURE,
+        }
     }
 
     fn network(&self, kind: Kind) -> Vec<RawEvent> {
@@ -370,7 +409,7 @@ impl Reader<'_> {
             return vec![self.end(kind, address, length, 0)];
         }
         // How many are sent only the result tells: all of them may be.
-        let count = self.argument(3).min(MESSAGES);
+        let count = u64::from(self.argument(3) as u32).min(MESSAGES);
         let stride = if self.arch == arch::NATIVE { 64 } else { 32 };
         let mut records = Vec::new();
         for number in 0..count {
@@ -410,14 +449,15 @@ impl Reader<'_> {
         let connects = self.argument(self.spec.value2) & libc::MSG_FASTOPEN as u64 != 0;
         draft.header.access = u16::from(net_access::CONNECT) * u16::from(kind == Kind::Send && connects);
         if kind != Kind::Listen && flags == 0 {
-            let length = usize::try_from(length).unwrap_or(usize::MAX).min(ADDRESS_MAX);
+            // An int: the kernel does not look at the rest of the register.
+            let length = (length as u32 as usize).min(ADDRESS_MAX);
             let mut bytes = vec![0; length];
             match self.memory.exact(address, &mut bytes) {
                 Ok(()) => draft.parts[0] = bytes,
                 Err(fault) => self.fault(fault, &mut draft),
             }
         }
-        let socket = socket::of(self.who.pid, descriptor as i32);
+        let socket = socket::of(self.who.pid, self.call.tid, descriptor as i32);
         let family = draft.parts[0].first_chunk::<2>().map(|family| u16::from_ne_bytes(*family));
         draft.header.args = [descriptor, u64::from(family.unwrap_or(0)), 0, 0];
         match socket {
@@ -494,7 +534,7 @@ pub fn fork(parent: &Who, child: &Who) -> RawEvent {
         args: [u64::from(child.pid), child.start_ns, 0, 0],
         ..identity(parent, parent.pid)
     };
-    RawEvent { header, parts: Default::default(), executable: parent.exe.clone() }
+    RawEvent { header, parts: Default::default(), executable: parent.exe.clone(), target: None }
 }
 
 // The words of a msghdr that are read: the name's address, then its length.

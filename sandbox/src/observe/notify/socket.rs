@@ -1,11 +1,11 @@
 //! The socket behind a descriptor of a task that waits: a second descriptor of it is taken (pidfd_getfd(2)) and asked.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use sandbox_ebpf::abi::event::ADDRESS_MAX;
 
 use crate::launch::process::Process;
-use std::os::fd::AsFd;
 
 /// What a socket says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,9 +22,15 @@ pub struct Socket {
     pub own: Vec<u8>,
 }
 
-/// The socket behind a descriptor of a process; `None` where it is none, or may not be asked.
-pub fn of(pid: u32, descriptor: i32) -> Option<Socket> {
-    let process = Process::open(pid).ok()?;
+/// A descriptor of a thread, not of its process (`PIDFD_THREAD`, Linux 6.9).
+const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
+
+/// The socket behind a descriptor of the thread `tid` of a process; `None` where it is none, or may not be asked.
+pub fn of(pid: u32, tid: u32, descriptor: i32) -> Option<Socket> {
+    let process = match tid == pid {
+        true => Process::open(pid).ok()?.as_fd().try_clone_to_owned().ok()?,
+        false => thread(pid, tid, descriptor)?,
+    };
     // SAFETY: takes integers and touches no memory.
     let taken =
         unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), descriptor, 0u32) };
@@ -59,6 +65,22 @@ pub fn of(pid: u32, descriptor: i32) -> Option<Socket> {
     })
 }
 
+/// Who has the descriptors of a thread: itself, or its process where the kernel cannot name threads and both have the
+/// same there. A thread may have descriptors of its own (CLONE_FILES).
+fn thread(pid: u32, tid: u32, descriptor: i32) -> Option<OwnedFd> {
+    // SAFETY: takes integers and touches no memory.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, PIDFD_THREAD) };
+    if let Some(fd) = i32::try_from(opened).ok().filter(|fd| *fd >= 0) {
+        // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+        return Some(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    let seen = |task: u32| fs::read_link(format!("/proc/{task}/fd/{descriptor}")).ok();
+    if seen(tid)? != seen(pid)? {
+        return None;
+    }
+    Process::open(pid).ok()?.as_fd().try_clone_to_owned().ok()
+}
+
 fn own_address(socket: &OwnedFd) -> Vec<u8> {
     let mut address = vec![0u8; ADDRESS_MAX];
     let mut length = ADDRESS_MAX as libc::socklen_t;
@@ -76,10 +98,29 @@ mod tests {
     fn a_socket_tells_what_it_is() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let found = of(std::process::id(), listener.as_raw_fd()).unwrap();
+        let found = of(std::process::id(), std::process::id(), listener.as_raw_fd()).unwrap();
         assert_eq!((found.family, found.kind), (libc::AF_INET as u64, libc::SOCK_STREAM as u64));
         assert_eq!((found.protocol, found.port), (libc::IPPROTO_TCP as u64, port.into()));
-        assert!(of(std::process::id(), 0).is_none_or(|socket| socket.port != found.port));
-        assert_eq!(of(std::process::id(), 99_999), None);
+        assert!(of(std::process::id(), std::process::id(), 0).is_none_or(|socket| socket.port != found.port));
+        assert_eq!(of(std::process::id(), std::process::id(), 99_999), None);
+    }
+
+    #[test]
+    fn a_thread_may_have_descriptors_of_its_own() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (fd, pid) = (listener.as_raw_fd(), std::process::id());
+        std::thread::spawn(move || {
+            let tid = nix::unistd::gettid().as_raw().unsigned_abs();
+            assert_eq!(of(pid, tid, fd), of(pid, pid, fd));
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+            let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            // SAFETY: both are descriptors of this thread alone, which has a table of its own.
+            assert!(unsafe { libc::dup2(other.as_raw_fd(), fd) } >= 0);
+            assert!(of(pid, tid, fd).is_none_or(|found| found.kind == libc::SOCK_DGRAM as u64));
+            assert_eq!(of(pid, pid, fd).unwrap().kind, libc::SOCK_STREAM as u64);
+        })
+        .join()
+        .unwrap();
+        drop(listener);
     }
 }

@@ -22,7 +22,7 @@ use sandbox_ebpf::abi::{
 use super::super::RawEvent;
 use super::PROBE;
 use super::executing::Executing;
-use super::filter::{ARCHITECTURES, X32_BIT};
+use super::filter::{ARCHITECTURES, ENDS, X32_BIT};
 use super::flight::Flight;
 use super::listener::{Call, Listener, Ready};
 use super::memory::{Memory, Way};
@@ -145,12 +145,17 @@ impl Supervisor {
         Ok(Supervisor { shared, listener })
     }
 
-    /// Serves one [`super::probe`] and nothing else: for a self-test.
+    /// Serves one [`super::probe`], and the end of who made it: for a self-test.
     ///
     /// # Errors
     /// As [`Supervisor::start`].
     pub fn try_once(listener: OwnedFd, patience: PollTimeout) -> io::Result<()> {
-        hear_probe(&Listener::new(listener), &Flight::new()?, patience).map(drop)
+        let listener = Listener::new(listener);
+        hear_probe(&listener, &Flight::new()?, patience)?;
+        match listener.wait(&[], patience)? {
+            Ready::Call => listener.receive().and_then(|call| listener.go_on(call.id)),
+            _ => Ok(()),
+        }
     }
 
     /// What a guardian needs to stand in for the supervisor.
@@ -321,6 +326,10 @@ impl Work {
     }
 
     fn record(&mut self, call: Call) {
+        if ENDS.contains(&libc::c_long::from(call.number & !X32_BIT)) && call.architecture == ARCHITECTURES[0]
+        {
+            return self.ends(call);
+        }
         let Some((arch, number, spec)) = self.look_up(&call) else { return };
         let Some((who, parent)) = self.tasks.who(call.tid) else { return };
         let mut who = who;
@@ -349,6 +358,17 @@ impl Work {
                 Kind::Exec => self.executing.begin(record),
                 _ => self.shared.push(record),
             }
+        }
+    }
+
+    /// A thread is about to end, and shows for the last time what it is.
+    fn ends(&mut self, call: Call) {
+        if self.executing.is_empty() {
+            return;
+        }
+        let Some((who, _)) = self.tasks.who(call.tid) else { return };
+        for record in self.executing.next_call(who.pid, call.tid, &mut self.tasks) {
+            self.shared.push(record);
         }
     }
 

@@ -16,14 +16,10 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 
 use super::lookup::look_up;
-use super::memory::Memory;
 use super::place::Last;
 
 /// Processes that are remembered before those that are gone are looked for.
 const REMEMBERED: usize = 4096;
-
-/// The entry of the auxiliary vector that leads to the random bytes which each exec gets (getauxval(3)).
-const AT_RANDOM: u64 = 25;
 
 /// What is known of who waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +43,8 @@ pub struct Who {
 struct Stat {
     comm: [u8; 16],
     parent: u32,
+    /// `task_struct.flags` (PF_…, include/linux/sched.h).
+    flags: u32,
     started: u64,
 }
 
@@ -183,8 +181,14 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let parent = fields.nth(1)?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    Some(Stat { comm, parent, started })
+    let flags = fields.nth(4)?.parse().ok()?;
+    let started = fields.nth(12)?.parse().ok()?;
+    Some(Stat { comm, parent, flags, started })
+}
+
+/// The flags that the kernel has for a task, also when it has ended and nobody has waited for it yet.
+pub fn flags(tid: u32) -> Option<u32> {
+    stat(tid).map(|stat| stat.flags)
 }
 
 /// A number of /proc/TID/status.
@@ -317,61 +321,6 @@ pub fn ancestors(pid: u32, first: u32) -> Vec<Arc<[u8]>> {
     Vec::new()
 }
 
-/// What tells one execution of a process from the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Device (as the kernel counts) and inode of the executable.
-    pub file: Option<(u32, u64)>,
-    /// Where the random bytes of this execution lie, and which they are.
-    random: Option<(u64, [u8; 16])>,
-}
-
-impl Image {
-    /// Of this process, now.
-    pub fn of(pid: u32, memory: Memory) -> Image {
-        let file = file_id(&format!("/proc/{pid}/exe"));
-        let random = random_at(pid).and_then(|address| {
-            let mut bytes = [0; 16];
-            memory.exact(address, &mut bytes).ok().map(|()| (address, bytes))
-        });
-        Image { file, random }
-    }
-
-    /// Whether a process that had this image has another one now; `None` where that cannot be told.
-    pub fn became(&self, now: &Image) -> Option<bool> {
-        match (&self.file, &now.file) {
-            (Some(before), Some(now)) if before != now => return Some(true),
-            // What could be looked at cannot any more, or the other way round.
-            (Some(_), None) | (None, Some(_)) => return Some(true),
-            _ => {}
-        }
-        Some(self.random? != now.random?)
-    }
-}
-
-fn file_id(path: &str) -> Option<(u32, u64)> {
-    let flags = AtFlags::STATX_DONT_SYNC;
-    let found = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::INO).ok()?;
-    // The kernel's own dev_t: twenty bits of minor number.
-    Some((found.stx_dev_major << 20 | found.stx_dev_minor & 0xf_ffff, found.stx_ino))
-}
-
-fn random_at(pid: u32) -> Option<u64> {
-    let vector = fs::read(format!("/proc/{pid}/auxv")).ok()?;
-    // Entries of 32-bit programs are half as long.
-    let of_width = |width: usize| {
-        vector.chunks_exact(2 * width).find_map(|pair| {
-            let number = |bytes: &[u8]| {
-                let mut wide = [0; 8];
-                wide[..width].copy_from_slice(bytes);
-                u64::from_le_bytes(wide)
-            };
-            (number(&pair[..width]) == AT_RANDOM).then(|| number(&pair[width..]))
-        })
-    };
-    of_width(8).or_else(|| of_width(4))
-}
-
 /// The arguments that a process was executed with, as its own memory has them now.
 pub fn arguments(pid: u32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/cmdline"))
@@ -418,17 +367,13 @@ fn root_of(process: &str) -> Option<Root> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::process::{Child, Command, Stdio};
-
-    use super::super::memory::Way;
     use super::*;
 
     #[test]
     fn stat_is_read_past_a_hostile_name() {
-        let text = b"7 (a) Z 1 1) T 42 1 1 0 -1 0 0 0 0 0 1 2 3 4 20 0 3 0 99 1 2\n";
+        let text = b"7 (a) Z 1 1) T 42 1 1 0 -1 64 0 0 0 0 1 2 3 4 20 0 3 0 99 1 2\n";
         let stat = parse_stat(text).unwrap();
-        assert_eq!((stat.parent, stat.started), (42, 99));
+        assert_eq!((stat.parent, stat.flags, stat.started), (42, 64, 99));
         assert_eq!(&stat.comm[..8], b"a) Z 1 1");
         assert!(parse_stat(b"7 (a").is_none());
         assert!(parse_stat(b")(").is_none());
@@ -445,29 +390,6 @@ mod tests {
         let exe = std::env::current_exe().unwrap().into_os_string().into_vec();
         assert_eq!(own.exe.as_deref(), Some(exe.as_slice()));
         assert!(tasks.lives(own.pid) && !tasks.lives(0));
-    }
-
-    /// `cat`, which has answered: that it was executed does not say yet that its new memory is laid out, since the
-    /// kernel lets who made it go on before (`begin_new_exec` of fs/exec.c, then `create_elf_tables`).
-    fn executed() -> Child {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        child
-    }
-
-    #[test]
-    fn an_execution_is_told_from_the_next() {
-        let image = |pid: u32| Image::of(pid, Memory { tid: pid, way: Way::Call });
-        let own = image(std::process::id());
-        assert_eq!(own.became(&image(std::process::id())), Some(false));
-        let (mut other, mut same) = (executed(), executed());
-        assert_eq!(own.became(&image(other.id())), Some(true));
-        assert_eq!(image(other.id()).became(&image(same.id())), Some(true), "the same file, executed again");
-        for child in [&mut other, &mut same] {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
     }
 
     #[test]

@@ -175,6 +175,10 @@ fn executed<'l>(record: &'l Record<'_>) -> Option<Vec<&'l [u8]>> {
     let path = record.bytes("path");
     let succeeded = record.int("ret") == Some(0);
     let object = match record.bytes("target") {
+        // Of a text the interpreter runs, and the text is read.
+        Some(text) if succeeded && record.bytes("exe").is_some_and(|exe| exe != text) => {
+            return Some(record.bytes("exe").into_iter().chain([text]).collect());
+        }
         Some(judged) => judged,
         None if succeeded => record.bytes("exe")?,
         None => path?,
@@ -270,7 +274,7 @@ fn passed_hook(event_type: &str, record: &Record<'_>) -> bool {
         // What was seen before it happened may have gone through, unless something says otherwise.
         return !matches!(record.text("reason"), Some(FAILED | MISSED));
     };
-    let Ok(errno) = i32::try_from(-ret) else { return false };
+    let Some(Ok(errno)) = ret.checked_neg().map(i32::try_from) else { return false };
     if errno <= 0 {
         return true;
     }

@@ -26,7 +26,9 @@ impl Record<'_> {
     pub(super) fn unseen(&self, to: &mut Builder) {
         let (failed, closed, unsure) = (self.has(told::FAILED), self.has(told::CLOSED), self.unsure());
         let makes = self.header.args[0] & libc::O_CREAT as u64 != 0;
-        let misses = self.kind == Kind::Open && self.has(told::ABSENT) && !makes;
+        let misses =
+            matches!(self.kind, Kind::Open | Kind::Exec) && self.has(told::ABSENT) && !unsure && !makes;
+        to.facts.failed = failed && !unsure;
         to.facts.unseen = self.has(told::NO_RESULT) && !failed && !misses;
         if closed {
             to.event.set(Key::Reason, Value::Bytes(b"the memory of the process cannot be read".to_vec()));
