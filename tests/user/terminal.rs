@@ -46,6 +46,22 @@ fn ctrl_z_stops_the_job_and_fg_goes_on() {
 }
 
 #[test]
+fn who_was_killed_leaves_the_terminal_as_it_was() {
+    let needs = [NEEDS, &[Need::Program("setpriv"), Need::Program("stty")]].concat();
+    if !possible("settings of a terminal after a command that was killed", &needs) {
+        return;
+    }
+    let place = Place::new();
+    let mut terminal = terminal(&place);
+    let before = terminal.ask("stty -g");
+    let set = |end: &str| format!("run sh -c 'stty -isig -icrnl min 7; {end}'; echo $? $(stty -g)");
+    assert_eq!(terminal.ask(&set("kill -9 $$")), format!("137 {before}"));
+    // Control: who ends by itself has what it set.
+    let kept = terminal.ask(&set("exit 3"));
+    assert!(kept.starts_with("3 ") && !kept.ends_with(&before), "{kept}");
+}
+
+#[test]
 fn ctrl_c_ends_a_command_that_does_not_care() {
     if !possible("ctrl_c_ends_a_command_that_does_not_care", &[NEEDS, &[Need::Program("setpriv")]].concat()) {
         return;

@@ -40,6 +40,7 @@ pub mod readiness;
 pub mod rlimits;
 pub mod signals;
 pub mod standard;
+mod terminal;
 pub mod tmp;
 pub mod workspace;
 
@@ -48,6 +49,7 @@ use std::os::fd::AsFd;
 
 use nix::unistd::{ForkResult, fork};
 
+use crate::exit::CommandStatus;
 use child::ChildLinks;
 use frontend::{FrontLinks, Outcome};
 use guardian::{Descent, GuardianLinks, LeaseFrom};
@@ -214,6 +216,7 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
         child_process,
         parentage: plan.parentage,
     };
+    let terminal = terminal::Kept::now();
     let keep = [
         signals.as_fd(),
         links.collector.as_fd(),
@@ -222,11 +225,17 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
         links.guardian_process.as_fd(),
         links.child_process.as_fd(),
     ];
-    let keep: Vec<_> = keep.into_iter().chain(plan.descriptors()).collect();
+    let kept_open = terminal.as_ref().map(|kept| kept.terminal.as_fd());
+    let keep: Vec<_> = keep.into_iter().chain(kept_open).chain(plan.descriptors()).collect();
     background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
     background::close_to_others();
-    frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say)
-        .map_err(failed("wait for the run"))
+    let outcome = frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say);
+    if let (Some(terminal), Ok(Outcome::Ran { status: CommandStatus::Signalled(_), .. }) | Err(_)) =
+        (&terminal, &outcome)
+    {
+        terminal.restore();
+    }
+    outcome.map_err(failed("wait for the run"))
 }
 
 /// The child's part, from fork to exec.
