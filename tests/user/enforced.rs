@@ -340,3 +340,34 @@ fn what_is_closed_to_its_own_user_counts_as_open() {
         assert_eq!(doctor.stdout.contains("NOT HELD"), !starts, "{}", doctor.stdout);
     }
 }
+
+/// What agents do all day: terminals of their own.
+const WORK: &str = sandbox_tests::attempts!(
+    r#"
+import os, pty
+open("file", "w").close()
+attempt("rename", lambda: os.rename("file", "other"))
+attempt("terminal", lambda: pty.openpty())
+attempt("outside", lambda: os.rename("other", "/usr/local/again"))
+"#
+);
+
+#[test]
+fn work_goes_on_under_the_policy_that_ships() {
+    if !possible("terminals under coding-agent", &[Need::Program("python3")]) {
+        return;
+    }
+    let place = Place::new();
+    // A home in a place for temporary files would be open as a whole.
+    let home = tempfile::tempdir_in("/srv").expect("a home");
+    let project = home.path().join("project");
+    fs::create_dir(&project).expect("a directory");
+    for path in [home.path(), &project] {
+        std::os::unix::fs::chown(path, Some(USER), Some(USER)).expect("of the user's own");
+    }
+    let words = ["run", "--enforce", "coding-agent", "--", "python3", "-I", "-c", WORK];
+    let mut command = place.sandbox(words);
+    command.current_dir(&project).env("HOME", home.path());
+    let done = finish(command).expect(0);
+    assert_eq!(done.stdout, "rename 0\nterminal 0\noutside EACCES\n", "{}", done.stderr);
+}

@@ -197,3 +197,102 @@ fn nobody_shows_an_execution_that_was_none() {
     assert_ne!(found[0].text("action"), Some("ALLOWED"));
     place.verified().expect(0);
 }
+
+/// One thread begins what fails, and waits; another one becomes a program.
+const THREADS: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+static char *name;
+static int ready[2];
+static void *fails(void *unused) {
+    char *argv[] = { "innocent", "x", 0 };
+    (void)unused;
+    execv(name, argv);
+    write(ready[1], "x", 1);
+    for (;;) pause();
+}
+static void *succeeds(void *program) {
+    char *argv[] = { "done", 0 };
+    char got;
+    read(ready[0], &got, 1);
+    execv(program, argv);
+    _exit(9);
+}
+int main(int argc, char **argv) {
+    pthread_t thread;
+    (void)argc;
+    pipe(ready);
+    name = argv[2];
+    if (atoi(argv[1])) { pthread_create(&thread, 0, fails, 0); succeeds(argv[3]); }
+    pthread_create(&thread, 0, succeeds, argv[3]);
+    fails(0);
+}
+"#;
+
+const RACES: &str = r#"
+import os, time
+W = os.getcwd()
+for kind in ["0", "1"]:
+    for name in [W + "/shut/closed", W + "/nowhere"]:
+        pid = os.fork()
+        if pid == 0:
+            os.execv(W + "/threads", ["threads", kind, name, W + "/open"])
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn of_two_threads_one_gets_through() {
+    if !possible("executions of two threads", NEEDS) {
+        return;
+    }
+    let place = place();
+    fs::write(place.scene.path("threads.c"), THREADS).expect("a source");
+    let (source, program) = (place.scene.path("threads.c"), place.work().join("threads"));
+    let built = Command::new("cc").args(["-w", "-pthread", "-o"]).arg(program).arg(source).status();
+    assert!(built.expect("cc").success());
+    fs::set_permissions(place.work().join("threads"), fs::Permissions::from_mode(0o755)).expect("its mode");
+    assert_eq!(run(&place, RACES).stdout, "5\n".repeat(4));
+    let log = place.log();
+    for name in ["shut/closed", "nowhere"] {
+        let found = executed(&log, &place.name(name));
+        assert_eq!(found.len(), 2, "{name}");
+        for record in found {
+            assert_eq!(
+                (record.int("ret"), record.bytes("exe") == Some(&place.name("open"))),
+                (None, false),
+                "{name}"
+            );
+            assert_ne!(record.text("action"), Some("ALLOWED"), "{name}");
+        }
+    }
+    let done = executed(&log, &place.name("open"));
+    assert_eq!(done.len(), 4);
+    assert!(
+        done.iter().all(|record| record.int("ret") == Some(0) && record.text("action") == Some("ALLOWED"))
+    );
+    place.verified().expect(0);
+}
+
+/// The collector without descriptors, for a moment.
+const WITHOUT: &str = r#"
+import os, resource
+collector, all = os.getppid(), resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)
+resource.prlimit(collector, resource.RLIMIT_NOFILE, (3, all[1]))
+os.mkdir("unseen")
+resource.prlimit(collector, resource.RLIMIT_NOFILE, all)
+os.mkdir("seen")
+"#;
+
+#[test]
+fn what_could_not_be_looked_at_is_counted() {
+    if !possible("a collector without descriptors", NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    place.record(["python3", "-I", "-c", WITHOUT]).expect(0);
+    let log = place.log();
+    let made = |name: &str| crate::place::at(&log, "dir_create", &place.name(name)).len();
+    assert_eq!((made("unseen"), made("seen")), (0, 1));
+    assert!(log.seal().uint("lost").is_some_and(|lost| lost > 0));
+}

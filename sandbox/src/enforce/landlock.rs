@@ -11,8 +11,8 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use landlock::{
-    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use policy::Policies;
 use policy::compile::landlock::{LandlockPlan, PathRule, Place, PortRule, compile};
@@ -133,7 +133,8 @@ impl Fence {
 }
 
 /// Puts the calling thread, and whatever it makes, into a domain that signals nobody outside of it, for good, with
-/// no_new_privs. Nothing else is restricted.
+/// no_new_privs. Nothing else is restricted, but that a domain below it which is about files keeps names in their directories
+/// (EXDEV): this one opens nothing to LANDLOCK_ACCESS_FS_REFER, since a domain that is about any right on files may not mount.
 ///
 /// # Errors
 /// The kernel has no scopes (ABI 6), or refuses.
@@ -144,6 +145,13 @@ pub fn scope_signals() -> io::Result<()> {
         RulesetStatus::FullyEnforced => Ok(()),
         _ => Err(io::Error::other("the kernel holds a part of it only")),
     }
+}
+
+/// Opens what a domain that is about no files closes nevertheless as soon as another one is about some: to link and rename
+/// from one directory to another (landlock(7), LANDLOCK_ACCESS_FS_REFER).
+fn names_may_move(created: RulesetCreated) -> io::Result<RulesetCreated> {
+    let root = PathFd::new("/").map_err(io::Error::other)?;
+    created.add_rule(PathBeneath::new(root, AccessFs::Refer)).map_err(io::Error::other)
 }
 
 /// Whether ports of TCP are restricted too.
@@ -164,18 +172,22 @@ impl Granted {
         if self.handled_files == 0 && handled_ports == 0 && self.scopes == 0 {
             return Ok(());
         }
-        let status = self.ruleset(handled_ports).map_err(io::Error::other)?;
-        match status {
+        let created = self.ruleset(handled_ports).map_err(io::Error::other)?;
+        // What is about no files closes nothing of them.
+        let created = if self.handled_files == 0 { names_may_move(created)? } else { created };
+        match created.restrict_self().map_err(io::Error::other)?.ruleset {
             RulesetStatus::FullyEnforced => Ok(()),
             _ => Err(io::Error::other("the kernel holds a part of it only")),
         }
     }
 
-    fn ruleset(&self, handled_ports: u64) -> Result<RulesetStatus, RulesetError> {
+    fn ruleset(&self, handled_ports: u64) -> Result<RulesetCreated, RulesetError> {
         let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-        if self.handled_files != 0 {
-            ruleset = ruleset.handle_access(files(self.handled_files))?;
-        }
+        ruleset = ruleset.handle_access(match self.handled_files {
+            // Ports and scopes are newer than this right.
+            0 => AccessFs::Refer.into(),
+            handled => files(handled),
+        })?;
         if handled_ports != 0 {
             ruleset = ruleset.handle_access(BitFlags::<AccessNet>::from_bits_truncate(handled_ports))?;
         }
@@ -193,7 +205,7 @@ impl Granted {
             let rights = BitFlags::<AccessNet>::from_bits_truncate(rule.rights & handled_ports);
             created = created.add_rule(NetPort::new(rule.port, rights))?;
         }
-        Ok(created.restrict_self()?.ruleset)
+        Ok(created)
     }
 }
 

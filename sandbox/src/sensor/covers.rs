@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use policy::compile::landlock::{LandlockPlan, Place};
@@ -301,13 +301,19 @@ impl Covers {
             Ok(_) if !matches!(look(path), Found::There(_)) => {
                 self.kept.push(no_code(Pattern::beneath(path.as_os_str().as_bytes())));
             }
-            Ok(_) => {
+            Ok(found) => {
                 let closed = |path: &Path| {
                     path != Path::new("/") && Layers::is_closed_to_code(policies, path.as_os_str().as_bytes())
                 };
                 let widest = path.ancestors().take_while(|above| closed(above)).last().map(Path::to_owned);
-                if let Some(widest) = widest.filter(|widest| !self.is_data(widest)) {
-                    self.lay(&widest, seen(&widest), (Cover::NO_EXEC, &NO_EXEC), plans);
+                match widest.filter(|widest| !self.is_data(widest)) {
+                    // It finds the terminals beside it by the mount that it is opened in, and cannot be mapped.
+                    Some(widest) if widest == path && is_multiplexer(&found) => {
+                        self.kept.push(no_code(exact()));
+                        self.expect(path);
+                    }
+                    Some(widest) => self.lay(&widest, seen(&widest), (Cover::NO_EXEC, &NO_EXEC), plans),
+                    None => {}
                 }
             }
         }
@@ -326,6 +332,11 @@ impl Covers {
         }
         self.kept.push(kept(Layer::Mountns, accesses.iter().copied().collect(), path));
     }
+}
+
+/// Whether this is the device that makes pseudo-terminals (`TTYAUX_MAJOR`, Documentation/admin-guide/devices.txt).
+fn is_multiplexer(found: &Metadata) -> bool {
+    found.file_type().is_char_device() && found.rdev() == libc::makedev(5, 2)
 }
 
 #[cfg(test)]

@@ -15,18 +15,22 @@ use super::memory::{Memory, Way};
 use super::place::walk;
 use super::task::{self, Target, Tasks};
 
-/// One that was begun.
+/// Processes whose memory is held at most, to tell what came of their executions. Of more it is not told.
+const HELD: usize = 512;
+
+/// What a process began to execute and nobody has seen the end of.
 #[derive(Debug)]
-struct Begun {
-    record: RawEvent,
+struct Pending {
     before: Before,
+    /// A record for each thread that began something, in this order.
+    records: Vec<RawEvent>,
 }
 
 /// The executions of a run whose end was not seen yet.
 #[derive(Debug)]
 pub struct Executing {
     /// By process: of its threads only one gets through.
-    begun: HashMap<u32, Vec<Begun>>,
+    begun: HashMap<u32, Pending>,
     way: Way,
 }
 
@@ -41,11 +45,13 @@ impl Executing {
         self.begun.is_empty()
     }
 
-    /// A process begins one.
+    /// A process begins one; what it began before it executed its last program is over.
     pub fn begin(&mut self, record: RawEvent) {
         let pid = record.header.pid;
-        let before = Before::of(pid, Memory { tid: record.header.tid, way: self.way });
-        self.begun.entry(pid).or_default().push(Begun { record, before });
+        let memory = Memory { tid: pid, way: self.way };
+        let held = self.begun.len() < HELD;
+        let new = || Pending { before: Before::of(pid, memory, held), records: Vec::new() };
+        self.begun.entry(pid).or_insert_with(new).records.push(record);
     }
 
     /// A process makes another call, by this thread: what it began is over, but for what other threads began. Gives the
@@ -66,41 +72,62 @@ impl Executing {
     /// Nobody will look any more: what is not known stays unknown.
     pub fn give_up(&mut self, tasks: &mut Tasks) -> Vec<RawEvent> {
         let mut records = self.look(tasks);
-        records.extend(self.begun.drain().flat_map(|(_, begun)| begun).map(|begun| unknown(begun.record)));
+        records.extend(self.begun.drain().flat_map(|(_, pending)| pending.records).map(unknown));
         records
     }
 
     fn look_at(&mut self, pid: u32, caller: Option<u32>, tasks: &mut Tasks) -> Vec<RawEvent> {
-        let Some(begun) = self.begun.get_mut(&pid) else { return Vec::new() };
+        let Some(pending) = self.begun.get_mut(&pid) else { return Vec::new() };
         if !tasks.lives(pid) {
-            let begun = self.begun.remove(&pid).unwrap_or_default();
-            return begun.into_iter().map(|begun| unknown(begun.record)).collect();
+            return self.drop_all(pid).map(unknown).collect();
         }
-        let memory = Memory { tid: pid, way: self.way };
-        let (mut records, mut waiting) = (Vec::new(), Vec::new());
-        for Begun { mut record, before } in begun.drain(..) {
-            let own = caller == Some(record.header.tid);
-            match before.is_over(memory) {
-                Some(true) => {
-                    tasks.look_again(pid);
-                    happened(&mut record);
-                    records.push(record);
-                }
-                // The same thread goes on as what it was.
-                Some(false) if own => records.push(failed(record)),
-                None if own => {
-                    tasks.look_again(pid);
-                    records.push(unknown(record));
-                }
-                _ => waiting.push(Begun { record, before }),
+        let over = pending.before.is_over(Memory { tid: pid, way: self.way });
+        if over == Some(true) {
+            tasks.look_again(pid);
+            return over_at_once(self.drop_all(pid).collect());
+        }
+        // The same thread goes on, as what it was where that can be told.
+        let mut own = Vec::new();
+        if let Some(tid) = caller {
+            own.extend(pending.records.extract_if(.., |record| record.header.tid == tid));
+            if pending.records.is_empty() {
+                self.begun.remove(&pid);
             }
         }
-        match waiting.is_empty() {
-            true => drop(self.begun.remove(&pid)),
-            false => *begun = waiting,
+        if over.is_none() && !own.is_empty() {
+            tasks.look_again(pid);
         }
-        records
+        own.into_iter().map(if over.is_none() { unknown } else { failed }).collect()
     }
+
+    fn drop_all(&mut self, pid: u32) -> impl Iterator<Item = RawEvent> + use<> {
+        self.begun.remove(&pid).into_iter().flat_map(|pending| pending.records)
+    }
+}
+
+/// Of what a process that is another program now had begun: one thread got through, and the others ended with it. Which one
+/// that was shows where one name alone led to the program.
+fn over_at_once(mut records: Vec<RawEvent>) -> Vec<RawEvent> {
+    if let [only] = records.as_mut_slice() {
+        happened(only);
+        return records;
+    }
+    let program = match records.first().map(|record| task::link(&format!("/proc/{}/exe", record.header.pid)))
+    {
+        Some(Target::Path(path)) => Some(path),
+        _ => None,
+    };
+    let led = |record: &RawEvent| program.is_some() && record.target == program;
+    let known = records.iter().all(|record| record.target.is_some());
+    let one = known && records.iter().filter(|record| led(record)).count() == 1;
+    let told = records.into_iter().map(|mut record| match one && led(&record) {
+        true => {
+            happened(&mut record);
+            record
+        }
+        false => unknown(record),
+    });
+    told.collect()
 }
 
 /// Of an execution that did not happen: why it did not is known only where nothing had the name.
@@ -151,11 +178,10 @@ fn happened(record: &mut RawEvent) {
     let Some(text) = called.filter(|called| walk(called) != record.parts[2]) else { return };
     let Ok(arguments) = task::arguments(record.header.pid) else { return };
     let name = record.parts[1].as_slice();
-    let interpreted = arguments
-        .split(|byte| *byte == 0)
-        .skip(1)
-        .take(2)
-        .any(|argument| argument == name && !name.is_empty());
+    let mut first = arguments.split(|byte| *byte == 0).skip(1).take(2);
+    // By a descriptor (execveat(2)) the kernel calls the text after that.
+    let interpreted =
+        first.any(|argument| (argument == name && !name.is_empty()) || argument.starts_with(b"/dev/fd/"));
     if interpreted {
         record.target = Some(text);
         record.header.flags &= !flag::ARGV_TRUNCATED;

@@ -24,11 +24,10 @@ const EXECUTED_NOTHING: u32 = 0x40;
 #[derive(Debug)]
 pub struct Before {
     pid: u32,
-    /// It has executed nothing since it was made, and is its process's first thread.
+    /// It has executed nothing since it was made: that tells all.
     fresh: bool,
-    /// Its memory, /proc/PID/mem.
-    memory: Option<File>,
-    image: Image,
+    /// Else its memory, /proc/PID/mem, and what it shows.
+    memory: Option<(File, Image)>,
 }
 
 /// What a process shows.
@@ -41,15 +40,13 @@ struct Image {
 }
 
 impl Before {
-    /// Of the process `pid`, whose thread `memory.tid` is about to execute something.
-    pub fn of(pid: u32, memory: Memory) -> Before {
-        let fresh = pid == memory.tid && task::flags(pid).is_some_and(|flags| flags & EXECUTED_NOTHING != 0);
-        Before {
-            pid,
-            fresh,
-            memory: File::open(format!("/proc/{}/mem", memory.tid)).ok(),
-            image: Image::of(pid, memory),
-        }
+    /// Of the process `pid`, one of whose threads is about to execute something; without `held` its memory is not held, and
+    /// of a process that has executed something before nothing can be told.
+    pub fn of(pid: u32, memory: Memory, held: bool) -> Before {
+        // Whichever thread executes something becomes the first one.
+        let fresh = task::flags(pid).is_some_and(|flags| flags & EXECUTED_NOTHING != 0);
+        let hold = || Some((File::open(format!("/proc/{pid}/mem")).ok()?, Image::of(pid, memory)));
+        Before { pid, fresh, memory: if fresh || !held { None } else { hold() } }
     }
 
     /// Whether the process, which is still there, has executed another program since; `None` where that cannot be told.
@@ -57,12 +54,13 @@ impl Before {
         if self.fresh {
             return Some(task::flags(self.pid)? & EXECUTED_NOTHING == 0);
         }
-        if is_gone(self.memory.as_ref()?) {
+        let (held, before) = self.memory.as_ref()?;
+        if is_gone(held) {
             // Who ends loses memory as well.
             return (task::flags(self.pid)? & EXITING == 0).then_some(true);
         }
         let now = Image::of(self.pid, memory);
-        (now.file.is_some() && now.random.is_some() && now == self.image).then_some(false)
+        (now.file.is_some() && now.random.is_some() && now == *before).then_some(false)
     }
 }
 
@@ -154,7 +152,7 @@ mod tests {
         for (program, over) in tries {
             let program = program.replace("exec /nowhere/at/all ||", "(exec /nowhere/at/all) ||");
             let mut child = shell(&program);
-            let before = Before::of(child.id(), memory(child.id()));
+            let before = Before::of(child.id(), memory(child.id()), true);
             assert!(!before.fresh);
             assert_eq!(before.is_over(memory(child.id())), Some(false), "{program}");
             say(&mut child);
@@ -166,10 +164,10 @@ mod tests {
     #[test]
     fn who_has_ended_has_executed_nothing_more() {
         let mut child = shell("exit");
-        let before = Before::of(child.id(), memory(child.id()));
+        let before = Before::of(child.id(), memory(child.id()), true);
         child.kill().unwrap();
         let ended = || task::flags(child.id()).is_some_and(|flags| flags & EXITING != 0);
-        while !(ended() && is_gone(before.memory.as_ref().unwrap())) {
+        while !(ended() && is_gone(&before.memory.as_ref().unwrap().0)) {
             std::thread::yield_now();
         }
         // Nobody has waited for it: it is still there.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::poll::PollTimeout;
 
+use super::filter;
 use super::flight::Flight;
 use super::listener::{Listener, Ready};
 use crate::launch::process::Process;
@@ -58,8 +59,10 @@ impl StandIn {
     }
 
     fn pass_one(&self) {
+        // An end is no event.
         if let Ok(call) = self.listener.receive()
             && self.listener.go_on(call.id).is_ok()
+            && !filter::ends(&call)
         {
             self.flight.passed();
         }

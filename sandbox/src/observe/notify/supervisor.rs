@@ -22,7 +22,7 @@ use sandbox_ebpf::abi::{
 use super::super::RawEvent;
 use super::PROBE;
 use super::executing::Executing;
-use super::filter::{ARCHITECTURES, ENDS, X32_BIT};
+use super::filter::{self, ARCHITECTURES, X32_BIT};
 use super::flight::Flight;
 use super::listener::{Call, Listener, Ready};
 use super::memory::{Memory, Way};
@@ -326,13 +326,17 @@ impl Work {
     }
 
     fn record(&mut self, call: Call) {
-        if ENDS.contains(&libc::c_long::from(call.number & !X32_BIT)) && call.architecture == ARCHITECTURES[0]
-        {
+        if filter::ends(&call) {
             return self.ends(call);
         }
         let Some((arch, number, spec)) = self.look_up(&call) else { return };
-        let Some((who, parent)) = self.tasks.who(call.tid) else { return };
-        let mut who = who;
+        let Some((mut who, parent)) = self.tasks.who(call.tid) else {
+            // Who is gone makes no call. Who is there does, and nobody could look (descriptors ran out, say).
+            if self.listener.is_valid(call.id) {
+                self.shared.flight.passed();
+            }
+            return;
+        };
         let before = self.executing.next_call(who.pid, call.tid, &mut self.tasks);
         if !before.is_empty() {
             who.exe = self.tasks.look_again(who.pid);
@@ -361,7 +365,7 @@ impl Work {
         }
     }
 
-    /// A thread is about to end, and shows for the last time what it is.
+    /// A process is about to end, and shows for the last time what it is.
     fn ends(&mut self, call: Call) {
         if self.executing.is_empty() {
             return;
