@@ -341,20 +341,23 @@ fn what_is_closed_to_its_own_user_counts_as_open() {
     }
 }
 
-/// What agents do all day: terminals of their own.
+/// What agents do all day: names that move from one directory to another, and terminals of their own.
 const WORK: &str = sandbox_tests::attempts!(
     r#"
 import os, pty
+os.makedirs("a/b")
 open("file", "w").close()
-attempt("rename", lambda: os.rename("file", "other"))
+attempt("rename", lambda: os.rename("file", "a/b/file"))
+attempt("link", lambda: os.link("a/b/file", "a/again"))
+attempt("directory", lambda: os.rename("a/b", "b"))
 attempt("terminal", lambda: pty.openpty())
-attempt("outside", lambda: os.rename("other", "/usr/local/again"))
+attempt("outside", lambda: os.rename("a/again", "/usr/local/again"))
 "#
 );
 
 #[test]
 fn work_goes_on_under_the_policy_that_ships() {
-    if !possible("terminals under coding-agent", &[Need::Program("python3")]) {
+    if !possible("names and terminals under coding-agent", &[Need::Program("python3")]) {
         return;
     }
     let place = Place::new();
@@ -369,5 +372,5 @@ fn work_goes_on_under_the_policy_that_ships() {
     let mut command = place.sandbox(words);
     command.current_dir(&project).env("HOME", home.path());
     let done = finish(command).expect(0);
-    assert_eq!(done.stdout, "rename 0\nterminal 0\noutside EACCES\n", "{}", done.stderr);
+    assert_eq!(done.stdout, "rename 0\nlink 0\ndirectory 0\nterminal 0\noutside EACCES\n", "{}", done.stderr);
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::start::StartError;
+use crate::enforce::mountns::Mounts;
 use crate::enforce::namespaces::{Inside, Namespaces};
 use crate::enforce::relay::{Relay, dial::Dialler};
 use crate::event::judge::Apart;
@@ -33,7 +34,19 @@ pub(super) fn enter(
     }
 }
 
-/// Has the first process of the run make an ender, before anything else.
+/// Has the first process of the run lay its covers.
+pub(super) fn cover(child: &Channel<ToChild, Armed>, mounts: &Mounts) -> Result<(), StartError> {
+    let peer = |source| StartError::Peer { peer: "command's process", source };
+    child.send(&ToChild::Cover(mounts.clone())).map_err(peer)?;
+    match child.receive().map_err(peer)? {
+        Received::Message(Armed::Covered, _) => Ok(()),
+        Received::Message(Armed::NotCovered { why }, _) => Err(StartError::Cover(why)),
+        Received::Message(_, _) => Err(StartError::Cover("it answered something else".to_owned())),
+        Received::Closed => Err(StartError::ChildGone),
+    }
+}
+
+/// Has the first process of the run make an ender, behind its covers.
 pub(super) fn guard(child: &Channel<ToChild, Armed>) -> Result<Ender, StartError> {
     let peer = |source| StartError::Peer { peer: "command's process", source };
     child.send(&ToChild::Guard { outside: std::process::id() }).map_err(peer)?;

@@ -123,13 +123,13 @@ pub(super) fn arm(
 
 /// What the child is told: how it joins, and what it puts around itself.
 fn join(sensor: &Sensor, by: By, asks: Sections) -> ToChild {
-    let (fence, mounts) = (sensor.fenced(), sensor.mounts().clone());
+    let fence = sensor.fenced();
     let gives_up = match sensor.has_hooks() {
         false => GivesUp::Unopened,
         true if capabilities::show_memory() => GivesUp::Sight,
         true => GivesUp::Nothing,
     };
-    ToChild::Join(Join { by, hooks: sensor.has_hooks(), gives_up, fence, mounts, asks })
+    ToChild::Join(Join { by, hooks: sensor.has_hooks(), gives_up, fence, asks })
 }
 
 /// Has the child become a member; gives the listener that it sends, if it does.

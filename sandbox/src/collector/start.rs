@@ -98,8 +98,9 @@ pub(super) fn start(
         notes.push(note);
         changes
     });
-    let ender = sensor.wants_ender().then(|| apart::guard(child)).transpose()?;
     let inside = apart::enter(child, sensor.namespaces())?;
+    apart::cover(child, sensor.mounts())?;
+    let ender = sensor.wants_ender().then(|| apart::guard(child)).transpose()?;
     let asks = begin::sections(plan, &sensor);
     let asked = begin::arm(child, &mut sensor, matches!(plan.mode, Mode::Enforce(..)), asks)?;
     // Behind the covers: what they close stays closed wherever it is moved from now on.

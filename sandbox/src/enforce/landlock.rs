@@ -133,15 +133,18 @@ impl Fence {
 }
 
 /// Puts the calling thread, and whatever it makes, into a domain that signals nobody outside of it, for good, with
-/// no_new_privs. Nothing else is restricted, but that a domain below it which is about files keeps names in their directories
-/// (EXDEV): this one opens nothing to LANDLOCK_ACCESS_FS_REFER, since a domain that is about any right on files may not mount.
+/// no_new_privs. Nothing else is restricted, but that it mounts nothing any more.
 ///
 /// # Errors
 /// The kernel has no scopes (ABI 6), or refuses.
 pub fn scope_signals() -> io::Result<()> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let created = ruleset.scope(Scope::Signal).and_then(Ruleset::create).map_err(io::Error::other)?;
-    match created.restrict_self().map_err(io::Error::other)?.ruleset {
+    let created = ruleset
+        .scope(Scope::Signal)
+        .and_then(|ruleset| ruleset.handle_access(AccessFs::Refer))
+        .and_then(Ruleset::create)
+        .map_err(io::Error::other)?;
+    match names_may_move(created)?.restrict_self().map_err(io::Error::other)?.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),
         _ => Err(io::Error::other("the kernel holds a part of it only")),
     }

@@ -82,7 +82,9 @@ impl Table {
 
     /// Whether no other mount lies over it at its point.
     fn on_top(&self, mount: &Mount) -> bool {
-        !self.0.iter().any(|over| over.parent == mount.id && over.point == mount.point)
+        // The first of all mounts (an initramfs) is its own parent.
+        let over = |other: &&Mount| other.parent == mount.id && other.id != mount.id;
+        !self.0.iter().filter(over).any(|over| over.point == mount.point)
     }
 
     /// Both: where the same is shown, or something below it.
@@ -98,8 +100,8 @@ impl Table {
     /// The file system that a place is on, and where it is there.
     fn inside(&self, real: &Path) -> Option<(&[u8], PathBuf)> {
         let under = || self.0.iter().filter(|mount| real.starts_with(&mount.point));
-        // The kernel knows; where nothing is there yet, the innermost of those that are seen.
-        let told = mount_of(real).and_then(|id| under().find(|mount| mount.id == id));
+        // The kernel knows, of what is not there yet by what it would lie in; else the innermost of those that are seen.
+        let told = real.ancestors().find_map(mount_of).and_then(|id| under().find(|mount| mount.id == id));
         let seen = || under().filter(|mount| self.on_top(mount));
         let own = told.or_else(|| seen().max_by_key(|mount| mount.point.components().count()))?;
         let rest = real.strip_prefix(&own.point).ok()?;
@@ -200,6 +202,14 @@ mod tests {
         assert_eq!(at("/other name"), ["/data/store", "/one"]);
         assert_eq!(at("/tmp/x"), [""; 0]);
         assert_eq!(at("/srv/x"), [""; 0]);
+    }
+
+    #[test]
+    fn the_first_of_all_mounts_lies_under_none() {
+        let text = b"900001 900001 0:2 / / rw - rootfs rootfs rw\n\
+            900030 900001 0:2 /srv/records /srv/shown rw - rootfs rootfs rw\n";
+        let table = Table(mounts(text));
+        assert_eq!(table.shown(Path::new("/srv/records/run")), [Path::new("/srv/shown/run")]);
     }
 
     #[test]

@@ -6,11 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use super::ender;
 use super::handshake::{Armed, Channel, Join, Received, ToChild};
 use super::inherited;
 use super::program::Program;
+use crate::enforce::mountns::Mounts;
 use crate::enforce::namespaces::families::{self, UnixSockets};
 use crate::enforce::namespaces::{Namespaces, enter};
 use crate::enforce::relay::variables;
@@ -20,16 +22,30 @@ use crate::enforce::relay::variables;
 pub struct Apart {
     /// Where the relay is found, in a network namespace.
     relay: Option<SocketAddr>,
+    /// Whether it has a /tmp of its own.
+    tmp: bool,
+    /// Whether there is an ender, which the kernel may count as one of its user's processes.
+    guarded: bool,
 }
 
 /// Waits for the word to become a member, and does what comes before it; gives that word and its descriptors. `None`
-/// where the run does not start.
-pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart, Join, Vec<OwnedFd>)> {
+/// where the run does not start. `cwd` is where the process is to be behind its covers.
+pub fn enter_until_joined(
+    collector: &Channel<Armed, ToChild>,
+    cwd: &Path,
+) -> Option<(Apart, Join, Vec<OwnedFd>)> {
     let mut apart = Apart::default();
     loop {
         match collector.receive() {
-            Ok(Received::Message(ToChild::Guard { outside }, _)) => be_guarded(outside, collector)?,
             Ok(Received::Message(ToChild::Enter(namespaces), _)) => apart = go_in(&namespaces, collector)?,
+            Ok(Received::Message(ToChild::Cover(mounts), _)) => {
+                cover(&mounts, cwd, collector)?;
+                apart.tmp = mounts.tmp().is_some();
+            }
+            Ok(Received::Message(ToChild::Guard { outside }, _)) => {
+                be_guarded(outside, collector)?;
+                apart.guarded = true;
+            }
             Ok(Received::Message(ToChild::Join(join), descriptors)) => {
                 return Some((apart, join, descriptors));
             }
@@ -38,7 +54,17 @@ pub fn enter_until_joined(collector: &Channel<Armed, ToChild>) -> Option<(Apart,
     }
 }
 
-/// Makes the ender, outside of the namespaces that come next: it is none of the processes that are counted there.
+/// Lays the covers.
+fn cover(mounts: &Mounts, cwd: &Path, collector: &Channel<Armed, ToChild>) -> Option<()> {
+    let laid = mounts.enter(cwd);
+    let told = match &laid {
+        Ok(()) => collector.send(&Armed::Covered),
+        Err(error) => collector.send(&Armed::NotCovered { why: error.to_string() }),
+    };
+    told.ok().and(laid.ok())
+}
+
+/// Makes the ender, in the namespaces of the run and behind its covers: who is in its domain mounts nothing any more.
 fn be_guarded(outside: u32, collector: &Channel<Armed, ToChild>) -> Option<()> {
     let told = match ender::start(outside) {
         Ok(link) => collector.send_with(&Armed::Guarded, &[link.as_fd()]),
@@ -63,7 +89,7 @@ fn go_in(namespaces: &Namespaces, collector: &Channel<Armed, ToChild>) -> Option
         (Err(why), _) | (_, Err(why)) => collector.send(&Armed::NotEntered { why: why.clone() }),
     };
     told.ok()?;
-    relay.ok().map(|relay| Apart { relay })
+    relay.ok().map(|relay| Apart { relay, ..Apart::default() })
 }
 
 impl Apart {
@@ -76,6 +102,16 @@ impl Apart {
             Some(_) => families::install(unix),
             None => Ok(()),
         }
+    }
+
+    /// Whether it has a /tmp of its own.
+    pub fn has_tmp(&self) -> bool {
+        self.tmp
+    }
+
+    /// Whether there is an ender.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
     }
 
     /// Fails where a standard descriptor leads out of the network namespace.

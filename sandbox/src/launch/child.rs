@@ -109,14 +109,10 @@ struct Orders {
 
 /// Makes the child a member, behind its namespaces and covers; gives how it is held. `None`: it could not become one.
 fn become_member(links: &ChildLinks, plan: &ChildPlan<'_>, arm: Arm) -> Option<Orders> {
-    let (apart, Join { by, hooks, gives_up, fence, mounts, asks }, fds) =
-        apart::enter_until_joined(&links.collector)?;
-    // While the process may still mount, and while none of its calls wait.
-    if let Err(error) = mounts.enter(plan.cwd) {
-        let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
-        return None;
-    }
-    let inside = match fence_inside(plan, fence, mounts.tmp().is_some()) {
+    // While none of its calls wait.
+    let (apart, Join { by, hooks, gives_up, fence, asks }, fds) =
+        apart::enter_until_joined(&links.collector, plan.cwd)?;
+    let inside = match fence_inside(plan, fence, apart.has_tmp()) {
         Ok(inside) => inside,
         Err(error) => {
             let _ = links.collector.send(&Armed::NotCovered { why: error.to_string() });
@@ -220,8 +216,9 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
         if let Err(error) = inherited::keep_standard_descriptors_only() {
             return failed(ChildStep::Exec, &error);
         }
-        // As the user who is counted.
-        if let Err(error) = plan.limits.set() {
+        // As the user who is counted, and who is the ender's, too, where nobody else is meant.
+        let ender = orders.apart.is_guarded() && matches!(plan.target.identity, Identity::Keep);
+        if let Err(error) = plan.limits.beside(u64::from(ender)).set() {
             return failed(ChildStep::Limits, &error);
         }
         if let Err(error) = nix::sys::prctl::set_no_new_privs() {

@@ -1,7 +1,7 @@
 //! The ender: a process that ends a run at one stroke, where there is neither a hook nor a control group to do it.
 //!
 //! ```text
-//! child: Landlock domain A (scopes signals, and nothing else) ──fork twice──▶ ender, in A
+//! child, in its namespaces, behind its covers: Landlock domain A (scopes signals) ──fork twice──▶ ender, in A
 //!   └──▶ domain B, below A (the policies' own), exec ──▶ the command and whatever it makes, in B
 //! ```
 //!

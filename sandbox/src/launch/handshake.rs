@@ -97,9 +97,12 @@ pub enum FromFrontEnd {
 /// Collector to child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToChild {
-    /// Leave the machine's namespaces for these. It comes before the next, if it comes.
+    /// Leave the machine's namespaces for these. It comes first, if it comes.
     Enter(Namespaces),
-    /// Make an ender, which keeps from signals to others whatever this process will be and make. It comes first, if it comes.
+    /// Cover this.
+    Cover(Mounts),
+    /// Make an ender, which keeps from signals to others whatever this process will be and make. It comes behind the covers, if
+    /// it comes: from then on nothing can be mounted.
     Guard {
         /// A process that may be signalled now, and not afterwards.
         outside: u32,
@@ -119,8 +122,6 @@ pub struct Join {
     pub gives_up: GivesUp,
     /// Whether it puts its fence around itself.
     pub fence: Fenced,
-    /// What it covers first.
-    pub mounts: Mounts,
     /// The sections of which calls wait to be asked about; where there are some, their listener is sent with [`Armed::Yes`].
     pub asks: Sections,
 }
@@ -168,6 +169,8 @@ pub enum Armed {
         /// The error number.
         errno: i32,
     },
+    /// What is to be covered is.
+    Covered,
     /// It could not cover what is denied.
     NotCovered {
         /// Why not.

@@ -28,6 +28,12 @@ pub struct Rlimits {
 }
 
 impl Rlimits {
+    /// With room for so many processes that are none of the command's.
+    #[must_use]
+    pub fn beside(self, others: u64) -> Rlimits {
+        Rlimits { processes: self.processes.map(|processes| processes.saturating_add(others)), ..self }
+    }
+
     /// Sets them on the calling process, unless tighter ones are there.
     ///
     /// # Errors
