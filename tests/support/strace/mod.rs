@@ -104,6 +104,10 @@ pub fn read(text: &str) -> Result<Vec<Call>, BadLine> {
 }
 
 fn finish(tid: u32, begun: usize, ended: usize, text: &str) -> Result<Call, BadLine> {
+    // Who ended in the middle of a call: no more of it is told.
+    let cut = text.rsplit_once(" <unfinished ...>)").filter(|(_, tail)| tail.trim_start() == "= ?");
+    let whole = cut.map(|(head, tail)| format!("{}){tail}", head.trim_end_matches([' ', ','])));
+    let text = whole.as_deref().unwrap_or(text);
     let (name, args, outcome) =
         parse_call(text).map_err(|why| BadLine { line: ended, message: format!("{why}: {text}") })?;
     Ok(Call { tid, name, args, outcome, begun, ended })
@@ -141,6 +145,15 @@ mod tests {
         assert_eq!(only("7 exit_group(0)                     = ?").outcome, Outcome::None);
         let call = only("7 connect(3, 0x0, 110) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)");
         assert_eq!(call.outcome, Outcome::Failed(512));
+    }
+
+    #[test]
+    fn a_call_that_its_caller_did_not_see_the_end_of() {
+        let call = only("7 clone3({flags=CLONE_VM, stack_size=0x1f} <unfinished ...>) = ?");
+        assert_eq!((call.name.as_str(), call.args.len(), call.outcome), ("clone3", 1, Outcome::None));
+        let calls =
+            read("7 read(3,  <unfinished ...>\n7 <... read resumed> <unfinished ...>) = ?\n").unwrap();
+        assert_eq!((calls.len(), &calls[0].outcome), (1, &Outcome::None));
     }
 
     #[test]
