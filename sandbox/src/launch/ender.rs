@@ -93,7 +93,7 @@ impl Ender {
 /// the link to it. `outside` is a process that stays outside and that this one may signal.
 ///
 /// # Errors
-/// Why there is none; the process may be in the domain then, which keeps it from nothing but signals to others.
+/// Why there is none; the process may be in the domain then, which keeps it from signals to others and from mounting.
 pub fn start(outside: u32) -> Result<OwnedFd, String> {
     let outside = Pid::from_raw(outside.cast_signed());
     kill(outside, None).map_err(|errno| format!("the collector cannot be signalled: {errno}"))?;
