@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// A page of memory of the kind that `map` makes.
+    /// A page of memory of its own; `None` where the kernel gives none.
     fn page(fd: i32, protection: i32, flags: i32) -> Option<u64> {
         // SAFETY: a new mapping, in no memory that is used.
         let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE as usize, protection, flags, fd, 0) };

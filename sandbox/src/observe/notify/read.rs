@@ -248,14 +248,16 @@ impl Reader<'_> {
 
     /// An object without a name, as part 0: what it is, and whether its path says how it is met.
     fn met(&self, object: Object, open: impl FnOnce(&View) -> Result<OwnedFd, Errno>, draft: &mut Draft) {
-        if object.path.is_some() {
-            let view = View::of(self.who.pid, self.call.tid);
-            let same = view.and_then(|view| open(&view).map(|file| view.has_mount_of(&file)));
-            if same != Ok(true) {
-                draft.header.flags |= UNSURE;
-            }
+        if object.path.is_some() && !self.is_shown(open) {
+            draft.header.flags |= UNSURE;
         }
         self.object(object, draft);
+    }
+
+    /// Whether an object lies in a mount that its caller sees, so that its path says how it is met.
+    fn is_shown(&self, open: impl FnOnce(&View) -> Result<OwnedFd, Errno>) -> bool {
+        let view = View::of(self.who.pid, self.call.tid);
+        view.and_then(|view| open(&view).map(|file| view.has_mount_of(&file))) == Ok(true)
     }
 
     /// The object behind a descriptor, as part 0.
@@ -338,11 +340,9 @@ impl Reader<'_> {
             draft.header.flags |= object.flags & !flag::DETACHED;
             draft.parts[1] = match object.path {
                 Some(path) => {
-                    let view = View::of(self.who.pid, self.call.tid);
-                    let mount = view.and_then(|view| Ok(view.has_mount_of(&self.start(&view, spec.dir)?)));
-                    match mount {
-                        Ok(true) => draft.target = Some(path.clone()),
-                        _ => draft.header.flags |= UNSURE,
+                    match self.is_shown(|view| self.start(view, spec.dir)) {
+                        true => draft.target = Some(path.clone()),
+                        false => draft.header.flags |= UNSURE,
                     }
                     path
                 }

@@ -1,11 +1,9 @@
 //! The socket behind a descriptor of a task that waits: a second descriptor of it is taken (pidfd_getfd(2)) and asked.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use sandbox_ebpf::abi::event::ADDRESS_MAX;
-
-use crate::launch::process::Process;
 
 /// What a socket says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,13 +25,9 @@ const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
 
 /// The socket behind a descriptor of the thread `tid` of a process; `None` where it is none, or may not be asked.
 pub fn of(pid: u32, tid: u32, descriptor: i32) -> Option<Socket> {
-    let process = match tid == pid {
-        true => Process::open(pid).ok()?.as_fd().try_clone_to_owned().ok()?,
-        false => thread(pid, tid, descriptor)?,
-    };
+    let task = if tid == pid { pidfd(pid, 0)? } else { thread(pid, tid, descriptor)? };
     // SAFETY: takes integers and touches no memory.
-    let taken =
-        unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), descriptor, 0u32) };
+    let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, task.as_raw_fd(), descriptor, 0u32) };
     let taken = i32::try_from(taken).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(taken) };
@@ -68,17 +62,22 @@ pub fn of(pid: u32, tid: u32, descriptor: i32) -> Option<Socket> {
 /// Who has the descriptors of a thread: itself, or its process where the kernel cannot name threads and both have the
 /// same there. A thread may have descriptors of its own (CLONE_FILES).
 fn thread(pid: u32, tid: u32, descriptor: i32) -> Option<OwnedFd> {
-    // SAFETY: takes integers and touches no memory.
-    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, PIDFD_THREAD) };
-    if let Some(fd) = i32::try_from(opened).ok().filter(|fd| *fd >= 0) {
-        // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-        return Some(unsafe { OwnedFd::from_raw_fd(fd) });
+    if let Some(thread) = pidfd(tid, PIDFD_THREAD) {
+        return Some(thread);
     }
     let seen = |task: u32| fs::read_link(format!("/proc/{task}/fd/{descriptor}")).ok();
     if seen(tid)? != seen(pid)? {
         return None;
     }
-    Process::open(pid).ok()?.as_fd().try_clone_to_owned().ok()
+    pidfd(pid, 0)
+}
+
+fn pidfd(task: u32, flags: libc::c_int) -> Option<OwnedFd> {
+    // SAFETY: takes integers and touches no memory.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, task, flags) };
+    let fd = i32::try_from(opened).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn own_address(socket: &OwnedFd) -> Vec<u8> {
