@@ -2,8 +2,8 @@
 //!
 //! Made below the caller's own group, wherever v2 is mounted (mountinfo tells; on hybrid machines that is not
 //! /sys/fs/cgroup); or, where limits need controllers that groups there do not have, below the nearest group above it that
-//! gives them. The limits themselves are set elsewhere ([`super::limits`]). Membership in a run is decided by task identity, not here: a root task
-//! can leave its group (threat model X52); this is the quick way to end many, and a second opinion.
+//! gives them. The limits themselves are set elsewhere ([`super::limits`]). Membership in a run is decided by task identity,
+//! not here: a root task can leave its group (threat model X52); this is the quick way to end many, and a second opinion.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -67,21 +67,15 @@ pub fn owner_above(directory: &Path) -> Option<u32> {
 }
 
 impl Cgroup {
-    /// Makes `sandbox-<run>` below the caller's own group. Runs in different stores may have the same id; the
-    /// later group then has its maker's pid behind its name.
+    /// Makes a group below the caller's own, with a name that no other run has or had.
     ///
     /// `limits`: those that it is to hold.
     pub fn create(run: &str, limits: LimitSet) -> Result<Cgroup, CgroupError> {
         let parent = own_place()?.giving(limits);
         sweep(&parent.directory);
-        let mut directory = parent.directory.join(name_of(run));
-        let mut made = fs::create_dir(&directory);
-        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            directory = parent.directory.join(format!("{PREFIX}{run}.{}", std::process::id()));
-            made = fs::create_dir(&directory);
-        }
+        let directory = parent.directory.join(new_name(run));
         let failed = |what, source| CgroupError::Io { what, path: directory.clone(), source };
-        made.map_err(|source| failed("cannot create", source))?;
+        fs::create_dir(&directory).map_err(|source| failed("cannot create", source))?;
         // cgroups(7): "domain invalid" is a group that will never take a process.
         if fs::read(directory.join("cgroup.type")).is_ok_and(|kind| kind.starts_with(b"domain invalid")) {
             let _ = fs::remove_dir(&directory);
@@ -161,9 +155,16 @@ impl Cgroup {
     }
 }
 
-/// The name of a run's groups.
-pub(super) fn name_of(run: &str) -> String {
-    format!("{PREFIX}{run}")
+/// A name for a run's groups. Runs of other stores may have the same id in the same second, and the end of one run, which
+/// several of its processes see to, must not remove a group that another has just made: hence the random part.
+pub(super) fn new_name(run: &str) -> String {
+    let mut random = [0; 4];
+    // Only before the machine's first random bytes, which this does not wait for, can it fail.
+    let mut number = std::process::id();
+    if let Ok(4) = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK) {
+        number = u32::from_ne_bytes(random);
+    }
+    format!("{PREFIX}{run}.{number:08x}")
 }
 
 /// Removes a group and those below it, as [`Cgroup::remove`].
@@ -377,10 +378,13 @@ mod tests {
             eprintln!("skipped: no control group can be made here");
             return;
         };
-        // The same name again, as from another store.
+        // The same run again, as from another store: its group is another's also once it is gone.
         let other = Cgroup::create(&run, LimitSet::EMPTY).unwrap();
         assert_ne!(cgroup.id(), other.id());
         assert!(other.remove(Duration::ZERO));
+        let third = Cgroup::create(&run, LimitSet::EMPTY).unwrap();
+        assert!(other.remove(Duration::ZERO) && third.directory().exists());
+        assert!(third.remove(Duration::ZERO));
 
         use std::os::unix::process::ExitStatusExt;
         let sleep = || std::process::Command::new("sleep").arg("1000").spawn().unwrap();

@@ -13,6 +13,7 @@
 //! Where no group can be had, as for most ordinary users, the command's process limits itself ([`super::rlimits`]):
 //! `processes` are held by that, `memory` only for each process, which counts as not held.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,12 +71,15 @@ impl LimitGroups {
         counted: impl Fn() -> Result<(), String>,
     ) -> LimitGroups {
         let mut groups = LimitGroups::default();
+        // Those in other trees are called as the run's own group is.
+        let own = group.and_then(|group| group.directory().file_name());
+        let called = own.map_or_else(|| cgroup::new_name(run).into(), ToOwned::to_owned);
         for limit in limits.set().iter() {
             let Some(name) = controller(limit) else {
                 groups.held = groups.held.with(limit);
                 continue;
             };
-            match groups.limit(run, group, name, |version| settings(limit, version, limits)) {
+            match groups.limit(&called, group, name, |version| settings(limit, version, limits)) {
                 Ok(()) => {
                     groups.held = groups.held.with(limit);
                     groups.grouped = groups.grouped.with(limit);
@@ -113,7 +117,7 @@ impl LimitGroups {
 
     fn limit(
         &mut self,
-        run: &str,
+        called: &OsStr,
         group: Option<&Cgroup>,
         controller: &str,
         settings: impl Fn(Version) -> Vec<Setting>,
@@ -129,14 +133,10 @@ impl LimitGroups {
             ),
         })?;
         cgroup::sweep(&above);
-        // Its own group has the name to itself, also among runs of the same id in other stores.
-        let name = group.and_then(|group| group.directory().file_name()).map(ToOwned::to_owned);
-        let directory = above.join(name.unwrap_or_else(|| cgroup::name_of(run).into()));
+        let directory = above.join(called);
         // Two controllers may share a tree.
         if !self.beside.contains(&directory) {
             let failed = |error: io::Error| format!("cannot create {}: {error}", directory.display());
-            // One without processes is left from a run whose runner was killed.
-            let _ = fs::remove_dir(&directory);
             fs::create_dir(&directory).map_err(failed)?;
             self.beside.push(directory.clone());
         }
