@@ -155,6 +155,10 @@ fn argument(closed: &ClosedArgument) -> Result<SeccompRule, BackendError> {
     if let Test::Has { but_not: Some(whole), .. } = closed.test {
         conditions.push(condition(SeccompCmpOp::Ne, whole)?);
     }
+    if let Some((index, value)) = closed.also {
+        let also = SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into())?;
+        conditions.push(also);
+    }
     SeccompRule::new(conditions)
 }
 

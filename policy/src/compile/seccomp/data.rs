@@ -103,6 +103,22 @@ pub struct ClosedArgument {
     pub index: u8,
     /// What it is where the call is closed.
     pub test: Test,
+    /// Another argument, and what it is besides.
+    pub also: Option<(u8, u32)>,
+}
+
+impl ClosedArgument {
+    /// Arguments of a call that is closed; those that do not matter are `rest`.
+    pub fn example(&self, rest: i64) -> [i64; 6] {
+        let mut arguments = [rest; 6];
+        let tested = (self.index, self.test.example());
+        for (index, value) in std::iter::once(tested).chain(self.also) {
+            if let Some(argument) = arguments.get_mut(usize::from(index)) {
+                *argument = value.into();
+            }
+        }
+        arguments
+    }
 }
 
 /// What an argument is compared with.
@@ -123,7 +139,7 @@ pub enum Test {
 
 impl Test {
     /// An argument that is closed.
-    pub fn example(self) -> u32 {
+    fn example(self) -> u32 {
         match self {
             Test::Is(value) | Test::Has { bits: value, .. } => value,
             Test::IsNot(value) => !value,
@@ -252,6 +268,7 @@ fn opened_by(node: Node) -> Result<OpenedBy, Fault> {
 
 fn argument(node: Node) -> Result<Entry, Fault> {
     let (mut name, mut index, mut test, mut but_not, mut why) = (None, None, None, None, None);
+    let (mut other, mut other_is) = (None, None);
     for key in mapping(node)? {
         match key.key.as_str() {
             "call" => name = Some(call(&text_of(key.value)?)?),
@@ -260,6 +277,8 @@ fn argument(node: Node) -> Result<Entry, Fault> {
             "is_not" => test = Some(Test::IsNot(number(key.value)?)),
             "has" => test = Some(Test::Has { bits: number(key.value)?, but_not: None }),
             "but_not" => but_not = Some(number(key.value)?),
+            "and_argument" => other = Some(number(key.value)?).filter(|index| *index < 6),
+            "and_is" => other_is = Some(number(key.value)?),
             "why" => why = Some(text_of(key.value)?),
             other => return Err(format!("unknown key `{other}`")),
         }
@@ -272,8 +291,13 @@ fn argument(node: Node) -> Result<Entry, Fault> {
     let (Some(call), Some(index), Some(test), Some(why)) = (name, index, test, why) else {
         return Err("an argument needs `call`, `argument`, `is`, `is_not` or `has`, and `why`".to_owned());
     };
+    let also = match (other, other_is) {
+        (Some(other), Some(value)) if other != index => Some((other as u8, value)),
+        (None, None) => None,
+        _ => return Err("`and_argument` is another argument, and goes with `and_is`".to_owned()),
+    };
     let index = index as u8;
-    let what = What::Argument(ClosedArgument { call, index, test });
+    let what = What::Argument(ClosedArgument { call, index, test, also });
     Ok(Entry { what, answer: Answer::NotPermitted, why })
 }
 

@@ -132,11 +132,17 @@ fn errno(entry: &Entry) -> &'static str {
 fn condition(what: &What) -> Option<String> {
     match what {
         What::Call(_) => None,
-        What::Argument(argument) => Some(match argument.test {
-            Test::Is(value) => format!("{value:#x}"),
-            Test::IsNot(value) => format!("with another argument {} than {value:#x}", argument.index + 1),
-            Test::Has { bits, .. } => format!("with {bits:#x}"),
-        }),
+        What::Argument(argument) => {
+            let mut text = match argument.test {
+                Test::Is(value) => format!("{value:#x}"),
+                Test::IsNot(value) => format!("with another argument {} than {value:#x}", argument.index + 1),
+                Test::Has { bits, .. } => format!("with {bits:#x}"),
+            };
+            if let Some((_, value)) = argument.also {
+                let _ = write!(text, " and {value:#x}");
+            }
+            Some(text)
+        }
         What::Socket(socket) => {
             let mut text = format!("family {}", socket.family);
             if let Some(kind) = socket.kind {

@@ -114,7 +114,7 @@ pub fn profile(plan: &SeccompPlan) -> (Profile, Vec<String>) {
             What::Call(_) => continue,
             What::Argument(argument) => {
                 let index = argument.index.into();
-                vec![match argument.test {
+                let mut args = vec![match argument.test {
                     Test::Is(value) => Argument::equal(index, value),
                     Test::IsNot(value) => Argument::other(index, value),
                     Test::Has { bits, but_not: None } => Argument::masked(index, bits.into(), bits),
@@ -123,7 +123,9 @@ pub fn profile(plan: &SeccompPlan) -> (Profile, Vec<String>) {
                         wider.push(format!("{}: closed where {bits:#x} stands alone", argument.call));
                         Argument::equal(index, bits)
                     }
-                }]
+                }];
+                args.extend(argument.also.map(|(index, value)| Argument::equal(index.into(), value)));
+                args
             }
             What::Socket(socket) => {
                 let mut args = vec![Argument::equal(0, socket.family)];

@@ -21,10 +21,9 @@ fn call(number: libc::c_long) -> io::Result<libc::c_long> {
 }
 
 /// A call with this argument; the others lead nowhere.
-fn errno_of_argument(number: u32, index: u8, value: u32) -> Option<i32> {
-    let at = |place: u8| if place == index { libc::c_long::from(value) } else { -1 };
+fn errno_of_arguments(number: u32, [a, b, c, d, e, f]: [i64; 6]) -> Option<i32> {
     // SAFETY: no argument is a pointer that the kernel could read or write by.
-    let result = unsafe { libc::syscall(number.into(), at(0), at(1), at(2), at(3), at(4), at(5)) };
+    let result = unsafe { libc::syscall(number.into(), a, b, c, d, e, f) };
     if result < 0 { io::Error::last_os_error().raw_os_error() } else { None }
 }
 
@@ -122,7 +121,7 @@ fn inside_the_filter() {
         let Some(number) = number(closed.what.call()).unwrap() else { continue };
         let found = match closed.what {
             What::Call(_) => errno(number.into()),
-            What::Argument(closed) => errno_of_argument(number, closed.index, closed.test.example()),
+            What::Argument(closed) => errno_of_arguments(number, closed.example(-1)),
             What::Socket(closed) => {
                 let kind = closed.kind.unwrap_or(2) as i32;
                 socket_errno(closed.family as i32, kind, closed.protocol.unwrap_or(0) as i32)

@@ -110,7 +110,7 @@ fn attempt(closed: &Closed) -> Option<Attempt> {
     let mut arguments = [-1; 6];
     match closed.what {
         What::Call(_) => {}
-        What::Argument(argument) => arguments[usize::from(argument.index)] = argument.test.example().into(),
+        What::Argument(argument) => arguments = argument.example(-1),
         What::Socket(socket) => {
             arguments[0] = socket.family.into();
             arguments[1] = socket.kind.unwrap_or(libc::SOCK_STREAM.unsigned_abs()).into();
