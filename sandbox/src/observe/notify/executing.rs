@@ -83,7 +83,7 @@ impl Executing {
         }
         let over = pending.before.is_over(Memory { tid: pid, way: self.way });
         if over == Some(true) {
-            tasks.look_again(pid);
+            tasks.executed(pid);
             return over_at_once(self.drop_all(pid).collect());
         }
         // The same thread goes on, as what it was where that can be told.

@@ -55,6 +55,31 @@ pub enum Question {
 /// libraries repeat for ever where it fails.
 pub const END: libc::c_long = libc::SYS_exit_group;
 
+/// prctl(2) by which a process changes what it shows as its executable, among other things of its memory.
+const SWAP: u32 = libc::PR_SET_MM as u32;
+/// The same call's number for 32-bit programs (syscall_32.tbl of x86, syscall.tbl of arm).
+const COMPAT_PRCTL: u32 = 172;
+
+/// Whether this call may change what its process shows as its executable.
+pub fn swaps(call: &super::listener::Call) -> bool {
+    let number = match call.architecture {
+        found if found == ARCHITECTURES[0] => libc::SYS_prctl,
+        _ => COMPAT_PRCTL.into(),
+    };
+    libc::c_long::from(call.number & !X32_BIT) == number && call.arguments[0] as u32 == SWAP
+}
+
+/// Hands over the prctl that does so, and no other.
+fn swapping(number: u32) -> [libc::sock_filter; 5] {
+    [
+        step(JUMP_EQUAL, 0, 4, number),
+        step(LOAD_WORD, 0, 0, data_argument(0)),
+        step(JUMP_EQUAL, 0, 1, SWAP),
+        step(RETURN, 0, 0, NOTIFY),
+        step(RETURN, 0, 0, ALLOW),
+    ]
+}
+
 /// Whether this call ends its process.
 pub fn ends(call: &super::listener::Call) -> bool {
     call.architecture == ARCHITECTURES[0] && libc::c_long::from(call.number & !X32_BIT) == END
@@ -110,6 +135,9 @@ fn program(question: Question) -> Vec<libc::sock_filter> {
     }
     native.extend([step(JUMP_EQUAL, 0, 1, END as u32), step(RETURN, 0, 0, NOTIFY)]);
     x32.extend([step(JUMP_EQUAL, 0, 1, END as u32 | X32_BIT), step(RETURN, 0, 0, NOTIFY)]);
+    native.extend(swapping(libc::SYS_prctl as u32));
+    x32.extend(swapping(libc::SYS_prctl as u32 | X32_BIT));
+    compat.extend(swapping(COMPAT_PRCTL));
     table(of(arch::NATIVE), 0, &mut native);
     for number in TELLING {
         compat.extend([step(JUMP_EQUAL, 0, 1, *number), step(RETURN, 0, 0, NOTIFY)]);
@@ -253,6 +281,13 @@ mod tests {
             };
             let found = verdict(&program, architecture, entry.number | bit, [7; 6]);
             assert_eq!(found == NOTIFY, observed(&entry), "{} of table {}", entry.name, entry.arch);
+        }
+        let prctl = |option: libc::c_int| [option as u64, 7, 7, 7, 7, 7];
+        for (architecture, number) in
+            [(ARCHITECTURES[0], libc::SYS_prctl as u32), (ARCHITECTURES[1], COMPAT_PRCTL)]
+        {
+            let found = |option| verdict(&program, architecture, number, prctl(option));
+            assert_eq!((found(libc::PR_SET_MM), found(libc::PR_SET_NAME)), (NOTIFY, ALLOW), "{number}");
         }
         let known: Vec<u32> = syscalls::entries()
             .filter(|entry| entry.arch == arch::NATIVE)

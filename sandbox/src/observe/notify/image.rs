@@ -18,7 +18,7 @@ const AT_RANDOM: u64 = 25;
 /// The task is about to end (`PF_EXITING`, include/linux/sched.h).
 const EXITING: u32 = 0x4;
 /// The task was made and has executed nothing since (`PF_FORKNOEXEC`).
-const EXECUTED_NOTHING: u32 = 0x40;
+pub(super) const EXECUTED_NOTHING: u32 = 0x40;
 
 /// A process before it executes something.
 #[derive(Debug)]

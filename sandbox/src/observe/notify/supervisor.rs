@@ -329,6 +329,9 @@ impl Work {
         if filter::ends(&call) {
             return self.ends(call);
         }
+        if filter::swaps(&call) {
+            return self.swaps(call);
+        }
         let Some((arch, number, spec)) = self.look_up(&call) else { return };
         let Some((mut who, parent)) = self.tasks.who(call.tid) else {
             // Who is gone makes no call. Who is there does, and nobody could look (descriptors ran out, say).
@@ -339,7 +342,7 @@ impl Work {
         };
         let before = self.executing.next_call(who.pid, call.tid, &mut self.tasks);
         if !before.is_empty() {
-            who.exe = self.tasks.look_again(who.pid);
+            who.exe = self.tasks.exe(who.pid);
         }
         let memory = Memory { tid: call.tid, way: self.way };
         let reader = Reader { call, spec, arch, number, who: &who, memory };
@@ -374,6 +377,16 @@ impl Work {
         for record in self.executing.next_call(who.pid, call.tid, &mut self.tasks) {
             self.shared.push(record);
         }
+    }
+
+    /// A process may be about to show another executable: what it and its like are is not read from there any more.
+    fn swaps(&mut self, call: Call) {
+        if let Some((who, _)) = self.tasks.who(call.tid) {
+            for record in self.executing.next_call(who.pid, call.tid, &mut self.tasks) {
+                self.shared.push(record);
+            }
+        }
+        self.tasks.swapped();
     }
 
     fn numbered(&self, mut record: RawEvent) -> RawEvent {

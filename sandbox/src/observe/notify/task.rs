@@ -15,6 +15,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 
+use super::image::EXECUTED_NOTHING;
 use super::lookup::look_up;
 use super::place::Last;
 
@@ -69,6 +70,8 @@ pub struct Tasks {
     /// When those that are gone are looked for next.
     full: usize,
     tick_ns: u64,
+    /// Whether a process may show an executable that it never executed.
+    swapped: bool,
     /// The user of everything that is watched; `None` where the runner is root, and the run may change it.
     uid: Option<u32>,
 }
@@ -82,6 +85,7 @@ impl Tasks {
             threads: HashMap::new(),
             processes: HashMap::new(),
             full: REMEMBERED,
+            swapped: false,
             tick_ns: 1_000_000_000 / ticks.unsigned_abs().max(1),
             uid: (!own.is_root()).then(|| own.as_raw()),
         }
@@ -109,7 +113,14 @@ impl Tasks {
             Some(started) => (started, false),
             None => {
                 let started = if pid == tid { stat.started } else { self::stat(pid)?.started };
-                let process = Process { started, comm: stat.comm, exe: executable(pid) };
+                // Threads have the flag too: the process is meant.
+                let fresh = || flags(pid).is_none_or(|flags| flags & EXECUTED_NOTHING != 0);
+                let exe = match self.swapped && fresh() {
+                    false => executable(pid),
+                    // It is what its maker is. Where that has ended, nobody knows any more.
+                    true => self.processes.get(&stat.parent).and_then(|maker| maker.exe.clone()),
+                };
+                let process = Process { started, comm: stat.comm, exe };
                 (started, self.processes.insert(pid, process).is_none_or(|before| before.started != started))
             }
         };
@@ -144,8 +155,24 @@ impl Tasks {
         })
     }
 
+    /// From now on a process may show an executable that it never executed (PR_SET_MM of prctl(2)). What it was before stays
+    /// what it is, until it has executed something.
+    pub fn swapped(&mut self) {
+        self.swapped = true;
+    }
+
+    /// The executable of a process that was seen.
+    pub fn exe(&self, pid: u32) -> Option<Arc<[u8]>> {
+        self.processes.get(&pid)?.exe.clone()
+    }
+
     /// Looks the executable of a process up again: it may have executed another.
     pub fn look_again(&mut self, pid: u32) -> Option<Arc<[u8]>> {
+        if self.swapped { self.exe(pid) } else { self.executed(pid) }
+    }
+
+    /// The same where it has.
+    pub fn executed(&mut self, pid: u32) -> Option<Arc<[u8]>> {
         let exe = executable(pid);
         if let Some(process) = self.processes.get_mut(&pid) {
             process.exe.clone_from(&exe);
@@ -368,6 +395,36 @@ fn root_of(process: &str) -> Option<Root> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A child that has executed nothing shows its maker's executable, which may have been changed.
+    #[test]
+    fn what_executed_nothing_is_what_its_maker_is() {
+        use nix::unistd::{ForkResult, fork};
+        let own = std::process::id();
+        for swapped in [false, true] {
+            let mut tasks = Tasks::new();
+            tasks.who(own).unwrap();
+            tasks.processes.get_mut(&own).unwrap().exe = Some(b"/what/it/was"[..].into());
+            if swapped {
+                tasks.swapped();
+            }
+            // SAFETY: the child only waits, by a system call.
+            let ForkResult::Parent { child } = (unsafe { fork() }).unwrap() else {
+                loop {
+                    // SAFETY: no arguments.
+                    unsafe { libc::pause() };
+                }
+            };
+            let (found, _) = tasks.who(child.as_raw().unsigned_abs()).unwrap();
+            let again = tasks.look_again(own);
+            nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
+            nix::sys::wait::waitpid(child, None).unwrap();
+            let real = executable(own);
+            let expected = if swapped { Some(b"/what/it/was"[..].into()) } else { real.clone() };
+            assert_eq!((found.exe, again), (expected.clone(), expected), "{swapped}");
+            assert_eq!(tasks.executed(own), real);
+        }
+    }
 
     #[test]
     fn stat_is_read_past_a_hostile_name() {
