@@ -164,7 +164,7 @@ fn add_all(table: &mut Table, mut source: Source) -> Result<(), IndexError> {
             .name("index-read".into())
             .spawn_scoped(scope, reader)
             .map_err(IndexError::io("start a thread for", &table.path))?;
-        insert_all(table, &filled, &used)
+        insert_all(table, filled, &used)
     })
 }
 
@@ -184,9 +184,10 @@ fn read_all(
     }
 }
 
+/// Takes the receiver with it: the thread that reads ends when nobody takes what it read, also after a fault.
 fn insert_all(
     table: &mut Table,
-    filled: &Receiver<Result<Batch, IndexError>>,
+    filled: Receiver<Result<Batch, IndexError>>,
     used: &Sender<Batch>,
 ) -> Result<(), IndexError> {
     for batch in filled {
@@ -349,4 +350,24 @@ fn make(place: &Place, run_dir: &Path, waits: Waits) -> Result<u64, IndexError> 
         place.give_up();
     }
     placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who reads would wait for room for ever.
+    #[test]
+    fn after_a_fault_nobody_waits_for_what_is_read() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("index");
+        let connection = begin(&path, Audience::Nobody).unwrap();
+        let (strings, blocks) = (Strings::default(), BlockBuilder::new(1));
+        let mut table = Table { connection, path: path.clone(), strings, blocks, rows: 0 };
+        let (full, filled) = sync_channel(QUEUE);
+        let (used, _empty) = channel();
+        full.send(Err(IndexError::io("read", &path)(std::io::ErrorKind::Other.into()))).unwrap();
+        insert_all(&mut table, filled, &used).unwrap_err();
+        assert!(full.send(Ok(Batch::default())).is_err());
+    }
 }
