@@ -42,19 +42,23 @@ pub fn net() -> Result<Vec<SelfTest>, String> {
 }
 
 fn tried() -> io::Result<Result<Vec<SelfTest>, String>> {
-    let outside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = outside.local_addr()?;
+    // Two: the relay inside may get the port of one.
+    let outside =
+        [TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?];
+    let addresses = [outside[0].local_addr()?, outside[1].local_addr()?];
     let name = UnixAddr::from_abstract_name(format!("sandbox-selftest-{}-namespace", std::process::id()))?;
     let _outside_name = UnixListener::bind_addr(&name)?;
     // The controls: both are there.
-    drop(TcpStream::connect_timeout(&address, PATIENCE)?);
+    for address in &addresses {
+        drop(TcpStream::connect_timeout(address, PATIENCE)?);
+    }
     drop(UnixStream::connect_addr(&name)?);
     let (parent, child) = handshake::pair::<(), Found>()?;
     // SAFETY: this process has one thread (see the module), and the child ends by _exit.
     match unsafe { fork() }? {
         ForkResult::Child => {
             drop(parent);
-            let done = look(&child, address, &name).is_ok();
+            let done = look(&child, addresses, &name).is_ok();
             // SAFETY: ends the child at once, without the parent's exit handlers.
             unsafe { libc::_exit(i32::from(!done)) }
         }
@@ -69,24 +73,35 @@ fn tried() -> io::Result<Result<Vec<SelfTest>, String>> {
 }
 
 /// In the child: goes in, tries, tells, and then talks to the listener that it handed over.
-fn look(to: &Channel<Found, ()>, outside: SocketAddr, name: &UnixAddr) -> io::Result<()> {
+fn look(to: &Channel<Found, ()>, outside: [SocketAddr; 2], name: &UnixAddr) -> io::Result<()> {
     let entered = enter(&Namespaces { net: Some(Net::default()) });
     let inside = match entered {
         Ok(Some(inside)) => inside,
         Ok(None) => return Err(io::ErrorKind::Unsupported.into()),
         Err(error) => return to.send(&Found::Nothing(format!("{:#}", anyhow::Error::new(error)))),
     };
+    let relay = inside.relay_address()?;
+    let outside = outside.into_iter().find(|address| address.port() != relay.port());
     let found = Found::Inside {
         description: inside.description(),
         elsewhere: errno(TcpStream::connect(ELSEWHERE)),
-        outside: errno(TcpStream::connect(outside)),
+        outside: outside.map_or(libc::EIO, |address| errno(reached(address))),
         outside_name: errno(UnixStream::connect_addr(name)),
     };
     to.send_with(&found, &inside.descriptors())?;
-    let mut relay = TcpStream::connect_timeout(&inside.relay_address()?, PATIENCE)?;
+    let mut relay = TcpStream::connect_timeout(&relay, PATIENCE)?;
     relay.set_read_timeout(Some(PATIENCE))?;
     relay.write_all(b"?")?;
     relay.read_exact(&mut [0])
+}
+
+/// Connects to somebody else: a connection whose own port happens to be the one that it goes to meets itself.
+fn reached(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    match stream.local_addr()? == stream.peer_addr()? {
+        true => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+        false => Ok(stream),
+    }
 }
 
 fn errno<T>(tried: io::Result<T>) -> i32 {
