@@ -215,6 +215,12 @@ pub struct RunArgs {
     /// once, 3 for this run, 4 leaves it to others, any other denies
     #[arg(long, value_name = "CMD", requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
     pub ask_cmd: Option<PathBuf>,
+
+    /// Put questions on this terminal too; the command gets a terminal of its own
+    /// for that, and nobody is asked here while it takes single keys
+    #[arg(long, requires = "enforce", conflicts_with_all = ["policy", "audit_only"])]
+    pub ask_here: bool,
+
     /// Record, block nothing, and propose a policy in FILE at the end, or what
     /// the one that is there would need besides
     #[arg(long, value_name = "FILE", conflicts_with = "enforce")]

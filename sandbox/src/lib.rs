@@ -25,3 +25,4 @@ pub mod record;
 pub mod review;
 pub mod sensor;
 pub mod settings;
+pub mod terminal;

@@ -137,6 +137,8 @@ pub struct RunSettings {
     pub ask: bool,
     /// The program that is asked.
     pub ask_cmd: Option<PathBuf>,
+    /// Whether questions are put on the run's own terminal.
+    pub ask_here: bool,
     /// Layers to use.
     pub layers: LayerChoice,
     /// Layers that must be there.
@@ -207,6 +209,7 @@ impl RunSettings {
             record,
             ask: args.ask,
             ask_cmd: args.ask_cmd,
+            ask_here: args.ask_here,
             layers,
             required,
             user: args.user,

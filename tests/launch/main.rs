@@ -2,6 +2,7 @@
 //! happens when a process of the runner dies. What is recorded is the other tests' business.
 
 mod deaths;
+mod own_terminal;
 mod processes;
 mod signals;
 mod statuses;

@@ -3,7 +3,10 @@
 //! It reads as the `notify` layer does. What cannot be found out (a file system that a process serves, a root of its own)
 //! gives nothing that could be asked about; the hook judges the call all the same.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use policy::{Access, AccessSet, Act, End, Owner, Protocol};
@@ -67,6 +70,21 @@ pub(super) fn with_acts<T>(tried: &[Tried], owner: Owner, judge: impl FnOnce(&[A
 /// Whether some end may be the run's own.
 pub(super) fn may_be_own(tried: &[Tried]) -> bool {
     tried.iter().any(|tried| matches!(tried, Tried::Address { .. }))
+}
+
+/// What is at the paths that are asked about: device and inode, where there is something.
+pub(super) fn found(tried: &[Tried]) -> Vec<Option<(u64, u64)>> {
+    let paths = tried.iter().filter_map(|tried| match tried {
+        Tried::File { path, .. } | Tried::Exec { path } | Tried::Socket { path, unix: Unix::Path, .. } => {
+            Some(path)
+        }
+        Tried::Socket { .. } | Tried::Address { .. } => None,
+    });
+    let at = |path: &Vec<u8>| {
+        let about = std::fs::symlink_metadata(OsStr::from_bytes(path)).ok()?;
+        Some((about.dev(), about.ino()))
+    };
+    paths.map(at).collect()
 }
 
 /// Reads calls.
@@ -184,7 +202,7 @@ fn is_open(call: &Call) -> bool {
 
 fn is_new(path: &[u8]) -> bool {
     use std::os::unix::ffi::OsStrExt;
-    std::fs::symlink_metadata(Path::new(std::ffi::OsStr::from_bytes(path))).is_err()
+    std::fs::symlink_metadata(Path::new(OsStr::from_bytes(path))).is_err()
 }
 
 /// Whether a link in the last place of a call's name is followed.

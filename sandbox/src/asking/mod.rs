@@ -19,6 +19,7 @@
 mod about;
 mod acted;
 pub mod always;
+mod begin;
 mod calls;
 mod command;
 mod desk;
@@ -40,9 +41,10 @@ use crate::launch::program::Program;
 
 pub use about::{About, PolicyFile};
 pub use acted::Acted;
+pub use begin::{Begun, begin};
 pub use command::Command;
 pub use desk::{Desk, Message};
-pub use supervisor::{Asking, Begun, Start, begin};
+pub use supervisor::{Asking, Start};
 
 /// What of a run is asked about, and whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

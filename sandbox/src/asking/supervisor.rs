@@ -8,7 +8,7 @@ mod always;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +22,10 @@ use policy::suggest::narrowest;
 use policy::{Owner, Policies, Subject, Variables};
 
 use super::acted::{Acted, Expected};
-use super::calls::{Calls, Tried, may_be_own, with_acts};
+use super::begin::Begun;
+use super::calls::{Calls, Tried, found, may_be_own, with_acts};
 use super::desk::{By, Desk, Message};
-use super::told::{Told, Verdict, act};
+use super::told::{Told, Verdict, act, is_whole, short};
 use super::{Answer, Command, Open, PolicyFile, filter};
 use crate::control::office::{Grant, Lasting, Office, Standing};
 use crate::event::judge::Names;
@@ -32,13 +33,10 @@ use crate::event::{Event, ProcId};
 use crate::inside::notify::Waiting;
 use crate::observe::notify::filter::ARCHITECTURES;
 use crate::observe::notify::listener::{Call, Listener, Ready};
-use crate::observe::notify::memory::{Memory, Way};
 use crate::observe::notify::task::{self, Tasks, Who};
 use crate::record::time;
+use crate::terminal::{Bell, Ring};
 use always::Always;
-
-/// How long the first call may take to come, in milliseconds.
-const PATIENCE: u16 = 10_000;
 
 /// How long what was allowed once stays open, where no record of the act comes.
 const LEASE: Duration = Duration::from_secs(2);
@@ -49,40 +47,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Calls that wait behind questions at most; those beyond it go on, and are denied.
 const MOST: usize = 4096;
 
-/// Longest text of what is asked for, in characters.
-const LONGEST: usize = 1024;
-
-/// A filter that works, and nobody who serves it yet.
-#[derive(Debug)]
-pub struct Begun {
-    listener: Listener,
-    way: Way,
-}
-
-/// Takes the listener of the run's first process. Its first call must be [`filter::probe`]: by it is proven that calls
-/// come, and that their memory can be read here.
-///
-/// # Errors
-/// Nobody called, or its memory cannot be read.
-pub fn begin(listener: OwnedFd) -> io::Result<Begun> {
-    let listener = Listener::new(listener);
-    match listener.wait(&[], PollTimeout::from(PATIENCE))? {
-        Ready::Call => {}
-        _ => return Err(io::Error::other("no call came through the filter")),
-    }
-    let call = listener.receive()?;
-    let read = |way: &Way| {
-        let memory = Memory { tid: call.tid, way: *way };
-        memory.string(call.arguments[1], 2 * filter::PROBED.len()).0 == filter::PROBED
-    };
-    let way = [Way::Call, Way::File].into_iter().find(read);
-    let _ = listener.go_on(call.id);
-    let denied =
-        || io::Error::new(io::ErrorKind::PermissionDenied, "the memory of the command cannot be read");
-    let way = way.filter(|_| filter::is_probe(call.number, &call.arguments)).ok_or_else(denied)?;
-    task::begins_with(call.tid);
-    Ok(Begun { listener, way })
-}
+/// Why nothing is opened.
+const ANOTHER: &str = "what is there now is another object than when it was asked about";
 
 /// What a supervisor begins with.
 pub struct Start {
@@ -100,6 +66,8 @@ pub struct Start {
     pub variables: Variables,
     /// The file of the run's policy, or why answers cannot be written into one.
     pub policy: Result<PolicyFile, String>,
+    /// Who puts questions on the run's own terminal.
+    pub bell: Option<Bell>,
 }
 
 /// A supervisor that is about to serve.
@@ -164,6 +132,8 @@ impl Asking {
             left: Arc::clone(&self.left),
             open: Vec::new(),
             lent: Vec::new(),
+            bell: start.bell,
+            rung: Vec::new(),
             number: 0,
             looked: Instant::now(),
             ended: false,
@@ -197,6 +167,8 @@ struct Asked {
     number: u64,
     question: Question,
     first: Held,
+    /// What was at the paths of the first when it asked.
+    found: Vec<Option<(u64, u64)>>,
     behind: VecDeque<Held>,
     /// Calls that found no room behind it.
     beyond: u64,
@@ -241,6 +213,9 @@ struct Work {
     left: Arc<Mutex<Vec<Event>>>,
     open: Vec<Asked>,
     lent: Vec<Lent>,
+    bell: Option<Bell>,
+    /// The questions that were open when it last rang.
+    rung: Vec<u64>,
     number: u64,
     looked: Instant,
     ended: bool,
@@ -260,11 +235,21 @@ impl Work {
                 Ok(Ready::Nothing) => {}
                 Ok(Ready::Over) | Err(_) => break,
             }
+            self.ring();
         }
         // Who asked has ended; the collector may still want to know what became of it.
         self.close_all(Verdict::End);
         while let Ok(message) = self.messages.recv() {
             self.answer_message(message);
+        }
+    }
+
+    /// Tells whoever puts questions on the run's terminal that they are others now.
+    fn ring(&mut self) {
+        let Some(bell) = &self.bell else { return };
+        if !self.open.iter().map(|asked| asked.number).eq(self.rung.iter().copied()) {
+            self.rung = self.open.iter().map(|asked| asked.number).collect();
+            bell.ring(&Ring::Questions);
         }
     }
 
@@ -334,7 +319,7 @@ impl Work {
     fn question(&self, held: &Held) -> Option<Question> {
         with_subject(&self.inquiry, &held.who, self.process, |subject| {
             let about = |owner| with_acts(&held.tried, owner, |acts| self.inquiry.about(subject, acts));
-            let question = about(Owner::Elsewhere)?;
+            let question = about(Owner::Elsewhere).filter(|_| is_whole(&held.tried))?;
             // Whose socket it is the kernel knows: where that may matter, it judges alone.
             if may_be_own(&held.tried) { about(Owner::Run).map(|_| question) } else { Some(question) }
         })
@@ -361,6 +346,7 @@ impl Work {
             number: self.number,
             deadline: Instant::now() + question.timeout,
             question,
+            found: found(&held.tried),
             first: held,
             behind: VecDeque::new(),
             beyond: 0,
@@ -474,6 +460,9 @@ impl Work {
         if !self.listener.is_valid(held.id) {
             return Err("who asked waits no more".to_owned());
         }
+        if found(&held.tried) != asked.found {
+            return Err(ANOTHER.to_owned());
+        }
         let calls = 1;
         let event = self.told(asked).answer(Verdict::Given(answer, by), None, calls);
         let grant = {
@@ -485,7 +474,13 @@ impl Work {
                 })
             });
             let permit = permit.ok_or("no rule can name it")?;
-            office.open(permit, lasting, vec![event])?
+            let grant = office.open(permit, lasting, vec![event])?;
+            // From now on the hooks let nothing closed be moved to where this is. What was moved before is found here.
+            if found(&held.tried) != asked.found {
+                office.withdraw(grant)?;
+                return Err(ANOTHER.to_owned());
+            }
+            grant
         };
         if lasting == Lasting::Lent {
             let path = held.tried.iter().find_map(|tried| match tried {
@@ -583,13 +578,5 @@ fn shown(asked: &Asked) -> Open {
         act: short(&act(&asked.first.tried)),
         waiting: asked.calls() - asked.beyond,
         seconds_left: left.as_secs(),
-    }
-}
-
-/// The beginning of a long text.
-fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

@@ -32,6 +32,31 @@ pub(super) fn act(tried: &[Tried]) -> String {
     text
 }
 
+/// Longest text of what is asked for, in characters.
+const LONGEST: usize = 1024;
+
+/// Whether a question shows whoever answers all that is asked for, and the record tells it: one address, or two paths. What is
+/// more than that is not asked about.
+pub(super) fn is_whole(tried: &[Tried]) -> bool {
+    let mut different: Vec<&Tried> = Vec::new();
+    for tried in tried {
+        if !different.contains(&tried) {
+            different.push(tried);
+        }
+    }
+    let addresses = different.iter().filter(|tried| matches!(tried, Tried::Address { .. })).count();
+    let text = act(tried);
+    addresses <= 1 && different.len() - addresses <= 2 && text.chars().nth(LONGEST).is_none()
+}
+
+/// The beginning of a long text.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A question, as far as records tell of it.
 pub(super) struct Told<'a> {
     pub number: u64,

@@ -57,13 +57,14 @@ pub(super) fn questions(
     if let Mode::Enforce(policies, _) = &plan.mode {
         notes.extend(asking::asked_by_nobody(policies, if waits { asks } else { Sections::default() }));
     }
-    if !waits && (plan.asking != asking::Settings::default()) {
+    if !waits && (plan.asking != asking::Settings::default() || plan.asks_here) {
         notes.push("nobody is asked in this run: what is denied is denied at once".to_owned());
     }
     if waits {
-        notes.push(
-            "calls that are asked about wait for an answer: `sandbox asks`, in another terminal".to_owned(),
-        );
+        let here = if plan.asks_here { "here, while the command takes whole lines, or by " } else { "" };
+        notes.push(format!(
+            "calls that are asked about wait for an answer: {here}`sandbox asks`, in another terminal"
+        ));
     }
     let system = |source| StartError::System { step: "make what questions come to", source };
     waits.then(Asking::new).transpose().map_err(system)
@@ -83,7 +84,8 @@ pub(super) fn asking(
     });
     let (askable, variables) = (plan.asking.askable(), plan.variables.clone());
     let policy = plan.policy_file.clone();
-    asking::Start { askable, command, why, names, process, variables, policy }
+    let bell = plan.bell.clone().filter(|_| plan.asks_here);
+    asking::Start { askable, command, why, names, process, variables, policy, bell }
 }
 
 /// Makes the child a member of the run: by the program that it runs for that, or by the filter that hands its calls over.

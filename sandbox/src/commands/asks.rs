@@ -1,5 +1,6 @@
 //! `sandbox asks`: what waits for an answer, and the answers.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -9,11 +10,12 @@ use crate::asking::always::{self, Planned};
 use crate::asking::{Answer, Open};
 use crate::cli::{AllowArgs, AsksArgs, AsksCommand};
 use crate::control::ask::{AskError, Talk};
-use crate::error::say;
+use crate::error::{report, say};
 use crate::exit::Exit;
 use crate::record::meta::Meta;
 use crate::record::store::Found;
 use crate::review::{stores, text};
+use crate::terminal::{self, Typed};
 
 /// A question, and whose it is.
 #[derive(Debug, Serialize)]
@@ -72,12 +74,8 @@ fn open(run: Option<&str>) -> anyhow::Result<Vec<Listed>> {
         if Meta::read(&found.path).is_ok_and(|meta| meta.end.is_some()) {
             continue;
         }
-        match Talk::begin(&found.path).and_then(Talk::questions) {
-            Ok(questions) => listed.extend(questions.into_iter().map(|open| Listed {
-                run: found.id.clone(),
-                open,
-                found: found.clone(),
-            })),
+        match of_run(&found) {
+            Ok(questions) => listed.extend(questions),
             // It has ended, or asks nothing.
             Err(AskError::Nobody) => {}
             Err(error) => refused = Some(error),
@@ -87,6 +85,13 @@ fn open(run: Option<&str>) -> anyhow::Result<Vec<Listed>> {
         Some(error) if listed.is_empty() => Err(error.into()),
         _ => Ok(listed),
     }
+}
+
+/// The questions of one run.
+fn of_run(found: &Found) -> Result<Vec<Listed>, AskError> {
+    let open = Talk::begin(&found.path).and_then(Talk::questions)?;
+    let listed = |open| Listed { run: found.id.clone(), open, found: found.clone() };
+    Ok(open.into_iter().map(listed).collect())
 }
 
 /// Answers the question of this number, if there is one and no other.
@@ -178,37 +183,110 @@ fn lasting(question: &Listed, wanted: impl FnOnce(&Planned) -> anyhow::Result<bo
     Ok(exit)
 }
 
+/// What is asked of whoever is at a terminal.
+const ANSWERS: &str = "allow [o]nce, for this [r]un, [a]lways, [d]eny, or leave it? ";
+
 /// Goes through the questions, and takes an answer to each.
 fn interact(listed: &[Listed]) -> anyhow::Result<Exit> {
     let mut exit = Exit::SUCCESS;
     for question in listed {
-        print(&format!("{}allow [o]nce, for this [r]un, [a]lways, [d]eny, or leave it? ", told(question)))?;
-        let Some(line) = typed()? else {
+        print(&format!("{}{ANSWERS}", told(question)))?;
+        let Typed::Line(line) = typed()? else {
             print("\n")?;
             break;
         };
-        let done = match line.as_str() {
-            "o" | "once" => settle(question, Answer::Once)?,
-            "r" | "run" => settle(question, Answer::Run)?,
-            "a" | "always" => lasting(question, |_| {
-                print("  write it, and allow it from now on? [y]es, or leave it: ")?;
-                Ok(typed()?.is_some_and(|line| ["y", "yes"].contains(&line.as_str())))
-            })?,
-            "d" | "deny" => settle(question, Answer::Deny)?,
-            _ => continue,
-        };
-        if done.code() != 0 {
+        if let Some(done) = answered(question, &line, &mut typed)?
+            && done.code() != 0
+        {
             exit = Exit::FAILURE;
         }
     }
     Ok(exit)
 }
 
-/// What somebody types; nothing at the end of the input.
-fn typed() -> std::io::Result<Option<String>> {
+/// Does what was typed as the answer to a question; nothing, where it is none.
+fn answered(
+    question: &Listed,
+    line: &str,
+    typed: &mut dyn FnMut() -> std::io::Result<Typed>,
+) -> anyhow::Result<Option<Exit>> {
+    Ok(Some(match line {
+        "o" | "once" => settle(question, Answer::Once)?,
+        "r" | "run" => settle(question, Answer::Run)?,
+        "a" | "always" => lasting(question, |_| {
+            print("  write it, and allow it from now on? [y]es, or leave it: ")?;
+            loop {
+                match typed()? {
+                    Typed::Line(line) => return Ok(["y", "yes"].contains(&line.as_str())),
+                    Typed::Changed => {}
+                    Typed::Left => return Ok(false),
+                }
+            }
+        })?,
+        "d" | "deny" => settle(question, Answer::Deny)?,
+        _ => return Ok(None),
+    }))
+}
+
+/// What somebody types on stdin.
+fn typed() -> std::io::Result<Typed> {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line)?;
-    Ok((read != 0).then(|| line.trim().to_owned()))
+    Ok(if read == 0 { Typed::Left } else { Typed::Line(line.trim().to_owned()) })
+}
+
+/// The questions of a run on its own terminal: each is put once.
+#[derive(Debug, Default)]
+pub struct OnTerminal {
+    put: BTreeSet<u64>,
+}
+
+impl OnTerminal {
+    /// Puts those that were not put yet.
+    ///
+    /// # Errors
+    /// The terminal cannot be used.
+    pub fn put(
+        &mut self,
+        run: &terminal::Here,
+        typed: &mut dyn FnMut() -> std::io::Result<Typed>,
+    ) -> std::io::Result<()> {
+        let found = Found { id: run.run.clone(), path: run.directory.clone() };
+        let open = || of_run(&found).unwrap_or_default();
+        while let Some(question) = open().into_iter().find(|listed| !self.put.contains(&listed.open.number)) {
+            let number = question.open.number;
+            self.put.insert(number);
+            std::io::stdout().lock().write_all(terminal::readable())?;
+            print(&format!("\nsandbox: a question, put by the runner:\n{}{ANSWERS}", told(&question)))?;
+            loop {
+                match typed()? {
+                    Typed::Line(line) => match answered(&question, &line, typed) {
+                        Ok(Some(_)) => break,
+                        Ok(None) if line.is_empty() => {
+                            print(&format!("question {number} stays open: `sandbox asks` answers it\n"))?;
+                            break;
+                        }
+                        Ok(None) => print(&format!("o, r, a or d? {ANSWERS}"))?,
+                        Err(error) => {
+                            _ = report(&error, Exit::FAILURE);
+                            break;
+                        }
+                    },
+                    Typed::Changed if open().iter().any(|listed| listed.open.number == number) => {}
+                    Typed::Changed => {
+                        print(&format!(
+                            "\nquestion {number} is closed: answered elsewhere, or out of time\n"
+                        ))?;
+                        break;
+                    }
+                    Typed::Left => {
+                        return print(&format!("question {number} stays open: `sandbox asks` answers it\n"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn table(listed: &[Listed]) -> String {

@@ -45,6 +45,7 @@ use crate::review;
 use crate::sensor::{NOT_HELD, wants_notify};
 use crate::settings::record::RecordOptions;
 use crate::settings::{Layer, LayerChoice, ModeSetting, RunSettings, Verbosity};
+use crate::terminal::{self, Bell, Ring, Side};
 
 /// A run that can be launched.
 #[derive(Debug)]
@@ -64,7 +65,21 @@ enum Origin {
 /// Runs `sandbox run`; the exit status is the command's own unless the runner has one to give.
 pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     let settings = RunSettings::new(args)?;
-    let prepared = prepare(&settings)?;
+    // What is only recorded notices nothing: it stays on the user's terminal.
+    let enforced = matches!(settings.mode, ModeSetting::Enforce { .. });
+    // Before anything is made: the run is made by the process that is on the command's terminal.
+    match if enforced { terminal::split(settings.ask_here)? } else { None } {
+        None => run(&settings, None),
+        Some(Side::Run(bell)) => run(&settings, Some(bell)),
+        Some(Side::Holder(holder)) => {
+            let mut asked = super::asks::OnTerminal::default();
+            Ok(holder.hold(&mut |run, typed| asked.put(run, typed))?)
+        }
+    }
+}
+
+fn run(settings: &RunSettings, bell: Option<Bell>) -> anyhow::Result<Exit> {
+    let prepared = prepare(settings, bell)?;
     let plan = &prepared.plan;
     let notes = |note: &str| {
         // A rule that nothing holds is something wrong, also where the user asked to go on.
@@ -77,7 +92,7 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
     clean_up(&prepared, outcome.as_ref().ok());
     let outcome = outcome?;
     let recorded = matches!(outcome, Outcome::Ran { .. });
-    let exit = told::conclude(plan, outcome, &settings);
+    let exit = told::conclude(plan, outcome, settings);
     if let Some(policy) = settings.learn.as_deref().filter(|_| recorded)
         && let Err(error) = super::learn::propose(plan.run_dir.path(), policy, plan.target.owner())
     {
@@ -131,7 +146,7 @@ pub(super) fn shell_word(word: &OsStr) -> String {
 
 /// Everything that can be wrong is found here, before anything is made; then the run's directory and its
 /// control group are made.
-fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
+fn prepare(settings: &RunSettings, bell: Option<Bell>) -> anyhow::Result<Prepared> {
     let root = Uid::effective().is_root();
     if !root && settings.user.is_some() {
         return Err(Refusal::cannot_start("--user: only root can run a command as somebody else").into());
@@ -170,7 +185,13 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
         let workspace = settings.workspace.as_deref();
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
-    let beside = beside(settings, &asking);
+    let beside = Beside {
+        files: beside(settings, &asking),
+        terminal: bell.as_ref().filter(|_| settings.ask_here).map(Bell::terminal),
+    };
+    if let Some(bell) = bell.as_ref().filter(|_| root) {
+        bell.give_to(target.uid).context("cannot give the command its terminal")?;
+    }
     let mut law = load_policy(&settings.mode, surroundings(&expected), &place, &beside)?;
 
     let standard = match &law.mode {
@@ -266,11 +287,17 @@ fn prepare(settings: &RunSettings) -> anyhow::Result<Prepared> {
     let contents = settings
         .hash_max_bytes
         .map(|max| Contents { max, workspace: settings.workspace.clone().unwrap_or_else(|| cwd.clone()) });
+    if let Some(bell) = &bell {
+        let (run, directory) = (run_dir.id().to_owned(), run_dir.path().to_owned());
+        bell.ring(&Ring::Run(terminal::Here { run, directory }));
+    }
     let plan = RunPlan {
         mode,
         expanded,
         guard,
         asking,
+        bell,
+        asks_here: settings.ask_here,
         policy_file: file,
         variables,
         layers: settings.layers.clone(),
@@ -334,7 +361,7 @@ fn load_policy(
     setting: &ModeSetting,
     surroundings: policy::Surroundings<'_>,
     place: &Place,
-    beside: &[PathBuf],
+    beside: &Beside<'_>,
 ) -> Result<Law, Refusal> {
     let refusal = |error: anyhow::Error| Refusal::cannot_start(format!("{error:#}"));
     let mut expanded = Expanded::default();
@@ -346,14 +373,22 @@ fn load_policy(
             (policies.map_or(Mode::Observe, Mode::Audit), None, guard::Own::default())
         }
         ModeSetting::Enforce { law, trial, on_unheld } => {
-            let mut files = beside.to_vec();
+            let mut files = beside.files.clone();
             file = asking::PolicyFile::of(law);
             let policies = policy::load_enforced(law, trial, surroundings, &mut files, &mut expanded);
             file = file.and_then(asking::PolicyFile::unchanged);
             match policies.map_err(|error| refusal(error.into()))? {
                 Some(policies) => {
                     let names = policies.iter().any(|policy| policy.names_hosts());
-                    let own = own(&files, place, surroundings.run_dir).map_err(refusal)?;
+                    let mut own = own(&files, place, surroundings.run_dir).map_err(refusal)?;
+                    own.terminal = beside
+                        .terminal
+                        .map(|path| aliases::of(path))
+                        .transpose()
+                        .map_err(|error| {
+                            refusal(anyhow::Error::new(error).context("cannot read the mounts"))
+                        })?
+                        .unwrap_or_default();
                     let guard = own.policy(names).map_err(|errors| refusal(errors.into()))?;
                     (Mode::Enforce(policies.and(guard.clone()), *on_unheld), Some(guard), own)
                 }
@@ -363,6 +398,13 @@ fn load_policy(
         }
     };
     Ok(Law { mode, guard, own, expanded, file })
+}
+
+/// What an enforced run is kept from beside its record and policies.
+struct Beside<'a> {
+    files: Vec<PathBuf>,
+    /// The terminal that its questions are put on.
+    terminal: Option<&'a PathBuf>,
 }
 
 /// Files beside the policies that an enforced run is not to change: who answers its questions, what takes its record's heads
@@ -388,7 +430,7 @@ pub(super) fn own(files: &[PathBuf], place: &Place, run_dir: &Path) -> anyhow::R
     let records = all(vec![place.store(), run_dir.to_owned()])?;
     // What comes out of a pipe is nobody's to change.
     let files = all(files.iter().filter(|file| file.is_file()).cloned().collect())?;
-    Ok(guard::Own { records, policies: files })
+    Ok(guard::Own { records, policies: files, ..guard::Own::default() })
 }
 
 /// Where the record goes: root's own home comes from the user database, since sudo may keep the caller's HOME. An ordinary

@@ -75,6 +75,11 @@ pub fn leave_streams_to_the_command(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     keep_only(Standard::Error, keep)
 }
 
+/// Keeps none of the standard streams, and of the other descriptors the given ones.
+pub fn keep_no_stream(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    keep_only(Standard::None, keep)
+}
+
 /// Puts /dev/null on the standard descriptors that are not used and closes all others but `keep`.
 fn keep_only(used: Standard, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -60,6 +60,8 @@ pub struct ChildPlan<'a> {
     pub target: &'a Target,
     /// What holds it.
     pub confinement: Confinement,
+    /// Whether it begins a session of its own.
+    pub begins_session: bool,
     /// What it sets on itself, where no control group does.
     pub limits: Rlimits,
     /// What the policies ask of the system call filter, where they are held.
@@ -211,6 +213,11 @@ fn execute(plan: &ChildPlan<'_>, orders: &Orders) -> ChildFailure {
     // A signal that came in meanwhile, Ctrl-C for instance, acts here as it would have on the command.
     if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(plan.mask), None) {
         return failed(ChildStep::Exec, &error.into());
+    }
+    if plan.begins_session
+        && let Err(error) = nix::unistd::setsid()
+    {
+        return failed(ChildStep::Session, &error.into());
     }
     if plan.confinement == Confinement::Enforced {
         if let Err(error) = inherited::keep_standard_descriptors_only() {

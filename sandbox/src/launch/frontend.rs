@@ -19,10 +19,11 @@ use super::cgroup::Cgroup;
 use super::ending::{Patience, Tree, end_tree};
 use super::guardian::OnFailure;
 use super::handshake::{Channel, ChildFailure, FromCollector, FromFrontEnd, Go, Received, Summary};
-use super::plan::Parentage;
-use super::process::{Change, LookFor, Process, Stat};
+use super::plan::{Parentage, RunPlan};
+use super::process::{self, Change, LookFor, Process, Stat};
 use super::signals::{Incoming, Origin, Signals};
 use crate::exit::{CommandStatus, Exit};
+use crate::terminal::{Bell, Ring};
 
 /// What the front-end holds.
 #[derive(Debug)]
@@ -107,11 +108,44 @@ enum Collector {
     LeftAlone,
 }
 
+/// What this process and the command are to each other, at a terminal.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What stops it stops this process too.
+    stops: Stops,
+    /// Whether the command leads a process group of its own: what the terminal sends here does not reach it.
+    apart: bool,
+}
+
+/// What happens where the command is stopped.
+#[derive(Clone, Debug)]
+enum Stops {
+    /// This process stops as well, for the shell to see.
+    Too,
+    /// Whoever holds the user's terminal is told, and stops for it.
+    Told(Bell),
+    /// Nothing: nobody would have it go on.
+    Alone,
+}
+
+impl Job {
+    /// As a run is planned.
+    pub fn of(plan: &RunPlan) -> Job {
+        let stops = match &plan.bell {
+            Some(bell) => Stops::Told(bell.clone()),
+            None if process::is_job() => Stops::Too,
+            None => Stops::Alone,
+        };
+        Job { stops, apart: plan.begins_session() }
+    }
+}
+
 struct FrontEnd<'a> {
     links: FrontLinks,
     signals: &'a Signals,
     cgroup: Option<&'a Cgroup>,
     on_failure: OnFailure,
+    job: &'a Job,
     say: &'a dyn Fn(&str),
     phase: Phase,
     collector: Collector,
@@ -135,6 +169,7 @@ pub fn run(
     signals: &Signals,
     cgroup: Option<&Cgroup>,
     on_failure: OnFailure,
+    job: &Job,
     say: &dyn Fn(&str),
 ) -> io::Result<Outcome> {
     let mut front = FrontEnd {
@@ -142,6 +177,7 @@ pub fn run(
         signals,
         cgroup,
         on_failure,
+        job,
         say,
         phase: Phase::Starting,
         collector: Collector::Alive,
@@ -194,7 +230,14 @@ impl FrontEnd<'_> {
             {
                 self.collector = Collector::LeftAlone;
             }
-            (libc::SIGCHLD, _) | (_, Origin::Terminal) => {}
+            (libc::SIGCHLD, _) => {}
+            // A group whose parents are all in another session is not stopped by these (POSIX), but by this.
+            (libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU, Origin::Terminal) if self.job.apart => {
+                self.tell_group(libc::SIGSTOP);
+            }
+            (signal, Origin::Terminal) if self.job.apart => self.tell_group(signal),
+            (_, Origin::Terminal) => {}
+            (libc::SIGCONT, _) if self.job.apart => self.tell_group(libc::SIGCONT),
             (libc::SIGCONT, _) => self.continue_child(),
             (_, Origin::Sender(Some(pid))) if self.is_inside(pid) => {
                 // The command signals its own group, as in kill(0, …): it has the signal already.
@@ -207,6 +250,17 @@ impl FrontEnd<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Sends a signal to the command's group, as the terminal would.
+    fn tell_group(&self, signal: i32) {
+        if self.status.is_none()
+            && let (Ok(group), Ok(signal)) =
+                (i32::try_from(self.links.child_process.pid()), Signal::try_from(signal))
+        {
+            // Before it leads one it is this process's, and has the signal.
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), signal);
+        }
     }
 
     fn is_inside(&self, pid: u32) -> bool {
@@ -324,7 +378,11 @@ impl FrontEnd<'_> {
             match self.child_change()? {
                 // It may go on already: a Ctrl-Z that stopped this process too, and the shell's SIGCONT, came before this.
                 Some(Change::Stopped(_)) if !self.child_is_stopped() => {}
-                Some(Change::Stopped(signal)) => self.signals.stop_like(signal)?,
+                Some(Change::Stopped(signal)) => match &self.job.stops {
+                    Stops::Too => self.signals.stop_like(signal)?,
+                    Stops::Told(bell) => bell.ring(&Ring::Stopped),
+                    Stops::Alone => {}
+                },
                 Some(Change::Ended(status)) => self.child_ended(status),
                 Some(Change::Continued) => {}
                 None => break,

@@ -28,6 +28,8 @@ pub struct Own {
     pub records: Vec<PathBuf>,
     /// Files of policies.
     pub policies: Vec<PathBuf>,
+    /// The terminal that questions are put on.
+    pub terminal: Vec<PathBuf>,
 }
 
 impl Own {
@@ -52,17 +54,15 @@ impl Own {
     /// # Errors
     /// A path is longer than the language takes.
     pub fn policy(&self, names: bool) -> Result<Policy, Errors> {
-        policy(&self.records, &self.policies, names)
+        policy(self, names)
     }
 }
 
-/// The policy that closes directories of records and files of policies for changes: by these names, so all that they
-/// have must be among them (see [`super::aliases`]). A link among them is closed itself, not what else is where it leads.
-/// `names`: questions for names must come to the runner, so what else answers them is closed too.
-///
-/// # Errors
-/// A path is longer than the language takes.
-pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<Policy, Errors> {
+/// The policy that closes directories of records and files of policies for changes, and a terminal whole: by these names, so
+/// all that they have must be among them (see [`super::aliases`]). A link among them is closed itself, not what else is
+/// where it leads. `names`: questions for names must come to the runner, so what else answers them is closed too.
+fn policy(own: &Own, names: bool) -> Result<Policy, Errors> {
+    let Own { records, policies, terminal } = own;
     // Paths go in as variables: nothing in their values is ever a pattern.
     let mut variables = Variables::new();
     let (mut record_paths, mut key_paths) = (Vec::new(), Vec::new());
@@ -76,6 +76,11 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<
     for (number, file) in policies.iter().enumerate() {
         variables.set_env(format!("POLICY_{number}"), file.as_os_str().as_bytes());
         policy_paths.push(format!("${{env.POLICY_{number}}}"));
+    }
+    let mut terminal_paths = Vec::new();
+    for (number, path) in terminal.iter().enumerate() {
+        variables.set_env(format!("TERMINAL_{number}"), path.as_os_str().as_bytes());
+        terminal_paths.push(format!("${{env.TERMINAL_{number}}}"));
     }
     const CHANGES: &str = "write, create, delete, attributes";
     let rule = |name: &str, denied: &str, paths: &[String], because: &str| match paths {
@@ -93,11 +98,17 @@ pub fn policy(records: &[PathBuf], policies: &[PathBuf], names: bool) -> Result<
         ),
     };
     let text = format!(
-        "version: 1\nname: {NAME}\nfiles:\n  default: allow\n  rules:\n{}{}{}exec: {{ default: allow }}\n\
+        "version: 1\nname: {NAME}\nfiles:\n  default: allow\n  rules:\n{}{}{}{}exec: {{ default: allow }}\n\
          network:\n  default: allow\n{name_services}kernel: {{ allow: [{}] }}\nsyscalls: off\n",
         rule("signing-key", "read", &key_paths, "the key that signs records is not for the run"),
         rule("record", CHANGES, &record_paths, "the record of a run is not the run's to change"),
         rule("policy", CHANGES, &policy_paths, "what a run is judged by is changed outside of it"),
+        rule(
+            "terminal",
+            "read, write, attributes",
+            &terminal_paths,
+            "where questions are answered is not the run's"
+        ),
         KERNEL.join(", "),
     );
     Policy::parse("the runner's own policy", &text, &variables)
@@ -112,7 +123,12 @@ mod tests {
     #[test]
     fn paths_are_taken_literally() {
         let store = PathBuf::from("/no/such/st*re [x]");
-        let policy = policy(&[store], &[PathBuf::from("/no/such/${HOME}.yaml")], true).unwrap();
+        let own = Own {
+            records: vec![store],
+            policies: vec![PathBuf::from("/no/such/${HOME}.yaml")],
+            terminal: vec![PathBuf::from("/dev/pts/7")],
+        };
+        let policy = own.policy(true).unwrap();
         let denied = |access: Access, path: &str| {
             let verdict = evaluate::file(&policy, access.into(), path.as_bytes());
             (verdict.decision == Decision::Deny).then(|| verdict.rule.to_string())
@@ -125,6 +141,10 @@ mod tests {
             assert_eq!(denied(access, "/no/such/${HOME}.yaml"), Some("runner/policy".to_owned()));
         }
         assert_eq!(denied(Access::Read, "/no/such/st*re [x]/runs/1/events.jsonl"), None);
+        for access in [Access::Read, Access::Write, Access::Attributes] {
+            assert_eq!(denied(access, "/dev/pts/7"), Some("runner/terminal".to_owned()));
+            assert_eq!(denied(access, "/dev/pts/70"), None);
+        }
         let key = Some("runner/signing-key".to_owned());
         for name in keys::SECRETS {
             assert_eq!(denied(Access::Read, &format!("/no/such/st*re [x]/keys/{name}")), key);
@@ -138,8 +158,8 @@ mod tests {
         let root = std::fs::canonicalize(place.path()).unwrap();
         std::fs::create_dir(root.join("real")).unwrap();
         std::os::unix::fs::symlink("real", root.join("link")).unwrap();
-        let policy =
-            policy(&crate::launch::aliases::of(&root.join("link/store")).unwrap(), &[], false).unwrap();
+        let records = crate::launch::aliases::of(&root.join("link/store")).unwrap();
+        let policy = Own { records, ..Own::default() }.policy(false).unwrap();
         let denied = |path: &str| {
             let path = root.join(path);
             let path = path.as_os_str().as_bytes();

@@ -213,6 +213,8 @@ pub struct ChildFailure {
 pub enum ChildStep {
     /// Taking the user's ids.
     Identity,
+    /// Beginning a session.
+    Session,
     /// Limiting itself.
     Limits,
     /// Giving up the gain of privileges.

@@ -1,10 +1,14 @@
 //! Starting a run: its processes, its control group, its first process, and who ends it.
 //!
 //! ```text
-//! front-end ──fork──▶ child ──exec──▶ the command      same terminal, same process group
+//! front-end ──fork──▶ child ──exec──▶ the command      same terminal, same process group (enforced: below)
 //!     ├───────fork──▶ collector                        own session; observes, decodes, records
 //!     └───────fork──▶ guardian                         own session; ends an enforced run that lost its runner
 //! ```
+//!
+//! A command that is enforced is in no session of its caller's: on a pseudo terminal that whole tree is in that one's
+//! ([`crate::terminal`]), and elsewhere the child begins one. The kernel signals whole process groups for what a member
+//! does, and asks no layer (orphaned groups, reading from the background).
 //!
 //! Where the run is observed by its own calls (`notify`) the child is the collector's instead, in the same place at the
 //! terminal ([`plan::Parentage`]).
@@ -51,7 +55,7 @@ use nix::unistd::{ForkResult, fork};
 
 use crate::exit::CommandStatus;
 use child::ChildLinks;
-use frontend::{FrontLinks, Outcome};
+use frontend::{FrontLinks, Job, Outcome};
 use guardian::{Descent, GuardianLinks, LeaseFrom};
 use handshake::{Armed, Channel, FromCollector, FromFrontEnd, FromGuardian, Received, ToChild, ToGuardian};
 use plan::{Parentage, RunPlan};
@@ -229,7 +233,8 @@ pub fn launch(plan: &RunPlan, roles: Roles, say: &dyn Fn(&str)) -> Result<Outcom
     let keep: Vec<_> = keep.into_iter().chain(kept_open).chain(plan.descriptors()).collect();
     background::leave_streams_to_the_command(&keep).map_err(failed("leave the streams to the command"))?;
     background::close_to_others();
-    let outcome = frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), say);
+    let outcome =
+        frontend::run(links, &signals, plan.cgroup.as_ref(), plan.on_failure(), &Job::of(plan), say);
     if let (Some(terminal), Ok(Outcome::Ran { status: CommandStatus::Signalled(_), .. }) | Err(_)) =
         (&terminal, &outcome)
     {

@@ -30,6 +30,7 @@ use crate::evidence::Contents;
 use crate::record::store::{RunDir, StoreDir};
 use crate::record::{Checkpoints, Durability, OnLogError, anchor};
 use crate::settings::{Layer, LayerChoice, OnUnheld};
+use crate::terminal::Bell;
 
 /// What the run does with a policy.
 #[derive(Clone, Debug)]
@@ -78,6 +79,10 @@ pub struct RunPlan {
     pub guard: Option<Policy>,
     /// What of it is asked about, and whom.
     pub asking: asking::Settings,
+    /// The way to whoever holds the user's terminal, where the run has another.
+    pub bell: Option<Bell>,
+    /// Whether it puts questions there.
+    pub asks_here: bool,
     /// The file of its policy, or why answers cannot be written into one.
     pub policy_file: Result<asking::PolicyFile, String>,
     /// What the variables of its policies mean.
@@ -163,9 +168,17 @@ impl RunPlan {
         })
     }
 
+    /// Whether the command begins a session of its own, without a terminal: an enforced one is never in its caller's, where
+    /// the kernel signals whole process groups for it. One on a terminal of its own is in that one's.
+    pub fn begins_session(&self) -> bool {
+        self.on_failure() == OnFailure::EndTree && self.bell.is_none()
+    }
+
     /// The descriptors that it holds: processes of the runner which close all others keep these.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.run_dir.as_fd()).chain(self.store.as_ref().map(AsFd::as_fd))
+        let beside =
+            self.store.as_ref().map(AsFd::as_fd).into_iter().chain(self.bell.as_ref().map(AsFd::as_fd));
+        std::iter::once(self.run_dir.as_fd()).chain(beside)
     }
 
     /// What the child needs of it.
@@ -180,6 +193,7 @@ impl RunPlan {
             program: &self.program,
             target: &self.target,
             confinement,
+            begins_session: self.begins_session(),
             limits: self.limits.own(),
             filter,
             cwd: &self.cwd,

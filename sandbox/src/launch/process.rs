@@ -210,6 +210,24 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Whether a shell with job control would notice that this process stops: its process group is not orphaned (setpgid(2)).
+/// Where it is, as below cron or setsid(1), nobody would have it go on either.
+pub fn is_job() -> bool {
+    use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid};
+    let (group, session) = (getpgrp(), getsid(None).ok());
+    let mut ancestor = getppid();
+    // Its like are in its group; the first above them would be the shell.
+    while ancestor.as_raw() > 0 && session.is_some() && getsid(Some(ancestor)).ok() == session {
+        if getpgid(Some(ancestor)).ok() != Some(group) {
+            return true;
+        }
+        let parent =
+            Stat::of(ancestor.as_raw().unsigned_abs()).and_then(|stat| i32::try_from(stat.parent).ok());
+        ancestor = Pid::from_raw(parent.unwrap_or(0));
+    }
+    false
+}
+
 /// Every process that /proc shows.
 pub fn all_pids() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

@@ -5,8 +5,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::getpgrp;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// What the terminal was set to.
 pub struct Kept {

@@ -51,7 +51,8 @@ impl Work {
         if !self.always.closed {
             let next = file.next();
             let names = aliases::of(&next).map_err(|error| format!("cannot read the mounts: {error}"))?;
-            let closing = guard::policy(&[], &names, false).map_err(|errors| errors.to_string())?;
+            let own = guard::Own { policies: names, ..guard::Own::default() };
+            let closing = own.policy(false).map_err(|errors| errors.to_string())?;
             self.office().keep(closing)?;
             self.always.closed = true;
         }

@@ -58,7 +58,7 @@ impl Guarded {
     /// That of a command whose record is nowhere near.
     #[cfg(test)]
     pub fn elsewhere(command: Command) -> Guarded {
-        let own = Own { records: vec!["/no/such/store".into()], policies: Vec::new() };
+        let own = Own { records: vec!["/no/such/store".into()], ..Own::default() };
         let policy = own.policy(false).unwrap_or_else(|errors| panic!("{errors}"));
         let kept = Kept {
             layer: Layer::Permissions,

@@ -48,6 +48,7 @@ fn say_failure(plan: &RunPlan, failure: &ChildFailure, exit: Exit) {
         ChildStep::Identity => {
             format!("cannot become {} (uid {}): {error}", plan.target.name, plan.target.uid)
         }
+        ChildStep::Session => format!("cannot begin a session: {error}"),
         ChildStep::Limits => format!("cannot limit the command: {error}"),
         ChildStep::Landlock => format!("cannot restrict the command by Landlock: {error}"),
         ChildStep::Capabilities => format!("cannot give capabilities up: {error}"),

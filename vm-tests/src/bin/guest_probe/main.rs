@@ -68,6 +68,7 @@ places, for all the steps after it
   within=PROGRAM                         a child that executes another copy of this program
 other
   touch=PATH  wait=PATH                  make a file; wait until there is one
+  keys=  lines=                          have the terminal give single keys, or lines again
   repeat=PATH,STEP                       take a step until there is such a file
   hold=DIR,PATH                          see hold.rs
   become=PROGRAM,ARGUMENT,...            execute it with nothing open but the standard streams, and no
@@ -145,6 +146,8 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
     let path = CString::new(object).ok()?;
     Some(match word {
         "read" => raw::open(&path, libc::O_RDONLY).map(drop),
+        "keys" => places::take_keys(),
+        "lines" => places::take_lines(),
         "write" => raw::open(&path, libc::O_WRONLY | libc::O_APPEND).map(drop),
         "openat2" => raw::openat2(&path, libc::O_RDONLY).map(drop),
         "compat-read" => raw::compat_open(&path, libc::O_RDONLY).map(drop),

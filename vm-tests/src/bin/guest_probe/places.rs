@@ -1,9 +1,27 @@
 //! Where steps are taken: other threads and processes, in the ways that membership could be lost.
 
 use crate::raw::{self, Errno};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+
+/// Has the terminal on stdin give single keys.
+pub fn take_keys() -> Result<(), Errno> {
+    set_terminal(|settings| settings.local_flags.remove(LocalFlags::ICANON))
+}
+
+/// Has it give lines again.
+pub fn take_lines() -> Result<(), Errno> {
+    set_terminal(|settings| settings.local_flags.insert(LocalFlags::ICANON))
+}
+
+fn set_terminal(set: impl FnOnce(&mut Termios)) -> Result<(), Errno> {
+    let failed = |error: nix::errno::Errno| error as Errno;
+    let mut settings = tcgetattr(std::io::stdin()).map_err(failed)?;
+    set(&mut settings);
+    tcsetattr(std::io::stdin(), SetArg::TCSANOW, &settings).map_err(failed)
+}
 
 /// Takes the steps in a thread whose group leader has exited.
 pub fn dead_leader(steps: &[String]) -> i32 {

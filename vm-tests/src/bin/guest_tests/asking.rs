@@ -25,12 +25,14 @@ pub const TRIALS: &[Trial] = &[
     ("a process of the run", from_inside),
     ("the collector dies while a question is open", collector_dies),
     ("who asked is killed", asker_dies),
+    ("what is renamed to where it was asked about", renamed_over),
+    ("questions on the run's own terminal", crate::terminal::answered_there),
 ];
 
 /// The place of the trials' files.
 const DATA: &str = "/srv/asking";
 
-fn data(name: &str, content: &str) -> Result<String> {
+pub fn data(name: &str, content: &str) -> Result<String> {
     fs::create_dir_all(DATA)?;
     let path = format!("{DATA}/{name}");
     fs::write(&path, content)?;
@@ -38,7 +40,7 @@ fn data(name: &str, content: &str) -> Result<String> {
 }
 
 /// A policy that asks about what lies in a directory of the trials.
-fn asking(name: &str, timeout: &str) -> Result<String> {
+pub fn asking(name: &str, timeout: &str) -> Result<String> {
     fs::create_dir_all(format!("{DATA}/{name}"))?;
     write(
         &format!("ask-{name}.yaml"),
@@ -70,6 +72,16 @@ fn open(dir: &Path) -> Result<Vec<String>> {
     Ok(said.text.lines().filter(|line| line.starts_with('{')).map(str::to_owned).collect())
 }
 
+/// The same of a run that is watched elsewhere.
+pub fn once_asked_in(dir: &Path, words: &[&str]) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !open(dir)?.iter().any(|line| words.iter().all(|word| line.contains(word))) {
+        ensure!(Instant::now() < deadline, "nothing asks about {words:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// Waits until a question is open that has all of `words` in it.
 fn once_asked(run: Run, words: &[&str]) -> Result<Run> {
     let dir = run.dir.clone();
@@ -78,8 +90,8 @@ fn once_asked(run: Run, words: &[&str]) -> Result<Run> {
     })
 }
 
-fn answer(run: &Run, arguments: &[&str], code: i32, text: &str) -> Result<()> {
-    let said = asks(&run.dir, arguments)?;
+pub fn answer(dir: &Path, arguments: &[&str], code: i32, text: &str) -> Result<()> {
+    let said = asks(dir, arguments)?;
     ensure!(
         said.code == Some(code) && said.text.contains(text),
         "{arguments:?}: {:?} {}",
@@ -126,7 +138,7 @@ fn scope(scope: &str) -> String {
     if scope.is_empty() { String::new() } else { format!("{scope} ") }
 }
 
-fn expect(finished: &Finished, expected: &[&str]) -> Result<()> {
+pub fn expect(finished: &Finished, expected: &[&str]) -> Result<()> {
     let story = story(&finished.log()?)?;
     ensure!(story == expected, "{story:#?}");
     Ok(())
@@ -138,11 +150,11 @@ fn once() -> Result<()> {
     let (read, plain) = (format!("read={key}"), format!("read={other}"));
     let run = begin("asking-once", &policy, &[], &[&plain, &read, &read])?;
     let run = once_asked(run, &["\"number\":1", &key, "asking/keys", "a person decides", PROBE])?;
-    answer(&run, &["allow", "7"], 1, "no open question 7")?;
-    answer(&run, &["allow", "1"], 0, "allowed once: read")?;
+    answer(&run.dir, &["allow", "7"], 1, "no open question 7")?;
+    answer(&run.dir, &["allow", "1"], 0, "allowed once: read")?;
     // Once is once: the same again is another question.
     let run = once_asked(run, &["\"number\":2", &key])?;
-    answer(&run, &["deny", "2"], 0, "denied: read")?;
+    answer(&run.dir, &["deny", "2"], 0, "denied: read")?;
     let finished = end(run, &format!("{plain}\t0\n{read}\t0\n{read}\t{ACCES}\n"))?;
     expect(
         &finished,
@@ -172,12 +184,12 @@ fn for_the_run() -> Result<()> {
     let (read, write, other) = (format!("read={one}"), format!("write={one}"), format!("read={two}"));
     let run = begin("asking-run", &policy, &[], &[&read, &read, &write, &other])?;
     let run = once_asked(run, &["\"number\":1", &one])?;
-    answer(&run, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
+    answer(&run.dir, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
     // Neither another access nor another file is meant by it.
     let run = once_asked(run, &["\"number\":2", "write", &one])?;
-    answer(&run, &["deny", "2"], 0, "denied: write")?;
+    answer(&run.dir, &["deny", "2"], 0, "denied: write")?;
     let run = once_asked(run, &["\"number\":3", "read", &two])?;
-    answer(&run, &["deny", "3"], 0, "denied: read")?;
+    answer(&run.dir, &["deny", "3"], 0, "denied: read")?;
     let finished = end(run, &format!("{read}\t0\n{read}\t0\n{write}\t{ACCES}\n{other}\t{ACCES}\n"))?;
     expect(
         &finished,
@@ -204,10 +216,10 @@ fn always() -> Result<()> {
     let next = format!("create={next}");
     let run = begin("asking-always", &policy, &[], &[&read, &read, &write, &next, &kept])?;
     let run = once_asked(run, &["\"number\":1,", &key])?;
-    answer(&run, &["allow", "1", "--always"], 0, &format!("wrote {policy}"))?;
+    answer(&run.dir, &["allow", "1", "--always"], 0, &format!("wrote {policy}"))?;
     // The other accesses of the rule ask as before; the file, and what its next text is made under, are not for the run.
     let run = once_asked(run, &["\"number\":2,", "write", &key])?;
-    answer(&run, &["deny", "2"], 0, "denied: write")?;
+    answer(&run.dir, &["deny", "2"], 0, "denied: write")?;
     let finished =
         end(run, &format!("{read}\t0\n{read}\t0\n{write}\t{ACCES}\n{next}\t{ACCES}\n{kept}\t{ACCES}\n"))?;
     let blocked = "blocked runner/policy";
@@ -228,27 +240,27 @@ fn always() -> Result<()> {
     let others = format!("read={other}");
     let run = begin("asking-always-again", &policy, &[], &[&read, &write, &others])?;
     let run = once_asked(run, &["\"number\":1,", "write", &key, "asking/keys-rest", "a person decides"])?;
-    answer(&run, &["deny", "1"], 0, "denied: write")?;
+    answer(&run.dir, &["deny", "1"], 0, "denied: write")?;
     let run = once_asked(run, &["\"number\":2,", "read", &other])?;
-    answer(&run, &["deny", "2"], 0, "denied: read")?;
+    answer(&run.dir, &["deny", "2"], 0, "denied: read")?;
     end(run, &format!("{read}\t0\n{write}\t{ACCES}\n{others}\t{ACCES}\n"))?;
 
     // What cannot be written is not answered, and the question stays.
     let second = write_second()?;
     let run = begin("asking-always-two", &policy, &["--enforce", &second], &[&others])?;
     let run = once_asked(run, &["\"number\":1,", &other])?;
-    answer(&run, &["allow", "1", "--always"], 1, "the run has 2 policies")?;
-    answer(&run, &["deny", "1"], 0, "denied: read")?;
+    answer(&run.dir, &["allow", "1", "--always"], 1, "the run has 2 policies")?;
+    answer(&run.dir, &["deny", "1"], 0, "denied: read")?;
     end(run, &format!("{others}\t{ACCES}\n"))?;
     let run = begin("asking-always-not", &policy, &[], &[&others])?;
     let run = once_asked(run, &["\"number\":1,", &other])?;
     std::os::unix::fs::chown(&policy, Some(1000), None)?;
-    answer(&run, &["allow", "1", "--always"], 1, "belongs to uid 1000")?;
+    answer(&run.dir, &["allow", "1", "--always"], 1, "belongs to uid 1000")?;
     std::os::unix::fs::chown(&policy, Some(0), None)?;
     fs::write(&policy, format!("{after}# by hand\n"))?;
-    answer(&run, &["allow", "1", "--always"], 1, "was changed since the run began")?;
+    answer(&run.dir, &["allow", "1", "--always"], 1, "was changed since the run began")?;
     ensure!(fs::read_to_string(&policy)? == format!("{after}# by hand\n"), "it was written nevertheless");
-    answer(&run, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
+    answer(&run.dir, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
     end(run, &format!("{others}\t0\n"))?;
     Ok(())
 }
@@ -289,7 +301,7 @@ fn flood() -> Result<()> {
     let all = format!("\"waiting\":{COUNT}");
     let run = once_asked(run, &["\"number\":1", &all])?;
     ensure!(open(&run.dir)?.len() == 1, "several questions");
-    answer(&run, &["deny", "1"], 0, &format!("({COUNT} calls)"))?;
+    answer(&run.dir, &["deny", "1"], 0, &format!("({COUNT} calls)"))?;
     // The control: the same again, each allowed by an answer of its own.
     let run = once_asked(run, &["\"number\":2", &format!("\"waiting\":{FEW}")])?;
     for number in 2..2 + FEW {
@@ -301,7 +313,7 @@ fn flood() -> Result<()> {
             ensure!(tries < 200, "question {number} is not put: {:?}", open(&dir)?);
         }
         let scope = if number % 5 == 2 { "--run" } else { "--once" };
-        answer(&run, &["allow", &number.to_string(), scope], 0, "allowed")?;
+        answer(&run.dir, &["allow", &number.to_string(), scope], 0, "allowed")?;
     }
     let finished = end(run, &format!("{step}\t{ACCES}\n{few}\t0\n"))?;
     let log = finished.log()?;
@@ -344,7 +356,7 @@ fn hammer() -> Result<()> {
     ensure!(questions.len() == 1 && questions[0].contains("\"number\":1,"), "{questions:?}");
     let waiting = questions[0].split("\"waiting\":").nth(1).and_then(|rest| rest.split(',').next());
     let waiting: u64 = waiting.context("no number of calls that wait")?.parse()?;
-    answer(&run, &["deny", "1"], 0, "denied: read")?;
+    answer(&run.dir, &["deny", "1"], 0, "denied: read")?;
     let finished = run.finish()?;
     finished.expect_code(0)?;
     finished.expect_verdict(0)?;
@@ -373,7 +385,7 @@ fn hammer() -> Result<()> {
     let step = format!("hammer={allowed},{denied},{CALLS},{done}");
     let run = begin("asking-hammer-open", &policy, &[], &[&step])?;
     let run = once_asked(run, &["\"number\":1,"])?;
-    answer(&run, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
+    answer(&run.dir, &["allow", "1", "--run"], 0, "allowed for this run: read")?;
     let finished = end(run, &format!("{step}\t0\n"))?;
     let [made, opened, leaked, refused] = counts(&finished.stderr)?;
     println!(
@@ -441,7 +453,7 @@ fn denials() -> Result<()> {
     let own = format!("create={WORK}/asking-denials/mine");
     let run = begin("asking-denials", &policy, &["--ask"], &[&own, &read])?;
     let run = once_asked(run, &["\"number\":1,", "closed/secret", &secret])?;
-    answer(&run, &["allow", "1"], 0, "allowed once")?;
+    answer(&run.dir, &["allow", "1"], 0, "allowed once")?;
     let finished = end(run, &format!("{own}\t{ACCES}\n{read}\t0\n"))?;
     expect(&finished, &["blocked runner/record", "ask 1 closed/secret", "answer 1 allow once person"])
 }
@@ -493,7 +505,7 @@ fn other_calls() -> Result<()> {
             let words = [format!("\"number\":{number},"), what.clone()];
             run = once_asked(run, &[&words[0], &words[1]])?;
             let said = if how == "deny" { "denied" } else { "allowed once" };
-            answer(&run, &[how, &number.to_string()], 0, said)?;
+            answer(&run.dir, &[how, &number.to_string()], 0, said)?;
         }
         let expected: String =
             steps.iter().zip(results).map(|(step, result)| format!("{step}\t{result}\n")).collect();
@@ -572,4 +584,33 @@ fn asker_dies() -> Result<()> {
     let story = story(&finished.log()?)?;
     ensure!(story == ["ask 1 asking/keys", "answer 1 withdrawn nobody:"], "{story:#?}");
     finished.expect_verdict(0)
+}
+
+/// An answer is about what was there: another file that is renamed to that place meanwhile is not opened.
+fn renamed_over() -> Result<()> {
+    fs::create_dir_all(format!("{DATA}/over"))?;
+    let policy = write(
+        "ask-over.yaml",
+        &format!(
+            "version: 1\nname: asking\nfiles:\n  default: allow\n  rules:\n    \
+             - {{ name: keys, ask: [read], path: [\"{DATA}/over/**\"], timeout: 200s }}\n"
+        ),
+    )?;
+    for (name, swaps) in [("asking-over-not", false), ("asking-over", true)] {
+        let (key, other) = (data("over/key", "asked")?, data("over/other", "secret")?);
+        let read = format!("read={key}");
+        let run = begin(name, &policy, &[], &[&read])?;
+        let run = once_asked(run, &["\"number\":1,", &key])?;
+        if swaps {
+            // As another process of the run could: both are closed alike.
+            fs::rename(&other, &key)?;
+            answer(&run.dir, &["allow", "1", "--run"], 1, "another object")?;
+            let finished = end(run, &format!("{read}\t{ACCES}\n"))?;
+            expect(&finished, &["ask 1 asking/keys", "answer 1 deny person", "blocked asking/keys"])?;
+        } else {
+            answer(&run.dir, &["allow", "1", "--run"], 0, "allowed for this run")?;
+            end(run, &format!("{read}\t0\n"))?;
+        }
+    }
+    Ok(())
 }

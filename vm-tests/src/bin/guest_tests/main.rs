@@ -32,6 +32,7 @@ mod settings;
 mod shipped;
 mod slots;
 mod subjects;
+mod terminal;
 mod why;
 
 use anyhow::Result;
