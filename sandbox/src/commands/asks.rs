@@ -242,7 +242,7 @@ pub struct OnTerminal {
 }
 
 impl OnTerminal {
-    /// Puts those that were not put yet.
+    /// Puts one that was not put yet; gives whether there was one.
     ///
     /// # Errors
     /// The terminal cannot be used.
@@ -250,42 +250,42 @@ impl OnTerminal {
         &mut self,
         run: &terminal::Here,
         typed: &mut dyn FnMut() -> std::io::Result<Typed>,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<bool> {
         let found = Found { id: run.run.clone(), path: run.directory.clone() };
         let open = || of_run(&found).unwrap_or_default();
-        while let Some(question) = open().into_iter().find(|listed| !self.put.contains(&listed.open.number)) {
-            let number = question.open.number;
-            self.put.insert(number);
-            std::io::stdout().lock().write_all(terminal::readable())?;
-            print(&format!("\nsandbox: a question, put by the runner:\n{}{ANSWERS}", told(&question)))?;
-            loop {
-                match typed()? {
-                    Typed::Line(line) => match answered(&question, &line, typed) {
-                        Ok(Some(_)) => break,
-                        Ok(None) if line.is_empty() => {
-                            print(&format!("question {number} stays open: `sandbox asks` answers it\n"))?;
-                            break;
-                        }
-                        Ok(None) => print(&format!("o, r, a or d? {ANSWERS}"))?,
-                        Err(error) => {
-                            _ = report(&error, Exit::FAILURE);
-                            break;
-                        }
-                    },
-                    Typed::Changed if open().iter().any(|listed| listed.open.number == number) => {}
-                    Typed::Changed => {
-                        print(&format!(
-                            "\nquestion {number} is closed: answered elsewhere, or out of time\n"
-                        ))?;
+        let next = open().into_iter().find(|listed| !self.put.contains(&listed.open.number));
+        let Some(question) = next else { return Ok(false) };
+        let number = question.open.number;
+        self.put.insert(number);
+        std::io::stdout().lock().write_all(terminal::readable())?;
+        print(&format!("\nsandbox: a question, put by the runner:\n{}{ANSWERS}", told(&question)))?;
+        let stays_open = format!("question {number} stays open: `sandbox asks` answers it\n");
+        loop {
+            match typed()? {
+                Typed::Line(line) => match answered(&question, &line, typed) {
+                    Ok(Some(_)) => break,
+                    Ok(None) if line.is_empty() => {
+                        print(&stays_open)?;
                         break;
                     }
-                    Typed::Left => {
-                        return print(&format!("question {number} stays open: `sandbox asks` answers it\n"));
+                    Ok(None) => print(&format!("o, r, a or d? {ANSWERS}"))?,
+                    Err(error) => {
+                        _ = report(&error, Exit::FAILURE);
+                        break;
                     }
+                },
+                Typed::Changed if open().iter().any(|listed| listed.open.number == number) => {}
+                Typed::Changed => {
+                    print(&format!("\nquestion {number} is closed: answered elsewhere, or out of time\n"))?;
+                    break;
+                }
+                Typed::Left => {
+                    print(&stays_open)?;
+                    break;
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -136,7 +136,7 @@ impl Holder {
             self.stop_with_the_run()?;
             if self.asked && self.front && self.there && self.is_in_lines() {
                 self.asked = false;
-                self.put_all(put)?;
+                self.put_next(put)?;
             }
         }
     }
@@ -312,8 +312,8 @@ impl Holder {
         self.ends.leader.signal(Signal::SIGCONT)
     }
 
-    /// Puts the open questions.
-    fn put_all(&mut self, put: Put<'_>) -> io::Result<()> {
+    /// Puts an open question.
+    fn put_next(&mut self, put: Put<'_>) -> io::Result<()> {
         let Some(here) = self.here.clone() else { return Ok(()) };
         // What it wrote before it asked stands before the question.
         while self.show()? {}
@@ -334,7 +334,9 @@ impl Holder {
         self.putting = false;
         // Raw again, if the terminal is still this job's.
         self.front = false;
-        done
+        // There may be another.
+        self.asked |= done?;
+        Ok(())
     }
 
     /// A line that is typed.

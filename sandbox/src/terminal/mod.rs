@@ -60,8 +60,9 @@ pub struct Here {
     pub directory: PathBuf,
 }
 
-/// Puts the open questions of a run to whoever is at the terminal, each only once; what is typed comes from the function.
-pub type Put<'a> = &'a mut dyn FnMut(&Here, &mut dyn FnMut() -> io::Result<Typed>) -> io::Result<()>;
+/// Puts an open question of a run to whoever is at the terminal, each only once; what is typed comes from the function.
+/// Gives whether there was one: what the run writes is shown before the next.
+pub type Put<'a> = &'a mut dyn FnMut(&Here, &mut dyn FnMut() -> io::Result<Typed>) -> io::Result<bool>;
 
 /// The run's way to the holder.
 #[derive(Clone, Debug)]
