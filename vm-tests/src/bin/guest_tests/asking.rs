@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub const TRIALS: &[Trial] = &[
+    ("questions on the run's own terminal", crate::terminal::answered_there),
     ("allowed once, then denied", once),
     ("allowed for the run", for_the_run),
     ("allowed always", always),
@@ -26,7 +27,6 @@ pub const TRIALS: &[Trial] = &[
     ("the collector dies while a question is open", collector_dies),
     ("who asked is killed", asker_dies),
     ("what is renamed to where it was asked about", renamed_over),
-    ("questions on the run's own terminal", crate::terminal::answered_there),
 ];
 
 /// The place of the trials' files.
