@@ -258,6 +258,7 @@ impl OnTerminal {
         let number = question.open.number;
         self.put.insert(number);
         std::io::stdout().lock().write_all(terminal::readable())?;
+        terminal::forget_typed()?;
         print(&format!("\nsandbox: a question, put by the runner:\n{}{ANSWERS}", told(&question)))?;
         let stays_open = format!("question {number} stays open: `sandbox asks` answers it\n");
         loop {

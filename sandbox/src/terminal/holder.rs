@@ -323,14 +323,7 @@ impl Holder {
         let _ = tcsetattr(&self.ends.keys, OptionalActions::Drain, &lines);
         self.putting = true;
         self.editor = Editor::default();
-        let mut begun = false;
-        let done = put(&here, &mut || {
-            if !std::mem::replace(&mut begun, true) {
-                // What was typed before the question could be read is no answer to it.
-                tcflush(&self.ends.keys, QueueSelector::IFlush)?;
-            }
-            self.line()
-        });
+        let done = put(&here, &mut || self.line());
         self.putting = false;
         // Raw again, if the terminal is still this job's.
         self.front = false;
@@ -376,6 +369,14 @@ impl Holder {
             }
         }
     }
+}
+
+/// Forgets what was typed: before a question stands there it is no answer.
+///
+/// # Errors
+/// As tcflush(3).
+pub fn forget_typed() -> io::Result<()> {
+    Ok(tcflush(rustix::stdio::stdin(), QueueSelector::IFlush)?)
 }
 
 /// Makes the terminal readable, whatever a program has left it in; where it is one that knows sequences at all.

@@ -36,7 +36,7 @@ use crate::launch::handshake::{self, Channel};
 use crate::launch::process::Process;
 use crate::launch::signals::Signals;
 
-pub use holder::{Holder, Typed, readable};
+pub use holder::{Holder, Typed, forget_typed, readable};
 
 /// What the holder is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
