@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use policy::{Access, AccessSet, Act, End, Owner, Protocol};
 use sandbox_ebpf::abi::event::arch;
@@ -201,8 +200,7 @@ fn is_open(call: &Call) -> bool {
 }
 
 fn is_new(path: &[u8]) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    std::fs::symlink_metadata(Path::new(OsStr::from_bytes(path))).is_err()
+    std::fs::symlink_metadata(OsStr::from_bytes(path)).is_err()
 }
 
 /// Whether a link in the last place of a call's name is followed.

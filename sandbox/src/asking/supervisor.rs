@@ -25,7 +25,7 @@ use super::acted::{Acted, Expected};
 use super::begin::Begun;
 use super::calls::{Calls, Tried, found, may_be_own, with_acts};
 use super::desk::{By, Desk, Message};
-use super::told::{Told, Verdict, act, is_whole, short};
+use super::told::{Told, Verdict, act, is_whole};
 use super::{Answer, Command, Open, PolicyFile, filter};
 use crate::control::office::{Grant, Lasting, Office, Standing};
 use crate::event::judge::Names;
@@ -403,7 +403,7 @@ impl Work {
         self.may_last(answer)?;
         let asked = self.open.remove(at);
         asked.closed.store(true, Ordering::Release);
-        let about = short(&act(&asked.first.tried));
+        let about = act(&asked.first.tried);
         let lasting = match answer {
             Answer::Deny => {
                 let calls = asked.calls();
@@ -575,7 +575,7 @@ fn shown(asked: &Asked) -> Open {
         because: asked.question.because.clone(),
         pid: asked.first.who.pid,
         program: String::from_utf8_lossy(asked.first.who.exe.as_deref().unwrap_or_default()).into_owned(),
-        act: short(&act(&asked.first.tried)),
+        act: act(&asked.first.tried),
         waiting: asked.calls() - asked.beyond,
         seconds_left: left.as_secs(),
     }

@@ -49,14 +49,6 @@ pub(super) fn is_whole(tried: &[Tried]) -> bool {
     addresses <= 1 && different.len() - addresses <= 2 && text.chars().nth(LONGEST).is_none()
 }
 
-/// The beginning of a long text.
-pub(super) fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// A question, as far as records tell of it.
 pub(super) struct Told<'a> {
     pub number: u64,
