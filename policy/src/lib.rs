@@ -39,6 +39,7 @@ mod print;
 pub mod questions;
 pub mod schema;
 pub mod settings;
+pub mod spellings;
 mod subject;
 pub mod suggest;
 pub mod syscalls;

@@ -530,9 +530,9 @@ pub static CONNECTIONS: HashMap<u64, Connection> =
 /// `BPF_F_INNER_MAP`: the maps inside differ in how many pages they have.
 const INNER_MAP: usize = 1 << 12;
 
-/// The policy of each slot: an array of pages.
+/// The policy of each slot, and behind these what of each lasts: an array of pages each.
 #[btf_map]
-pub static POLICIES: ArrayOfMaps<BtfArray<[u64; CELLS_PER_PAGE], 1, INNER_MAP>, { MAX_SLOTS as usize }> =
+pub static POLICIES: ArrayOfMaps<BtfArray<[u64; CELLS_PER_PAGE], 1, INNER_MAP>, { 2 * MAX_SLOTS as usize }> =
     ArrayOfMaps::new();
 #[btf_map]
 pub static MEMBERS: TaskStorage<Member> = TaskStorage::new();

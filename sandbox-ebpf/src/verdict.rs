@@ -111,7 +111,9 @@ pub fn nameless(slot: u32, scratch: &mut HookScratch) -> u64 {
     denied as u64
 }
 
-/// The map and the header of the policy in force for a slot.
+/// The map and the header of the policy at a slot: the one that is in force there, or [`lasting`] of it.
+///
+/// [`lasting`]: sandbox_ebpf::abi::policy::lasting
 #[inline(always)]
 pub fn policy(slot: u32) -> Option<(*mut c_void, *const PolicyHeader)> {
     let policy: *mut c_void = (&raw const *POLICIES.get(slot)?).cast_mut().cast();
@@ -483,15 +485,21 @@ unsafe extern "C" fn sets_of_path(scratch: *mut HookScratch, slot: u32) -> u64 {
 }
 
 /// Whether everything that is denied below the scratch's first path is denied below the second: 1 where it is not, or
-/// cannot be told. With `exchange` the other way round too. Both paths end in a slash.
+/// cannot be told, by the policy at `slot`. With `exchange` the other way round too. Both paths end in a slash.
 #[inline(always)]
-pub fn opens(subject: &Subject, scratch: &mut HookScratch, lengths: [u64; 2], exchange: u64) -> u64 {
+pub fn opens(
+    subject: &Subject,
+    slot: u32,
+    scratch: &mut HookScratch,
+    lengths: [u64; 2],
+    exchange: u64,
+) -> u64 {
     subject.know(&mut scratch.walk);
     put(&mut scratch.walk.lengths[0], lengths[0]);
     put(&mut scratch.walk.lengths[1], lengths[1]);
     put(&mut scratch.walk.exchange, exchange);
     // SAFETY: the scratch is a map value.
-    unsafe { opens_path(scratch, subject.slot) }
+    unsafe { opens_path(scratch, slot) }
 }
 
 /// [`opens`], of what stands in the scratch.

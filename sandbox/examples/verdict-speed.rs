@@ -14,7 +14,7 @@ mod usual;
 use anyhow::{Context, ensure};
 use policy::compile::lsm::{SetTable, compile};
 use policy::{Policy, Variables};
-use sandbox::enforce::lsm::install;
+use sandbox::enforce::lsm::{Force, install};
 use sandbox::kernel::{bpf, object::Object};
 use usual::Variety;
 
@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
         let plan = compile(&[&policy], slot as u32 + 1, &mut sets)?;
         let (automata, kib) = (plan.header.automata, plan.cells.len() * 8 / 1024);
         println!("{name:>14} rules: {automata} automata, {kib} KiB");
-        install(&object, slot as u32, &plan)?;
+        install(&object, slot as u32, &plan, Force::Whole)?;
     }
     let program = object.measure_program()?.try_clone_to_owned()?;
     let names: String = POLICIES.iter().map(|(name, ..)| format!("{name:>22}")).collect();

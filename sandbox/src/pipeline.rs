@@ -18,6 +18,7 @@ use crate::{
     asking::Acted,
     baseline::watch::Watch,
     control::Change,
+    enforce::lsm::Force,
     enforce::{cut, relay::Relay},
     event::{
         Action, Event, EventType, Key, ProcId, Value,
@@ -236,12 +237,15 @@ impl Pipeline {
 
     /// Puts other policies in force.
     fn put(&mut self, change: &Change) -> Result<(), PipelineError> {
-        let id = change.planned.id;
-        // First: records that the new ones judge may come at once.
-        self.judge.adopt(&change.policies, id, time::mono_now_ns(), change.marks.clone());
+        let (id, force) = (change.planned.id, change.force);
+        // First: records that the new ones judge may come at once. What no hook asks for anything but names that stay is
+        // not what holds from now on.
+        let since_ns = if force == Force::Lasting { u64::MAX } else { time::mono_now_ns() };
+        self.judge.adopt(&change.policies, id, since_ns, change.marks.clone());
         let sensor = &mut self.sensor;
-        let mut put = || sensor.apply(&change.planned);
+        let mut put = || sensor.apply(&change.planned, force);
         let applied = match (&self.names, change.planned.plan()) {
+            _ if force == Force::Lasting => put(),
             (Some(names), plan) => {
                 let plan = plan.filter(|_| names.answers.is_some()).cloned();
                 let law = Law { plan, policies: (*change.policies).clone() };
@@ -253,6 +257,9 @@ impl Pipeline {
         if let Err(error) = applied {
             self.judge.abandon(id);
             return Err(error.into());
+        }
+        if force != Force::Now {
+            self.judge.lasts(id);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod held;
 mod net;
 mod other_names;
 mod source;
+pub mod spellings;
 mod streams;
 mod terms;
 mod tmp;
@@ -41,7 +42,7 @@ use crate::{
     enforce::{
         group::{self, Purpose},
         landlock::Fence,
-        lsm::{self, Installed, Known, Lease, Marker},
+        lsm::{self, Force, Installed, Known, Lease, Marker},
         mountns::Mounts,
         namespaces::Namespaces,
         tmp::PrivateTmp,
@@ -162,6 +163,9 @@ pub enum SensorError {
     /// No layer that observes works here.
     #[error("no layer that observes works here: {0}")]
     Blind(String),
+    /// What is mounted where cannot be read.
+    #[error("cannot read /proc/self/mountinfo")]
+    Mounts(#[source] io::Error),
     /// The policy says things that nothing holds.
     #[error(
         "the policy cannot be held here:\n{}\n  go on without these: --best-effort (`sandbox doctor` says what this machine holds)",
@@ -287,7 +291,8 @@ impl Sensor {
         let (walls, unheld, walled) = walls::raise(&request, plan.as_deref(), tried)?;
         let namespaces = net::namespaces(apart)?;
         // From here on the slot is in use.
-        let installed = plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan)).transpose()?;
+        let installed =
+            plan.as_deref().map(|plan| lsm::install(&object, SLOT, plan, Force::Whole)).transpose()?;
         let installed = installed.map(InForce::now).into_iter().collect();
         object.configure(
             SLOT,
@@ -441,10 +446,10 @@ impl Sensor {
     ///
     /// # Errors
     /// The kernel refuses; what was in force still is.
-    pub fn apply(&mut self, planned: &Planned) -> Result<(), ObjectError> {
+    pub fn apply(&mut self, planned: &Planned, force: Force) -> Result<(), ObjectError> {
         let Some(plan) = &planned.plan else { return Ok(()) };
         let object = self.source.programs()?;
-        let installed = lsm::install(object, SLOT, plan)?;
+        let installed = lsm::install(object, SLOT, plan, force)?;
         self.installed.push(InForce::now(installed));
         // What belonged to an older one stays for a while: a program that sleeps may still look at it, and answers to
         // questions change policies in quick succession. What cannot be removed is never asked again: a number is not

@@ -21,6 +21,10 @@ pub const LINK: &str = "veth";
 /// Modules for families of sockets that stock kernels do not have built in, each behind those that it needs.
 pub const FAMILIES: &[&str] = &["vsock", "libcrc32c", "udp_tunnel", "ip6_udp_tunnel", "sctp"];
 
+/// Modules of a file system that takes several spellings for one name, and of a disk to have it on, in the order in which
+/// they are loaded.
+pub const SPELLINGS: &[&str] = &["loop", "nls_cp437", "nls_ascii", "fat", "vfat"];
+
 /// What init is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orders {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use vm_tests::image::Image;
 use vm_tests::kernel::{self, Kernel, SERIES};
 use vm_tests::machine::{Boot, QEMU};
-use vm_tests::wire::{FAMILIES, NEXT_CMDLINE, Outcome, SEED};
+use vm_tests::wire::{FAMILIES, NEXT_CMDLINE, Outcome, SEED, SPELLINGS};
 use vm_tests::{guest, laboratory, programs, workspace};
 
 /// How long one boot may take.
@@ -299,10 +299,13 @@ fn boot(job: &Job<'_>, built: &[PathBuf], suite: &str, cmdline: String) -> Resul
     if suite == PACKAGES {
         laboratory::pack_managers(&mut image, &dir.join("pip"))?;
     }
-    if suite == "network" {
-        for module in FAMILIES {
-            programs::module(&mut image, job.kernel, module)?;
-        }
+    let modules = match suite {
+        "network" => FAMILIES,
+        "names" => SPELLINGS,
+        _ => &[],
+    };
+    for module in modules {
+        programs::module(&mut image, job.kernel, module)?;
     }
     let seed = std::env::var("VM_TESTS_SEED").map_or(String::new(), |seed| format!(" {SEED}{seed}"));
     let boot = Boot {

@@ -111,6 +111,8 @@ pub enum Unsupported {
     Limit(&'static str),
     /// It allows more or less than whole directories, single files or ports of TCP: a list of those does not say it.
     Shape,
+    /// It goes by the spelling of names in this directory, where one file has several.
+    Spellings(String),
     /// It closes this word of the section `kernel`.
     Word(&'static str),
     /// It opens this word of the section `kernel`, and Landlock closes it.
@@ -131,6 +133,12 @@ impl std::fmt::Display for Unheld {
             Unsupported::Limit(what) => write!(f, "section `{rule}` limits `{what}`"),
             Unsupported::Shape => {
                 write!(f, "rule `{rule}` allows what no list of directories and ports says")
+            }
+            Unsupported::Spellings(place) => {
+                write!(
+                    f,
+                    "rule `{rule}` goes by the spelling of names in {place}, where one file has several"
+                )
             }
             Unsupported::Word(word) => write!(f, "`{rule}` closes `{word}`"),
             Unsupported::Closed(word) => {

@@ -60,6 +60,14 @@
 //! A rule on contents is found by (policy, part, SHA-256) in a hash map, whose value is a verdict block. It is looked
 //! up with the last automaton of the part, so that it counts before the part's default.
 
+use super::config::MAX_SLOTS;
+
+/// Where among the policies that stands which lasts at a slot. What somebody answers may open an object for the moment of one
+/// act; the policy without that is asked whether a name that stays may be made.
+pub const fn lasting(slot: u32) -> u32 {
+    slot + MAX_SLOTS
+}
+
 /// Cells in one page, the value of a policy's map (64 KiB): a walk that goes from page to page looks each up.
 pub const CELLS_PER_PAGE: usize = 8192;
 /// The number of the first cell behind the header.

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use sandbox_ebpf::abi::{
     config::Mode,
     event::{Cause, Kind},
-    policy::access,
+    policy::{access, lasting},
 };
 
 use super::{
@@ -279,19 +279,29 @@ fn two(subject: &Subject, [old, new]: [Entry; 2], kind: Kind, exchange: u64, mat
     put(&mut scratch.finding.wanted[0], remove + exchange * access::CREATE as u64);
     put(&mut scratch.finding.wanted[1], access::CREATE as u64 | (exchange | replaced) * remove);
     let [a, b] = [get(&scratch.finding.names[0].denied), get(&scratch.finding.names[1].denied)];
+    let wanted = get(&scratch.finding.wanted[0]) & a | get(&scratch.finding.wanted[1]) & b;
+    put(&mut scratch.finding.denied, wanted);
+    put(&mut scratch.finding.cause, Cause::Policy as u64);
+    let judged_by = get(&scratch.finding.policy);
+    // A name stays: what it opens is asked of what holds when nothing is open for a moment only.
+    let lasting = lasting(subject.slot);
+    let whole = [Which::First, Which::Second].map(|which| denied_for_good(lasting, scratch, which));
+    let [a, b] = [0, 1].map(|name| get(&scratch.finding.names[name].denied));
     let gained = (a & !b | exchange * (b & !a)) & access::OBJECT as u64;
     put(&mut scratch.finding.gained, gained);
-    let denied = get(&scratch.finding.wanted[0]) & a | get(&scratch.finding.wanted[1]) & b | gained;
-    put(&mut scratch.finding.denied, denied);
-    put(&mut scratch.finding.cause, Cause::Policy as u64);
+    put(&mut scratch.finding.denied, wanted | gained);
+    if !(whole[0] & whole[1]) {
+        put(&mut scratch.finding.cause, Cause::Tables as u64);
+        put(&mut scratch.finding.denied, 1);
+    }
     let tree = is_directory(old.dentry) | exchange & is_directory(new.dentry);
     if !matches!(kind, Kind::Link) && tree != 0 && scratch.denied() == 0 {
-        below(subject, scratch, exchange);
+        below(subject, lasting, scratch, exchange);
     }
     let sockets = [is_socket(old.dentry), exchange & is_socket(new.dentry)];
     if !matches!(kind, Kind::Link) && sockets[0] | sockets[1] != 0 && scratch.denied() == 0 {
-        let opened = sockets[0] & verdict::unix_opens(subject.slot, scratch, Which::First, Which::Second)
-            | sockets[1] & verdict::unix_opens(subject.slot, scratch, Which::Second, Which::First);
+        let opened = sockets[0] & verdict::unix_opens(lasting, scratch, Which::First, Which::Second)
+            | sockets[1] & verdict::unix_opens(lasting, scratch, Which::Second, Which::First);
         put(&mut scratch.finding.gained, gained);
         put(&mut scratch.finding.denied, opened);
         if opened != 0 {
@@ -307,6 +317,9 @@ fn two(subject: &Subject, [old, new]: [Entry; 2], kind: Kind, exchange: u64, mat
             put(&mut scratch.finding.cause, cause - outcome::UNKNOWN);
             put(&mut scratch.finding.denied, 1);
         }
+    }
+    if wanted != 0 || scratch.denied() == 0 {
+        put(&mut scratch.finding.policy, judged_by);
     }
     names::join(scratch);
     let result = conclude(
@@ -328,11 +341,23 @@ fn two(subject: &Subject, [old, new]: [Entry; 2], kind: Kind, exchange: u64, mat
     result
 }
 
-/// Whether a directory may move: everything that is denied below it must be denied below its new name.
+/// Puts what is denied at a name that was looked up, by the policy at `slot`, in the place of what was found before; false
+/// where the tables are not whole. A name that has no path is denied whatever stands there.
 #[inline(always)]
-fn below(subject: &Subject, scratch: &mut HookScratch, exchange: u64) {
+fn denied_for_good(slot: u32, scratch: &mut HookScratch, which: Which) -> bool {
+    let length = get(&scratch.finding.names[which as usize].length);
+    let whole = verdict::judge_known(slot, scratch, which as u32, length);
+    let denied = get(&scratch.walk.denied);
+    put(&mut scratch.finding.names[which as usize].denied, denied);
+    whole
+}
+
+/// Whether a directory may move: everything that is denied below it by the policy at `slot` must be denied below its new
+/// name.
+#[inline(always)]
+fn below(subject: &Subject, slot: u32, scratch: &mut HookScratch, exchange: u64) {
     let lengths = [names::slash(scratch, Which::First), names::slash(scratch, Which::Second)];
-    if verdict::opens(subject, scratch, lengths, exchange) != 0 {
+    if verdict::opens(subject, slot, scratch, lengths, exchange) != 0 {
         put(&mut scratch.finding.cause, Cause::Below as u64);
         put(&mut scratch.finding.denied, 1);
     }

@@ -7,6 +7,7 @@ use policy::other_names::Marks;
 use policy::{Mode, Policies, Policy};
 
 use super::Applied;
+use crate::enforce::lsm::Force;
 use crate::launch::policy::not_judged;
 use crate::record::{self, store::RunDir};
 use crate::sensor::{HELD_BY_HOOKS, Planned, Terms};
@@ -27,6 +28,8 @@ pub struct Change {
     pub policies: Arc<Policies>,
     /// Their tables.
     pub planned: Planned,
+    /// What they are put in the place of.
+    pub force: Force,
     /// The files that are denied by another name.
     pub marks: Marks,
     /// What the user is told, and the record.
@@ -121,7 +124,8 @@ pub fn prepare(
     applied.notes.extend(terms.mark(&closed).map_err(text_of)?);
     applied.changed = true;
     let (opened, marks) = (Arc::new(opened), terms.marks());
-    let change = Change { policies: opened, planned, marks, applied, peer, widen };
+    let force = Force::Whole;
+    let change = Change { policies: opened, planned, force, marks, applied, peer, widen };
     Ok(Prepared::Change(policies, Box::new(change)))
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::Applied;
 use super::change::{Beginning, Change, Peer, Prepared, Ways, prepare};
+use crate::enforce::lsm::Force;
 use crate::event::Event;
 use crate::record::store::RunDir;
 use crate::sensor::Terms;
@@ -137,7 +138,7 @@ impl Office {
             return Err(FULL.to_owned());
         }
         self.kept.push(policy);
-        let changed = self.change().and_then(|change| self.put(change, Vec::new()));
+        let changed = self.put(self.force(), Vec::new()).and_then(|()| self.last());
         match &changed {
             Ok(()) => self.show(),
             Err(_) => _ = self.kept.pop(),
@@ -159,9 +160,11 @@ impl Office {
         };
         let mut applied = change.applied.clone();
         let adopted = change.planned.successor();
+        let change = Box::new(Change { force: self.force(), ..*change });
         self.send(What::Apply(change))?;
         self.base = Arc::new(base);
         self.terms.adopt(adopted);
+        self.last()?;
         self.show();
         // Names that were made between the first look and the change.
         let list: Vec<&Policy> = self.base.iter().collect();
@@ -185,7 +188,11 @@ impl Office {
         self.grants += 1;
         let grant = Grant(self.grants);
         self.opened.push(Opened { grant, lasting, permit });
-        let changed = self.change().and_then(|change| self.put(change, events));
+        let changed = match lasting {
+            // What lasts is what it was.
+            Lasting::Lent => self.put(Force::Now, events),
+            Lasting::Given => self.put(self.force(), events).and_then(|()| self.last()),
+        };
         match changed {
             Ok(()) => {
                 self.show();
@@ -204,7 +211,7 @@ impl Office {
     /// It may still be open: then the run is ended, or over.
     pub fn withdraw(&mut self, grant: Grant) -> Result<(), String> {
         self.opened.retain(|opened| opened.grant != grant);
-        let changed = self.change().and_then(|change| self.put(change, Vec::new()));
+        let changed = self.put(self.force(), Vec::new());
         if let Err(why) = &changed {
             let _ = self.send(What::End(format!("what an answer opened once cannot be closed again: {why}")));
         }
@@ -219,21 +226,42 @@ impl Office {
         self.send(What::Answer(events, None))
     }
 
-    /// The policies as they now are with all that is open, to be put in force.
-    fn change(&self) -> Result<Box<Change>, String> {
-        let policies = with(&self.opened, &self.kept, &self.base, |_| true);
+    /// Where a change belongs: while something is open for a moment, what lasts is put in force by itself
+    /// ([`Office::last`]).
+    fn force(&self) -> Force {
+        if self.opened.iter().any(|opened| opened.lasting == Lasting::Lent) {
+            Force::Now
+        } else {
+            Force::Whole
+        }
+    }
+
+    /// Puts in force what lasts, where something is open for a moment: a new name that stays must not open what that does.
+    fn last(&mut self) -> Result<(), String> {
+        if self.force() == Force::Whole {
+            return Ok(());
+        }
+        let put = self.put(Force::Lasting, Vec::new());
+        if let Err(why) = &put {
+            let _ =
+                self.send(What::End(format!("what holds for the rest of it cannot be put in force: {why}")));
+        }
+        put
+    }
+
+    /// Puts the policies in force as they now are: with all that is open, or with what is open for the rest of the run.
+    fn put(&mut self, force: Force, events: Vec<Event>) -> Result<(), String> {
+        let meant = |opened: &Opened| force != Force::Lasting || opened.lasting == Lasting::Given;
+        let policies = with(&self.opened, &self.kept, &self.base, meant);
         let list: Vec<&Policy> = policies.iter().collect();
         let planned = self.terms.plan(&list).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+        let (adopted, bytes) = (planned.successor(), planned.bytes());
         let applied = Applied::default();
         let peer = Peer { pid: std::process::id(), uid: nix::unistd::getuid().as_raw() };
         let (policies, marks) = (Arc::new(policies), self.terms.marks());
-        Ok(Box::new(Change { policies, planned, marks, applied, peer, widen: false }))
-    }
-
-    fn put(&mut self, change: Box<Change>, events: Vec<Event>) -> Result<(), String> {
-        let adopted = change.planned.successor();
-        self.taken += change.planned.bytes();
-        self.send(What::Answer(events, Some(change)))?;
+        let change = Change { policies, planned, force, marks, applied, peer, widen: false };
+        self.taken += bytes;
+        self.send(What::Answer(events, Some(Box::new(change))))?;
         self.terms.adopt(adopted);
         Ok(())
     }

@@ -93,6 +93,8 @@ impl Judging {
 pub struct Judge {
     /// By age; none where there is no policy.
     laws: Vec<Law>,
+    /// Which of them holds for names that stay.
+    lasting: Option<u32>,
     judging: Judging,
     marks: Marks,
     lines: Lines,
@@ -107,6 +109,7 @@ impl Judge {
     pub fn new(policies: Option<&Policies>, id: u32, judging: Judging, first: ProcId) -> Self {
         Self {
             laws: policies.map(|policies| Law::new(id, 0, policies)).into_iter().collect(),
+            lasting: Some(id),
             judging,
             marks: Marks::default(),
             lines: Lines::new(first),
@@ -144,10 +147,17 @@ impl Judge {
     /// ones are still told by those.
     pub fn adopt(&mut self, policies: &Policies, id: u32, since_ns: u64, marks: Marks) {
         if self.laws.len() == LAWS {
-            self.laws.remove(0);
+            // What lasts is asked for as long as it does, whatever was open for a moment since.
+            let oldest = self.laws.iter().position(|law| Some(law.id) != self.lasting).unwrap_or(0);
+            self.laws.remove(oldest);
         }
         self.laws.push(Law::new(id, since_ns, policies));
         self.marks = marks;
+    }
+
+    /// The law of this number, adopted or to be, is what lasts: the kernel may name it until another does.
+    pub fn lasts(&mut self, id: u32) {
+        self.lasting = Some(id);
     }
 
     /// What was announced by the last [`Judge::adopt`] did not come.

@@ -37,6 +37,8 @@ struct Mount {
     device: Vec<u8>,
     root: PathBuf,
     point: PathBuf,
+    /// What file system it is of.
+    kind: String,
 }
 
 /// Other places at which mounts show what lies at `real` (a path without links), or what lies below it.
@@ -78,6 +80,11 @@ impl Table {
                 && self.on_top(mount)
         });
         others(real, below.map(|mount| mount.point.clone()))
+    }
+
+    /// All mounts: where they are, and what file system they are of.
+    pub fn kinds(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.0.iter().map(|mount| (mount.point.as_path(), mount.kind.as_str()))
     }
 
     /// Whether no other mount lies over it at its point.
@@ -143,7 +150,9 @@ fn mounts(mountinfo: &[u8]) -> Vec<Mount> {
         let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
         let (id, parent) = (number()?, number()?);
         let (device, root, point) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Mount { id, parent, device: device.to_vec(), root: path(root), point: path(point) })
+        // Behind the options come as many fields as there are, and a hyphen.
+        let kind = String::from_utf8_lossy(fields.skip_while(|field| *field != b"-").nth(1)?).into_owned();
+        Some(Mount { id, parent, device: device.to_vec(), root: path(root), point: path(point), kind })
     };
     lines.filter_map(mount).collect()
 }

@@ -205,7 +205,7 @@ fn under_denial(
     attempt: impl FnOnce() -> Result<Codes, SelfTestError>,
 ) -> Result<Vec<SelfTest>, SelfTestError> {
     let plan = deny_all()?;
-    let mut installed = lsm::install(object, SLOT, &plan)?;
+    let mut installed = lsm::install(object, SLOT, &plan, lsm::Force::Whole)?;
     object.configure(SLOT, RunConfig { mode: RunMode::Enforce as u32, ..RunConfig::default() })?;
     let codes = attempt();
     object.configure(SLOT, RunConfig::default())?;

@@ -14,7 +14,7 @@ use policy::{
     settings::{KERNEL, Limit, LimitSet},
 };
 
-use super::{Judging, Request, SensorError, net::with_namespace, tmp::Tmp, tried::Tried};
+use super::{Judging, Request, SensorError, net::with_namespace, spellings, tmp::Tmp, tried::Tried};
 use crate::{
     enforce::{landlock::Fence, seccomp::ARCHITECTURE},
     launch::cgroup,
@@ -293,7 +293,11 @@ pub(super) fn unheld(
     let together = found.together(request, &words);
     let held = together.programs;
     let policies: Vec<_> = policies.iter().collect();
-    let mut lines = Unheld::lines(&together.unheld(plan, &policies));
+    let mut all = together.unheld(plan, &policies);
+    if works(lsm) {
+        all.extend(spellings::look(&policies)?.unheld);
+    }
+    let mut lines = Unheld::lines(&all);
     lines.extend(round.iter().cloned());
     lines.extend(past_the_filter(request));
     // What no rule names is held by hooks alone: unix sockets, and families besides TCP and UDP.

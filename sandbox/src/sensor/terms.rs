@@ -15,7 +15,7 @@ use policy::{
     other_names::Marks,
 };
 
-use super::SensorError;
+use super::{SensorError, spellings};
 use crate::enforce::lsm::{Known, Marker};
 
 /// What a run holds and knows, as far as other policies depend on it.
@@ -77,7 +77,11 @@ impl Terms {
         let plan = compile(policies, id, &mut sets)?;
         let mut unheld: Vec<String> = Vec::new();
         if self.law {
-            unheld.extend(Unheld::lines(&plan.unheld(&self.held)));
+            let mut all = plan.unheld(&self.held);
+            if self.marker.is_some() {
+                all.extend(spellings::look(policies)?.unheld);
+            }
+            unheld.extend(Unheld::lines(&all));
             unheld.retain(|line| !self.accepted.contains(line));
         }
         if plan.header.hashes != 0 && self.known == Known::Path {
@@ -95,13 +99,16 @@ impl Terms {
         }
     }
 
-    /// Marks the files that policies deny by another name, before they are in force. Gives what was not looked at.
+    /// Marks the files that policies deny by another name, before they are in force. Gives what was not looked at, and
+    /// where names are not what they seem.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn mark(&mut self, policies: &[&Policy]) -> Result<Vec<String>, SensorError> {
-        let marked = self.marker.as_mut().map(|marker| marker.mark(policies));
-        Ok(marked.transpose()?.unwrap_or_default())
+        let Some(marker) = &mut self.marker else { return Ok(Vec::new()) };
+        let mut notes = marker.mark(policies)?;
+        notes.extend(spellings::look(policies)?.notes);
+        Ok(notes)
     }
 
     /// Takes the marks away that the last look did not make again.

@@ -16,7 +16,8 @@ use crate::enforce::tmp::PrivateTmp;
 use crate::launch::limits;
 use crate::record::LayerReport;
 use crate::sensor::{
-    FILTER, TMP, covers, groups_are_kept, held, is_closed, keeps_mounts, time_is_held, with_namespace, words,
+    FILTER, TMP, covers, groups_are_kept, held, is_closed, keeps_mounts, spellings, time_is_held,
+    with_namespace, words,
 };
 use crate::settings::Layer;
 
@@ -113,7 +114,11 @@ impl Coverage {
         let kept: Vec<Kept> = guarded.kept.iter().chain(&covers.kept).chain(made).cloned().collect();
         let words = words(lsm, landlock, guarded.command, &kept);
         let with = |group: bool| layers::Layers { kept: &kept, words: &words, ..with(group) };
-        let unheld = with(group).unheld(&plan, &together);
+        let mut unheld = with(group).unheld(&plan, &together);
+        if lsm {
+            // Where the mounts cannot be read no run starts.
+            unheld.extend(spellings::look(&together).unwrap_or_default().unheld);
+        }
         // The plan of Landlock that a policy has stands first.
         let turned: Vec<LandlockPlan> = landlock.iter().rev().cloned().collect();
         let holding = |group: bool| {

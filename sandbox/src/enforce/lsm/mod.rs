@@ -11,7 +11,7 @@ use std::io;
 
 pub use lease::Lease;
 pub use links::Marker;
-pub use tables::{Installed, install, remove};
+pub use tables::{Force, Installed, install, remove};
 
 use crate::kernel::{
     bpf::{self, Member},

@@ -7,12 +7,23 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use policy::compile::lsm::{AddressEntry, LsmPlan};
-use sandbox_ebpf::abi::policy::DigestKey;
+use sandbox_ebpf::abi::policy::{DigestKey, lasting};
 
 use crate::kernel::{
     bpf::{self, Page, TrieKey},
     object::{Object, ObjectError},
 };
+
+/// What of a slot a policy is put in force for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// For all that is judged.
+    Whole,
+    /// For what is judged now: it opens something for a moment, and what lasts is what it was.
+    Now,
+    /// For what lasts: whether a new name of something may open what its old one closes.
+    Lasting,
+}
 
 /// A policy that is in force, and what of it must go when it is not.
 #[derive(Debug)]
@@ -30,10 +41,10 @@ fn fault(source: std::io::Error) -> ObjectError {
 /// Writes a plan and puts it in force for a slot.
 ///
 /// # Errors
-/// The kernel refuses; then what was in force still is.
-pub fn install(object: &Object, slot: u32, plan: &LsmPlan) -> Result<Installed, ObjectError> {
+/// The kernel refuses; then what is judged now is judged as before.
+pub fn install(object: &Object, slot: u32, plan: &LsmPlan, force: Force) -> Result<Installed, ObjectError> {
     let mut written = Installed { _pages: write(plan.pages())?, addresses: Vec::new(), digests: Vec::new() };
-    let result = fill(object, plan, &mut written).and_then(|()| put(object, slot, &written._pages));
+    let result = fill(object, plan, &mut written).and_then(|()| put(object, slot, &written._pages, force));
     match result {
         Ok(()) => Ok(written),
         Err(error) => {
@@ -85,6 +96,14 @@ fn fill(object: &Object, plan: &LsmPlan, written: &mut Installed) -> Result<(), 
     Ok(())
 }
 
-fn put(object: &Object, slot: u32, pages: &OwnedFd) -> Result<(), ObjectError> {
-    bpf::update(object.map("POLICIES")?, slot, pages.as_raw_fd() as u32).map_err(fault)
+fn put(object: &Object, slot: u32, pages: &OwnedFd, force: Force) -> Result<(), ObjectError> {
+    let places: &[u32] = match force {
+        Force::Whole => &[lasting(slot), slot],
+        Force::Now => &[slot],
+        Force::Lasting => &[lasting(slot)],
+    };
+    for place in places {
+        bpf::update(object.map("POLICIES")?, *place, pages.as_raw_fd() as u32).map_err(fault)?;
+    }
+    Ok(())
 }

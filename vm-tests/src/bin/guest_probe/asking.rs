@@ -39,6 +39,42 @@ pub fn flood(object: &str) -> Option<Result<(), Errno>> {
     })
 }
 
+/// `CALL,OLD,NEW,KEY,TIMES`: opens KEY so often, while another thread goes on giving OLD the name NEW (CALL: link or rename)
+/// until it has it. Tells on stderr how often it tried. Fails with the errno of the last try, where none came through, and
+/// with EIO where KEY could not be opened each time.
+pub fn stays(object: &str) -> Option<Result<(), Errno>> {
+    let [call, old, new, key, times] = object.split(',').collect::<Vec<_>>().try_into().ok()?;
+    let (old, new) = (CString::new(old).ok()?, CString::new(new).ok()?);
+    let (key, times) = (CString::new(key).ok()?, times.parse::<usize>().ok()?);
+    let moves = match call {
+        "link" => false,
+        "rename" => true,
+        _ => return None,
+    };
+    let over = Arc::new(AtomicBool::new(false));
+    let namer = {
+        let over = Arc::clone(&over);
+        let name = move || {
+            let mut tries = 0u64;
+            // Once more when all answers are there: what they open for the run is open by then.
+            loop {
+                let is_last = over.load(Ordering::Acquire);
+                let last = if moves { raw::rename(&old, &new) } else { raw::link(&old, &new) };
+                tries += 1;
+                if last.is_ok() || is_last {
+                    return (tries, last);
+                }
+            }
+        };
+        std::thread::Builder::new().stack_size(64 << 10).spawn(name).ok()?
+    };
+    let opened = (0..times).take_while(|_| raw::open(&key, libc::O_RDONLY).is_ok()).count();
+    over.store(true, Ordering::Release);
+    let (tries, last) = namer.join().ok()?;
+    eprintln!("{tries} tries, {opened} times open");
+    Some(if opened < times && last.is_err() { Err(libc::EIO) } else { last })
+}
+
 /// A name that one thread opens and another changes.
 struct Name(UnsafeCell<[u8; NAME]>);
 

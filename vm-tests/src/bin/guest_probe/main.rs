@@ -162,6 +162,7 @@ fn attempt(word: &str, object: &str) -> Option<Result<(), Errno>> {
         "swap-read" => return swap::read(object),
         "flood" => return asking::flood(object),
         "hammer" => return asking::hammer(object),
+        "stays" => return asking::stays(object),
         "uring-read" => uring::open(&path),
         "uring-connect" => uring::connect(object.parse().ok()?),
         _ => match names::attempt(word, object)

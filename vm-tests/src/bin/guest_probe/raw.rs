@@ -45,6 +45,20 @@ pub fn map_code(file: &OwnedFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// link(2) from the current directory.
+pub fn link(old: &CStr, new: &CStr) -> Result<(), Errno> {
+    let at = libc::AT_FDCWD;
+    // SAFETY: both end with a NUL and live through the call.
+    check(unsafe { libc::syscall(libc::SYS_linkat, at, old.as_ptr(), at, new.as_ptr(), 0) }).map(drop)
+}
+
+/// rename(2) from the current directory.
+pub fn rename(old: &CStr, new: &CStr) -> Result<(), Errno> {
+    let at = libc::AT_FDCWD;
+    // SAFETY: both end with a NUL and live through the call.
+    check(unsafe { libc::syscall(libc::SYS_renameat2, at, old.as_ptr(), at, new.as_ptr(), 0) }).map(drop)
+}
+
 /// openat2(2) from the current directory.
 pub fn openat2(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     // struct open_how: flags, mode, resolve.

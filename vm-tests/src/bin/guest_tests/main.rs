@@ -5,6 +5,7 @@
 //! `N trials, M failed`; the exit status says the same.
 
 mod acts;
+mod answers;
 mod apply;
 mod asking;
 mod attempt;
@@ -31,6 +32,7 @@ mod run;
 mod settings;
 mod shipped;
 mod slots;
+mod spellings;
 mod subjects;
 mod terminal;
 mod why;

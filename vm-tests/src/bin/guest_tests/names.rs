@@ -7,8 +7,12 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 
-pub const TRIALS: &[Trial] =
-    &[("names enforced", enforced), ("names audited", audited), ("without a name at first", nameless)];
+pub const TRIALS: &[Trial] = &[
+    ("names enforced", enforced),
+    ("names audited", audited),
+    ("without a name at first", nameless),
+    ("two spellings of one name", crate::spellings::refused),
+];
 
 /// Where the names are; made afresh for each run.
 const PLACE: &str = "/tmp/trial/n";

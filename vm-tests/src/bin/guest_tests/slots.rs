@@ -24,7 +24,7 @@ fn closes(object: &Object, slot: u32, id: u32, file: &str) -> Result<Installed> 
          - {{ name: r, deny: [read], path: [{file}] }}\nexec: {{ default: allow }}\n"
     );
     let policy = Policy::parse("slot.yaml", &text, &Variables::new())?;
-    Ok(lsm::install(object, slot, &compile(&[&policy], id, &mut SetTable::new())?)?)
+    Ok(lsm::install(object, slot, &compile(&[&policy], id, &mut SetTable::new())?, lsm::Force::Whole)?)
 }
 
 /// A process that reads all files when it is told to, and again when it is told again.
