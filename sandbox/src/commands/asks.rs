@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::record::meta::Meta;
 use crate::record::store::Found;
 use crate::review::{stores, text};
-use crate::terminal::{self, Typed};
+use crate::terminal::{self, Prompt, Typed};
 
 /// A question, and whose it is.
 #[derive(Debug, Serialize)]
@@ -246,24 +246,21 @@ impl OnTerminal {
     ///
     /// # Errors
     /// The terminal cannot be used.
-    pub fn put(
-        &mut self,
-        run: &terminal::Here,
-        typed: &mut dyn FnMut() -> std::io::Result<Typed>,
-    ) -> std::io::Result<bool> {
+    pub fn put(&mut self, run: &terminal::Here, prompt: &mut dyn Prompt) -> std::io::Result<bool> {
         let found = Found { id: run.run.clone(), path: run.directory.clone() };
         let open = || of_run(&found).unwrap_or_default();
         let next = open().into_iter().find(|listed| !self.put.contains(&listed.open.number));
         let Some(question) = next else { return Ok(false) };
         let number = question.open.number;
         self.put.insert(number);
+        prompt.begin()?;
         std::io::stdout().lock().write_all(terminal::readable())?;
         terminal::forget_typed()?;
         print(&format!("\nsandbox: a question, put by the runner:\n{}{ANSWERS}", told(&question)))?;
         let stays_open = format!("question {number} stays open: `sandbox asks` answers it\n");
         loop {
-            match typed()? {
-                Typed::Line(line) => match answered(&question, &line, typed) {
+            match prompt.line()? {
+                Typed::Line(line) => match answered(&question, &line, &mut || prompt.line()) {
                     Ok(Some(_)) => break,
                     Ok(None) if line.is_empty() => {
                         print(&stays_open)?;

@@ -73,7 +73,7 @@ pub fn execute(args: RunArgs) -> anyhow::Result<Exit> {
         Some(Side::Run(bell)) => run(&settings, Some(bell)),
         Some(Side::Holder(holder)) => {
             let mut asked = super::asks::OnTerminal::default();
-            Ok(holder.hold(&mut |run, typed| asked.put(run, typed))?)
+            Ok(holder.hold(&mut |run, prompt| asked.put(run, prompt))?)
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::termios::{
 };
 
 use super::editor::{Editor, Step};
-use super::{Here, Put, Ring, copy_size};
+use super::{Here, Prompt, Put, Ring, copy_size};
 use crate::exit::{CommandStatus, Exit};
 use crate::launch::background;
 use crate::launch::handshake::{Channel, Received};
@@ -315,7 +315,19 @@ impl Holder {
     /// Puts an open question.
     fn put_next(&mut self, put: Put<'_>) -> io::Result<()> {
         let Some(here) = self.here.clone() else { return Ok(()) };
-        // What it wrote before it asked stands before the question.
+        let done = put(&here, self);
+        if std::mem::take(&mut self.putting) {
+            // Raw again, if the terminal is still this job's.
+            self.front = false;
+        }
+        // There may be another.
+        self.asked |= done?;
+        Ok(())
+    }
+}
+
+impl Prompt for Holder {
+    fn begin(&mut self) -> io::Result<()> {
         while self.show()? {}
         let mut lines = self.ends.settings.clone();
         lines.make_raw();
@@ -323,16 +335,9 @@ impl Holder {
         let _ = tcsetattr(&self.ends.keys, OptionalActions::Drain, &lines);
         self.putting = true;
         self.editor = Editor::default();
-        let done = put(&here, &mut || self.line());
-        self.putting = false;
-        // Raw again, if the terminal is still this job's.
-        self.front = false;
-        // There may be another.
-        self.asked |= done?;
         Ok(())
     }
 
-    /// A line that is typed.
     fn line(&mut self) -> io::Result<Typed> {
         loop {
             let mut bytes = [0; 1];

@@ -60,9 +60,25 @@ pub struct Here {
     pub directory: PathBuf,
 }
 
-/// Puts an open question of a run to whoever is at the terminal, each only once; what is typed comes from the function.
+/// Puts an open question of a run to whoever is at the terminal, each only once.
 /// Gives whether there was one: what the run writes is shown before the next.
-pub type Put<'a> = &'a mut dyn FnMut(&Here, &mut dyn FnMut() -> io::Result<Typed>) -> io::Result<bool>;
+pub type Put<'a> = &'a mut dyn FnMut(&Here, &mut dyn Prompt) -> io::Result<bool>;
+
+/// The user's terminal, for whoever puts a question on it.
+pub trait Prompt {
+    /// Shows all that the run has written so far, and from then on nothing of it: called when it is known that there is a
+    /// question, whatever the run wrote before it asked stands before it.
+    ///
+    /// # Errors
+    /// The terminal cannot be used.
+    fn begin(&mut self) -> io::Result<()>;
+
+    /// A line that is typed.
+    ///
+    /// # Errors
+    /// The same.
+    fn line(&mut self) -> io::Result<Typed>;
+}
 
 /// The run's way to the holder.
 #[derive(Clone, Debug)]
