@@ -1,7 +1,7 @@
 //! Offsets of structure members, read from the kernel's own type information.
 //!
-//! Only what offsets need: structures, unions, and the modifiers between a member and its type. Source: the
-//! kernel's `Documentation/bpf/btf.rst`.
+//! Only what offsets need: structures, unions, and the modifiers between a member and its type; and the numbers of the
+//! functions of hooks. Source: the kernel's `Documentation/bpf/btf.rst`.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -28,6 +28,9 @@ const KIND_FLOAT: u32 = 16;
 const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
+
+/// What the functions of LSM hooks begin with, to which programs are attached.
+const HOOKS: &[u8] = b"bpf_lsm_";
 
 /// What can be wrong with the kernel's types.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,8 @@ pub struct Btf {
     strings: usize,
     structures: HashMap<Vec<u8>, u32>,
     functions: HashMap<Vec<u8>, u32>,
+    /// Where the names of hooks' functions begin, by the number of the function, ascending.
+    hooks: Vec<(u32, usize)>,
 }
 
 impl Btf {
@@ -92,7 +97,7 @@ impl Btf {
             return Err(BtfError::Malformed(8));
         }
         let (structures, functions) = (HashMap::new(), HashMap::new());
-        let mut btf = Btf { records: vec![0], strings, structures, functions, bytes };
+        let mut btf = Btf { records: vec![0], strings, structures, functions, hooks: Vec::new(), bytes };
         let mut at = types;
         while at < types_end {
             let number = btf.records.len() as u32;
@@ -100,7 +105,13 @@ impl Btf {
             let info = word(&btf.bytes, at + 4)?;
             let kind = kind(info);
             if kind == KIND_STRUCT || kind == KIND_FUNC {
-                let name = btf.string(word(&btf.bytes, at)? as usize)?;
+                let begin = word(&btf.bytes, at)? as usize;
+                if kind == KIND_FUNC
+                    && btf.bytes.get(strings + begin..).is_some_and(|name| name.starts_with(HOOKS))
+                {
+                    btf.hooks.push((number, begin));
+                }
+                let name = btf.string(begin)?;
                 if wanted.iter().any(|wanted| wanted.as_bytes() == name) {
                     let name = name.to_vec();
                     let index = if kind == KIND_FUNC { &mut btf.functions } else { &mut btf.structures };
@@ -138,6 +149,38 @@ impl Btf {
         let at = self.resolve(*number)?;
         let prototype = self.resolve(word(&self.bytes, at + 8)?)?;
         Ok(Some(u64::from(word(&self.bytes, prototype + 4)? & 0xffff)))
+    }
+
+    /// BTF that has nothing but the functions of hooks, each with the number that it has here. A loader that looks for a
+    /// hundred thousand others, once for each hook, takes longer for it than the kernel for the program.
+    ///
+    /// # Errors
+    /// The types are malformed.
+    pub fn hooks(&self) -> Result<Vec<u8>, BtfError> {
+        let count = self.hooks.last().map_or(0, |(number, _)| *number as usize);
+        let (mut types, mut strings) = (Vec::with_capacity(count * 12), vec![0]);
+        let record = |types: &mut Vec<u8>, name: u32, kind: u32| {
+            [name, kind << 24, 0].iter().for_each(|word| types.extend(word.to_le_bytes()));
+        };
+        for (number, begin) in &self.hooks {
+            // Type 0 has no record.
+            while types.len() < (*number as usize - 1) * 12 {
+                record(&mut types, 0, KIND_FWD);
+            }
+            record(&mut types, strings.len() as u32, KIND_FUNC);
+            strings.extend(self.string(*begin)?);
+            strings.push(0);
+        }
+        let mut bytes = MAGIC.to_le_bytes().to_vec();
+        // The version, and no flags.
+        bytes.extend([1, 0]);
+        let (length, of_types, of_strings) = (24u32, types.len() as u32, strings.len() as u32);
+        for word in [length, 0, of_types, of_types, of_strings] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(types);
+        bytes.extend(strings);
+        Ok(bytes)
     }
 
     /// Offset (bits) and type of a member, looking through anonymous ones.
@@ -244,5 +287,23 @@ mod tests {
         assert!(matches!(btf.offset("inode", "i_ino"), Err(BtfError::Missing { .. })));
         assert_eq!(btf.parameters("security_path_mknod").unwrap(), Some(4));
         assert_eq!(btf.parameters("no_such_function").unwrap(), None);
+    }
+
+    #[test]
+    fn hooks_keep_their_numbers() {
+        let Ok(btf) = Btf::open(Path::new(VMLINUX), &[]) else {
+            eprintln!("skipped: this kernel shows no types");
+            return;
+        };
+        if btf.hooks.is_empty() {
+            eprintln!("skipped: this kernel has no hooks for programs");
+            return;
+        }
+        let hooks = Btf::parse(btf.hooks().unwrap(), &[]).unwrap();
+        assert_eq!(hooks.hooks.len(), btf.hooks.len());
+        for ((number, name), (own, own_name)) in btf.hooks.iter().zip(&hooks.hooks) {
+            assert_eq!((number, btf.string(*name).unwrap()), (own, hooks.string(*own_name).unwrap()));
+        }
+        aya::Btf::parse(&btf.hooks().unwrap(), aya::Endianness::default()).unwrap();
     }
 }

@@ -129,12 +129,11 @@ impl Object {
     pub fn load(hooks: bool) -> Result<Object, ObjectError> {
         let (loader, read) = std::thread::scope(|scope| {
             let loader = scope.spawn(blind_loader);
-            let read = (offsets(), hooks.then(aya::Btf::from_sys_fs));
+            let read = read_types(hooks);
             (loader.join(), read)
         });
         let mut loader = loader.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let (offsets, types) = read;
-        let offsets = offsets?;
+        let (offsets, types) = read?;
         for (name, value) in &offsets {
             loader.override_global(name, value, true);
         }
@@ -444,11 +443,16 @@ const OPTIONAL_OFFSETS: &[(&str, &str, &str)] = sandbox_ebpf::optional_offset_ta
 /// The function that the hook inode_setattr is attached to: its parameters differ between kernels.
 const SETATTR: &str = "bpf_lsm_inode_setattr";
 
-/// Reads every offset from the running kernel's types.
-fn offsets() -> Result<Vec<(&'static str, u64)>, BtfError> {
+/// The offsets, by global.
+type Offsets = Vec<(&'static str, u64)>;
+
+/// Reads every offset from the running kernel's types; and what hooks are found by, where any shall be.
+fn read_types(hooks: bool) -> Result<(Offsets, Option<Result<aya::Btf, aya::BtfError>>), BtfError> {
     let all = OFFSETS.iter().chain(OPTIONAL_OFFSETS);
     let wanted: Vec<&str> = all.map(|(_, structure, _)| *structure).chain([SETATTR, "pt_regs"]).collect();
     let btf = Btf::open(Path::new(VMLINUX), &wanted)?;
+    let own = aya::Endianness::default();
+    let types = hooks.then(|| btf.hooks()).transpose()?.map(|types| aya::Btf::parse(&types, own));
     let mut offsets = Vec::with_capacity(wanted.len() + 1);
     for (name, structure, field) in OPTIONAL_OFFSETS {
         let offset = match btf.offset(structure, field) {
@@ -464,5 +468,5 @@ fn offsets() -> Result<Vec<(&'static str, u64)>, BtfError> {
     }
     offsets.push(("REGISTERS_NUMBER", btf.offset("pt_regs", syscalls::NUMBER_REGISTER)?));
     offsets.push(("COMPAT_WORD", btf.offset("task_struct", syscalls::COMPAT_FLAG.0)?));
-    Ok(offsets)
+    Ok((offsets, types))
 }
