@@ -60,7 +60,7 @@ attempts
   why-flood=THREADS                      ask for it without end, for a while
                                          see why.rs
   inherited=FD  receive=SOCKET  pass=PATH  pass-own  handle=PATH  reopen-deleted=  overwrite=  deep=DIR
-  run-memfd=PATH  load-memfd=PATH  reopen-memfd  run-deleted=PATH  gain=PATH
+  run-memfd=PATH  as-memfd=STEP  load-memfd=PATH  reopen-memfd  run-deleted=PATH  gain=PATH
                                          see origins.rs
   swap-read=LINK,ALLOWED,DENIED,ROUNDS   see swap.rs
 places, for all the steps after it

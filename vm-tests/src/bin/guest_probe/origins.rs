@@ -20,6 +20,8 @@ pub fn attempt(word: &str, path: &CStr) -> Option<Result<(), Errno>> {
         "overwrite" => raw::open(path, libc::O_WRONLY | libc::O_TRUNC).map(drop),
         "deep" => deep(path),
         "run-memfd" => copy_of(path).and_then(|file| execute(&file, &[c"memfd", c"exit=0"])),
+        // The step, done by a copy of this program that is no file.
+        "as-memfd" => copy_of(c"/proc/self/exe").and_then(|file| execute(&file, &[c"memfd", path])),
         "load-memfd" => copy_of(path).and_then(|file| raw::map_code(&file)),
         "reopen-memfd" => memfd().and_then(|file| reopen(&file, libc::O_RDWR)),
         "run-deleted" => run_deleted(path),

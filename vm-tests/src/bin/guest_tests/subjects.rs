@@ -10,7 +10,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-pub const TRIALS: &[Trial] = &[("by and unless_by", by), ("under", under), ("contents", contents)];
+pub const TRIALS: &[Trial] =
+    &[("by and unless_by", by), ("memfds", memfds), ("under", under), ("contents", contents)];
 
 /// Another program with the same code.
 const OTHER: &str = "/usr/bin/other";
@@ -60,6 +61,28 @@ fn by() -> Result<()> {
         expect(&log, denied, "BLOCKED", rule)?;
     }
     Ok(())
+}
+
+/// A memfd has the name that its maker chose, and is no program that a rule could mean.
+fn memfds() -> Result<()> {
+    let policy = write(
+        "memfd.yaml",
+        "version: 1\nname: memfd\nfiles:\n  default: deny\n  rules:\n    \
+         - { name: rest, allow: [all], path: [\"/**\"], except: [\"/etc/shadow\", \"/etc/passwd\"] }\n    \
+         - { name: own, allow: [read], path: [\"/etc/shadow\"], by: [\"**/memfd:own\", \"**/guest-probe\"] }\n    \
+         - { name: all, allow: [read], path: [\"/etc/passwd\"] }\n    \
+         - { name: not, deny: [read], path: [\"/etc/passwd\"], unless_by: [\"**/memfd:own\", \"**/guest-probe\"] }\n",
+    )?;
+    let steps =
+        ["read=/etc/shadow", "read=/etc/passwd", "as-memfd=read=/etc/shadow", "as-memfd=read=/etc/passwd"];
+    let (stdout, log) = run("memfd", &policy, &[&[PROBE], &steps[..]].concat())?;
+    let own = "read=/etc/shadow\t0\nread=/etc/passwd\t0\n";
+    let denied = ["/etc/shadow", "/etc/passwd"]
+        .map(|path| format!("read={path}\t-13\nas-memfd=read={path}\t0\n"))
+        .concat();
+    ensure!(stdout == format!("{own}{denied}"), "{stdout}");
+    expect(&log, "/etc/shadow", "BLOCKED", "memfd/files.default")?;
+    expect(&log, "/etc/passwd", "BLOCKED", "memfd/not")
 }
 
 /// What only a program and those that it executes may do.
