@@ -80,6 +80,7 @@ const SUITES: &[Suite] = &[
     Suite { name: PACKAGES, boots: NEWER, then: None },
     Suite { name: LAB, boots: OLDER, then: None },
     Suite { name: "oracle", boots: STOCK, then: None },
+    Suite { name: "answers", boots: NEWER, then: None },
     Suite { name: "matrix", boots: MODULES, then: None },
     Suite { name: "network", boots: STOCK, then: None },
     Suite { name: "denials", boots: STOCK, then: None },

@@ -17,7 +17,7 @@ use vm_tests::image::Image;
 use vm_tests::kernel::{self, Series};
 use vm_tests::machine::Boot;
 use vm_tests::wire::LINK;
-use vm_tests::{guest, laboratory, module, programs};
+use vm_tests::{guest, laboratory, module, package_managers, programs};
 
 use super::attacks;
 use super::record::Recorded;
@@ -66,6 +66,10 @@ pub fn enforce(place: &Path, orders: &Orders<'_>, recorded: &[&Recorded]) -> Enf
     let (files, modules) = touched(recorded);
     for path in &files {
         pack(&mut image, path);
+    }
+    if orders.workload.programs.contains(&"npm") {
+        // Also what it needs only where something fails: else nobody would be told what.
+        package_managers::npm(&mut image).expect("npm");
     }
     laboratory::pack(&mut image, &kernel, &scratch).expect("the laboratory");
     let modules: Vec<&str> =

@@ -4,12 +4,20 @@ use crate::asking::{DATA, answer, asking, begin, data, end, expect, once_asked};
 use crate::attempt::ACCES;
 use crate::log::{show, text};
 use crate::run::PROBE;
-use crate::{WORK, write};
+use crate::{Trial, WORK, write};
 use anyhow::{Context, Result, ensure};
 use audit_verify::Hash;
 use std::fs;
 
-pub fn once() -> Result<()> {
+pub const TRIALS: &[Trial] = &[
+    ("allowed once, then denied", once),
+    ("allowed for the run", for_the_run),
+    ("allowed always", always),
+    ("names that are made while something is open once", names_that_stay),
+    ("what is renamed to where it was asked about", renamed_over),
+];
+
+fn once() -> Result<()> {
     let policy = asking("once", "200s")?;
     let (key, other) = (data("once/key", "secret")?, data("plain", "plain")?);
     let (read, plain) = (format!("read={key}"), format!("read={other}"));
@@ -43,7 +51,7 @@ pub fn once() -> Result<()> {
     Ok(())
 }
 
-pub fn for_the_run() -> Result<()> {
+fn for_the_run() -> Result<()> {
     let policy = asking("run", "200s")?;
     let (one, two) = (data("run/one", "1")?, data("run/two", "2")?);
     let (read, write, other) = (format!("read={one}"), format!("write={one}"), format!("read={two}"));
@@ -72,7 +80,7 @@ pub fn for_the_run() -> Result<()> {
 }
 
 /// An answer that holds for good: the rule stands in the policy's file, and the next run asks no more.
-pub fn always() -> Result<()> {
+fn always() -> Result<()> {
     let policy = asking("always", "200s")?;
     let before = fs::read_to_string(&policy)?;
     let (key, other) = (data("always/key", "secret")?, data("always/other", "secret")?);
@@ -136,7 +144,7 @@ fn write_second() -> Result<String> {
 }
 
 /// An answer is about what was there: another file that is renamed to that place meanwhile is not opened.
-pub fn renamed_over() -> Result<()> {
+fn renamed_over() -> Result<()> {
     fs::create_dir_all(format!("{DATA}/over"))?;
     let policy = write(
         "ask-over.yaml",
@@ -166,8 +174,8 @@ pub fn renamed_over() -> Result<()> {
 
 /// What stays open of what was open for a moment: a link or a directory elsewhere, made in that moment by another thread of
 /// the run, must not.
-pub fn names_that_stay() -> Result<()> {
-    const ANSWERS: usize = 24;
+fn names_that_stay() -> Result<()> {
+    const ANSWERS: usize = 8;
     for (call, closed, old) in [("link", "names/**", "names/key"), ("rename", "moves/in/key", "moves/in")] {
         let name = format!("asking-stays-{call}");
         fs::create_dir_all(format!("{DATA}/names"))?;

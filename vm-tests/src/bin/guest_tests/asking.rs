@@ -1,6 +1,5 @@
 //! What asks waits for an answer: the kernel stays the judge, and each answer stands in the record.
 
-use crate::answers;
 use crate::attempt::{ACCES, PERM};
 use crate::log::{Log, show, text};
 use crate::process::{Watched, executing};
@@ -14,10 +13,6 @@ use std::time::{Duration, Instant};
 
 pub const TRIALS: &[Trial] = &[
     ("questions on the run's own terminal", crate::terminal::answered_there),
-    ("allowed once, then denied", answers::once),
-    ("allowed for the run", answers::for_the_run),
-    ("allowed always", answers::always),
-    ("names that are made while something is open once", answers::names_that_stay),
     ("nobody answers", timeout),
     ("a flood is one question", flood),
     ("arguments that change while a question is open", hammer),
@@ -27,7 +22,6 @@ pub const TRIALS: &[Trial] = &[
     ("a process of the run", from_inside),
     ("the collector dies while a question is open", collector_dies),
     ("who asked is killed", asker_dies),
-    ("what is renamed to where it was asked about", answers::renamed_over),
 ];
 
 /// The place of the trials' files.

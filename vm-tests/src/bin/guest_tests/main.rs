@@ -60,6 +60,7 @@ const SUITES: &[(&str, &[Trial])] = &[
     ("settings", settings::TRIALS),
     ("subjects", subjects::TRIALS),
     ("apply", apply::TRIALS),
+    ("answers", answers::TRIALS),
     ("asking", asking::TRIALS),
     ("slots", slots::TRIALS),
     ("origins", origins::TRIALS),

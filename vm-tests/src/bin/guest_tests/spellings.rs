@@ -4,7 +4,7 @@ use crate::attempt::ACCES;
 use crate::run::{Finished, complete};
 use crate::{WORK, write};
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use vm_tests::module;
@@ -84,7 +84,11 @@ fn mount() -> Result<()> {
     let image = format!("{WORK}/fat.img");
     fs::write(&image, formatted())?;
     let image = OpenOptions::new().read(true).write(true).open(&image)?;
-    let disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
+    let disk = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(DISK)
+        .with_context(|| format!("cannot open {DISK}"))?;
     // SAFETY: both descriptors are open, and the call takes no pointer.
     let set = unsafe { libc::ioctl(disk.as_raw_fd(), LOOP_SET_FD as _, image.as_raw_fd()) };
     if set != 0 {
