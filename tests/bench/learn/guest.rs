@@ -126,7 +126,10 @@ impl Enforced {
                     return "stopped";
                 }
                 (true, true) => self.told.push(format!("{run} came through")),
-                (false, _) => self.told.push(format!("{run} was never begun: {denied}")),
+                (false, _) => self.told.push(format!(
+                    "{run} was never begun, and ended with {}: {denied} {}",
+                    told["status"], told["said"]
+                )),
             }
             return "not stopped";
         }
