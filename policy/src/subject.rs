@@ -2,7 +2,7 @@
 //!
 //! `by` and `unless_by` speak of the acting executable, `under` of it or of any ancestor inside the run. All
 //! conditions of a rule must hold. Of what is not known (an empty path), a condition is taken to hold in rules
-//! that deny or ask, and to fail in rules that allow.
+//! that deny or ask, and to fail in rules that allow. A memfd has whatever name its maker chose: it is not known either.
 
 use crate::pattern::Pattern;
 
@@ -66,18 +66,49 @@ impl Who {
 
     /// Whether the conditions hold for `subject`; `unknown` stands in for those on what is not known.
     pub(crate) fn holds(&self, subject: &Subject<'_>, unknown: bool) -> bool {
-        let exe = |patterns: &[Pattern]| (!subject.exe.is_empty()).then(|| any(patterns, subject.exe));
+        let exe = |patterns: &[Pattern]| is_known(subject.exe).then(|| any(patterns, subject.exe));
         let by = self.by.as_deref().is_none_or(|by| !by.is_empty() && exe(by).unwrap_or(unknown));
         let unless = self.unless_by.is_empty() || exe(&self.unless_by).map_or(unknown, |matches| !matches);
         let under = self.under.as_deref().is_none_or(|under| {
             let mut chain = std::iter::once(&subject.exe).chain(subject.ancestors);
-            let matches = chain.clone().any(|path| any(under, path));
-            matches || (unknown && !under.is_empty() && chain.any(|path| path.is_empty()))
+            let matches = chain.clone().any(|path| is_known(path) && any(under, path));
+            matches || (unknown && !under.is_empty() && chain.any(|path| !is_known(path)))
         });
         by && unless && under
     }
 }
 
+/// Whether a path says which executable it is. `/memfd:NAME` is what the kernel shows of a memfd.
+fn is_known(path: &[u8]) -> bool {
+    !path.is_empty() && !path.starts_with(b"/memfd:")
+}
+
 fn any(patterns: &[Pattern], path: &[u8]) -> bool {
     patterns.iter().any(|pattern| pattern.matches(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memfd_is_whoever_its_name_does_not_say() {
+        let pattern = || vec![Pattern::known("**/gpg").unwrap()];
+        let memfd: &[u8] = b"/memfd:bin/gpg (deleted)";
+        let by = Who { by: Some(pattern()), ..Who::default() };
+        let unless = Who { unless_by: pattern(), ..Who::default() };
+        let under = Who { under: Some(pattern()), ..Who::default() };
+        for who in [by, unless, under] {
+            for subject in [
+                Subject { exe: memfd, ancestors: &[] },
+                Subject { exe: b"", ancestors: &[] },
+                Subject { exe: memfd, ancestors: &[memfd] },
+            ] {
+                assert_eq!((who.holds(&subject, false), who.holds(&subject, true)), (false, true), "{who:?}");
+            }
+        }
+        let under = Who { under: Some(pattern()), ..Who::default() };
+        let below = Subject { exe: memfd, ancestors: &[b"/usr/bin/gpg"] };
+        assert!(under.holds(&below, false));
+    }
 }

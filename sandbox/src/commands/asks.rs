@@ -252,8 +252,11 @@ impl OnTerminal {
         let next = open().into_iter().find(|listed| !self.put.contains(&listed.open.number));
         let Some(question) = next else { return Ok(false) };
         let number = question.open.number;
+        if !prompt.begin()? {
+            // Later, or elsewhere.
+            return Ok(true);
+        }
         self.put.insert(number);
-        prompt.begin()?;
         std::io::stdout().lock().write_all(terminal::readable())?;
         terminal::forget_typed()?;
         print(&format!("\nsandbox: a question, put by the runner:\n{}{ANSWERS}", told(&question)))?;

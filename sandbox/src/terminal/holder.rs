@@ -327,15 +327,19 @@ impl Holder {
 }
 
 impl Prompt for Holder {
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin(&mut self) -> io::Result<bool> {
         while self.show()? {}
+        // It may have left the mode before it asked.
+        if !self.is_in_lines() {
+            return Ok(false);
+        }
         let mut lines = self.ends.settings.clone();
         lines.make_raw();
         lines.output_modes.insert(OutputModes::OPOST | OutputModes::ONLCR);
         let _ = tcsetattr(&self.ends.keys, OptionalActions::Drain, &lines);
         self.putting = true;
         self.editor = Editor::default();
-        Ok(())
+        Ok(true)
     }
 
     fn line(&mut self) -> io::Result<Typed> {

@@ -67,11 +67,12 @@ pub type Put<'a> = &'a mut dyn FnMut(&Here, &mut dyn Prompt) -> io::Result<bool>
 /// The user's terminal, for whoever puts a question on it.
 pub trait Prompt {
     /// Shows all that the run has written so far, and from then on nothing of it: called when it is known that there is a
-    /// question, whatever the run wrote before it asked stands before it.
+    /// question, whatever the run wrote before it asked stands before it. Gives whether the question may be put now: not while
+    /// the command takes single keys.
     ///
     /// # Errors
     /// The terminal cannot be used.
-    fn begin(&mut self) -> io::Result<()>;
+    fn begin(&mut self) -> io::Result<bool>;
 
     /// A line that is typed.
     ///
