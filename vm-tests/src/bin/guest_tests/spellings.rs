@@ -62,10 +62,11 @@ pub fn refused() -> Result<()> {
         finished.stdout,
         finished.stderr
     );
-    // Whoever goes on without it is told, and gets what was said.
+    // Whoever goes on without it is told. What it meets depends on who called the file first, and by which spelling: here
+    // the runner, which looked for its other names.
     let finished = run("spelled-anyway", &["--enforce", &by_name, "--best-effort"])?;
+    finished.expect_code(0)?;
     ensure!(finished.stderr.contains(told), "{}", finished.stderr);
-    answers(&finished, 0)?;
     // A rule on all that is there needs no spelling.
     let whole = denies("whole", &format!("{PLACE}/**"))?;
     let finished = run("spelled-whole", &["--enforce", &whole])?;
