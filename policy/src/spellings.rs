@@ -103,8 +103,7 @@ fn below_glob(glob: &[Element], directory: &[u8]) -> Below {
 
 /// Whether a glob begins with no directory by name.
 fn is_anywhere(glob: &[Element]) -> bool {
-    let literal: Vec<u8> = glob.iter().map_while(Element::byte).collect();
-    !literal.iter().skip(1).any(|byte| *byte == b'/')
+    !glob.iter().map_while(Element::byte).skip(1).any(|byte| byte == b'/')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::attempt::ACCES;
 use crate::run::{Finished, complete};
 use crate::{WORK, write};
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use vm_tests::module;
@@ -19,9 +19,9 @@ const SECTOR: usize = 512;
 const SECTORS: u16 = 64;
 
 pub fn refused() -> Result<()> {
-    let disk = disk()?;
+    make_disk()?;
     let secret = format!("{PLACE}/secret.txt");
-    mount(&disk)?;
+    mount()?;
     fs::write(&secret, "secret")?;
     let loud = format!("{PLACE}/SECRET.TXT");
     ensure!(fs::read_to_string(&loud)? == "secret", "{loud} is another file");
@@ -29,7 +29,7 @@ pub fn refused() -> Result<()> {
     // The kernel keeps the spelling that was called first, as long as it keeps the name at all.
     let steps = [read_loud.as_str(), read.as_str()];
     let run = |name: &str, options: &[&str]| {
-        mount(&disk)?;
+        mount()?;
         complete(name, options, &steps)
     };
     let answers = |finished: &Finished, code: i32| -> Result<()> {
@@ -80,27 +80,27 @@ pub fn refused() -> Result<()> {
     answers(&finished, 0)
 }
 
-/// A disk with the file system.
-fn disk() -> Result<File> {
+/// Makes the disk, with the file system on it. The kernel holds on to the image.
+fn make_disk() -> Result<()> {
     for name in SPELLINGS {
         module::load(name)?;
     }
     let path = format!("{WORK}/fat.img");
     fs::write(&path, formatted())?;
-    let both = || OpenOptions::new().read(true).write(true).to_owned();
-    let image = both().open(&path)?;
-    let disk = both().open(DISK).with_context(|| format!("cannot open {DISK}"))?;
+    let image = File::options().read(true).write(true).open(&path)?;
+    let disk =
+        File::options().read(true).write(true).open(DISK).with_context(|| format!("cannot open {DISK}"))?;
     // SAFETY: both descriptors are open, and the call takes no pointer.
     let set = unsafe { libc::ioctl(disk.as_raw_fd(), LOOP_SET_FD as _, image.as_raw_fd()) };
     // A trial before may have come no further.
     if set != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EBUSY) {
         return Err(io::Error::last_os_error()).context("LOOP_SET_FD");
     }
-    Ok(disk)
+    Ok(())
 }
 
 /// Mounts it afresh: no name in it is remembered.
-fn mount(_disk: &File) -> Result<()> {
+fn mount() -> Result<()> {
     use nix::mount::{MsFlags, mount, umount};
     fs::create_dir_all(PLACE)?;
     let _ = umount(PLACE);
