@@ -68,6 +68,7 @@ pub use tried::{FILTER, TMP, survey};
 
 use held::{Ending, Layers, held_here, unheld};
 use source::Source;
+use spellings::Spellings;
 use tried::{NO_GROUP, Tried, discard, report, try_group, try_lsm, try_trace, watch_group};
 use walls::Walls;
 
@@ -231,8 +232,10 @@ impl Sensor {
         };
         let wanted = |layer| request.layers.includes(layer);
         let obstacle = wanted(Layer::Lsm).then(probe::lsm_obstacle);
+        let mut spelled = Spellings::default();
         if obstacle == Some(None) {
             // What hooks do not hold, no try will tell; a try takes long.
+            spelled = spellings::look(&policies)?;
             let works = Some(Ok(Vec::new()));
             let group = wanted(Layer::CgroupNet).then(|| match request.group {
                 Some(_) => Ok(Vec::new()),
@@ -249,6 +252,7 @@ impl Sensor {
                 uncovered: None,
                 tmp: &tmp,
                 round: &[],
+                spelled: &spelled.unheld,
             };
             unheld(&request, plan.as_deref(), &layers)?;
         }
@@ -287,7 +291,10 @@ impl Sensor {
             let reasons = [&trace, &lsm].into_iter().flatten().filter_map(|tried| tried.as_ref().err());
             return Err(SensorError::Blind(reasons.cloned().collect::<Vec<_>>().join("; ")));
         }
-        let tried = walls::Tries { lsm: &lsm, group: &in_group, netns: &netns };
+        if !holds {
+            spelled = Spellings::default();
+        }
+        let tried = walls::Tries { lsm: &lsm, group: &in_group, netns: &netns, spelled: &spelled.unheld };
         let (walls, unheld, walled) = walls::raise(&request, plan.as_deref(), tried)?;
         let namespaces = net::namespaces(apart)?;
         // From here on the slot is in use.
@@ -313,7 +320,8 @@ impl Sensor {
             accepted: unheld.clone(),
             marker,
         };
-        let unseen = terms.mark(&policies)?;
+        let mut unseen = terms.mark(&policies)?;
+        unseen.extend(spelled.notes);
         let mut reports = Vec::new();
         let role = if holds && plan.is_some() { "observes and enforces" } else { "observes" };
         reports.extend(report(Layer::Lsm, role, lsm));

@@ -11,10 +11,10 @@ use sandbox_ebpf::abi::{
     policy::access,
 };
 
-use super::{EACCES, Matter, Subject, Tell, Workplace, file, names};
+use super::{EACCES, Matter, Subject, Tell, Workplace, file};
 use crate::{
     maps::{HookScratch, get, put},
-    offsets::{self, field, value},
+    offsets::{self, value},
     verdict,
 };
 
@@ -38,12 +38,6 @@ pub fn bprm_check_contents(ctx: LsmContext) -> i32 {
         Ok((subject, file)) => file::judge_contents(&subject, file, MATTER, Some(hash)),
         Err(answer) => answer,
     }
-}
-
-/// Whether no directory has the file.
-#[inline(always)]
-fn is_nameless(file: *const u8) -> bool {
-    names::is_internal(field(file as u64 + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT))
 }
 
 const MATTER: Matter = Matter {
@@ -100,7 +94,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let scratch = unsafe { &mut *place.scratch };
     put(&mut scratch.finding.length, file::name_length(written) as u64);
     // Where the name cannot be found out, or its maker chose it (a memfd), the process may be any and is surely none.
-    let named = file::is_named(file, scratch) && !is_nameless(file);
+    let named = file::is_named(file, scratch) && !file::is_nameless(file as u64);
     let known = if named { verdict::sets(&subject, scratch) } else { 0 };
     let sets = get(&scratch.walk.object);
     subject.executes(sets & known, sets | !known);

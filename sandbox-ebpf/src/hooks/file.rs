@@ -209,6 +209,12 @@ fn tell_digest(scratch: &mut HookScratch) {
     put(&mut scratch.finding.length, (length + scratch.digest.len()) as u64);
 }
 
+/// Whether no directory has the file: a memfd and its like, under a name that its maker chose.
+#[inline(always)]
+pub fn is_nameless(file: u64) -> bool {
+    names::is_internal(field(file + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT))
+}
+
 /// Whether the scratch holds an absolute path of the file, the mark of a deleted one cut off.
 #[inline(always)]
 pub fn is_named(file: *const u8, scratch: &mut HookScratch) -> bool {
@@ -278,9 +284,8 @@ fn answer_file(scratch: &mut HookScratch, slot: u32, written: i64, named: bool, 
         }
         return;
     }
-    if names::is_internal(field(file + value(&offsets::FILE_F_PATH) as u64, &offsets::PATH_MNT)) {
-        // A memfd and its like, under a name that its maker chose: it belongs to the run. As code it is what no rule
-        // can name.
+    if is_nameless(file) {
+        // It belongs to the run. As code it is what no rule can name.
         let hit = get(&scratch.finding.wanted[0]) & verdict::nameless(slot, scratch);
         put(&mut scratch.finding.own, 1);
         if hit != 0 {

@@ -115,6 +115,7 @@ pub fn prepare(
     let list: Vec<&Policy> = opened.iter().collect();
     let text_of = |error: crate::sensor::SensorError| format!("{:#}", anyhow::Error::new(error));
     let planned = terms.plan(&list).map_err(text_of)?;
+    applied.notes.extend(terms.spellings(&list).map_err(text_of)?);
     applied.file = record::effective_policy(planned.id);
     run_dir
         .replace_file(&applied.file, text.as_bytes())

@@ -92,7 +92,8 @@ pub(super) fn start(
     demand(request, Layer::Netns, &netns)?;
     let apart = matches!(netns, Some(Ok(_)));
     let (lsm, group) = (&missing(Layer::Lsm), &missing(Layer::CgroupNet));
-    let (walls, unheld, walled) = walls::raise(request, plan, walls::Tries { lsm, group, netns: &netns })?;
+    let tried = walls::Tries { lsm, group, netns: &netns, spelled: &[] };
+    let (walls, unheld, walled) = walls::raise(request, plan, tried)?;
     let namespaces = net::namespaces(apart)?;
     let terms = Terms {
         judges: apart,

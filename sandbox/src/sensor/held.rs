@@ -14,7 +14,7 @@ use policy::{
     settings::{KERNEL, Limit, LimitSet},
 };
 
-use super::{Judging, Request, SensorError, net::with_namespace, spellings, tmp::Tmp, tried::Tried};
+use super::{Judging, Request, SensorError, net::with_namespace, tmp::Tmp, tried::Tried};
 use crate::{
     enforce::{landlock::Fence, seccomp::ARCHITECTURE},
     launch::cgroup,
@@ -207,6 +207,8 @@ pub(super) struct Layers<'a> {
     pub tmp: &'a Tmp,
     /// What leads round the run's own mounts: other names of files, and descriptors.
     pub round: &'a [String],
+    /// What hooks do not hold because names have several spellings; empty where there are none.
+    pub spelled: &'a [Unheld],
 }
 
 impl<'a> Layers<'a> {
@@ -287,16 +289,14 @@ pub(super) fn unheld(
     let (Judging::Enforce(policies, choice), Some(plan)) = (request.judging, plan) else {
         return Ok(Vec::new());
     };
-    let Layers { lsm, group, netns, uncovered, tmp, round, .. } = *found;
+    let Layers { lsm, group, netns, uncovered, tmp, round, spelled, .. } = *found;
     let apart = works(netns);
     let words = found.words(request);
     let together = found.together(request, &words);
     let held = together.programs;
     let policies: Vec<_> = policies.iter().collect();
     let mut all = together.unheld(plan, &policies);
-    if works(lsm) {
-        all.extend(spellings::look(&policies)?.unheld);
-    }
+    all.extend_from_slice(spelled);
     let mut lines = Unheld::lines(&all);
     lines.extend(round.iter().cloned());
     lines.extend(past_the_filter(request));

@@ -77,12 +77,7 @@ impl Terms {
         let plan = compile(policies, id, &mut sets)?;
         let mut unheld: Vec<String> = Vec::new();
         if self.law {
-            let mut all = plan.unheld(&self.held);
-            if self.marker.is_some() {
-                all.extend(spellings::look(policies)?.unheld);
-            }
-            unheld.extend(Unheld::lines(&all));
-            unheld.retain(|line| !self.accepted.contains(line));
+            unheld.extend(self.not_accepted(&plan.unheld(&self.held)));
         }
         if plan.header.hashes != 0 && self.known == Known::Path {
             unheld.push("rules on contents (`sha256`) need a run that began with some".to_owned());
@@ -99,16 +94,30 @@ impl Terms {
         }
     }
 
-    /// Marks the files that policies deny by another name, before they are in force. Gives what was not looked at, and
-    /// where names are not what they seem.
+    /// Looks where the names that policies go by have other spellings, and gives what to tell of it. Policies that only
+    /// open more than those before need no look: what goes by names was looked at then.
+    ///
+    /// # Errors
+    /// A rule is not held for it, or the mounts cannot be read.
+    pub fn spellings(&self, policies: &[&Policy]) -> Result<Vec<String>, SensorError> {
+        if self.marker.is_none() {
+            return Ok(Vec::new());
+        }
+        let found = spellings::look(policies)?;
+        let unheld = if self.law { self.not_accepted(&found.unheld) } else { Vec::new() };
+        if unheld.is_empty() { Ok(found.notes) } else { Err(SensorError::Unheld(unheld)) }
+    }
+
+    fn not_accepted(&self, unheld: &[Unheld]) -> Vec<String> {
+        Unheld::lines(unheld).into_iter().filter(|line| !self.accepted.contains(line)).collect()
+    }
+
+    /// Marks the files that policies deny by another name, before they are in force. Gives what was not looked at.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn mark(&mut self, policies: &[&Policy]) -> Result<Vec<String>, SensorError> {
-        let Some(marker) = &mut self.marker else { return Ok(Vec::new()) };
-        let mut notes = marker.mark(policies)?;
-        notes.extend(spellings::look(policies)?.notes);
-        Ok(notes)
+        self.marker.as_mut().map_or(Ok(Vec::new()), |marker| Ok(marker.mark(policies)?))
     }
 
     /// Takes the marks away that the last look did not make again.

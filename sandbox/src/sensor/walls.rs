@@ -3,7 +3,7 @@
 //!
 //! The programs in the kernel are tried before, and are no concern of this module.
 
-use policy::compile::{layers::Kept, lsm::LsmPlan, seccomp::Hooks};
+use policy::compile::{Unheld, layers::Kept, lsm::LsmPlan, seccomp::Hooks};
 use policy::settings::LimitSet;
 
 use super::{
@@ -44,6 +44,8 @@ pub(super) struct Tries<'a> {
     pub lsm: &'a Option<Tried>,
     pub group: &'a Option<Tried>,
     pub netns: &'a Option<Tried>,
+    /// What hooks do not hold because of spellings.
+    pub spelled: &'a [Unheld],
 }
 
 /// Walls, what nothing holds, and what is told of them.
@@ -56,7 +58,7 @@ pub(super) type Raised = (Walls, Vec<String>, Vec<LayerReport>);
 pub(super) fn raise(
     request: &Request<'_>,
     plan: Option<&LsmPlan>,
-    Tries { lsm, group, netns }: Tries<'_>,
+    Tries { lsm, group, netns, spelled }: Tries<'_>,
 ) -> Result<Raised, SensorError> {
     let holds = matches!(lsm, Some(Ok(_)));
     let policies = request.judging.policies();
@@ -81,6 +83,7 @@ pub(super) fn raise(
         uncovered: None,
         tmp: &tmp::expected(request),
         round: &[],
+        spelled,
     };
     let words = bare.words(request);
     let tmp = tmp::of(request, tmp_tried.as_ref(), &words);
