@@ -43,9 +43,10 @@ const fn attack(
 
 const ID: &str = "/usr/bin/id";
 
-/// So many of them, or a little fewer: some of each kind, with their numbers.
+/// So many of them, as far as there are so many: some of each kind, with their numbers.
 pub fn some(count: usize) -> impl Iterator<Item = (usize, &'static Attack)> {
-    ATTACKS.iter().enumerate().step_by(ATTACKS.len().div_ceil(count.max(1)))
+    let count = count.min(ATTACKS.len());
+    (0..count).map(move |at| at * ATTACKS.len() / count).map(|number| (number, &ATTACKS[number]))
 }
 
 /// All of them.

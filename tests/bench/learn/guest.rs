@@ -64,7 +64,8 @@ pub fn enforce(place: &Path, orders: &Orders<'_>, recorded: &[&Recorded]) -> Enf
     let mut image = Image::new(&built[0], &kernel.config, &kernel.release).expect("an image");
     let scratch = place.join("scratch").join(orders.workload.name);
     let (files, modules) = touched(recorded);
-    for path in &files {
+    // Projects are made inside.
+    for path in files.iter().filter(|path| !path.starts_with(place)) {
         pack(&mut image, path);
     }
     if orders.workload.programs.contains(&"npm") {
