@@ -4,6 +4,8 @@
 //! honest run has to expect. Beside it stands how many things only one run did, which Good and Turing take for the
 //! chance of another new one (Good 1953; for runs as samples Chao 1987).
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
 use super::lessons::{Draft, Lessons};
@@ -33,6 +35,8 @@ pub struct Confidence {
     pub grants: usize,
     /// Those that only one run asked for.
     pub once: usize,
+    /// Runs that did something that a rule of the base denies, and so does what is learned.
+    pub denied: usize,
 }
 
 impl Confidence {
@@ -57,7 +61,10 @@ impl Confidence {
                 }
             }
         }
-        Ok(Self { runs: runs.len(), blocked, last_added, grants: tallies.len(), once })
+        let by_rule = draft_of_all.left_out.iter().filter(|left| left.rule.is_some());
+        let denied: BTreeSet<usize> = by_rule.flat_map(|left| left.tally.runs.iter().copied()).collect();
+        let (runs, grants, denied) = (runs.len(), tallies.len(), denied.len());
+        Ok(Self { runs, blocked, last_added, grants, once, denied })
     }
 
     /// How many of a hundred honest runs may be expected to be blocked; `None` where nothing can be said. One more
@@ -83,6 +90,12 @@ impl Confidence {
             lines.push(format!(
                 "The last run added {} of {} patterns and targets; {} were asked for by one run only.",
                 self.last_added, self.grants, self.once
+            ));
+        }
+        if self.denied > 0 {
+            lines.push(format!(
+                "{} of them did what the base denies by a rule: it is left out, and denied to the next run that does it.",
+                self.denied
             ));
         }
         if !self.is_enough() {

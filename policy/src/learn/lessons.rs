@@ -10,17 +10,13 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use super::hosts;
-use super::needs::{Detail, Gained, Needs, Purpose, Written};
+use super::needs::{Detail, Gained, Needs, Purpose, Written, opened};
 use super::network;
 use super::paths::Paths;
 use super::place::Roots;
 use super::tree::{Grant, put_together};
-use super::{
-    Base, LearnedRule, LeftOut, Options, Reach, Reader, Run, Strictness, Tally, Target, base, write,
-};
+use super::{Base, LearnedRule, LeftOut, Options, Reach, Reader, Run, Strictness, Tally, Target, at, write};
 use crate::access::Access;
-use crate::digest::Digest;
-use crate::evaluate::Act;
 use crate::model::Policy;
 
 /// Most rounds in which new names ask for more at the old ones.
@@ -173,26 +169,11 @@ impl<'a, E> Lessons<'a, E> {
 /// What new names of a run may open that a policy closes at the old ones, as far as the base leaves that open: what its
 /// rules say holds in each policy that extends it and only allows more.
 fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
-    /// What a new name must not open.
-    const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
-    let pairs = run.seen.renamed.iter().flat_map(|(old, new, swap)| {
-        let turned = swap.then_some((new.as_slice(), old.as_slice()));
-        std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
-    });
-    let each = pairs.flat_map(|(old, new)| OBJECT.map(|access| (access, old, new)));
-    let open = each.filter(|(access, old, new)| {
+    let open = opened(run.seen).filter(|(access, old, new)| {
         matches!(at(run.base, *access, old), Base::Silent)
             && !matches!(at(run.base, *access, new), Base::Denies(..))
     });
     open.collect()
-}
-
-/// What a policy says of an access to a path.
-fn at(policy: &Policy, access: Access, path: &[u8]) -> Base {
-    match access {
-        Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
-        _ => base(policy, &Act::File { accesses: access.into(), path }),
-    }
 }
 
 /// What runs asked for and does not become a rule.
@@ -212,7 +193,13 @@ fn left_out<'n>(
         because: Some("no rule can name it".to_owned()),
         tally: ends.get(&end).cloned().unwrap_or_default(),
     });
-    denied.into_values().chain(unnamed).collect()
+    let mut all: Vec<LeftOut> = denied.into_values().chain(unnamed).collect();
+    // What a rule denies first, and rule by rule.
+    all.sort_by(|one, other| {
+        let key = |left: &LeftOut| (left.rule.is_none(), left.rule.clone(), left.object.clone());
+        key(one).cmp(&key(other))
+    });
+    all
 }
 
 /// What is read and what is changed, in one list: a tree that is changed is mostly read as well.

@@ -28,8 +28,9 @@ mod write;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::access::{AccessSet, SectionKind};
+use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Protocol;
+use crate::digest::Digest;
 use crate::ends::{End, Owner};
 use crate::evaluate::{Act, Verdict, judge};
 use crate::model::{Decision, Policy};
@@ -101,10 +102,6 @@ impl Tally {
         if self.programs.len() < PROGRAMS && !self.programs.contains(program) {
             self.programs.insert(program.to_vec());
         }
-    }
-
-    fn with(&self, accesses: AccessSet) -> Tally {
-        Tally { accesses, ..self.clone() }
     }
 }
 
@@ -261,6 +258,21 @@ fn said(verdict: &Verdict<'_>) -> Base {
         _ if verdict.rule.is_default() => Base::Silent,
         _ => Base::Denies(verdict.rule.as_str().to_owned(), verdict.because.map(str::to_owned)),
     }
+}
+
+/// What a policy says of an access to a path.
+fn at(policy: &Policy, access: Access, path: &[u8]) -> Base {
+    match access {
+        Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
+        _ => base(policy, &Act::File { accesses: access.into(), path }),
+    }
+}
+
+/// Whether no host can have the name: no question for it leaves an enforced run.
+fn is_no_host(policy: &Policy, name: &str) -> bool {
+    let resolver = (IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT);
+    let asked = questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp);
+    matches!(asked, questions::Asked::Malformed)
 }
 
 /// What a policy says of a question for a name, whichever resolver is asked.

@@ -14,6 +14,8 @@ const DIGITS: usize = 5;
 const HASH: usize = 8;
 /// Fewest characters that names made up by mkstemp(3) have in common.
 const PREFIX: usize = 2;
+/// Fewest letters and digits that stay of a name: what says less would open its neighbours too (`.*`, `a-*`).
+const KEPT: usize = 3;
 
 /// The name with a star for each part that is a number or a hash; `None` where it has none.
 pub(super) fn shape(name: &str) -> Option<Part> {
@@ -41,8 +43,12 @@ pub(super) fn shape(name: &str) -> Option<Part> {
         }
         rest = after;
     }
-    // A star alone would be anything.
-    (changed && text != "*").then_some(text)
+    (changed && says_enough(&text)).then_some(text)
+}
+
+/// Whether a pattern says which names are meant.
+fn says_enough(glob: &str) -> bool {
+    glob.chars().filter(|c| c.is_alphanumeric()).count() >= KEPT
 }
 
 /// Whether a word of letters and digits is a long number, or a hash.
@@ -70,7 +76,9 @@ pub(super) fn alike<'a>(names: impl Iterator<Item = (&'a str, Whose)>) -> BTreeM
         }
         let texts: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         let glob = common(&texts);
-        found.extend(texts.into_iter().map(|name| (name, glob.clone())));
+        if says_enough(&glob) {
+            found.extend(texts.into_iter().map(|name| (name, glob.clone())));
+        }
     }
     found
 }
@@ -109,6 +117,10 @@ mod tests {
             ("facade", None),
             ("20261127", None),
             ("x\\*12345678", None),
+            (".12345", None),
+            (".123456-789012", None),
+            ("a-12345", None),
+            ("abc-12345", Some("abc-*")),
         ] {
             assert_eq!(shape(name).as_deref(), expected, "{name}");
         }
@@ -122,6 +134,8 @@ mod tests {
             ("ccommons.s", Whose::Several),
             ("settings", Whose::Run(0)),
             ("seedling", Whose::Run(0)),
+            (".cAAAAA", Whose::Run(0)),
+            (".cBBBBB", Whose::Run(1)),
         ];
         let found = alike(names.into_iter());
         let expected = [("ccAb3xYz.s", "cc*.s"), ("ccQ9tUvW.s", "cc*.s")];

@@ -6,7 +6,7 @@ use super::paths::{Paths, Whose};
 use super::place::{Root, Roots};
 use super::seen::{Count, Seen};
 use super::tree::Use;
-use super::{Base, LeftOut, Reach, Run, Tally, base, base_of, question};
+use super::{Base, LeftOut, Reach, Run, Tally, at, base, base_of, is_no_host, question};
 use crate::access::{Access, AccessSet};
 use crate::digest::Digest;
 use crate::evaluate::Act;
@@ -106,8 +106,8 @@ struct Need<'s> {
     /// Which of the run's.
     path: usize,
     accesses: AccessSet,
-    /// By how many accesses it counts.
-    times: u64,
+    /// What was asked for, where that is something else: what is read may be about to be mapped.
+    asked: AccessSet,
     count: &'s Count,
 }
 
@@ -150,6 +150,7 @@ impl<'s> Needs<'s> {
             let act = Act::Exec { path, sha256: Some(&Digest::UNNAMED) };
             needs.path(&roots, path, count, |_| base(run.base, &act));
         }
+        needs.new_names(run, &roots);
         for (end, count) in &run.seen.ends {
             needs.end(run.base, end, run.seen.tally(count, index));
         }
@@ -175,21 +176,21 @@ impl<'s> Needs<'s> {
 
     fn path(&mut self, roots: &Roots, path: &[u8], count: &'s Count, says: impl Fn(Access) -> Base) {
         let Some(written) = Written::of(roots, path) else { return };
-        let mut silent: BTreeMap<Purpose, (AccessSet, u64)> = BTreeMap::new();
+        let mut silent: BTreeMap<Purpose, (AccessSet, AccessSet)> = BTreeMap::new();
         for access in count.accesses.iter() {
             match says(access) {
                 Base::Allows => {}
                 Base::Silent => {
-                    for (purpose, access) in purposes(access, &written) {
-                        let (accesses, times) = silent.entry(purpose).or_default();
-                        accesses.insert(access);
-                        *times += 1;
+                    for (purpose, needed) in purposes(access, &written) {
+                        let (accesses, asked) = silent.entry(purpose).or_default();
+                        accesses.insert(needed);
+                        asked.insert(access);
                     }
                 }
                 // Only the other name of a directory that moved has it.
                 Base::Denies(..) if count.times == 0 => {}
                 Base::Denies(rule, because) => {
-                    let tally = self.seen.tally(count, self.run).with(access.into());
+                    let tally = self.seen.tally_of(count, access.into(), self.run);
                     self.leave(written.pattern(), Some(rule), because, &tally);
                 }
             }
@@ -199,13 +200,37 @@ impl<'s> Needs<'s> {
         }
         let path = self.paths.len();
         self.paths.push(written);
-        for (purpose, (accesses, times)) in silent {
-            self.of.entry(purpose).or_default().push(Need { path, accesses, times, count });
+        for (purpose, (accesses, asked)) in silent {
+            self.of.entry(purpose).or_default().push(Need { path, accesses, asked, count });
+        }
+    }
+
+    /// What a new name would have opened that the base denies by a rule at the old one.
+    fn new_names(&mut self, run: &Run<'s>, roots: &Roots) {
+        for (access, old, new) in opened(run.seen) {
+            if let (Base::Denies(rule, because), false) =
+                (at(run.base, access, old), matches!(at(run.base, access, new), Base::Denies(..)))
+                && let Some(written) = Written::of(roots, old)
+            {
+                let because = because.map_or(String::new(), |because| format!("; {because}"));
+                let because = format!("it got another name, at which no rule denies it{because}");
+                let tally = Tally {
+                    accesses: access.into(),
+                    runs: BTreeSet::from([self.run]),
+                    count: 1,
+                    programs: BTreeSet::new(),
+                };
+                self.leave(written.pattern(), Some(rule), Some(because), &tally);
+            }
         }
     }
 
     fn end(&mut self, policy: &Policy, end: &'s Reach, tally: Tally) {
         let silent = match end {
+            Reach::Question(name) if is_no_host(policy, name) => {
+                let because = "no host has such a name, and none is asked for it when this is enforced";
+                return self.leave(end.to_string(), None, Some(because.to_owned()), &tally);
+            }
             Reach::Question(name) => question(policy, name),
             _ => end.with(|end| {
                 base_of(policy, &Act::Network { accesses: tally.accesses, end }, &tally.programs)
@@ -229,11 +254,22 @@ impl<'s> Needs<'s> {
             let tally = self.paths[need.path].within(paths, detail, purpose.usage(), self.run);
             tally.accesses = tally.accesses.union(need.accesses);
             if detail == Detail::Whole {
-                tally.count = tally.count.saturating_add(need.count.times.saturating_mul(need.times));
-                self.seen.tell_programs(need.count, tally);
+                tally.count = tally.count.saturating_add(need.count.times(need.asked));
+                self.seen.tell_programs(need.count, need.asked, tally);
             }
         }
     }
+}
+
+/// What new names of a run may open: an access, the old name and the new one.
+pub(super) fn opened(seen: &Seen) -> impl Iterator<Item = (Access, &[u8], &[u8])> {
+    /// Accesses to an object itself.
+    const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
+    let pairs = seen.renamed.iter().flat_map(|(old, new, swap)| {
+        let turned = swap.then_some((new.as_slice(), old.as_slice()));
+        std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
+    });
+    pairs.flat_map(|(old, new)| OBJECT.map(|access| (access, old, new)))
 }
 
 /// What an access to a path is needed for.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Reach, Strictness, Tally};
 use crate::access::{Access, AccessSet};
 use crate::address::Protocol;
+use crate::ends::{Meaning, named};
 use crate::pattern::escape;
 
 /// Fewest addresses of one /24 that stand for all of it.
@@ -48,8 +49,9 @@ impl Whom {
         match host {
             _ if listens => Self::Local(address),
             _ if own => Self::Own,
-            Some(host) => Self::Host(host.to_ascii_lowercase()),
-            None => Self::Address(address),
+            Some("localhost") if address.is_loopback() => Self::Host("localhost".to_owned()),
+            Some(host) if is_host(host) => Self::Host(host.to_ascii_lowercase()),
+            _ => Self::Address(address),
         }
     }
 
@@ -78,11 +80,18 @@ impl Whom {
     }
 }
 
+/// Whether a target names this host by its name. A server may call itself what targets have a word for (`any`, `own`): its
+/// address is named then.
+fn is_host(name: &str) -> bool {
+    let host = name.to_ascii_lowercase();
+    !host.contains('*') && matches!(named(&host), Some(Ok(Meaning::Host { .. })))
+}
+
 /// As [`generalise`] may have put an end, the narrowest first; the port is open only where the kernel chose it.
 pub fn targets_of(end: &Reach) -> Vec<String> {
     match end {
         Reach::Socket(path) => vec![format!("unix:{}", socket(path))],
-        Reach::Question(host) => vec![format!("{host}:443/tcp")],
+        Reach::Question(host) if is_host(host) => vec![format!("{host}:443/tcp")],
         Reach::Address { address, port, protocol, host, own, listens } => {
             let whom = Whom::of(*address, host.as_deref(), *own, *listens);
             let suffix = protocol.suffix();
@@ -96,7 +105,7 @@ pub fn targets_of(end: &Reach) -> Vec<String> {
             }
             targets
         }
-        Reach::Other => vec![end.to_string()],
+        Reach::Question(_) | Reach::Other => vec![end.to_string()],
     }
 }
 
@@ -130,7 +139,7 @@ pub fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<
                 add(format!("unix:{}", socket(path)), accesses, &tally, None);
             }
             Reach::Socket(_) => left.push(end),
-            Reach::Question(host) => {
+            Reach::Question(host) if is_host(host) => {
                 // A name that nobody connected to: where programs that ask for one usually go.
                 add(format!("{host}:443/tcp"), Access::Connect.into(), &tally, Some("asked for only"));
             }
@@ -139,7 +148,7 @@ pub fn generalise(ends: BTreeMap<Reach, Tally>, strictness: Strictness) -> (Vec<
                 let seen = ports.entry((whom, *protocol, accesses)).or_default();
                 seen.entry(*port).or_default().add(&tally);
             }
-            Reach::Other => left.push(end),
+            Reach::Question(_) | Reach::Other => left.push(end),
         }
     }
     let mut near: BTreeMap<Near, Vec<(IpAddr, Tally)>> = BTreeMap::new();

@@ -38,21 +38,52 @@ impl Programs {
     }
 }
 
-/// How often one run asked for something, and by which programs: those it did first, by their numbers.
+/// How often one run asked for something, and who did.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Count {
     pub accesses: AccessSet,
     pub times: u64,
-    programs: Vec<u32>,
+    /// The first of them.
+    uses: Vec<Deed>,
+}
+
+/// What one program asked for at once, and how often it did.
+#[derive(Clone, Copy, Debug)]
+struct Deed {
+    /// By its number.
+    program: u32,
+    accesses: AccessSet,
+    times: u64,
 }
 
 impl Count {
-    fn add(&mut self, accesses: AccessSet, by: u32, times: u64) {
+    fn add(&mut self, accesses: AccessSet, program: u32, times: u64) {
         self.accesses = self.accesses.union(accesses);
         self.times = self.times.saturating_add(times);
-        if self.programs.len() < PROGRAMS && !self.programs.contains(&by) {
-            self.programs.push(by);
+        let same = |deed: &Deed| (deed.program, deed.accesses) == (program, accesses);
+        match self.uses.iter().position(same) {
+            Some(at) => self.uses[at].times = self.uses[at].times.saturating_add(times),
+            None if self.uses.len() < PROGRAMS => self.uses.push(Deed { program, accesses, times }),
+            None => {}
         }
+    }
+
+    /// The same, asked for nowhere.
+    fn unused(&self) -> Count {
+        let uses = self.uses.iter().map(|deed| Deed { times: 0, ..*deed }).collect();
+        Count { accesses: self.accesses, times: 0, uses }
+    }
+
+    /// Those who asked for any of these accesses; an execution and a question have none.
+    fn uses(&self, accesses: AccessSet) -> impl Iterator<Item = &Deed> {
+        let meant =
+            move |deed: &&Deed| accesses.is_empty() || !deed.accesses.intersection(accesses).is_empty();
+        self.uses.iter().filter(meant)
+    }
+
+    /// How often any of these accesses was asked for.
+    pub fn times(&self, accesses: AccessSet) -> u64 {
+        self.uses(accesses).fold(0, |all, deed| all.saturating_add(deed.times))
     }
 }
 
@@ -74,7 +105,7 @@ fn mirror(map: &mut HashMap<Box<[u8]>, Count>, one: &[u8], other: &[u8]) {
         .iter()
         .filter_map(|(path, count)| {
             let twin = below(path, one, other).or_else(|| below(path, other, one))?;
-            Some((twin, Count { times: 0, ..count.clone() }))
+            Some((twin, count.unused()))
         })
         .collect();
     for (twin, count) in twins {
@@ -129,11 +160,11 @@ impl Seen {
         self.words.entry(words).or_default().add(AccessSet::EMPTY, by, times);
     }
 
-    /// Adds the programs of a count to a tally, in the order of their names.
-    pub(super) fn tell_programs(&self, count: &Count, tally: &mut Tally) {
+    /// Adds the programs that asked for any of these accesses to a tally, in the order of their names.
+    pub(super) fn tell_programs(&self, count: &Count, accesses: AccessSet, tally: &mut Tally) {
         if tally.programs.len() < PROGRAMS {
             let mut names: Vec<&[u8]> =
-                count.programs.iter().filter_map(|number| self.names(*number)).collect();
+                count.uses(accesses).filter_map(|deed| self.names(deed.program)).collect();
             names.sort_unstable();
             names.into_iter().for_each(|name| tally.by(name));
         }
@@ -145,9 +176,14 @@ impl Seen {
 
     /// A count of the run at this place among all as a tally.
     pub(super) fn tally(&self, count: &Count, run: usize) -> Tally {
-        let (accesses, runs) = (count.accesses, BTreeSet::from([run]));
-        let mut tally = Tally { accesses, runs, count: count.times, programs: BTreeSet::new() };
-        self.tell_programs(count, &mut tally);
+        Tally { count: count.times, ..self.tally_of(count, count.accesses, run) }
+    }
+
+    /// The same of some of the accesses.
+    pub(super) fn tally_of(&self, count: &Count, accesses: AccessSet, run: usize) -> Tally {
+        let runs = BTreeSet::from([run]);
+        let mut tally = Tally { accesses, runs, count: count.times(accesses), programs: BTreeSet::new() };
+        self.tell_programs(count, accesses, &mut tally);
         tally
     }
 }

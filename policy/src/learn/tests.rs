@@ -403,3 +403,147 @@ fn servers_of_the_run_are_its_own_whatever_they_are_called() {
     assert!(learned.text.contains("to: [\"own/tcp\"]"), "{}", learned.text);
     assert!(!learned.text.contains("localhost:5"), "{}", learned.text);
 }
+
+/// What `balanced` makes of three honest runs of which each also did `more`, as the policy of the first.
+fn with(more: &dyn Fn(usize, &mut Seen)) -> (Policy, Learned) {
+    let mut made: Vec<Made> = (1..4).map(run).collect();
+    for (index, made) in made.iter_mut().enumerate() {
+        more(index, &mut made.seen);
+    }
+    let learned = learned(&made, Strictness::Balanced);
+    let policy = Policy::parse("p", &learned.text, &made[0].variables)
+        .unwrap_or_else(|e| panic!("{e}\n{}", learned.text));
+    (policy, learned)
+}
+
+fn opens(policy: &Policy, access: Access, path: &str) -> bool {
+    evaluate::file(policy, access.into(), path.as_bytes()).decision == Decision::Allow
+}
+
+#[test]
+fn one_file_opens_itself_and_not_what_lies_around_it() {
+    let one = [
+        ("/home/other/project/README", "read", "/home/other/project/.env"),
+        ("/home/other/project/out", "write create", "/home/other/.bashrc"),
+        ("/srv/data/set/one", "read", "/srv/data/other"),
+        ("/opt/tool/share/guide", "read", "/opt/secret/key"),
+        ("/etc/tool/sub/settings", "read", "/etc/tool/other"),
+        ("/var/lib/tool/sub/state", "read", "/var/lib/tool/sub/other"),
+        ("/home/u/.agent/projects/p/log", "write create", "/home/u/.agent/settings.json"),
+        ("/home/u/.12345", "write create", "/home/u/.bash_aliases"),
+        ("/home/u/.12345/a/b", "write create", "/home/u/.vscode/tasks.json"),
+    ];
+    for (path, accesses, beside) in one {
+        let (policy, learned) = with(&|_, seen| seen.file(set(accesses), path.as_bytes(), b"/usr/bin/cc", 1));
+        for access in set(accesses).iter() {
+            assert!(opens(&policy, access, path), "{path}\n{}", learned.text);
+            assert!(!opens(&policy, access, beside), "{path}: {beside}\n{}", learned.text);
+        }
+    }
+    // Several show that the directory is meant; of the system's own one does.
+    let several = |seen: &mut Seen, paths: &[&str]| {
+        paths.iter().for_each(|path| seen.file(set("read"), path.as_bytes(), b"/usr/bin/cc", 1));
+    };
+    let (policy, _) = with(&|_, seen| {
+        several(seen, &["/srv/data/set/one", "/srv/data/set/two", "/usr/share/tool/a/b"]);
+    });
+    assert!(opens(&policy, Access::Read, "/srv/data/set/three"));
+    assert!(opens(&policy, Access::Read, "/usr/share/tool/c"));
+    assert!(!opens(&policy, Access::Read, "/srv/other"));
+    // What a program keeps may be what it does next time: changing one part of it is no leave to change all.
+    let (policy, _) = with(&|_, seen| {
+        for name in ["one", "two"] {
+            let path = format!("/home/u/.agent/projects/{name}");
+            seen.file(set("write create"), path.as_bytes(), b"/usr/bin/cc", 1);
+        }
+    });
+    assert!(opens(&policy, Access::Write, "/home/u/.agent/projects/three"));
+    assert!(!opens(&policy, Access::Write, "/home/u/.agent/settings.json"));
+}
+
+#[test]
+fn names_that_say_little_are_kept() {
+    let (policy, learned) = with(&|index, seen| {
+        let name = format!("/home/u/.c{}", ["AAAAA", "BBBBB", "CCCCC"][index]);
+        seen.file(set("write create"), name.as_bytes(), b"/usr/bin/cc", 1);
+    });
+    assert!(opens(&policy, Access::Write, "/home/u/.cAAAAA"), "{}", learned.text);
+    assert!(!opens(&policy, Access::Write, "/home/u/.cargo"), "{}", learned.text);
+}
+
+#[test]
+fn a_host_that_is_called_like_a_word_of_targets_opens_nothing_else() {
+    let connect = |policy: &Policy| {
+        let end = End::Address {
+            address: IpAddr::from([198, 51, 100, 9]),
+            port: 443,
+            protocol: Protocol::Tcp,
+            names: &[],
+            owner: Owner::Elsewhere,
+        };
+        anyone(policy, &Act::Network { accesses: Access::Connect.into(), end }).decision
+    };
+    for name in ["any", "ANY", "own", "localhost", "*.example", "any:443"] {
+        let (policy, learned) = with(&|_, seen| {
+            seen.reached(None, Reach::Question(name.to_owned()), b"/usr/bin/curl", 1);
+        });
+        assert_eq!(connect(&policy), Decision::Deny, "{name}\n{}", learned.text);
+        let told = learned.left_out.iter().any(|left| left.object == format!("the name {name}"));
+        assert!(told, "{name}: {:?}", learned.left_out);
+        let (policy, learned) = with(&|_, seen| {
+            let end = Reach::Address {
+                address: IpAddr::from([203, 0, 113, 200]),
+                port: 443,
+                protocol: Protocol::Tcp,
+                host: Some(name.to_owned()),
+                own: false,
+                listens: false,
+            };
+            seen.reached(Some(Access::Connect), end, b"/usr/bin/curl", 1);
+        });
+        assert_eq!(connect(&policy), Decision::Deny, "{name}\n{}", learned.text);
+        assert!(learned.text.contains("203.0.113.200:443/tcp"), "{name}\n{}", learned.text);
+    }
+}
+
+#[test]
+fn what_another_name_opens_of_a_credential_is_left_out() {
+    for swap in [false, true] {
+        let (_, learned) = with(&|_, seen| {
+            seen.renamed(b"/home/u/.ssh/id_rsa", b"/srv/jobs/1/project/x", swap);
+        });
+        let left = learned.left_out.iter().find(|left| left.object == "${HOME}/.ssh/id_rsa");
+        let left = left.unwrap_or_else(|| panic!("{:?}", learned.left_out));
+        assert!(left.tally.accesses.contains(Access::Read) && left.rule.is_some(), "{left:?}");
+        assert_eq!(learned.confidence.denied, 3);
+        assert!(learned.text.contains("3 of them did what the base denies"), "{}", learned.text);
+    }
+    let (_, learned) =
+        with(&|_, seen| seen.renamed(b"/srv/jobs/1/project/y", b"/srv/jobs/1/project/x", false));
+    assert_eq!((learned.left_out.len(), learned.confidence.denied), (0, 0), "{:?}", learned.left_out);
+}
+
+#[test]
+fn what_is_left_out_says_who_did_that_and_how_often() {
+    let (_, learned) = with(&|_, seen| {
+        seen.file(set("read"), b"/home/u/.bashrc", b"/usr/bin/git", 12);
+        seen.file(set("write"), b"/home/u/.bashrc", b"/usr/bin/dash", 1);
+    });
+    let told: Vec<String> = learned.left_out.iter().map(|left| left.line(3)).collect();
+    let line = "write ${HOME}/.bashrc (3 times in 3 of 3 runs; dash): ";
+    assert!(told.iter().any(|told| told.starts_with(line)), "{told:?}");
+    let read = learned.rules.iter().find(|rule| rule.body.contains(".bashrc")).map(|rule| &rule.comment);
+    assert_eq!(read.map(String::as_str), Some("36 times in 3 of 3 runs; git"));
+}
+
+#[test]
+fn many_that_are_left_out_are_all_in_the_head_and_invisible_ones_break_nothing() {
+    let (_, learned) = with(&|_, seen| {
+        for number in 0..40 {
+            let path = format!("/home/u/.ssh/key-{number}\u{202e}");
+            seen.file(set("read"), path.as_bytes(), "/opt/to\u{200b}ol".as_bytes(), 1);
+        }
+    });
+    let listed = learned.text.lines().filter(|line| line.contains("/.ssh/key-")).count();
+    assert_eq!(listed, 40, "{}", learned.text);
+}

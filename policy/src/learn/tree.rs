@@ -46,7 +46,8 @@ impl Use {
                 (".local", "share" | "state" | "lib") => 3,
                 (".local" | ".cargo" | ".rustup", _) => 2,
                 (_, _) if self == Self::Run => 2,
-                (dotted, _) if dotted.starts_with('.') => 1,
+                // What is changed there may be what the program does next time.
+                (dotted, _) if dotted.starts_with('.') && self == Self::Read => 1,
                 _ => 2,
             }),
             (Root::Machine, usage) => usage.on_machine(part(0), part(1)),
@@ -58,16 +59,24 @@ impl Use {
         match (self, first) {
             // A tree of /proc would show every process, what it was told and where its memory lies.
             (_, "proc") => None,
-            (Self::Read, "sys") => Some(2),
+            (Self::Read, "sys" | "opt") => Some(2),
             (Self::Read, _) if system => Some(1),
             (_, _) if system => Some(3),
             (_, "sys") => None,
             (_, "dev") => matches!(second, "pts" | "shm").then_some(2),
             (Self::Read, "etc") => Some(2),
             (_, "etc") => None,
-            (_, "run" | "var") => Some(3),
+            // Of other homes what lies in them.
+            (_, "run" | "var" | "home") => Some(3),
             _ => Some(2),
         }
+    }
+
+    /// Whether one path stands for all of a directory: whoever reads something of the system's may read the rest of it.
+    fn is_of_the_system(self, spot: &Spot<'_>) -> bool {
+        let first = spot.parts.first().copied().unwrap_or_default();
+        let system = matches!(first, "usr" | "bin" | "sbin" | "nix") || first.starts_with("lib");
+        self == Self::Read && spot.root == Root::Machine && system
     }
 
     /// Whether the places of this root are the run's own, so that one path in it stands for all.
@@ -151,7 +160,7 @@ struct Tree {
     tally: Tally,
     /// Paths below it.
     below: usize,
-    /// Paths below it are so many, or so deep, that all is meant.
+    /// Paths below it are so many that all is meant.
     is_one: bool,
     /// As long as it is none.
     members: Vec<(Place, Tally)>,
@@ -169,7 +178,7 @@ impl Tree {
         self.is_one |= usage.is_own(spot.root)
             || match strictness {
                 Strictness::Loose => depth > 0,
-                _ => self.below >= 2 || depth > 1,
+                _ => self.below >= 2 || depth > 1 && usage.is_of_the_system(spot),
             };
         match self.is_one {
             true => self.members.clear(),

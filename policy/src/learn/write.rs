@@ -8,6 +8,7 @@ use super::place::Root;
 use super::tree::Grant;
 use super::{LearnedRule, LeftOut, Options, Tally};
 use crate::access::{Access, AccessSet, SectionKind};
+use crate::document::is_invisible;
 use crate::edit::free_name;
 
 /// Longest line before a list is broken into several.
@@ -17,7 +18,7 @@ const INDENT: usize = 4;
 /// Programs that a comment names.
 const NAMED: usize = 4;
 /// What is left out that is listed one by one.
-const LISTED: usize = 20;
+const LISTED: usize = 500;
 
 /// The policy without a head; `written` gives a rule by its name.
 pub(super) fn policy(
@@ -62,7 +63,8 @@ pub(super) fn with_head(about: &[String], text: String, left_out: &[LeftOut], ru
 
 /// One line, whatever a name holds.
 fn comment(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    let shown = |c: char| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 impl LeftOut {

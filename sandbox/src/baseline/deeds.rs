@@ -187,7 +187,8 @@ fn size(deed: &Deed) -> usize {
     ENTRY + text
 }
 
-/// What was asked as deeds. A new name for a file is told by what is done at both names.
+/// What was asked as deeds. A new name for a file is told by what is done at both names; and whoever gives a file another
+/// name can have from it there what the old one is for.
 fn deeds(asked: &Asked<'_>) -> Vec<Deed> {
     match asked {
         Asked::File(accesses, path) => {
@@ -200,7 +201,11 @@ fn deeds(asked: &Asked<'_>) -> Vec<Deed> {
             vec![Deed::Reach(Reach::Question(name))]
         }
         Asked::Kernel(words) => words.first().map(|word| Deed::Kernel(word)).into_iter().collect(),
-        Asked::NewName { .. } | Asked::Unjudged(_) => Vec::new(),
+        Asked::NewName { old, new, swap, .. } => {
+            let names = std::iter::once(old).chain(swap.then_some(new));
+            names.map(|name| Deed::File(Access::Read, name.to_vec())).collect()
+        }
+        Asked::Unjudged(_) => Vec::new(),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::review::learn::{Gathered, gather_all};
 use crate::review::stores;
 use crate::review::text::{grouped, safe};
 
-/// What is left out that is told one by one.
-const LISTED: usize = 20;
+/// What is left out for one rule that is told one by one; a new policy has the others in its head.
+const LISTED: usize = 10;
 
 /// Makes the policy, and says what it leaves out. Status 1: it is made of too few runs to be enforced.
 ///
@@ -77,8 +77,28 @@ pub fn propose(run: &Path, file: &Path, owner: Option<(u32, u32)>) -> anyhow::Re
 }
 
 /// What the runs of these names did.
+///
+/// # Errors
+/// One cannot be read, or its record is not whole: who could cut it or write it could choose what is learned.
 fn gathered(runs: &[String]) -> anyhow::Result<Vec<Gathered>> {
-    Ok(gather_all(&stores().find_all(runs)?)?)
+    let found = stores().find_all(runs)?;
+    let gathered = gather_all(&found)?;
+    for (run, gathered) in found.iter().zip(&gathered) {
+        if let Some(doubt) = &gathered.read.doubt {
+            bail!(
+                "{}: {}; nothing is learned from it (`sandbox recover` ends the record of a run that was cut off)",
+                safe(run.id.as_bytes()),
+                safe(doubt.text().as_bytes())
+            );
+        }
+    }
+    if found.len() < runs.len() {
+        eprintln!(
+            "note: {} of these runs were named more than once, and count once",
+            runs.len() - found.len()
+        );
+    }
+    Ok(gathered)
 }
 
 /// What is around the rules that are learned.
@@ -125,11 +145,15 @@ fn tell(gathered: &[Gathered], learned: &Learned) {
     }
     if !learned.left_out.is_empty() {
         eprintln!("left out, although it was seen:");
-        for left in learned.left_out.iter().take(LISTED) {
-            eprintln!("  {}", safe(left.line(gathered.len()).as_bytes()));
-        }
-        if learned.left_out.len() > LISTED {
-            eprintln!("  and {} more, in the policy's head", learned.left_out.len() - LISTED);
+        // Many of one rule must not hide those of another.
+        for same in learned.left_out.chunk_by(|one, other| one.rule == other.rule) {
+            for left in same.iter().take(LISTED) {
+                eprintln!("  {}", safe(left.line(gathered.len()).as_bytes()));
+            }
+            if let (Some(more), Some(left)) = (same.len().checked_sub(LISTED + 1), same.first()) {
+                let by = left.rule.as_deref().map_or(String::new(), |rule| format!(": {rule}"));
+                eprintln!("  and {} more{by}", more + 1);
+            }
         }
     }
 }

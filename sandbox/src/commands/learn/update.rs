@@ -86,15 +86,23 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
         replace(&path, &before, &text)?;
         eprintln!("wrote {}: {added} more {}", policy.display(), if added == 1 { "rule" } else { "rules" });
     }
+    // What a rule denies stays denied.
+    let denied = learned.left_out.iter().any(|left| left.rule.is_some());
     match (added, left) {
+        (0, 0) if denied => eprintln!("nothing to add: what is left out above stays denied"),
         (0, 0) => eprintln!("nothing to add: the policy allows what these runs needed"),
         (_, 0) => {}
         (_, left) if ask.nobody => {
-            eprintln!("{left} not added: nobody is there to be asked; --yes adds them");
+            eprintln!(
+                "{left} not added: nobody is there to be asked; at a terminal: sandbox learn --update {} {}; with --yes \
+                 all are added",
+                policy.display(),
+                args.runs.join(" ")
+            );
         }
         (_, left) => eprintln!("{left} not added"),
     }
-    Ok(if left == 0 { Exit::SUCCESS } else { Exit::FAILURE })
+    Ok(if left == 0 && !denied { Exit::SUCCESS } else { Exit::FAILURE })
 }
 
 fn show(rule: &LearnedRule, name: &str) {

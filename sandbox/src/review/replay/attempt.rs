@@ -2,7 +2,7 @@
 //!
 //! Only what the kernel judges counts: what it had judged when it was recorded, what went through, and what failed
 //! in a way that shows that the hook was passed. A call that failed before (no such file, no permission on the way)
-//! reaches no hook in an enforced run either.
+//! reaches no hook in an enforced run either. What another layer of an enforced run denied was asked as well.
 
 use std::net::IpAddr;
 
@@ -70,7 +70,8 @@ pub fn read<'l>(record: &'l Record<'_>, in_run: impl Fn(u64) -> bool) -> Reading
         return Reading::Asked(vec![Asked::Kernel(words)]);
     }
     let judged = matches!(record.text("layer"), Some("lsm" | "cgroup-net"));
-    if !judged && !passed_hook(event_type, record) {
+    let denied = record.text("action") == Some("BLOCKED");
+    if !judged && !denied && !passed_hook(event_type, record) {
         return Reading::Nothing;
     }
     if let (true, Some(reason), None) = (judged, record.text("reason"), record.text("policy_rule")) {

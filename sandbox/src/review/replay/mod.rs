@@ -12,7 +12,7 @@ mod lineage;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,7 +137,7 @@ fn put(
 pub struct Story {
     read: Read,
     lineage: Lineage,
-    listeners: HashSet<(Protocol, u16)>,
+    listeners: HashSet<(Protocol, IpAddr, u16)>,
     directories: Directories,
     /// Whom the run asks for names, and what is sent to them is judged by the names.
     resolvers: HashSet<IpAddr>,
@@ -186,7 +186,9 @@ impl Story {
         let makes = record.text("event_type") == Some("dir_create");
         for part in &mut asked {
             own(part, &self.listeners);
-            self.listeners.extend(listener(part));
+            if record.int("ret").is_none_or(|ret| ret == 0) {
+                self.listeners.extend(listener(part));
+            }
             self.directories.mark(part);
         }
         asked.iter().for_each(|part| self.directories.learn(part, makes));
@@ -281,23 +283,34 @@ fn questions(part: &Asked<'_>, resolvers: &HashSet<IpAddr>) -> bool {
 }
 
 /// The run's own listener, where the part binds one.
-fn listener(part: &Asked<'_>) -> Option<(Protocol, u16)> {
+fn listener(part: &Asked<'_>) -> Option<(Protocol, IpAddr, u16)> {
     match part {
-        Asked::End(Access::Bind | Access::Listen, End::Address { port, protocol, .. }, _) if *port != 0 => {
-            Some((*protocol, *port))
+        Asked::End(Access::Bind | Access::Listen, End::Address { address, port, protocol, .. }, _)
+            if *port != 0 =>
+        {
+            Some((*protocol, address.to_canonical(), *port))
         }
         _ => None,
     }
 }
 
 /// Marks what reaches a listener of the run on this machine.
-fn own(part: &mut Asked<'_>, listeners: &HashSet<(Protocol, u16)>) {
+fn own(part: &mut Asked<'_>, listeners: &HashSet<(Protocol, IpAddr, u16)>) {
     if let Asked::End(Access::Connect | Access::Send, End::Address { address, port, protocol, owner, .. }, _) =
         part
         && (address.is_loopback() || address.is_unspecified())
-        && listeners.contains(&(*protocol, *port))
     {
-        *owner = Owner::Run;
+        // To no address is to this machine; who listens at no address listens at all of them.
+        let reached = match address.to_canonical() {
+            IpAddr::V4(four) if four.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(six) if six.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            other => other,
+        };
+        let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let listens = |at: IpAddr| listeners.contains(&(*protocol, at, *port));
+        if listens(reached) || everywhere.into_iter().any(listens) {
+            *owner = Owner::Run;
+        }
     }
 }
 
