@@ -41,6 +41,10 @@ def connect():
             other.connect(("192.0.2.1", 443))
         except OSError:
             pass
+def link():
+    os.link(home / ".ssh/id_job", "copy")
+    pathlib.Path("copy").read_text()
+    os.unlink("copy")
 acts = {
     "work": lambda: None,
     "key": lambda: (home / ".ssh/id_job").read_text(),
@@ -49,6 +53,7 @@ acts = {
     "lateral": lambda: lateral("/usr/bin/id"),
     "dropper": dropper,
     "connect": connect,
+    "link": link,
 }
 acts[act]()
 "#;
@@ -173,20 +178,110 @@ fn what_a_base_denies_is_told_and_not_learned() {
         return;
     }
     let jobs = Jobs::new();
-    let runs = vec![jobs.record(1, "key")];
-    let learned = jobs.learn(&runs, &["--strictness", "loose"]);
-    assert_eq!(learned.code(), 1, "one run is not enough: {}", learned.stderr);
-    let key = "read ${HOME}/.ssh/id_job";
-    assert!(
-        learned.stderr.contains(key) && learned.stderr.contains("base/credentials"),
-        "{}",
-        learned.stderr
-    );
-    assert!(learned.stderr.contains("NOT ENOUGH YET"), "{}", learned.stderr);
-    let head: Vec<&str> = learned.stdout.lines().take_while(|line| line.starts_with('#')).collect();
-    assert!(head.iter().any(|line| line.contains(key)), "{}", learned.stdout);
-    let rules = learned.stdout.lines().filter(|line| !line.trim_start().starts_with('#'));
-    assert!(!rules.into_iter().any(|line| line.contains(".ssh")), "{}", learned.stdout);
+    for (number, act) in ["key", "link"].into_iter().enumerate() {
+        let runs = vec![jobs.record(number, act)];
+        let learned = jobs.learn(&runs, &["--strictness", "loose"]);
+        assert_eq!(learned.code(), 1, "one run is not enough: {}", learned.stderr);
+        let told = |line: &str| line.contains("${HOME}/.ssh/id_job") && line.contains("base/credentials");
+        assert!(learned.stderr.lines().any(told), "{act}: {}", learned.stderr);
+        assert!(learned.stderr.contains("NOT ENOUGH YET"), "{}", learned.stderr);
+        let head: Vec<&str> = learned.stdout.lines().take_while(|line| line.starts_with('#')).collect();
+        assert!(head.into_iter().any(told), "{act}: {}", learned.stdout);
+        let rules = learned.stdout.lines().filter(|line| !line.trim_start().starts_with('#'));
+        assert!(!rules.into_iter().any(|line| line.contains(".ssh")), "{}", learned.stdout);
+    }
+}
+
+/// What a layer without hooks denied in an enforced run is an attempt as any other.
+#[test]
+fn what_an_enforced_run_was_denied_is_told_and_not_learned() {
+    if !met("learn from an enforced run", &[Need::Root, Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let key = jobs.path("home/.ssh/id_job").display().to_string();
+    let words = ["run", "--enforce", "coding-agent", "--", "cat", &key];
+    let done = jobs.sandbox(&jobs.workspace(1), &words).expect(1);
+    assert!(done.stderr.contains("Permission denied"), "{}", done.stderr);
+    let replayed = jobs.replay("base", 1, "last").expect(1);
+    assert!(replayed.stdout.contains("base/credentials"), "{}", replayed.stdout);
+    let learned = jobs.learn(&["last".to_owned()], &[]);
+    assert!(learned.stderr.contains("${HOME}/.ssh/id_job"), "{}", learned.stderr);
+}
+
+/// Whoever can cut a record or write into it could choose what is learned.
+#[test]
+fn records_that_are_not_whole_teach_nothing() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let runs: Vec<String> = (1..4).map(|number| jobs.record(number, "work")).collect();
+    let policy = jobs.path("job.yaml").display().to_string();
+    assert!(jobs.learn(&runs, &["-o", &policy]).stderr.contains("wrote "));
+    let before = fs::read_to_string(&policy).expect("it is there");
+    let log = Path::new(&runs[1]).join("events.jsonl");
+    let whole = fs::read_to_string(&log).expect("a log");
+    let edited = whole.replacen("/index\"", "/other\"", 1);
+    assert_ne!(edited, whole);
+    let lines: Vec<&str> = whole.lines().collect();
+    let cut = lines[..lines.len() / 2].join("\n") + "\n";
+    for (text, told) in [(edited, "TAMPERED"), (cut, "incomplete")] {
+        fs::write(&log, text).expect("it can be written");
+        for more in [vec!["--update", &policy, "--yes"], vec![], vec!["--strictness", "loose"]] {
+            let done = jobs.learn(&runs, &more).expect(2);
+            assert!(
+                done.stderr.contains(told) && done.stderr.contains("nothing is learned"),
+                "{}",
+                done.stderr
+            );
+            assert_eq!(done.stdout, "");
+        }
+    }
+    assert_eq!(fs::read_to_string(&policy).expect("it is there"), before);
+    // The control.
+    fs::write(&log, whole).expect("it can be written");
+    let done = jobs.learn(&runs, &["--update", &policy, "--yes"]).expect(0);
+    assert!(done.stderr.contains("nothing to add"), "{}", done.stderr);
+}
+
+/// A home that is a link is the place it leads to: what lies there is no less a credential.
+#[test]
+fn a_home_may_be_a_link() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let (link, run) = (jobs.path("link"), jobs.path("linked").display().to_string());
+    std::os::unix::fs::symlink(jobs.path("home"), &link).expect("a link");
+    let mut command = jobs.0.sandbox(["run", "--audit-only", "--run-dir", &run, "--", "python3"]);
+    command.arg(jobs.path("job.py")).args(["1", "key"]).current_dir(jobs.workspace(1)).env("HOME", &link);
+    finish(command).expect(0);
+    let learned = jobs.learn(&[run], &[]);
+    assert!(learned.stderr.contains("${HOME}/.ssh/id_job"), "{}", learned.stderr);
+    assert!(learned.stderr.contains("base/credentials"), "{}", learned.stderr);
+}
+
+/// A base of one's own is found from where the policy lies, whatever it is called.
+#[test]
+fn a_base_is_named_from_where_the_policy_lies() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let run = jobs.record(1, "work");
+    let place = jobs.path("my \"own\"");
+    fs::create_dir_all(&place).expect("a directory");
+    fs::write(place.join("mine, too].yaml"), "version: 1\nname: mine\nextends: [base@1]\n").expect("a base");
+    let base = "my \"own\"/mine, too].yaml";
+    for output in ["my \"own\"/beside.yaml", "elsewhere.yaml", "no.yaml"] {
+        let mut command = jobs.0.sandbox(["learn", &run, "--base", base, "-o", output]);
+        command.current_dir(jobs.path("."));
+        let done = finish(command).expect(1);
+        assert!(done.stderr.contains("wrote "), "{}", done.stderr);
+        let output = jobs.path(output).display().to_string();
+        assert_eq!(jobs.replay(&output, 1, &run).code(), 0);
+    }
 }
 
 #[test]
@@ -230,7 +325,7 @@ fn more_runs_add_rules_to_a_policy_and_change_nothing_else() {
     assert_eq!(shown.code(), 1, "{}", shown.stderr);
     assert!(shown.stderr.contains("files:\n+ # "), "{}", shown.stderr);
     assert!(shown.stderr.contains("${HOME}/letters/one"), "{}", shown.stderr);
-    assert!(shown.stderr.contains("nobody is there to be asked; --yes adds them"), "{}", shown.stderr);
+    assert!(shown.stderr.contains("nobody is there to be asked"), "{}", shown.stderr);
     assert_eq!(fs::read_to_string(&policy).expect("it is there"), before);
     let added = jobs.learn(std::slice::from_ref(&letters), &["--update", &policy, "--yes"]).expect(0);
     assert!(added.stderr.contains("1 more rule"), "{}", added.stderr);
@@ -243,6 +338,7 @@ fn more_runs_add_rules_to_a_policy_and_change_nothing_else() {
     let key = jobs.record(5, "key");
     let denied = jobs.learn(std::slice::from_ref(&key), &["--update", &policy, "--yes"]);
     assert!(denied.stderr.contains("base/credentials"), "{}", denied.stderr);
+    assert_eq!(denied.code(), 1, "{}", denied.stderr);
     assert_eq!(jobs.replay(&policy, 5, &key).code(), 1);
     assert_eq!(fs::read_to_string(&policy).expect("it is there"), after);
     // One that ships is nobody's to change.
@@ -270,11 +366,24 @@ fn a_run_proposes_a_policy_and_what_it_needs_besides() {
     let second = learn(2, "letters");
     assert!(second.stderr.contains("${HOME}/letters/one"), "{}", second.stderr);
     assert_eq!(fs::read_to_string(&policy).expect("it is there"), made, "nobody was asked");
-    // The status is the command's, and one that cannot be proposed is said.
-    let words = ["run", "--learn", "/nonexistent/job.yaml", "--", "false"];
-    let failed = jobs.sandbox(&jobs.workspace(3), &words).expect(1);
-    for says in ["cannot write /nonexistent/job.yaml", "no policy was proposed"] {
+    // What could not be written is told before the command starts.
+    let (directory, shipped) = (jobs.path("home").display().to_string(), "base".to_owned());
+    let broken = jobs.path("broken.yaml").display().to_string();
+    fs::write(&broken, "no policy").expect("the scene is set");
+    let missing = "/nonexistent/job.yaml".to_owned();
+    for (file, says) in [
+        (&missing, "there is no directory /nonexistent"),
+        (&directory, "is no regular file"),
+        (&shipped, "`./base` is a file of your own"),
+        (&broken, "is no policy"),
+    ] {
+        if file == "base" {
+            fs::write(jobs.workspace(3).join("base"), "").expect("the scene is set");
+        }
+        let words = ["run", "--learn", file, "--", "touch", "begun"];
+        let failed = jobs.sandbox(&jobs.workspace(3), &words).expect(125);
         assert!(failed.stderr.contains(says), "{}", failed.stderr);
+        assert!(!jobs.workspace(3).join("begun").exists(), "{says}");
     }
 }
 

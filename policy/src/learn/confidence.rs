@@ -94,8 +94,8 @@ impl Confidence {
         }
         if self.denied > 0 {
             lines.push(format!(
-                "{} of them did what the base denies by a rule: it is left out, and denied to the next run that does it.",
-                self.denied
+                "{} of {} did what the base denies by a rule: it is left out, and denied to the next run that does it.",
+                self.denied, self.runs
             ));
         }
         if !self.is_enough() {

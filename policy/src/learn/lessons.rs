@@ -169,9 +169,16 @@ impl<'a, E> Lessons<'a, E> {
 /// What new names of a run may open that a policy closes at the old ones, as far as the base leaves that open: what its
 /// rules say holds in each policy that extends it and only allows more.
 fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
+    // What may not be read or written is not opened in any other way either.
+    let kept = |old: &[u8]| {
+        [Access::Read, Access::Write]
+            .iter()
+            .any(|access| matches!(at(run.base, *access, old), Base::Denies(..)))
+    };
     let open = opened(run.seen).filter(|(access, old, new)| {
         matches!(at(run.base, *access, old), Base::Silent)
             && !matches!(at(run.base, *access, new), Base::Denies(..))
+            && !kept(old)
     });
     open.collect()
 }

@@ -516,7 +516,7 @@ fn what_another_name_opens_of_a_credential_is_left_out() {
         let left = left.unwrap_or_else(|| panic!("{:?}", learned.left_out));
         assert!(left.tally.accesses.contains(Access::Read) && left.rule.is_some(), "{left:?}");
         assert_eq!(learned.confidence.denied, 3);
-        assert!(learned.text.contains("3 of them did what the base denies"), "{}", learned.text);
+        assert!(learned.text.contains("3 of 3 did what the base denies"), "{}", learned.text);
     }
     let (_, learned) =
         with(&|_, seen| seen.renamed(b"/srv/jobs/1/project/y", b"/srv/jobs/1/project/x", false));

@@ -1,12 +1,15 @@
 //! What a run is begun with: its first process made a member; and of its record the first line, the policies, who signs
 //! it, and what a failure means.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+
+use policy::Variables;
 
 use super::start::StartError;
 use crate::asking::{self, Asking, Sections};
@@ -58,7 +61,11 @@ pub(super) fn questions(
         notes.extend(asking::asked_by_nobody(policies, if waits { asks } else { Sections::default() }));
     }
     if !waits && (plan.asking != asking::Settings::default() || plan.asks_here) {
-        notes.push("nobody is asked in this run: what is denied is denied at once".to_owned());
+        notes.push(
+            "nobody is asked in this run, since only the lsm layer lets a call wait (`sandbox doctor` says what it lacks): \
+             what is denied is denied at once"
+                .to_owned(),
+        );
     }
     if waits {
         let here = if plan.asks_here { "here, while the command takes whole lines, or by " } else { "" };
@@ -213,7 +220,7 @@ pub(super) fn run_start(
         mode,
         layers: sensor.reports().to_vec(),
         policy,
-        variables: plan.variables.given().map(|(name, value)| (name, value.to_vec())).collect(),
+        variables: recorded(&plan.variables).given().map(|(name, value)| (name, value.to_vec())).collect(),
         unheld: sensor.unheld().to_vec(),
         tmp: sensor
             .mounts()
@@ -249,5 +256,24 @@ pub(super) fn watch(plan: &RunPlan, process: ProcId, sensor: &Sensor) -> Result<
     let Some(baseline) = &plan.baseline else { return Ok(None) };
     let counts_bytes =
         sensor.reports().iter().any(|report| report.name == Layer::Trace.name() && !report.is_off());
-    Ok(Some(Watch::new(Arc::clone(baseline), &plan.agent_id, &plan.variables, process, counts_bytes)?))
+    Ok(Some(Watch::new(
+        Arc::clone(baseline),
+        &plan.agent_id,
+        &recorded(&plan.variables),
+        process,
+        counts_bytes,
+    )?))
+}
+
+/// The variables with the places that links lead to: paths of a record are those of files.
+fn recorded(variables: &Variables) -> Variables {
+    let mut recorded = variables.clone();
+    for name in ["HOME", "TMP"] {
+        let place = variables.get(name).map(|value| Path::new(OsStr::from_bytes(value)));
+        if let Some(place) = place.and_then(|place| place.canonicalize().ok()) {
+            // A place that no policy could name stays as it was given.
+            let _ = recorded.set(name, place.into_os_string().into_vec());
+        }
+    }
+    recorded
 }

@@ -3,6 +3,7 @@
 mod update;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use policy::{Decision, Policy};
 use super::output;
 use crate::cli::{LearnArgs, StrictnessArg};
 use crate::exit::Exit;
-use crate::launch::policy::{PolicyError, read_text, reference};
+use crate::launch::policy::{PolicyError, Surroundings, load, read_text, reference};
 use crate::review::learn::{Gathered, gather_all};
 use crate::review::stores;
 use crate::review::text::{grouped, safe};
@@ -35,7 +36,7 @@ pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
     let name = name(args)?;
     // Where it will lie, for a base beside it.
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from("learned.yaml"));
-    let base = reference(&args.base)?;
+    let base = base_of(&args.base, &file)?;
     let gathered = gathered(&args.runs)?;
     let frame = Frame { name: &name, base: &base, file: &file, defaults: [Decision::Deny; 3] };
     let learned = learned(&gathered, &frame, strictness(args.strictness))?;
@@ -74,6 +75,54 @@ pub fn propose(run: &Path, file: &Path, owner: Option<(u32, u32)>) -> anyhow::Re
         Some(0 | 1) => Ok(()),
         _ => bail!("`sandbox learn` {status}; the record is there to learn from"),
     }
+}
+
+/// Looks before a run whether [`propose`] could do its work: a run may take hours. `surroundings` are the run's.
+///
+/// # Errors
+/// There is something else than a policy at that name, or no directory for one.
+pub fn can_propose(file: &Path, surroundings: Surroundings<'_>) -> anyhow::Result<()> {
+    match file.symlink_metadata() {
+        Ok(_) => {
+            if !file.is_file() {
+                bail!("--learn: {} is no regular file", file.display());
+            }
+            if !reference(file)?.contains('/') {
+                bail!("--learn: {0} ships with this program; `./{0}` is a file of your own", file.display());
+            }
+            load(file, surroundings).context("--learn: what it would add to is no policy")?;
+        }
+        Err(_) => {
+            let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if let Some(missing) = directory.filter(|directory| !directory.is_dir()) {
+                bail!("--learn: there is no directory {}; make it first", missing.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The base as a policy in `file` extends it, in YAML.
+fn base_of(base: &Path, file: &Path) -> anyhow::Result<String> {
+    let named = reference(base)?;
+    if !named.contains('/') {
+        return Ok(named);
+    }
+    let found = fs::canonicalize(base).with_context(|| format!("cannot find {}", base.display()))?;
+    let beside = std::path::absolute(file).ok().and_then(|file| file.parent()?.canonicalize().ok());
+    let name = match (found.parent(), found.file_name()) {
+        (Some(parent), Some(name)) if Some(parent) == beside.as_deref() => Path::new(".").join(name),
+        _ => found.clone(),
+    };
+    quoted(&name)
+}
+
+/// A path as YAML has it.
+pub(super) fn quoted(path: &Path) -> anyhow::Result<String> {
+    let Some(text) = path.to_str().filter(|text| !text.chars().any(char::is_control)) else {
+        bail!("{} cannot stand in a policy: give it a name of plain characters", path.display());
+    };
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 /// What the runs of these names did.
@@ -169,7 +218,10 @@ fn strictness(given: StrictnessArg) -> Strictness {
 /// The policy's name: a word.
 fn name(args: &LearnArgs) -> anyhow::Result<String> {
     let is_word = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic())
+        // What YAML takes for something else than text.
+        let other = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+        !other.contains(&name.to_ascii_lowercase().as_str())
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     match (&args.name, args.output.as_deref().and_then(Path::file_stem).and_then(|stem| stem.to_str())) {

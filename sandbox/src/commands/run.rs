@@ -185,6 +185,10 @@ fn prepare(settings: &RunSettings, bell: Option<Bell>) -> anyhow::Result<Prepare
         let workspace = settings.workspace.as_deref();
         policy::Surroundings { target: &target, current: &cwd, workspace, run_dir }
     };
+    if let Some(file) = &settings.learn {
+        super::learn::can_propose(file, surroundings(&expected))
+            .map_err(|error| Refusal::cannot_start(format!("{error:#}")))?;
+    }
     let beside = Beside {
         files: beside(settings, &asking),
         terminal: bell.as_ref().filter(|_| settings.ask_here).map(Bell::terminal),

@@ -12,7 +12,7 @@ use policy::Variables;
 use policy::edit::{EditError, add_rule, free_name, taken_names};
 use policy::learn::LearnedRule;
 
-use super::{Frame, gathered, learned, strictness, tell};
+use super::{Frame, gathered, learned, quoted, strictness, tell};
 use crate::cli::LearnArgs;
 use crate::exit::Exit;
 use crate::launch::policy::{read_text, reference};
@@ -40,7 +40,7 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
     let read = |text: &str, variables: &Variables| read_text(&path, text, variables);
     let none = Variables::new();
     let own = read(&text, gathered.first().map_or(&none, |run| &run.variables))?;
-    let base = path.display().to_string();
+    let base = quoted(&path)?;
     // Beside it, and never there.
     let file = path.with_file_name("learned.yaml");
     let defaults = [own.files().default(), own.exec().default(), own.network().default()];

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use policy::Variables;
 use policy::suggest::Suggestion;
 use serde::Serialize;
 
@@ -9,9 +10,11 @@ use super::suggested::{self, Line};
 use super::{Place, find, print, print_json};
 use crate::cli::PolicyReplayArgs;
 use crate::exit::Exit;
+use crate::record::store::Found;
 use crate::review::replay;
 use crate::review::replay::court::{Court, Outcome, blind_spots};
 use crate::review::replay::groups::{Group, Groups, Ranked};
+use crate::review::start::Start;
 use crate::review::text::{grouped, safe};
 
 /// How many objects are shown where nothing else is asked for.
@@ -79,6 +82,7 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
                 groups.add(&judged, attempt.who, attempt.count);
             }
         })?;
+        notes.extend(elsewhere(run, &variables)?);
         events += read.events;
         attempts += read.attempts;
         notes.extend(read.notes);
@@ -115,6 +119,22 @@ pub fn execute(args: &PolicyReplayArgs) -> anyhow::Result<Exit> {
         print(&text)?;
     }
     Ok(if blocked == 0 { Exit::SUCCESS } else { Exit::FAILURE })
+}
+
+/// What is told of a run that was recorded in another workspace: a policy's paths are those of here.
+fn elsewhere(run: &Found, here: &Variables) -> anyhow::Result<Option<String>> {
+    let start = Start::of(run)?;
+    let [there, here] =
+        [&start.variables, here].map(|variables| variables.get("WORKSPACE").unwrap_or_default());
+    let differ = there != here && !there.is_empty() && !here.is_empty();
+    Ok(differ.then(|| {
+        format!(
+            "{}: recorded in the workspace {}, and judged as in {}: --workspace names another one",
+            run.id,
+            safe(there),
+            safe(here)
+        )
+    }))
 }
 
 /// How many objects are shown at most; nobody who asks for JSON counts lines.

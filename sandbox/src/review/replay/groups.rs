@@ -166,7 +166,8 @@ impl Groups {
         self.piles.is_empty()
     }
 
-    /// The groups in order: those of the rule that denies most come first, and in it the object that is tried most.
+    /// The groups in order: what rules deny before what defaults do, those of the rule that denies most first, and in it
+    /// the object that is tried most.
     /// At most `limit` of them are told of.
     pub fn finish(self, policy: &Policy, variables: &Variables, limit: usize) -> Ranked {
         let mut by_rule: BTreeMap<(Outcome, Option<RuleName>), u64> = BTreeMap::new();
@@ -176,7 +177,9 @@ impl Groups {
         let mut piles: Vec<_> = self.piles.into_iter().collect();
         piles.sort_by_cached_key(|((outcome, rule, object), pile)| {
             let of_rule = by_rule.get(&(*outcome, rule.clone())).copied().unwrap_or(0);
-            (Reverse(*outcome), Reverse(of_rule), rule.clone(), Reverse(pile.count), object.clone())
+            let by_default = rule.as_ref().is_some_and(RuleName::is_default);
+            let (of_rule, count) = (Reverse(of_rule), Reverse(pile.count));
+            (Reverse(*outcome), by_default, of_rule, rule.clone(), count, object.clone())
         });
         let hidden = piles.len().saturating_sub(limit);
         let mut suggester = Suggester::new(policy, variables);

@@ -1,7 +1,7 @@
 //! Who acted in a recorded run: the lines of its processes, as [`crate::event::lines`] keeps them while a run goes on,
 //! fed from the record.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use audit_verify::canonical::Record;
@@ -15,9 +15,14 @@ pub struct Lineage {
     lines: Lines,
     /// Those that were seen to begin or to act, and not to end.
     going: HashSet<ProcId>,
-    /// Processes whose beginning the record does not have.
-    pub strangers: u64,
+    /// Processes whose beginning the record does not have so far.
+    strangers: HashSet<ProcId>,
+    /// The last that ended: what is told of them late (an answer to a question) is theirs all the same.
+    ended: VecDeque<(ProcId, Arc<Line>)>,
 }
+
+/// Ended processes that are remembered.
+const ENDED: usize = 256;
 
 impl Lineage {
     /// Those of the run that begins with this line.
@@ -32,10 +37,22 @@ impl Lineage {
     pub fn actor(&mut self, record: &Record<'_>) -> Arc<Line> {
         let Some(process) = process(record, "proc_id") else { return Arc::clone(self.lines.unknown()) };
         let line = Arc::clone(self.lines.of(process));
-        if self.going.insert(process) && Arc::ptr_eq(&line, self.lines.unknown()) {
-            self.strangers += 1;
+        if !Arc::ptr_eq(&line, self.lines.unknown()) {
+            self.going.insert(process);
+            return line;
+        }
+        if let Some((_, line)) = self.ended.iter().rev().find(|(ended, _)| *ended == process) {
+            return Arc::clone(line);
+        }
+        if self.going.insert(process) {
+            self.strangers.insert(process);
         }
         line
+    }
+
+    /// How many processes acted whose beginning the record does not have.
+    pub fn strangers(&self) -> usize {
+        self.strangers.len()
     }
 
     /// Learns what the event changes: a new process, another executable, an end.
@@ -46,12 +63,17 @@ impl Lineage {
                 if let Some(child) = process(record, "child_proc_id") {
                     self.lines.forked(acting, child);
                     self.going.insert(child);
+                    self.strangers.remove(&child);
                 }
             }
             Some("exec") if record.int("ret") == Some(0) => {
                 self.lines.executed(acting, record.bytes("exe").unwrap_or_default());
             }
             Some("exit") => {
+                if self.ended.len() == ENDED {
+                    self.ended.pop_front();
+                }
+                self.ended.push_back((acting, Arc::clone(self.lines.of(acting))));
                 self.lines.ended(acting);
                 self.going.remove(&acting);
             }

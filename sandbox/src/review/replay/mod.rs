@@ -198,7 +198,7 @@ impl Story {
 
     /// What it came to.
     pub fn end(mut self) -> Read {
-        self.missed.strangers = self.lineage.strangers;
+        self.missed.strangers = self.lineage.strangers() as u64;
         self.read.missing = self.missed.lost.saturating_add(self.missed.unread);
         self.read.notes.extend(self.missed.notes());
         self.read

@@ -432,3 +432,56 @@ fn own_listeners_are_known_by_their_ports() {
     use Outcome::{Allowed, Blocked};
     assert_eq!(outcomes(&policy, &lines).0, [Blocked, Allowed, Allowed, Blocked, Blocked]);
 }
+
+/// Somebody else's server is not the run's own for being at the same port, nor because the run tried to listen there.
+#[test]
+fn what_listens_elsewhere_is_not_the_runs_own() {
+    fn end(event_type: EventType, ip: &str, keys: [Key; 2], ret: i64) -> Event {
+        line(
+            event_type,
+            1,
+            &[(Key::Family, "inet"), (keys[0], ip), (keys[1], "8000"), (Key::Proto, "tcp")],
+            ret,
+        )
+    }
+    let (own, other) = ([Key::SrcIp, Key::SrcPort], [Key::DstIp, Key::DstPort]);
+    let reached = |listens: &str, ret: i64, to: &str| {
+        let (_place, found) = run(&[
+            end(EventType::NetBind, listens, own, ret),
+            end(EventType::NetListen, listens, own, ret),
+            end(EventType::NetConnect, to, other, 0),
+        ]);
+        let mut last = None;
+        read(&found, |attempt| {
+            if let [Asked::End(Access::Connect, End::Address { owner, .. }, _)] = attempt.asked {
+                last = Some(*owner);
+            }
+        })
+        .unwrap();
+        last == Some(Owner::Run)
+    };
+    for (listens, to) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")] {
+        assert!(reached(listens, 0, to), "{listens} {to}");
+        assert!(!reached(listens, -98, to), "{listens} {to}: EADDRINUSE");
+    }
+    assert!(!reached("127.0.0.2", 0, "127.0.0.1"));
+    assert!(!reached("127.0.0.1", 0, "127.0.0.3"));
+}
+
+/// Names are told after who asked for them may have ended.
+#[test]
+fn what_is_told_late_is_still_told_of_who_did_it() {
+    let exe = "/usr/bin/getent";
+    let answer = [(Key::DstIp, "10.0.0.1"), (Key::Host, "pypi.org")];
+    let events = [
+        fork(1, 2),
+        exec(2, exe),
+        line(EventType::Exit, 2, &[], 0),
+        line(EventType::DnsAnswer, 2, &answer, 0),
+    ];
+    let (_place, found) = run(&events);
+    let mut who = Vec::new();
+    let told = read(&found, |attempt| who.push(attempt.who.exe().to_vec())).unwrap();
+    assert_eq!(who.last().map(Vec::as_slice), Some(exe.as_bytes()));
+    assert!(!told.notes.iter().any(|note| note.contains("began unrecorded")), "{:?}", told.notes);
+}
