@@ -90,7 +90,7 @@ fn kubearmor_blocks_become_denials() {
     assert_eq!(trial.because, Some("not here"));
     let told = remarks.join("\n");
     for says in [
-        "line 4: left aside: `metadata.namespace`",
+        "line 4: note: `metadata.namespace`",
         "stricter: `/own` is denied to its owner too",
         "WIDER: `relative/[` cannot be written as a pattern",
         "WIDER: protocol `icmp`",
@@ -225,6 +225,9 @@ fn what_a_person_approves_asks_however_it_is_mixed() {
     assert!(policy.files().rules().iter().all(|rule| rule.effect() == Ask || rule.timeout().is_none()));
     let told = "line 3: left aside: only what asks waits: `timeout_seconds` is left out";
     assert!(remarks.iter().any(|remark| remark.contains(told)), "{remarks:?}");
+    // What is left out is a loss, also where nothing is decided by it; what has no meaning here is none.
+    assert!(Effect::Aside.is_loss() && Effect::Stricter.is_loss() && Effect::Wider.is_loss());
+    assert!(!Effect::Note.is_loss());
     // A default cannot ask, and denies.
     let (policy, remarks) = converted(Source::Gateway, "default_action: HUMAN_APPROVAL\nrules: []\n");
     assert_eq!(file(&policy, Access::Read, "/x", ""), Deny);

@@ -39,7 +39,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
     let default = match get(top, "default_action") {
         Some(entry) => action(&entry.value, to)?,
         None => {
-            to.remark(document.place, Effect::Aside, "there is no `default_action`: it is taken to be BLOCK");
+            to.remark(document.place, Effect::Note, "there is no `default_action`: it is taken to be BLOCK");
             Action::Block
         }
     };
@@ -68,7 +68,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
     }
     let text =
         "a gateway says nothing about programs: only those below what is blocked or asked about are judged";
-    to.remark(document.place, Effect::Aside, text);
+    to.remark(document.place, Effect::Note, text);
     Ok(())
 }
 

@@ -44,7 +44,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
         for entry in entries {
             match entry.key.as_str() {
                 "name" => to.draft.name = name_of(to.text(&entry.value, "`name`")?, "kubearmor"),
-                key => to.remark(entry.place, Effect::Aside, format!("`metadata.{key}` has no meaning here")),
+                key => to.remark(entry.place, Effect::Note, format!("`metadata.{key}` has no meaning here")),
             }
         }
     }
@@ -69,7 +69,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
             }
             "selector" | "severity" | "tags" | "nodeSelector" => {
                 let text = format!("`{}` has no meaning here", entry.key);
-                to.remark(entry.place, Effect::Aside, text);
+                to.remark(entry.place, Effect::Note, text);
                 continue;
             }
             key => return to.form(entry.place, format!("`{key}` is no part of a KubeArmorPolicy's spec")),
@@ -134,7 +134,7 @@ fn one(
             "message" => about.because = Some(to.text(&entry.value, &what)?.to_owned()),
             "action" => {}
             "severity" | "tags" => {
-                to.remark(entry.place, Effect::Aside, format!("{what} has no meaning here"))
+                to.remark(entry.place, Effect::Note, format!("{what} has no meaning here"))
             }
             key => return to.form(entry.place, format!("`{key}` is not known here")),
         }

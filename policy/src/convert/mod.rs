@@ -36,10 +36,12 @@ pub struct Remark {
     pub text: String,
 }
 
-/// What became of something that cannot be carried over.
+/// What became of something that is not in the result as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// It does not restrict anything: a label, a severity.
+    /// Nothing of what the rules say is lost: a label, a severity, what is worth knowing.
+    Note,
+    /// Something of a rule is left out, and the result allows neither more nor less for it.
     Aside,
     /// The result allows less than the source.
     Stricter,
@@ -51,10 +53,16 @@ impl Effect {
     /// A word for it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Note => "note",
             Self::Aside => "left aside",
             Self::Stricter => "stricter",
             Self::Wider => "WIDER",
         }
+    }
+
+    /// True where something of the source is not in the result, or not as it was.
+    pub fn is_loss(self) -> bool {
+        self != Self::Note
     }
 }
 

@@ -34,7 +34,7 @@ pub fn to_kubearmor(policy: &Policy, labels: &[(String, String)]) -> Converted {
         to.remark(Effect::Wider, format!("the section `{key}` has no word there: it is left out"));
     }
     if labels.is_empty() {
-        to.remark(Effect::Aside, "no labels are given: the selector is empty, and must be filled in");
+        to.remark(Effect::Note, "no labels are given: the selector is empty, and must be filled in");
     }
     let mut text = String::new();
     for (document, action) in to.documents.iter().zip(ACTIONS) {
