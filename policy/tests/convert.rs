@@ -235,6 +235,86 @@ fn what_a_person_approves_asks_however_it_is_mixed() {
 }
 
 #[test]
+fn a_gateway_lets_the_first_rule_decide_and_what_differs_is_told() {
+    let text = |rules: &[&str]| format!("default_action: BLOCK\nrules:\n  - {}\n", rules.join("\n  - "));
+    let stricter = |rules: &[&str]| -> Vec<String> {
+        let (_, remarks) = converted(Source::Gateway, &text(rules));
+        remarks.into_iter().filter(|remark| remark.contains("stricter")).collect()
+    };
+    let rules = ["{ action: ALLOW, path_prefix: /w }", "{ action: BLOCK, path_prefix: /w/s }"];
+    let (policy, _) = converted(Source::Gateway, &text(&rules));
+    assert_eq!(file(&policy, Access::Read, "/w/s/a", ""), Decision::Deny);
+    assert_eq!(
+        stricter(&rules),
+        [
+            "line 4: stricter: it denies also where the rule of line 3 matches too: there the first that matches decides"
+        ]
+    );
+    // The other way round both mean the same, and so do rules that have nothing in common.
+    assert!(stricter(&[rules[1], rules[0]]).is_empty());
+    for [allow, block] in [
+        ["path_prefix: /w/", "path_prefix: /v/"],
+        ["destination_domain: a.example.com", "destination_domain: b.example.com"],
+        ["destination_domain: \"*.example.com\"", "destination_domain: \"*.example.org\""],
+        [
+            "{ destination_domain: a.example.com, destination_port: 80 }",
+            "{ destination_domain: a.example.com, destination_port: 81 }",
+        ],
+        ["destination_domain: 10.1.0.0/16", "destination_domain: 10.2.0.0/16"],
+    ] {
+        let rules = [
+            format!("{{ action: ALLOW, match: {} }}", mapping(allow)),
+            format!("{{ action: BLOCK, match: {} }}", mapping(block)),
+        ];
+        assert!(stricter(&[&rules[0], &rules[1]]).is_empty(), "{rules:?}");
+    }
+    for [allow, block] in [
+        // An exception of what is blocked is none here.
+        ["path_prefix: /w/s/ok", "path_prefix: /w/s"],
+        ["path_prefix: ~/x", "path_prefix: /home"],
+        ["destination_domain: \"*.example.com\"", "destination_domain: api.example.com"],
+        ["destination_domain: \"*.a.example.com\"", "destination_domain: \"*.example.com\""],
+        ["destination_domain: 10.0.0.0/8", "destination_domain: 10.2.0.0/16"],
+        ["destination_domain: api.example.com", "destination_domain: \"*\""],
+    ] {
+        let rules = [
+            format!("{{ action: ALLOW, match: {} }}", mapping(allow)),
+            format!("{{ action: BLOCK, match: {} }}", mapping(block)),
+        ];
+        assert_eq!(stricter(&[&rules[0], &rules[1]]).len(), 1, "{rules:?}");
+    }
+    // Questions too, each later rule once; a priority may put a rule before those above it.
+    assert_eq!(
+        stricter(&[
+            "{ action: ALLOW, path_prefix: /w/ }",
+            "{ action: HUMAN_APPROVAL, path_prefix: /w/s/ }",
+            "{ action: BLOCK, path_prefix: /w/s/t/ }",
+        ]),
+        [
+            "line 4: stricter: it asks also where the rule of line 3 matches too: there the first that matches decides",
+            "line 5: stricter: it denies also where the rules of lines 3, 4 match too: there the first that matches decides",
+        ]
+    );
+    let chosen =
+        ["{ action: BLOCK, path_prefix: /w/s/ }", "{ action: ALLOW, path_prefix: /w/, priority: 1 }"];
+    assert!(stricter(&chosen)[0].starts_with("line 3: stricter: it denies also where the rule of line 4"));
+    // So many that comparing each with each would take long.
+    let many: Vec<String> =
+        (0..2_001).map(|at| format!("{{ action: ALLOW, destination_domain: h{at}.example }}")).collect();
+    let many = from(
+        Source::Gateway,
+        "f.yaml",
+        text(&many.iter().map(String::as_str).collect::<Vec<_>>()).as_bytes(),
+    );
+    let remarks = many.expect("it is read").remarks;
+    assert!(remarks.iter().any(|remark| remark.text.contains("too many to be compared")), "{remarks:?}");
+}
+
+fn mapping(text: &str) -> String {
+    if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") }
+}
+
+#[test]
 fn what_is_not_of_the_language_is_an_error_with_its_place() {
     for (source, text, says) in [
         (Source::KubeArmor, "kind: Pod\nspec: {}\n", "f.yaml:1:1: `kind` must be"),

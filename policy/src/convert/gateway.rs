@@ -3,15 +3,19 @@
 //! Read is a list `rules` (or `policies`), each with `action: ALLOW | HUMAN_APPROVAL | BLOCK` and what it is about,
 //! `path_prefix` or `destination_domain` (with `destination_port`), in the rule or in its `match` or `conditions`;
 //! and `default_action`, which is BLOCK where the file does not say. There the first rule that matches decides;
-//! here a denial does, which is never wider.
+//! here a denial does, which is never wider, and [`order`] says where it is stricter.
+
+mod order;
 
 use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, name_of};
 use crate::address::Target;
 use crate::document::{Entry, Node};
 use crate::error::Place;
 use crate::pattern::escape;
+use order::{Seen, Turn};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a rule does, the strictest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Allow,
     Ask,
@@ -29,7 +33,7 @@ impl Action {
 }
 
 /// Keys that only describe a rule.
-const DESCRIPTIONS: [&str; 5] = ["id", "description", "priority", "severity", "tags"];
+const DESCRIPTIONS: [&str; 4] = ["id", "description", "severity", "tags"];
 
 pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertError> {
     let top = to.entries(document, "the file")?;
@@ -63,9 +67,11 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
     for section in [FILES, NETWORK] {
         to.draft.sections[section].default = Some(default);
     }
+    let mut seen = Vec::new();
     for item in to.items(&rules.value, "`rules`")? {
-        rule(item, default, to)?;
+        seen.extend(rule(item, default, to)?);
     }
+    order::compare(&seen, document.place, to);
     let text =
         "a gateway says nothing about programs: only those below what is blocked or asked about are judged";
     to.remark(document.place, Effect::Note, text);
@@ -91,11 +97,13 @@ struct Parts<'n> {
     because: Option<String>,
     name: Option<String>,
     enabled: Flag,
+    turn: Turn,
     /// Conditions without a word here.
     unknown: Vec<(String, Place)>,
 }
 
-fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertError> {
+/// Puts a rule into the draft; what there is of it.
+fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<Option<Seen>, ConvertError> {
     let entries = to.entries(item, "a rule")?;
     let Some(verdict) = get(entries, "action") else { return to.form(item.place, "`action` is missing") };
     let action = action(&verdict.value, to)?;
@@ -103,7 +111,7 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
     collect(entries, &mut parts, to)?;
     if !parts.enabled.is_set() {
         to.remark(item.place, Effect::Aside, "the rule is not enabled: it is left out");
-        return Ok(());
+        return Ok(None);
     }
     if action != Action::Ask && parts.timeout.take().is_some() {
         to.remark(item.place, Effect::Aside, "only what asks waits: `timeout_seconds` is left out");
@@ -116,7 +124,7 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
         let closes = action == Action::Block || (action == Action::Ask && default == "allow");
         if !closes {
             to.remark(place, Effect::Stricter, format!("{keys} cannot be told here: the rule is left out"));
-            return Ok(());
+            return Ok(None);
         }
         to.remark(place, Effect::Stricter, format!("{keys} cannot be told here: the rule holds without it"));
     }
@@ -128,13 +136,18 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
             _ => Effect::Wider,
         };
         to.remark(item.place, effect, "the rule names no path and no host: it is left out");
-        return Ok(());
+        return Ok(None);
     }
     let lost = if action == Action::Block || default == "allow" { Effect::Wider } else { Effect::Stricter };
+    let turn = parts.turn;
+    let mut seen = Seen { action, place: item.place, turn, prefixes: Vec::new(), targets: Vec::new() };
     let mut paths = Vec::new();
     for (prefix, place) in &parts.prefixes {
         match pattern(prefix) {
-            Some(pattern) => paths.push(pattern),
+            Some(pattern) => {
+                paths.push(pattern);
+                seen.prefixes.push((*prefix).to_owned());
+            }
             None => to.remark(*place, lost, format!("`{prefix}` is no absolute path: it is left out")),
         }
     }
@@ -144,7 +157,10 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
         // Words of ours that are no names of hosts.
         let word = ["any", "own"].contains(&domain.to_ascii_lowercase().as_str());
         match Target::parse(&target) {
-            Ok(_) if !word => targets.push(target),
+            Ok(read) if !word => {
+                targets.push(target);
+                seen.targets.push(read);
+            }
             Ok(_) => to.remark(*place, lost, format!("`{domain}` is no host: it is left out")),
             Err(why) => to.remark(*place, lost, format!("`{domain}` {why}: it is left out")),
         }
@@ -155,7 +171,7 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
         push(EXEC, action, "run", "path", &paths, &parts, to);
     }
     push(NETWORK, action, "connect, send", "to", &targets, &parts, to);
-    Ok(())
+    Ok(Some(seen))
 }
 
 fn collect<'n>(
@@ -181,6 +197,7 @@ fn collect<'n>(
             }
             "reason" | "message" => parts.because = Some(to.text(value, &what)?.to_owned()),
             "name" => parts.name = Some(to.text(value, &what)?.to_owned()),
+            "priority" => parts.turn = Turn::Chosen,
             "enabled" => parts.enabled = to.flag(value, &what)?,
             key if DESCRIPTIONS.contains(&key) => {}
             key => parts.unknown.push((key.to_owned(), entry.place)),
