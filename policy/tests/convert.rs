@@ -310,6 +310,36 @@ fn a_gateway_lets_the_first_rule_decide_and_what_differs_is_told() {
     assert!(remarks.iter().any(|remark| remark.text.contains("too many to be compared")), "{remarks:?}");
 }
 
+#[test]
+fn a_prefix_ends_within_a_name_unless_a_slash_ends_it() {
+    use Decision::{Allow, Ask, Deny};
+    let text = "default_action: BLOCK\nrules:\n  - { action: ALLOW, path_prefix: /w/calc }\n  \
+                - { action: HUMAN_APPROVAL, path_prefix: /w/ask }\n  - { action: ALLOW, path_prefix: /v/ }\n  \
+                - { action: BLOCK, path_prefix: /v/keys }\n  - { action: HUMAN_APPROVAL, path_prefix: /v/ask/ }\n";
+    let (policy, remarks) = converted(Source::Gateway, text);
+    // What begins so is meant there, whatever follows; of what blocks and asks here, too.
+    for (path, decision) in [
+        ("/w/calc", Allow),
+        ("/w/calc/.hidden/a", Allow),
+        ("/w/calc-other/a", Allow),
+        ("/w/cal", Deny),
+        ("/w/ask", Ask),
+        ("/w/asked/a", Ask),
+        ("/v/a", Allow),
+        ("/v/keys", Deny),
+        ("/v/keys/a", Deny),
+        ("/v/keys.old/a", Deny),
+        ("/v/ask", Allow),
+        ("/v/ask/.a", Ask),
+    ] {
+        assert_eq!(file(&policy, Access::Read, path, ""), decision, "{path}");
+    }
+    let notes: Vec<&String> = remarks.iter().filter(|remark| remark.contains("begins so")).collect();
+    assert_eq!(notes.len(), 2, "{remarks:?}");
+    let says = "line 3: note: `/w/calc` is all that begins so, also `/w/calc-other`: `/w/calc/` would be what lies below it";
+    assert_eq!(notes[0], says);
+}
+
 fn mapping(text: &str) -> String {
     if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") }
 }

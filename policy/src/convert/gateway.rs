@@ -145,6 +145,12 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<Option<Seen>
     for (prefix, place) in &parts.prefixes {
         match pattern(prefix) {
             Some(pattern) => {
+                if action != Action::Block && !prefix.ends_with('/') {
+                    let text = format!(
+                        "`{prefix}` is all that begins so, also `{prefix}-other`: `{prefix}/` would be what lies below it"
+                    );
+                    to.remark(*place, Effect::Note, text);
+                }
                 paths.push(pattern);
                 seen.prefixes.push((*prefix).to_owned());
             }
