@@ -340,6 +340,33 @@ fn a_prefix_ends_within_a_name_unless_a_slash_ends_it() {
     assert_eq!(notes[0], says);
 }
 
+#[test]
+fn rules_without_a_name_are_called_by_what_they_are_about() {
+    let names = |policy: &Policy| {
+        let of = |rules: Vec<String>| rules.join(" ");
+        let files = policy.files().rules().iter().map(|rule| rule.name().as_str().to_owned()).collect();
+        let exec = policy.exec().rules().iter().map(|rule| rule.name().as_str().to_owned()).collect();
+        let network = policy.network().rules().iter().map(|rule| rule.name().as_str().to_owned()).collect();
+        [of(files), of(exec), of(network)]
+    };
+    let text = "name: g\nrules:\n  - { action: ALLOW, path_prefix: /work/a b/ }\n  - { action: ALLOW, path_prefix: /work/a_b }\n  \
+                - { action: ALLOW, path_prefix: /work/a-b }\n  - { action: HUMAN_APPROVAL, path_prefix: \"~/.ssh/\" }\n  \
+                - { action: ALLOW, path_prefix: / }\n  - { action: ALLOW, destination_domain: \"*.example.org\", destination_port: 443 }\n  \
+                - { name: both, action: BLOCK, path_prefix: /k/, destination_domain: k.example }\n";
+    let (policy, _) = converted(Source::Gateway, text);
+    let [files, exec, network] = names(&policy);
+    assert_eq!(
+        files,
+        "g/allow-all g/allow-work-a-b g/allow-work-a-b-2 g/allow-work-a_b g/ask-home-ssh g/both"
+    );
+    assert_eq!(exec, "g/ask-home-ssh-run g/both-run");
+    assert_eq!(network, "g/allow-example.org-443 g/both-network");
+    let (policy, _) = converted(Source::KubeArmor, BLOCK);
+    let [files, exec, _] = names(&policy);
+    assert!(files.starts_with("block_things/deny-etc-hosts block_things/deny-etc-pass-wd "), "{files}");
+    assert_eq!(exec, "block_things/deny-bin-sleep block_things/deny-opt-nc-x block_things/deny-usr-bin-wget");
+}
+
 fn mapping(text: &str) -> String {
     if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") }
 }

@@ -7,7 +7,7 @@
 
 mod order;
 
-use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, name_of};
+use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, name_about, name_of};
 use crate::address::Target;
 use crate::document::{Entry, Node};
 use crate::error::Place;
@@ -171,12 +171,20 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<Option<Seen>
             Err(why) => to.remark(*place, lost, format!("`{domain}` {why}: it is left out")),
         }
     }
-    push(FILES, action, "all", "path", &paths, &parts, to);
+    let object = seen.prefixes.first().or(targets.first()).map(String::as_str).unwrap_or_default();
+    let name = match &parts.name {
+        Some(name) => name_of(name, action.effect()),
+        None => name_about(action.effect(), &object.replacen("~/", "home/", 1)),
+    };
+    // Of a rule that becomes several each has a name that says which it is.
+    let of_programs = format!("{name}-run");
+    let of_hosts = if paths.is_empty() { name.clone() } else { format!("{name}-network") };
+    push(FILES, action, &paths, name, &parts, to);
     if action != Action::Allow && !paths.is_empty() {
         to.draft.sections[EXEC].default = Some("allow");
-        push(EXEC, action, "run", "path", &paths, &parts, to);
+        push(EXEC, action, &paths, of_programs, &parts, to);
     }
-    push(NETWORK, action, "connect, send", "to", &targets, &parts, to);
+    push(NETWORK, action, &targets, of_hosts, &parts, to);
     Ok(Some(seen))
 }
 
@@ -242,18 +250,19 @@ fn target(domain: &str, port: Option<&str>) -> String {
 fn push(
     section: usize,
     action: Action,
-    accesses: &'static str,
-    key: &'static str,
     objects: &[String],
+    name: String,
     parts: &Parts<'_>,
     to: &mut Reading<'_>,
 ) {
     if objects.is_empty() {
         return;
     }
-    let first = objects.first().map(String::as_str).unwrap_or_default();
-    let name = parts.name.clone().unwrap_or_else(|| format!("{}-{first}", action.effect()));
-    let name = name_of(&name, action.effect());
+    let (accesses, key) = match section {
+        FILES => ("all", "path"),
+        EXEC => ("run", "path"),
+        _ => ("connect, send", "to"),
+    };
     to.draft.sections[section].rules.push(RuleDraft {
         effect: action.effect(),
         accesses,

@@ -3,7 +3,9 @@
 //! `Allow` makes what no rule matches denied, `Block` denies, `Audit` puts on trial. Paths are literal, directories
 //! end in a slash, patterns are AppArmor's globs.
 
-use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, literal, name_of};
+use super::{
+    ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, literal, name_about, name_of,
+};
 use crate::document::{Entry, Node};
 use crate::parse::settings::is_deniable;
 use crate::pattern::{Parsed, Pattern, escape};
@@ -177,7 +179,7 @@ fn one(
         (FILES, true, _) => "write, create, delete, attributes",
         _ => "all",
     };
-    let name = format!("{}-{}", about.action.effect(), name_of(text, "rule"));
+    let name = name_about(about.action.effect(), text);
     to.draft.sections[section].rules.push(RuleDraft {
         effect: about.action.effect(),
         accesses,

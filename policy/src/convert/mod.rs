@@ -292,6 +292,23 @@ fn name_of(text: &str, instead: &str) -> String {
     if name.is_empty() { instead.to_owned() } else { name }
 }
 
+/// A name for a rule that has none: what it does and the words of what it is about.
+fn name_about(effect: &str, object: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let words = object.split(|c: char| !fits(c)).map(|word| word.trim_matches(['.', '_']));
+    let mut name = effect.to_owned();
+    for word in words.filter(|word| !word.is_empty()) {
+        name.push('-');
+        name.push_str(word);
+    }
+    if name == effect {
+        name.push_str("-all");
+    }
+    // What is about such long things differs at the end at best; they are numbered.
+    name.truncate(100);
+    name
+}
+
 /// A literal path as a pattern; `None` where it is not absolute.
 fn literal(path: &str) -> Option<String> {
     path.starts_with('/').then(|| escape(path.as_bytes()))
