@@ -367,6 +367,63 @@ fn rules_without_a_name_are_called_by_what_they_are_about() {
     assert_eq!(exec, "block_things/deny-bin-sleep block_things/deny-opt-nc-x block_things/deny-usr-bin-wget");
 }
 
+#[test]
+fn what_may_be_read_and_written_stays_so_in_kubearmor() {
+    use Access::{Create, Delete, Read, Write};
+    let policy = parse(
+        r#"
+version: 1
+name: learned
+files:
+  default: deny
+  rules:
+    - { name: work, allow: [all], path: ["/work/**"] }
+    - { name: temporary, allow: [read, write, create, delete], path: ["{/tmp,/var/tmp}/**"] }
+    - { name: machine, allow: [read, write], path: ["/dev/null"] }
+    - { name: machine-read, allow: [read], path: ["/usr/**"] }
+    - { name: code, allow: [load], path: ["/usr/**", "/opt/lib.so"] }
+    - { name: log-read, allow: [read], path: ["/log/**"] }
+    - { name: log, allow: [write, create], path: ["/log/**"] }
+    - { name: names, allow: [read, create], path: ["/names/**"] }
+    - { name: drop, allow: [write], path: ["/drop"] }
+"#,
+    );
+    let Converted { text, remarks } = to_kubearmor(&policy, &[]);
+    let allow =
+        text.split("---\n").find(|document| document.contains("action: Allow")).expect("one that allows");
+    let (back, _) = converted(Source::KubeArmor, allow);
+    for path in ["/work/a", "/tmp/a", "/var/tmp/a", "/log/a"] {
+        for access in [Read, Write, Create, Delete] {
+            assert_eq!(file(&back, access, path, ""), Decision::Allow, "{access} {path}");
+        }
+    }
+    for (access, path, decision) in [
+        (Write, "/dev/null", Decision::Allow),
+        (Read, "/usr/a", Decision::Allow),
+        (Write, "/usr/a", Decision::Deny),
+        (Read, "/opt/lib.so", Decision::Deny),
+        (Read, "/names/a", Decision::Allow),
+        (Create, "/names/a", Decision::Deny),
+        (Write, "/drop", Decision::Deny),
+    ] {
+        assert_eq!(file(&back, access, path, ""), decision, "{access} {path}");
+    }
+    assert_eq!(allow.matches("/log/").count(), 1, "each entry once: {allow}");
+    let told = remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for says in [
+        "WIDER: rule `learned/temporary`: reading and writing have one word there, which also allows `attributes`",
+        "WIDER: rule `learned/machine`: reading and writing have one word there, which also allows `create`, `delete`, `attributes`",
+        "WIDER: rule `learned/log`: reading and writing",
+        "WIDER: what may be read may be loaded as code there, which is `load` here",
+        "stricter: rule `learned/code` allows to load code, which has no word there: it is left out",
+        "stricter: rule `learned/names` allows changes, but not to write: it allows reading only",
+        "stricter: rule `learned/drop` allows changes without reading: it is left out",
+    ] {
+        assert!(told.contains(says), "{says} in\n{told}");
+    }
+    assert!(!told.contains("learned/work`: reading and writing"), "{told}");
+}
+
 fn mapping(text: &str) -> String {
     if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") }
 }

@@ -1,7 +1,8 @@
 //! Policies of other tools to ours, and ours to theirs.
 //!
 //! Nothing becomes wider in silence: what a target language has no word for is left out of what allows and kept,
-//! stricter, in what denies. Where neither is possible, and wherever something is left out, a [`Remark`] says so.
+//! stricter, in what denies. Where neither is possible or would leave nothing of use, and wherever something is left
+//! out, a [`Remark`] says so.
 
 mod gateway;
 mod kubearmor;
