@@ -197,7 +197,12 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
         let run = jobs.record(10 + index, act);
         let done = jobs.check(&run, &file);
         assert_eq!(done.code(), 1, "{act}: {}{}", done.stdout, done.stderr);
-        let told = done.stdout.lines().nth(1).unwrap_or_default();
+        assert!(
+            done.stdout.lines().nth(1).is_some_and(|line| line.starts_with("score  ")),
+            "{}",
+            done.stdout
+        );
+        let told = done.stdout.lines().nth(2).unwrap_or_default();
         assert!(told.contains(first), "{act}: {}", done.stdout);
         let json = jobs.baseline(&["check", &run, "--against", &file, "--json"]).expect(1);
         let answer: Value = serde_json::from_str(&json.stdout).expect("JSON");
@@ -215,7 +220,7 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
         assert!(told.iter().any(|told| told.contains(first)), "{act}: {told:?}");
         let done = jobs.check(&run, &file).expect(1);
         assert!(
-            done.stdout.lines().nth(1).is_some_and(|line| line.contains(first)),
+            done.stdout.lines().nth(2).is_some_and(|line| line.contains(first)),
             "{act}: {}",
             done.stdout
         );

@@ -1,6 +1,6 @@
 //! `sandbox baseline`: what runs usually do, and what of another run is new.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::record::meta::Meta;
 use crate::record::store::{Found, open_regular};
 use crate::review::list::{Status, status};
 use crate::review::replay::Doubt;
-use crate::review::stores;
+use crate::review::{stores, terminal_width};
 
 /// `sandbox baseline check` could not check.
 const NOT_CHECKED: Exit = Exit::from_code(3);
@@ -138,7 +138,9 @@ fn tell(args: &BaselineCheckArgs, run: &Gathered, checked: &Checked, notes: &[St
         text::json(&serde_json::to_string_pretty(&answer)?) + "\n"
     } else {
         notes.iter().for_each(|note| say(&format!("note: {note}")));
-        page::checked(&run.id, checked, most(args.limit))
+        let stdout = std::io::stdout();
+        let width = stdout.is_terminal().then(|| terminal_width(&stdout)).flatten();
+        page::checked(&run.id, checked, most(args.limit), width.unwrap_or(usize::MAX))
     };
     print(&text).map(|_| ())
 }
