@@ -306,6 +306,12 @@ fn what_cannot_be_checked_is_said_with_status_3() {
         assert!(!done.stderr.contains('\u{1b}'), "{:?}", done.stderr);
         assert_eq!(done.stdout, "");
     }
+    // Why it is none is said, and once.
+    fs::write(&wrong, "no JSON").expect("a file");
+    let done = check(&name, &wrong);
+    let said = "is no baseline that this program wrote: expected ident at line 1 column 2";
+    assert!(done.stderr.contains(said), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("at line 1").count(), 1, "{}", done.stderr);
     // A baseline is made of whole records only.
     let other = scene.path("other.json").display().to_string();
     for run in [&cut, &edited] {
