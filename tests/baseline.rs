@@ -318,6 +318,17 @@ fn what_cannot_be_checked_is_said_with_status_3() {
         finish(scene.sandbox(["baseline", "create", &name, run, "-o", &other])).expect(1);
         assert!(!Path::new(&other).exists());
     }
+    // Where it cannot be written is said before anything is read.
+    fs::create_dir(scene.path("there")).expect("a directory");
+    for (place, told) in [
+        ("there", "is a directory; name a file in it"),
+        ("nowhere/x.json", "nowhere is not there; make it first"),
+        ("newer.json/x.json", "newer.json is no directory"),
+    ] {
+        let place = scene.path(place).display().to_string();
+        let done = finish(scene.sandbox(["baseline", "create", &name, "-o", &place])).expect(1);
+        assert!(done.stderr.contains(told) && !done.stderr.contains("remove it"), "{}", done.stderr);
+    }
     // Called wrongly, as everywhere.
     finish(scene.sandbox(["baseline", "check", &name])).expect(2);
     finish(scene.sandbox(["baseline", "create", "-o", &other])).expect(2);
