@@ -173,12 +173,14 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
     let runs: Vec<String> = (1..6).map(|number| jobs.record(number, "work")).collect();
     let file = jobs.text("job.json");
     let made = jobs.create(&runs.iter().collect::<Vec<_>>(), &file).expect(0);
-    assert!(made.stderr.contains("of 5 runs"), "{}", made.stderr);
+    assert!(made.stderr.contains("of 5 runs") && !made.stderr.contains("note: "), "{}", made.stderr);
     let bytes = fs::read(&file).expect("it is there");
 
     // The same runs, in whatever order and however often named, are the same bytes.
     let turned = jobs.text("turned.json");
-    jobs.create(&runs.iter().rev().chain([&runs[2]]).collect::<Vec<_>>(), &turned).expect(0);
+    let made = jobs.create(&runs.iter().rev().chain([&runs[2]]).collect::<Vec<_>>(), &turned).expect(0);
+    let twice = "note: of the 6 runs that were named 5 are different; each counts once";
+    assert!(made.stderr.contains(twice) && !made.stderr.contains("fewer than"), "{}", made.stderr);
     assert_eq!(fs::read(&turned).expect("it is there"), bytes);
     // It is never written over.
     let again = jobs.create(&[&runs[0]], &file).expect(1);
@@ -253,7 +255,8 @@ fn another_agent_is_new_and_compared_with_all() {
     };
     let runs = [record("one"), record("one")];
     let file = scene.path("base.json").display().to_string();
-    finish(scene.sandbox(["baseline", "create", &runs[0], &runs[1], "-o", &file])).expect(0);
+    let made = finish(scene.sandbox(["baseline", "create", &runs[0], &runs[1], "-o", &file])).expect(0);
+    assert!(made.stderr.contains("note: fewer than 3 runs"), "{}", made.stderr);
     let other = record("other");
     let done = finish(scene.sandbox(["baseline", "check", &other, "--against", &file])).expect(1);
     assert!(done.stdout.contains("new agent: other"), "{}", done.stdout);
