@@ -173,12 +173,14 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
     let runs: Vec<String> = (1..6).map(|number| jobs.record(number, "work")).collect();
     let file = jobs.text("job.json");
     let made = jobs.create(&runs.iter().collect::<Vec<_>>(), &file).expect(0);
-    assert!(made.stderr.contains("of 5 runs"), "{}", made.stderr);
+    assert!(made.stderr.contains("of 5 runs") && !made.stderr.contains("note: "), "{}", made.stderr);
     let bytes = fs::read(&file).expect("it is there");
 
     // The same runs, in whatever order and however often named, are the same bytes.
     let turned = jobs.text("turned.json");
-    jobs.create(&runs.iter().rev().chain([&runs[2]]).collect::<Vec<_>>(), &turned).expect(0);
+    let made = jobs.create(&runs.iter().rev().chain([&runs[2]]).collect::<Vec<_>>(), &turned).expect(0);
+    let twice = "note: of the 6 runs that were named 5 are different; each counts once";
+    assert!(made.stderr.contains(twice) && !made.stderr.contains("fewer than"), "{}", made.stderr);
     assert_eq!(fs::read(&turned).expect("it is there"), bytes);
     // It is never written over.
     let again = jobs.create(&[&runs[0]], &file).expect(1);
@@ -197,7 +199,12 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
         let run = jobs.record(10 + index, act);
         let done = jobs.check(&run, &file);
         assert_eq!(done.code(), 1, "{act}: {}{}", done.stdout, done.stderr);
-        let told = done.stdout.lines().nth(1).unwrap_or_default();
+        assert!(
+            done.stdout.lines().nth(1).is_some_and(|line| line.starts_with("score  ")),
+            "{}",
+            done.stdout
+        );
+        let told = done.stdout.lines().nth(2).unwrap_or_default();
         assert!(told.contains(first), "{act}: {}", done.stdout);
         let json = jobs.baseline(&["check", &run, "--against", &file, "--json"]).expect(1);
         let answer: Value = serde_json::from_str(&json.stdout).expect("JSON");
@@ -215,7 +222,7 @@ fn honest_runs_are_not_new_and_what_no_run_did_is() {
         assert!(told.iter().any(|told| told.contains(first)), "{act}: {told:?}");
         let done = jobs.check(&run, &file).expect(1);
         assert!(
-            done.stdout.lines().nth(1).is_some_and(|line| line.contains(first)),
+            done.stdout.lines().nth(2).is_some_and(|line| line.contains(first)),
             "{act}: {}",
             done.stdout
         );
@@ -248,7 +255,8 @@ fn another_agent_is_new_and_compared_with_all() {
     };
     let runs = [record("one"), record("one")];
     let file = scene.path("base.json").display().to_string();
-    finish(scene.sandbox(["baseline", "create", &runs[0], &runs[1], "-o", &file])).expect(0);
+    let made = finish(scene.sandbox(["baseline", "create", &runs[0], &runs[1], "-o", &file])).expect(0);
+    assert!(made.stderr.contains("note: fewer than 3 runs"), "{}", made.stderr);
     let other = record("other");
     let done = finish(scene.sandbox(["baseline", "check", &other, "--against", &file])).expect(1);
     assert!(done.stdout.contains("new agent: other"), "{}", done.stdout);
@@ -301,11 +309,28 @@ fn what_cannot_be_checked_is_said_with_status_3() {
         assert!(!done.stderr.contains('\u{1b}'), "{:?}", done.stderr);
         assert_eq!(done.stdout, "");
     }
+    // Why it is none is said, and once.
+    fs::write(&wrong, "no JSON").expect("a file");
+    let done = check(&name, &wrong);
+    let said = "is no baseline that this program wrote: expected ident at line 1 column 2";
+    assert!(done.stderr.contains(said), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("at line 1").count(), 1, "{}", done.stderr);
     // A baseline is made of whole records only.
     let other = scene.path("other.json").display().to_string();
     for run in [&cut, &edited] {
         finish(scene.sandbox(["baseline", "create", &name, run, "-o", &other])).expect(1);
         assert!(!Path::new(&other).exists());
+    }
+    // Where it cannot be written is said before anything is read.
+    fs::create_dir(scene.path("there")).expect("a directory");
+    for (place, told) in [
+        ("there", "is a directory; name a file in it"),
+        ("nowhere/x.json", "nowhere is not there; make it first"),
+        ("newer.json/x.json", "newer.json is no directory"),
+    ] {
+        let place = scene.path(place).display().to_string();
+        let done = finish(scene.sandbox(["baseline", "create", &name, "-o", &place])).expect(1);
+        assert!(done.stderr.contains(told) && !done.stderr.contains("remove it"), "{}", done.stderr);
     }
     // Called wrongly, as everywhere.
     finish(scene.sandbox(["baseline", "check", &name])).expect(2);

@@ -458,6 +458,17 @@ fn policies_of_other_tools_come_and_go() {
     let (code, stdout, _) = ask(&scene, &["convert", "gate.yaml", "--strict"]);
     assert!(code == 0 && stdout.contains("ask: [all]") && stdout.contains("timeout: 60s"), "{stdout}");
     write(&scene, "gate-ours.yaml", &stdout);
+    // A time that nothing waits for is left out, so not everything is carried over.
+    write(
+        &scene,
+        "late.yaml",
+        "default_action: BLOCK\nrules:\n  - { action: ALLOW, path_prefix: /deploy/, timeout_seconds: 60 }\n",
+    );
+    let (code, stdout, stderr) = ask(&scene, &["convert", "late.yaml", "--strict"]);
+    assert!(code == 1 && stdout.is_empty(), "{stdout}{stderr}");
+    assert!(stderr.contains("left aside: only what asks waits") && stderr.contains("note: "), "{stderr}");
+    let (code, stdout, _) = ask(&scene, &["convert", "late.yaml"]);
+    assert!(code == 0 && stdout.contains("allow: [all]"), "{stdout}");
     let (code, answer, _) = ask(&scene, &["eval", "gate-ours.yaml", "--open", "/deploy/x"]);
     assert!(code == 1 && answer.starts_with("ask: "), "{answer}");
 

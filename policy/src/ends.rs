@@ -115,6 +115,20 @@ impl Target {
         matches!(&self.meaning, Meaning::Host { name: host, below } if is_host(name, host, *below))
     }
 
+    /// True for two host names where some name is meant by both.
+    pub(crate) fn shares_a_name(&self, other: &Self) -> bool {
+        let (Meaning::Host { name: one, below: some }, Meaning::Host { name: two, below: others }) =
+            (&self.meaning, &other.meaning)
+        else {
+            return false;
+        };
+        match (some, others) {
+            (false, _) => other.names(one),
+            (_, false) => self.names(two),
+            (true, true) => one == two || is_host(one, two, true) || is_host(two, one, true),
+        }
+    }
+
     /// True when the end is meant, for that access.
     pub fn matches_end(&self, access: Access, end: &End<'_>) -> bool {
         match (&self.meaning, end) {

@@ -9,11 +9,17 @@ mod cover;
 mod extent;
 
 use crate::access::{AccessSet, SectionKind};
+use crate::address::Target;
 use crate::error::{Note, Place, Report};
 use crate::model::{Decision, Mode, Policy, Rule, Section};
 use crate::pattern::Pattern;
 use cover::Search;
 use extent::{Extent, Object};
+
+/// False where a glance shows that nothing is meant by both.
+pub(crate) fn could_meet(one: &Target, other: &Target) -> bool {
+    Object::could_meet(one, other)
+}
 
 /// Most rules that are looked at together.
 const MANY: usize = 64;

@@ -253,6 +253,18 @@ fn text(node: &Node, what: &str, report: &mut Report) -> Option<Placed<String>> 
     None
 }
 
+/// A number with a unit. A number alone is taken for text too, since what it lacks is no quotes.
+fn quantity(node: &Node, what: &str, report: &mut Report) -> Option<Placed<String>> {
+    match &node.kind {
+        Kind::Scalar { text, plain: true }
+            if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            Some(Placed { value: text.clone(), place: node.place })
+        }
+        _ => text(node, what, report),
+    }
+}
+
 /// A list of texts; `None` where it is no list.
 fn texts(node: &Node, what: &str, wanted: &'static str, report: &mut Report) -> Option<Vec<Placed<String>>> {
     let items = sequence(node, what, wanted, report)?;

@@ -15,6 +15,13 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     (1..=u64::from(u32::MAX)).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
+/// What is to be written where `text` is no duration: the number itself with its unit, where it is one.
+pub(crate) fn wanted_duration(text: &str, example: &str) -> String {
+    let seconds = format!("{text}s");
+    let example = if duration(&seconds).is_some() { seconds.as_str() } else { example };
+    format!("a number with `s`, `m`, `h` or `d`, as in `{example}`")
+}
+
 /// The same quantity in the largest unit that holds it without a rest.
 pub fn write_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -360,7 +360,7 @@ impl Reading<'_> {
     fn timeout(&mut self, text: &Placed<String>) -> Option<Duration> {
         let timeout = crate::units::duration(&text.value);
         if timeout.is_none() {
-            self.bad_word(text, "timeout", "a number with `s`, `m`, `h` or `d`, as in `5m`");
+            self.bad_word(text, "timeout", &crate::units::wanted_duration(&text.value, "5m"));
         }
         timeout
     }

@@ -90,7 +90,7 @@ fn kubearmor_blocks_become_denials() {
     assert_eq!(trial.because, Some("not here"));
     let told = remarks.join("\n");
     for says in [
-        "line 4: left aside: `metadata.namespace`",
+        "line 4: note: `metadata.namespace`",
         "stricter: `/own` is denied to its owner too",
         "WIDER: `relative/[` cannot be written as a pattern",
         "WIDER: protocol `icmp`",
@@ -225,10 +225,207 @@ fn what_a_person_approves_asks_however_it_is_mixed() {
     assert!(policy.files().rules().iter().all(|rule| rule.effect() == Ask || rule.timeout().is_none()));
     let told = "line 3: left aside: only what asks waits: `timeout_seconds` is left out";
     assert!(remarks.iter().any(|remark| remark.contains(told)), "{remarks:?}");
+    // What is left out is a loss, also where nothing is decided by it; what has no meaning here is none.
+    assert!(Effect::Aside.is_loss() && Effect::Stricter.is_loss() && Effect::Wider.is_loss());
+    assert!(!Effect::Note.is_loss());
     // A default cannot ask, and denies.
     let (policy, remarks) = converted(Source::Gateway, "default_action: HUMAN_APPROVAL\nrules: []\n");
     assert_eq!(file(&policy, Access::Read, "/x", ""), Deny);
     assert!(remarks.iter().any(|remark| remark.contains("a default cannot ask")), "{remarks:?}");
+}
+
+#[test]
+fn a_gateway_lets_the_first_rule_decide_and_what_differs_is_told() {
+    let text = |rules: &[&str]| format!("default_action: BLOCK\nrules:\n  - {}\n", rules.join("\n  - "));
+    let stricter = |rules: &[&str]| -> Vec<String> {
+        let (_, remarks) = converted(Source::Gateway, &text(rules));
+        remarks.into_iter().filter(|remark| remark.contains("stricter")).collect()
+    };
+    let rules = ["{ action: ALLOW, path_prefix: /w }", "{ action: BLOCK, path_prefix: /w/s }"];
+    let (policy, _) = converted(Source::Gateway, &text(&rules));
+    assert_eq!(file(&policy, Access::Read, "/w/s/a", ""), Decision::Deny);
+    assert_eq!(
+        stricter(&rules),
+        [
+            "line 4: stricter: it denies also where the rule of line 3 matches too: there the first that matches decides"
+        ]
+    );
+    // The other way round both mean the same, and so do rules that have nothing in common.
+    assert!(stricter(&[rules[1], rules[0]]).is_empty());
+    for [allow, block] in [
+        ["path_prefix: /w/", "path_prefix: /v/"],
+        ["destination_domain: a.example.com", "destination_domain: b.example.com"],
+        ["destination_domain: \"*.example.com\"", "destination_domain: \"*.example.org\""],
+        [
+            "{ destination_domain: a.example.com, destination_port: 80 }",
+            "{ destination_domain: a.example.com, destination_port: 81 }",
+        ],
+        ["destination_domain: 10.1.0.0/16", "destination_domain: 10.2.0.0/16"],
+    ] {
+        let rules = [
+            format!("{{ action: ALLOW, match: {} }}", mapping(allow)),
+            format!("{{ action: BLOCK, match: {} }}", mapping(block)),
+        ];
+        assert!(stricter(&[&rules[0], &rules[1]]).is_empty(), "{rules:?}");
+    }
+    for [allow, block] in [
+        // An exception of what is blocked is none here.
+        ["path_prefix: /w/s/ok", "path_prefix: /w/s"],
+        ["path_prefix: ~/x", "path_prefix: /home"],
+        ["destination_domain: \"*.example.com\"", "destination_domain: api.example.com"],
+        ["destination_domain: \"*.a.example.com\"", "destination_domain: \"*.example.com\""],
+        ["destination_domain: 10.0.0.0/8", "destination_domain: 10.2.0.0/16"],
+        ["destination_domain: api.example.com", "destination_domain: \"*\""],
+    ] {
+        let rules = [
+            format!("{{ action: ALLOW, match: {} }}", mapping(allow)),
+            format!("{{ action: BLOCK, match: {} }}", mapping(block)),
+        ];
+        assert_eq!(stricter(&[&rules[0], &rules[1]]).len(), 1, "{rules:?}");
+    }
+    // Questions too, each later rule once; a priority may put a rule before those above it.
+    assert_eq!(
+        stricter(&[
+            "{ action: ALLOW, path_prefix: /w/ }",
+            "{ action: HUMAN_APPROVAL, path_prefix: /w/s/ }",
+            "{ action: BLOCK, path_prefix: /w/s/t/ }",
+        ]),
+        [
+            "line 4: stricter: it asks also where the rule of line 3 matches too: there the first that matches decides",
+            "line 5: stricter: it denies also where the rules of lines 3, 4 match too: there the first that matches decides",
+        ]
+    );
+    let chosen =
+        ["{ action: BLOCK, path_prefix: /w/s/ }", "{ action: ALLOW, path_prefix: /w/, priority: 1 }"];
+    assert!(stricter(&chosen)[0].starts_with("line 3: stricter: it denies also where the rule of line 4"));
+    // So many that comparing each with each would take long.
+    let many: Vec<String> =
+        (0..2_001).map(|at| format!("{{ action: ALLOW, destination_domain: h{at}.example }}")).collect();
+    let many = from(
+        Source::Gateway,
+        "f.yaml",
+        text(&many.iter().map(String::as_str).collect::<Vec<_>>()).as_bytes(),
+    );
+    let remarks = many.expect("it is read").remarks;
+    assert!(remarks.iter().any(|remark| remark.text.contains("too many to be compared")), "{remarks:?}");
+}
+
+#[test]
+fn a_prefix_ends_within_a_name_unless_a_slash_ends_it() {
+    use Decision::{Allow, Ask, Deny};
+    let text = "default_action: BLOCK\nrules:\n  - { action: ALLOW, path_prefix: /w/calc }\n  \
+                - { action: HUMAN_APPROVAL, path_prefix: /w/ask }\n  - { action: ALLOW, path_prefix: /v/ }\n  \
+                - { action: BLOCK, path_prefix: /v/keys }\n  - { action: HUMAN_APPROVAL, path_prefix: /v/ask/ }\n";
+    let (policy, remarks) = converted(Source::Gateway, text);
+    // What begins so is meant there, whatever follows; of what blocks and asks here, too.
+    for (path, decision) in [
+        ("/w/calc", Allow),
+        ("/w/calc/.hidden/a", Allow),
+        ("/w/calc-other/a", Allow),
+        ("/w/cal", Deny),
+        ("/w/ask", Ask),
+        ("/w/asked/a", Ask),
+        ("/v/a", Allow),
+        ("/v/keys", Deny),
+        ("/v/keys/a", Deny),
+        ("/v/keys.old/a", Deny),
+        ("/v/ask", Allow),
+        ("/v/ask/.a", Ask),
+    ] {
+        assert_eq!(file(&policy, Access::Read, path, ""), decision, "{path}");
+    }
+    let notes: Vec<&String> = remarks.iter().filter(|remark| remark.contains("begins so")).collect();
+    assert_eq!(notes.len(), 2, "{remarks:?}");
+    let says = "line 3: note: `/w/calc` is all that begins so, also `/w/calc-other`: `/w/calc/` would be what lies below it";
+    assert_eq!(notes[0], says);
+}
+
+#[test]
+fn rules_without_a_name_are_called_by_what_they_are_about() {
+    let names = |policy: &Policy| {
+        let of = |rules: Vec<String>| rules.join(" ");
+        let files = policy.files().rules().iter().map(|rule| rule.name().as_str().to_owned()).collect();
+        let exec = policy.exec().rules().iter().map(|rule| rule.name().as_str().to_owned()).collect();
+        let network = policy.network().rules().iter().map(|rule| rule.name().as_str().to_owned()).collect();
+        [of(files), of(exec), of(network)]
+    };
+    let text = "name: g\nrules:\n  - { action: ALLOW, path_prefix: /work/a b/ }\n  - { action: ALLOW, path_prefix: /work/a_b }\n  \
+                - { action: ALLOW, path_prefix: /work/a-b }\n  - { action: HUMAN_APPROVAL, path_prefix: \"~/.ssh/\" }\n  \
+                - { action: ALLOW, path_prefix: / }\n  - { action: ALLOW, destination_domain: \"*.example.org\", destination_port: 443 }\n  \
+                - { name: both, action: BLOCK, path_prefix: /k/, destination_domain: k.example }\n";
+    let (policy, _) = converted(Source::Gateway, text);
+    let [files, exec, network] = names(&policy);
+    assert_eq!(
+        files,
+        "g/allow-all g/allow-work-a-b g/allow-work-a-b-2 g/allow-work-a_b g/ask-home-ssh g/both"
+    );
+    assert_eq!(exec, "g/ask-home-ssh-run g/both-run");
+    assert_eq!(network, "g/allow-example.org-443 g/both-network");
+    let (policy, _) = converted(Source::KubeArmor, BLOCK);
+    let [files, exec, _] = names(&policy);
+    assert!(files.starts_with("block_things/deny-etc-hosts block_things/deny-etc-pass-wd "), "{files}");
+    assert_eq!(exec, "block_things/deny-bin-sleep block_things/deny-opt-nc-x block_things/deny-usr-bin-wget");
+}
+
+#[test]
+fn what_may_be_read_and_written_stays_so_in_kubearmor() {
+    use Access::{Create, Delete, Read, Write};
+    let policy = parse(
+        r#"
+version: 1
+name: learned
+files:
+  default: deny
+  rules:
+    - { name: work, allow: [all], path: ["/work/**"] }
+    - { name: temporary, allow: [read, write, create, delete], path: ["{/tmp,/var/tmp}/**"] }
+    - { name: machine, allow: [read, write], path: ["/dev/null"] }
+    - { name: machine-read, allow: [read], path: ["/usr/**"] }
+    - { name: code, allow: [load], path: ["/usr/**", "/opt/lib.so"] }
+    - { name: log-read, allow: [read], path: ["/log/**"] }
+    - { name: log, allow: [write, create], path: ["/log/**"] }
+    - { name: names, allow: [read, create], path: ["/names/**"] }
+    - { name: drop, allow: [write], path: ["/drop"] }
+"#,
+    );
+    let Converted { text, remarks } = to_kubearmor(&policy, &[]);
+    let allow =
+        text.split("---\n").find(|document| document.contains("action: Allow")).expect("one that allows");
+    let (back, _) = converted(Source::KubeArmor, allow);
+    for path in ["/work/a", "/tmp/a", "/var/tmp/a", "/log/a"] {
+        for access in [Read, Write, Create, Delete] {
+            assert_eq!(file(&back, access, path, ""), Decision::Allow, "{access} {path}");
+        }
+    }
+    for (access, path, decision) in [
+        (Write, "/dev/null", Decision::Allow),
+        (Read, "/usr/a", Decision::Allow),
+        (Write, "/usr/a", Decision::Deny),
+        (Read, "/opt/lib.so", Decision::Deny),
+        (Read, "/names/a", Decision::Allow),
+        (Create, "/names/a", Decision::Deny),
+        (Write, "/drop", Decision::Deny),
+    ] {
+        assert_eq!(file(&back, access, path, ""), decision, "{access} {path}");
+    }
+    assert_eq!(allow.matches("/log/").count(), 1, "each entry once: {allow}");
+    let told = remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for says in [
+        "WIDER: rule `learned/temporary`: reading and writing have one word there, which also allows `attributes`",
+        "WIDER: rule `learned/machine`: reading and writing have one word there, which also allows `create`, `delete`, `attributes`",
+        "WIDER: rule `learned/log`: reading and writing",
+        "WIDER: what may be read may be loaded as code there, which is `load` here",
+        "stricter: rule `learned/code` allows to load code, which has no word there: it is left out",
+        "stricter: rule `learned/names` allows changes, but not to write: it allows reading only",
+        "stricter: rule `learned/drop` allows changes without reading: it is left out",
+    ] {
+        assert!(told.contains(says), "{says} in\n{told}");
+    }
+    assert!(!told.contains("learned/work`: reading and writing"), "{told}");
+}
+
+fn mapping(text: &str) -> String {
+    if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") }
 }
 
 #[test]

@@ -75,7 +75,11 @@ pub enum Command {
 const RUNS_EXAMPLES: &str = "\
 Examples:
   sandbox runs
-  sandbox runs --json | jq -r 'select(.status == \"incomplete\") | .id'";
+  sandbox runs --json | jq -r 'select(.status == \"incomplete\") | .id'
+
+Listed are $SANDBOX_HOME/runs alone where that is set; else .sandbox/runs in
+your account's home directory (not $HOME), and what root recorded for you
+(sudo), in /var/lib/sandbox/UID/runs.";
 
 /// `sandbox runs`.
 #[derive(Debug, Args)]
@@ -178,6 +182,10 @@ Examples:
   sudo sandbox run --enforce base --audit agent.yaml -- claude
   sudo sandbox run --enforce agent.yaml --ask -- claude    and: sandbox asks
   sudo sandbox run --hash-max-bytes 10M -- make      what did files hold?
+
+The record goes to $SANDBOX_HOME/runs where that is set; else to .sandbox/runs
+in your account's home directory (not $HOME), or under sudo to
+/var/lib/sandbox/UID/runs, UID being yours. --run-dir names another place.
 
 Exit status: the command's own, 128+n when signal n ended it; 122 when the
 runner ended the run, 125 when it could not start, 126 when the command could

@@ -114,6 +114,7 @@ fn wrong_usage_is_125_and_changes_nothing() {
     }
     assert!(!scene.store().exists());
     let help = finish(scene.sandbox(["run", "--help"])).expect(0);
+    assert!(help.stdout.contains("$SANDBOX_HOME/runs"), "where records go: {}", help.stdout);
     assert!(help.stdout.contains("Examples:") && help.stdout.lines().all(|line| line.chars().count() <= 80));
     finish(scene.sandbox(["no-such-verb"])).expect(2);
 }

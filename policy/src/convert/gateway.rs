@@ -3,15 +3,19 @@
 //! Read is a list `rules` (or `policies`), each with `action: ALLOW | HUMAN_APPROVAL | BLOCK` and what it is about,
 //! `path_prefix` or `destination_domain` (with `destination_port`), in the rule or in its `match` or `conditions`;
 //! and `default_action`, which is BLOCK where the file does not say. There the first rule that matches decides;
-//! here a denial does, which is never wider.
+//! here a denial does, which is never wider, and [`order`] says where it is stricter.
 
-use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, name_of};
+mod order;
+
+use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, name_about, name_of};
 use crate::address::Target;
 use crate::document::{Entry, Node};
 use crate::error::Place;
 use crate::pattern::escape;
+use order::{Seen, Turn};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a rule does, the strictest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Allow,
     Ask,
@@ -29,7 +33,7 @@ impl Action {
 }
 
 /// Keys that only describe a rule.
-const DESCRIPTIONS: [&str; 5] = ["id", "description", "priority", "severity", "tags"];
+const DESCRIPTIONS: [&str; 4] = ["id", "description", "severity", "tags"];
 
 pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertError> {
     let top = to.entries(document, "the file")?;
@@ -39,7 +43,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
     let default = match get(top, "default_action") {
         Some(entry) => action(&entry.value, to)?,
         None => {
-            to.remark(document.place, Effect::Aside, "there is no `default_action`: it is taken to be BLOCK");
+            to.remark(document.place, Effect::Note, "there is no `default_action`: it is taken to be BLOCK");
             Action::Block
         }
     };
@@ -63,12 +67,14 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
     for section in [FILES, NETWORK] {
         to.draft.sections[section].default = Some(default);
     }
+    let mut seen = Vec::new();
     for item in to.items(&rules.value, "`rules`")? {
-        rule(item, default, to)?;
+        seen.extend(rule(item, default, to)?);
     }
+    order::compare(&seen, document.place, to);
     let text =
         "a gateway says nothing about programs: only those below what is blocked or asked about are judged";
-    to.remark(document.place, Effect::Aside, text);
+    to.remark(document.place, Effect::Note, text);
     Ok(())
 }
 
@@ -91,11 +97,13 @@ struct Parts<'n> {
     because: Option<String>,
     name: Option<String>,
     enabled: Flag,
+    turn: Turn,
     /// Conditions without a word here.
     unknown: Vec<(String, Place)>,
 }
 
-fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertError> {
+/// Puts a rule into the draft; what there is of it.
+fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<Option<Seen>, ConvertError> {
     let entries = to.entries(item, "a rule")?;
     let Some(verdict) = get(entries, "action") else { return to.form(item.place, "`action` is missing") };
     let action = action(&verdict.value, to)?;
@@ -103,7 +111,7 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
     collect(entries, &mut parts, to)?;
     if !parts.enabled.is_set() {
         to.remark(item.place, Effect::Aside, "the rule is not enabled: it is left out");
-        return Ok(());
+        return Ok(None);
     }
     if action != Action::Ask && parts.timeout.take().is_some() {
         to.remark(item.place, Effect::Aside, "only what asks waits: `timeout_seconds` is left out");
@@ -116,7 +124,7 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
         let closes = action == Action::Block || (action == Action::Ask && default == "allow");
         if !closes {
             to.remark(place, Effect::Stricter, format!("{keys} cannot be told here: the rule is left out"));
-            return Ok(());
+            return Ok(None);
         }
         to.remark(place, Effect::Stricter, format!("{keys} cannot be told here: the rule holds without it"));
     }
@@ -128,13 +136,24 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
             _ => Effect::Wider,
         };
         to.remark(item.place, effect, "the rule names no path and no host: it is left out");
-        return Ok(());
+        return Ok(None);
     }
     let lost = if action == Action::Block || default == "allow" { Effect::Wider } else { Effect::Stricter };
+    let turn = parts.turn;
+    let mut seen = Seen { action, place: item.place, turn, prefixes: Vec::new(), targets: Vec::new() };
     let mut paths = Vec::new();
     for (prefix, place) in &parts.prefixes {
         match pattern(prefix) {
-            Some(pattern) => paths.push(pattern),
+            Some(pattern) => {
+                if action != Action::Block && !prefix.ends_with('/') {
+                    let text = format!(
+                        "`{prefix}` is all that begins so, also `{prefix}-other`: `{prefix}/` would be what lies below it"
+                    );
+                    to.remark(*place, Effect::Note, text);
+                }
+                paths.push(pattern);
+                seen.prefixes.push((*prefix).to_owned());
+            }
             None => to.remark(*place, lost, format!("`{prefix}` is no absolute path: it is left out")),
         }
     }
@@ -144,18 +163,29 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<(), ConvertE
         // Words of ours that are no names of hosts.
         let word = ["any", "own"].contains(&domain.to_ascii_lowercase().as_str());
         match Target::parse(&target) {
-            Ok(_) if !word => targets.push(target),
+            Ok(read) if !word => {
+                targets.push(target);
+                seen.targets.push(read);
+            }
             Ok(_) => to.remark(*place, lost, format!("`{domain}` is no host: it is left out")),
             Err(why) => to.remark(*place, lost, format!("`{domain}` {why}: it is left out")),
         }
     }
-    push(FILES, action, "all", "path", &paths, &parts, to);
+    let object = seen.prefixes.first().or(targets.first()).map(String::as_str).unwrap_or_default();
+    let name = match &parts.name {
+        Some(name) => name_of(name, action.effect()),
+        None => name_about(action.effect(), &object.replacen("~/", "home/", 1)),
+    };
+    // Of a rule that becomes several each has a name that says which it is.
+    let of_programs = format!("{name}-run");
+    let of_hosts = if paths.is_empty() { name.clone() } else { format!("{name}-network") };
+    push(FILES, action, &paths, name, &parts, to);
     if action != Action::Allow && !paths.is_empty() {
         to.draft.sections[EXEC].default = Some("allow");
-        push(EXEC, action, "run", "path", &paths, &parts, to);
+        push(EXEC, action, &paths, of_programs, &parts, to);
     }
-    push(NETWORK, action, "connect, send", "to", &targets, &parts, to);
-    Ok(())
+    push(NETWORK, action, &targets, of_hosts, &parts, to);
+    Ok(Some(seen))
 }
 
 fn collect<'n>(
@@ -181,6 +211,7 @@ fn collect<'n>(
             }
             "reason" | "message" => parts.because = Some(to.text(value, &what)?.to_owned()),
             "name" => parts.name = Some(to.text(value, &what)?.to_owned()),
+            "priority" => parts.turn = Turn::Chosen,
             "enabled" => parts.enabled = to.flag(value, &what)?,
             key if DESCRIPTIONS.contains(&key) => {}
             key => parts.unknown.push((key.to_owned(), entry.place)),
@@ -219,18 +250,19 @@ fn target(domain: &str, port: Option<&str>) -> String {
 fn push(
     section: usize,
     action: Action,
-    accesses: &'static str,
-    key: &'static str,
     objects: &[String],
+    name: String,
     parts: &Parts<'_>,
     to: &mut Reading<'_>,
 ) {
     if objects.is_empty() {
         return;
     }
-    let first = objects.first().map(String::as_str).unwrap_or_default();
-    let name = parts.name.clone().unwrap_or_else(|| format!("{}-{first}", action.effect()));
-    let name = name_of(&name, action.effect());
+    let (accesses, key) = match section {
+        FILES => ("all", "path"),
+        EXEC => ("run", "path"),
+        _ => ("connect, send", "to"),
+    };
     to.draft.sections[section].rules.push(RuleDraft {
         effect: action.effect(),
         accesses,

@@ -3,7 +3,9 @@
 //! `Allow` makes what no rule matches denied, `Block` denies, `Audit` puts on trial. Paths are literal, directories
 //! end in a slash, patterns are AppArmor's globs.
 
-use super::{ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, literal, name_of};
+use super::{
+    ConvertError, EXEC, Effect, FILES, Flag, NETWORK, Reading, RuleDraft, get, literal, name_about, name_of,
+};
 use crate::document::{Entry, Node};
 use crate::parse::settings::is_deniable;
 use crate::pattern::{Parsed, Pattern, escape};
@@ -44,7 +46,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
         for entry in entries {
             match entry.key.as_str() {
                 "name" => to.draft.name = name_of(to.text(&entry.value, "`name`")?, "kubearmor"),
-                key => to.remark(entry.place, Effect::Aside, format!("`metadata.{key}` has no meaning here")),
+                key => to.remark(entry.place, Effect::Note, format!("`metadata.{key}` has no meaning here")),
             }
         }
     }
@@ -69,7 +71,7 @@ pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertE
             }
             "selector" | "severity" | "tags" | "nodeSelector" => {
                 let text = format!("`{}` has no meaning here", entry.key);
-                to.remark(entry.place, Effect::Aside, text);
+                to.remark(entry.place, Effect::Note, text);
                 continue;
             }
             key => return to.form(entry.place, format!("`{key}` is no part of a KubeArmorPolicy's spec")),
@@ -134,7 +136,7 @@ fn one(
             "message" => about.because = Some(to.text(&entry.value, &what)?.to_owned()),
             "action" => {}
             "severity" | "tags" => {
-                to.remark(entry.place, Effect::Aside, format!("{what} has no meaning here"))
+                to.remark(entry.place, Effect::Note, format!("{what} has no meaning here"))
             }
             key => return to.form(entry.place, format!("`{key}` is not known here")),
         }
@@ -177,7 +179,7 @@ fn one(
         (FILES, true, _) => "write, create, delete, attributes",
         _ => "all",
     };
-    let name = format!("{}-{}", about.action.effect(), name_of(text, "rule"));
+    let name = name_about(about.action.effect(), text);
     to.draft.sections[section].rules.push(RuleDraft {
         effect: about.action.effect(),
         accesses,

@@ -1,7 +1,8 @@
 //! Policies of other tools to ours, and ours to theirs.
 //!
 //! Nothing becomes wider in silence: what a target language has no word for is left out of what allows and kept,
-//! stricter, in what denies. Where neither is possible, and wherever something is left out, a [`Remark`] says so.
+//! stricter, in what denies. Where neither is possible or would leave nothing of use, and wherever something is left
+//! out, a [`Remark`] says so.
 
 mod gateway;
 mod kubearmor;
@@ -36,10 +37,12 @@ pub struct Remark {
     pub text: String,
 }
 
-/// What became of something that cannot be carried over.
+/// What became of something that is not in the result as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// It does not restrict anything: a label, a severity.
+    /// Nothing of what the rules say is lost: a label, a severity, what is worth knowing.
+    Note,
+    /// Something of a rule is left out, and the result allows neither more nor less for it.
     Aside,
     /// The result allows less than the source.
     Stricter,
@@ -51,10 +54,16 @@ impl Effect {
     /// A word for it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Note => "note",
             Self::Aside => "left aside",
             Self::Stricter => "stricter",
             Self::Wider => "WIDER",
         }
+    }
+
+    /// True where something of the source is not in the result, or not as it was.
+    pub fn is_loss(self) -> bool {
+        self != Self::Note
     }
 }
 
@@ -282,6 +291,23 @@ fn name_of(text: &str, instead: &str) -> String {
     let name: String = text.chars().map(|c| if fits(c) { c } else { '-' }).take(100).collect();
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     if name.is_empty() { instead.to_owned() } else { name }
+}
+
+/// A name for a rule that has none: what it does and the words of what it is about.
+fn name_about(effect: &str, object: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let words = object.split(|c: char| !fits(c)).map(|word| word.trim_matches(['.', '_']));
+    let mut name = effect.to_owned();
+    for word in words.filter(|word| !word.is_empty()) {
+        name.push('-');
+        name.push_str(word);
+    }
+    if name == effect {
+        name.push_str("-all");
+    }
+    // What is about such long things differs at the end at best; they are numbered.
+    name.truncate(100);
+    name
 }
 
 /// A literal path as a pattern; `None` where it is not absolute.

@@ -1,8 +1,10 @@
 //! A policy of ours to KubeArmorPolicies, one document for each action.
 //!
 //! KubeArmor has no exceptions, no asking, no accesses but reading and everything, and knows networks by protocol
-//! only. What denies becomes stricter where it must; what allows is left out.
+//! only. What denies becomes stricter where it must; what allows is left out. Only what allows to read and to write is
+//! said with all that goes with it there, and told: a temporary directory that cannot be written is none.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use super::{Converted, Effect, Remark};
@@ -23,7 +25,7 @@ struct Document {
 const LISTS: [&str; 3] = ["matchPaths", "matchDirectories", "matchPatterns"];
 const ACTIONS: [&str; 3] = ["Allow", "Audit", "Block"];
 
-/// A stricter or equal KubeArmorPolicy of the policy; `labels` are those of the containers that it is about.
+/// A KubeArmorPolicy of the policy, stricter or equal but for what its remarks call wider; `labels` are those of the containers that it is about.
 pub fn to_kubearmor(policy: &Policy, labels: &[(String, String)]) -> Converted {
     let mut to = Writing { documents: Default::default(), remarks: Vec::new() };
     to.paths(policy, SectionKind::Files, &policy.files);
@@ -34,7 +36,7 @@ pub fn to_kubearmor(policy: &Policy, labels: &[(String, String)]) -> Converted {
         to.remark(Effect::Wider, format!("the section `{key}` has no word there: it is left out"));
     }
     if labels.is_empty() {
-        to.remark(Effect::Aside, "no labels are given: the selector is empty, and must be filled in");
+        to.remark(Effect::Note, "no labels are given: the selector is empty, and must be filled in");
     }
     let mut text = String::new();
     for (document, action) in to.documents.iter().zip(ACTIONS) {
@@ -60,12 +62,13 @@ impl Writing {
     }
 
     fn paths(&mut self, policy: &Policy, kind: SectionKind, section: &Section<Pattern>) {
+        let granted = Granted::in_section(section);
         let mut allows = false;
         for rule in section.rules.iter().filter(|rule| !rule.is_void()) {
             if rule.effect == Decision::Allow {
                 // Where everything is allowed, what allows says nothing.
                 if section.default == Decision::Deny {
-                    allows |= self.allow(kind, rule);
+                    allows |= self.allow(kind, rule, &granted);
                 }
             } else {
                 let trial = rule.mode == Mode::Audit || policy.mode == Mode::Audit;
@@ -79,7 +82,7 @@ impl Writing {
     }
 
     /// Whether the rule could be said at all.
-    fn allow(&mut self, kind: SectionKind, rule: &Rule<Pattern>) -> bool {
+    fn allow(&mut self, kind: SectionKind, rule: &Rule<Pattern>, granted: &Granted<'_>) -> bool {
         let name = &rule.name;
         let left_out = |why: &str| format!("rule `{name}` {why}: it is left out");
         if !rule.except.is_empty() {
@@ -90,31 +93,53 @@ impl Writing {
             self.remark(Effect::Stricter, left_out("is bound to processes that are no plain paths"));
             return false;
         };
-        let all: AccessSet =
-            [Access::Read, Access::Write, Access::Create, Access::Delete, Access::Attributes]
-                .into_iter()
-                .collect();
-        let read_only = match kind {
-            SectionKind::Exec => "",
-            _ if all.without(rule.accesses).is_empty() => "",
-            _ if rule.accesses.contains(Access::Read) => {
-                if rule.accesses.without(AccessSet::from(Access::Read).union(Access::Load.into())).is_empty()
-                {
-                    "readOnly: true"
-                } else {
-                    self.remark(
-                        Effect::Stricter,
-                        format!("rule `{name}` allows some changes: it allows reading only"),
-                    );
-                    "readOnly: true"
+        let mut any = false;
+        for pattern in &rule.objects {
+            let read_only = match kind {
+                SectionKind::Exec => "",
+                _ => match self.form(rule, granted.of(rule, pattern)) {
+                    Some(read_only) => read_only,
+                    None => continue,
+                },
+            };
+            any |= self.put(kind, (rule, pattern), 0, read_only, &sources, Effect::Stricter);
+        }
+        any
+    }
+
+    /// How accesses that are allowed are said; `None` where they cannot be, and are left out.
+    fn form(&mut self, rule: &Rule<Pattern>, granted: AccessSet) -> Option<&'static str> {
+        let name = &rule.name;
+        if granted.contains(Access::Read) && !granted.contains(Access::Load) {
+            self.remark(Effect::Wider, "what may be read may be loaded as code there, which is `load` here");
+        }
+        match (granted.contains(Access::Read), granted.contains(Access::Write)) {
+            (true, true) => {
+                let besides = SectionKind::Files.accesses().without(granted.union(Access::Load.into()));
+                if !besides.is_empty() {
+                    let words: Vec<String> = besides.iter().map(|access| format!("`{access}`")).collect();
+                    let what = "reading and writing have one word there, which also allows";
+                    self.remark(Effect::Wider, format!("rule `{name}`: {what} {}", words.join(", ")));
                 }
+                Some("")
             }
-            _ => {
-                self.remark(Effect::Stricter, left_out("allows changes without reading"));
-                return false;
+            (true, false) => {
+                let read = AccessSet::from(Access::Read).union(Access::Load.into());
+                if !granted.without(read).is_empty() {
+                    let what = "allows changes, but not to write: it allows reading only";
+                    self.remark(Effect::Stricter, format!("rule `{name}` {what}"));
+                }
+                Some("readOnly: true")
             }
-        };
-        self.put(kind, rule, 0, read_only, &sources, Effect::Stricter)
+            (false, _) => {
+                let why = match granted.without(Access::Load.into()).is_empty() {
+                    true => "allows to load code, which has no word there",
+                    false => "allows changes without reading",
+                };
+                self.remark(Effect::Stricter, format!("rule `{name}` {why}: it is left out"));
+                None
+            }
+        }
     }
 
     fn deny(&mut self, kind: SectionKind, rule: &Rule<Pattern>, action: usize) {
@@ -151,7 +176,9 @@ impl Writing {
                 );
             }
         }
-        self.put(kind, rule, action, read_only, &sources, Effect::Wider);
+        for pattern in &rule.objects {
+            self.put(kind, (rule, pattern), action, read_only, &sources, Effect::Wider);
+        }
     }
 
     /// The executables as `fromSource`; `None` where the rule's conditions are more than that.
@@ -163,46 +190,39 @@ impl Writing {
         by.iter().map(|pattern| String::from_utf8(pattern.literal()?).ok()).collect()
     }
 
-    /// Puts the rule's paths into a document.
+    /// Puts a rule's pattern into a document; whether any of it could be said.
     fn put(
         &mut self,
         kind: SectionKind,
-        rule: &Rule<Pattern>,
+        (rule, pattern): (&Rule<Pattern>, &Pattern),
         action: usize,
         read_only: &str,
         sources: &[String],
         lost: Effect,
     ) -> bool {
         let mut any = false;
-        for pattern in &rule.objects {
-            for glob in pattern.globs() {
-                let Some((list, text)) = entry(glob) else {
-                    let text = format!(
-                        "rule `{}`: `{}` has no form there: it is left out",
-                        rule.name,
-                        pattern.text()
-                    );
-                    self.remark(lost, text);
-                    continue;
-                };
-                // Patterns know no sources there.
-                if list == 2 && !sources.is_empty() {
-                    let what = "a pattern cannot be bound to a process there: it is left out";
-                    self.remark(lost, format!("rule `{}`: {what}", rule.name));
-                    continue;
-                }
-                any = true;
-                let mut lines = vec![text];
-                lines.extend((!read_only.is_empty()).then(|| read_only.to_owned()));
-                if !sources.is_empty() {
-                    lines.push("fromSource:".to_owned());
-                    lines.extend(sources.iter().map(|source| format!("- path: {}", quoted(source))));
-                }
-                let document = &mut self.documents[action];
-                let section =
-                    if kind == SectionKind::Exec { &mut document.process } else { &mut document.file };
-                section[list].push(lines.join("\n      "));
+        for glob in pattern.globs() {
+            let Some((list, text)) = entry(glob) else {
+                let what = "has no form there: it is left out";
+                self.remark(lost, format!("rule `{}`: `{}` {what}", rule.name, pattern.text()));
+                continue;
+            };
+            // Patterns know no sources there.
+            if list == 2 && !sources.is_empty() {
+                let what = "a pattern cannot be bound to a process there: it is left out";
+                self.remark(lost, format!("rule `{}`: {what}", rule.name));
+                continue;
             }
+            any = true;
+            let mut lines = vec![text];
+            lines.extend((!read_only.is_empty()).then(|| read_only.to_owned()));
+            if !sources.is_empty() {
+                lines.push("fromSource:".to_owned());
+                lines.extend(sources.iter().map(|source| format!("- path: {}", quoted(source))));
+            }
+            let document = &mut self.documents[action];
+            let section = if kind == SectionKind::Exec { &mut document.process } else { &mut document.file };
+            section[list].push(lines.join("\n      "));
         }
         any
     }
@@ -240,6 +260,29 @@ impl Writing {
                 "section `network` denies by default: all of TCP, UDP and ICMP is blocked",
             );
         }
+    }
+}
+
+/// The rules of a section that allow without exceptions, by the texts of their patterns: several may speak of one.
+struct Granted<'a>(HashMap<&'a str, Vec<&'a Rule<Pattern>>>);
+
+impl<'a> Granted<'a> {
+    fn in_section(section: &'a Section<Pattern>) -> Self {
+        let mut by_text: HashMap<&str, Vec<&Rule<Pattern>>> = HashMap::new();
+        let plain = |rule: &&Rule<Pattern>| {
+            rule.effect == Decision::Allow && rule.except.is_empty() && !rule.is_void()
+        };
+        for rule in section.rules.iter().filter(plain) {
+            rule.objects.iter().for_each(|object| by_text.entry(object.text()).or_default().push(rule));
+        }
+        Self(by_text)
+    }
+
+    /// What is allowed of the pattern to those whom the rule is about.
+    fn of(&self, rule: &Rule<Pattern>, pattern: &Pattern) -> AccessSet {
+        let rules = self.0.get(pattern.text()).into_iter().flatten();
+        let same = rules.filter(|other| other.who == rule.who);
+        same.fold(rule.accesses, |all, other| all.union(other.accesses))
     }
 }
 
@@ -313,7 +356,10 @@ impl Document {
             }
             for (list, key) in lists.iter().zip(LISTS).filter(|(list, _)| !list.is_empty()) {
                 let _ = writeln!(out, "    {key}:");
-                list.iter().for_each(|entry| _ = writeln!(out, "    - {entry}"));
+                // Several rules may have said the same.
+                let mut said = BTreeSet::new();
+                let entries = list.iter().filter(|entry| said.insert(entry.as_str()));
+                entries.for_each(|entry| _ = writeln!(out, "    - {entry}"));
             }
         }
         if !self.network.is_empty() {

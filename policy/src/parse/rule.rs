@@ -1,6 +1,6 @@
 //! One rule as written: its keys, and what it cannot do without.
 
-use super::{Keys, RawAmend, RawRule, has, known, mapping, missing, mode, some, text, texts};
+use super::{Keys, RawAmend, RawRule, has, known, mapping, missing, mode, quantity, some, text, texts};
 use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node};
 use crate::error::{Problem, Report};
@@ -89,7 +89,7 @@ pub(super) fn rule(kind: SectionKind, node: &Node, report: &mut Report) -> Optio
             "unless_by" => rule.unless_by = some(value, "`unless_by`", EXECUTABLES, NOBODY, report),
             "under" => rule.under = some(value, "`under`", EXECUTABLES, NOBODY, report),
             "mode" => rule.mode = mode(value, "`mode` of a rule", report),
-            "timeout" => rule.timeout = text(value, "`timeout`", report),
+            "timeout" => rule.timeout = quantity(value, "`timeout`", report),
             "sha256" if kind == SectionKind::Exec => {
                 let wanted = "a list of digests of 64 hexadecimal digits";
                 rule.sha256 = some(value, "`sha256`", wanted, NOTHING, report);

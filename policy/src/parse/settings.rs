@@ -123,23 +123,26 @@ fn limits(node: &Node, report: &mut Report) -> Option<Limits> {
         let (read, wanted) = match entry.key.as_str() {
             "memory" => {
                 limits.memory = units::bytes(value);
-                (limits.memory.is_some(), "a number with `KiB`, `MiB`, `GiB` or `TiB`, as in `4GiB`")
+                (
+                    limits.memory.is_some(),
+                    "a number with `KiB`, `MiB`, `GiB` or `TiB`, as in `4GiB`".to_owned(),
+                )
             }
             "processes" => {
                 limits.processes = value.parse().ok().filter(|count| *count > 0);
-                (limits.processes.is_some(), "a number from 1, as in `512`")
+                (limits.processes.is_some(), "a number from 1, as in `512`".to_owned())
             }
             "cpu" => {
                 limits.cpu = units::percent(value);
-                (limits.cpu.is_some(), "percent of one processor, as in `200%`")
+                (limits.cpu.is_some(), "percent of one processor, as in `200%`".to_owned())
             }
             _ => {
                 limits.time = units::duration(value);
-                (limits.time.is_some(), "a number with `s`, `m`, `h` or `d`, as in `2h`")
+                (limits.time.is_some(), units::wanted_duration(value, "2h"))
             }
         };
         if !read {
-            bad(&word, "limit", wanted.to_owned(), report);
+            bad(&word, "limit", wanted, report);
         }
     }
     Some(limits)

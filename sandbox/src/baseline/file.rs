@@ -32,13 +32,13 @@ const TEXT: usize = 32 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read")]
     Io(#[from] io::Error),
     /// Longer than any.
     #[error("it is longer than {LONGEST} bytes, as no baseline is")]
     TooLong,
     /// No JSON, or not of this form.
-    #[error("it is no baseline that this program wrote: {0}")]
+    #[error("it is no baseline that this program wrote")]
     Form(#[from] serde_json::Error),
     /// Another version.
     #[error(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::check::{About, Checked, Finding};
 use super::fact::{Doing, Kind};
 use super::file::{Baseline, Behaviour, Metric};
-use crate::review::text::{cut, grouped};
+use crate::review::text::{cut, grouped, wrap};
 
 /// Programs that are named in a line.
 const NAMED: usize = 3;
@@ -147,34 +147,44 @@ pub fn headline(finding: &Finding) -> String {
     }
 }
 
+/// So many runs, of the agent that they are of.
+fn runs(checked: &Checked) -> String {
+    let agent = checked.agent.as_deref().map(|agent| format!(" of {}", shown(agent))).unwrap_or_default();
+    format!("{} {}{agent}", grouped(checked.runs), plural(checked.runs, "run", "runs"))
+}
+
 /// Why it is new, in one line, safe to print.
 pub fn reason(finding: &Finding, checked: &Checked) -> String {
-    let agent = checked.agent.as_deref().map(|agent| format!(" of {}", shown(agent))).unwrap_or_default();
-    let runs = format!("{} {}{agent}", grouped(checked.runs), plural(checked.runs, "run", "runs"));
-    let expected = |percent: &u64| format!("something new of this kind comes in about {percent} of 100 runs");
+    let why = why(finding, checked);
     match &finding.about {
-        About::Behaviour { kind, known, others, percent, because, .. } => {
-            let mut text = match others {
-                0 => format!("in none of {runs}; the baseline has {} {}", grouped(*known), nouns(kind).1),
-                others => format!("in none of {runs}, and in {} of other agents", grouped(*others)),
+        About::Behaviour { others: 0, .. } => format!("in none of {}; {why}", runs(checked)),
+        About::Behaviour { .. } => format!("in none of {}, and {why}", runs(checked)),
+        _ => why,
+    }
+}
+
+/// The same where it is said already that none of the runs did it.
+fn why(finding: &Finding, checked: &Checked) -> String {
+    let runs = runs(checked);
+    let expected = |percent: &u64| format!("something new of this kind comes in about {percent} of 100 runs");
+    let because = |kind: &Kind, because: &Option<String>| match because {
+        Some(because) => format!("; {}: {}", shown(&kind.name), shown(because)),
+        None => String::new(),
+    };
+    match &finding.about {
+        About::Behaviour { kind, known, others, percent, because: rule, .. } => {
+            let known = match others {
+                0 => format!("the baseline has {} {}", grouped(*known), nouns(kind).1),
+                others => {
+                    format!("in {} {} of other agents", grouped(*others), plural(*others, "run", "runs"))
+                }
             };
-            let _ = write!(text, "; {}", expected(percent));
-            if let Some(because) = because {
-                let _ = write!(text, "; {}: {}", shown(&kind.name), shown(because));
-            }
-            text
+            format!("{known}; {}{}", expected(percent), because(kind, rule))
         }
-        About::Program { kind, runs: seen, known, percent, because, .. } => {
-            let mut text = format!(
-                "in {} runs by others: {}; {}",
-                grouped(*seen),
-                some(known.iter()),
-                expected(percent)
-            );
-            if let Some(because) = because {
-                let _ = write!(text, "; {}: {}", shown(&kind.name), shown(because));
-            }
-            text
+        About::Program { kind, runs: seen, known, percent, because: rule, .. } => {
+            let noun = plural(*seen, "run", "runs");
+            let others = format!("in {} {noun} by others: {}", grouped(*seen), some(known.iter()));
+            format!("{others}; {}{}", expected(percent), because(kind, rule))
         }
         About::Volume { of, .. } => format!(
             "in {runs} there were {} to {}, {} in the middle",
@@ -190,30 +200,61 @@ fn plural<'a>(count: u64, one: &'a str, several: &'a str) -> &'a str {
     if count == 1 { one } else { several }
 }
 
-/// What a check came to, for people; at most `limit` findings.
-pub fn checked(run: &str, checked: &Checked, limit: usize) -> String {
-    let with = match &checked.agent {
-        Some(agent) => format!("{} of {}", plural(checked.runs, "run", "runs"), shown(agent)),
-        None => plural(checked.runs, "run", "runs").to_owned(),
-    };
-    let head = format!("run {} against {} {with}", safe(run.as_bytes()), grouped(checked.runs));
+/// What stands before the lines below a finding.
+const INDENT: &str = "       ";
+
+/// What a check came to, for people; at most `limit` findings, in lines of at most `width` characters where names let it.
+pub fn checked(run: &str, checked: &Checked, limit: usize, width: usize) -> String {
+    let runs = runs(checked);
+    let head = format!("run {} against {runs}", safe(run.as_bytes()));
     let findings = &checked.findings;
     if findings.is_empty() {
         return format!("{head}: nothing new\n");
     }
-    let mut text = format!("{head}: {} new\n", grouped(findings.len() as u64));
+    let room = width.saturating_sub(INDENT.len());
+    let mut text = String::new();
+    let _ = writeln!(text, "{head}: {} new", grouped(findings.len() as u64));
+    let column =
+        format!("what none of {runs} did, the most unusual first; a reason that is the same stands once");
+    tell(&mut text, "score  ", &broken(column, room));
+    let mut last = String::new();
     for finding in findings.iter().take(limit) {
         let times = match finding.times {
             0 | 1 => String::new(),
             times => format!(" ({} times)", grouped(times)),
         };
-        let _ = writeln!(text, "{:>5}  {}{times}", finding.score, headline(finding));
-        let _ = writeln!(text, "       {}", reason(finding, checked));
+        let what = names_whole(format!("{}{times}", headline(finding)), room);
+        tell(&mut text, &format!("{:>5}  ", finding.score), &what);
+        let why = why(finding, checked);
+        if why != last {
+            tell(&mut text, INDENT, &broken(why.clone(), room));
+            last = why;
+        }
     }
     if findings.len() > limit {
         let _ = writeln!(text, "and {} more: --limit 0 shows all", grouped((findings.len() - limit) as u64));
     }
     text
+}
+
+/// At blanks, where it is too long.
+fn broken(text: String, room: usize) -> Vec<String> {
+    if text.chars().count() <= room { vec![text] } else { wrap(&text, room) }
+}
+
+/// Before the programs, where it is too long: names are not cut, as blanks in them count.
+fn names_whole(text: String, room: usize) -> Vec<String> {
+    match text.rfind(", by ").filter(|_| text.chars().count() > room) {
+        Some(at) => vec![text[..=at].to_owned(), format!("  {}", &text[at + 2..])],
+        None => vec![text],
+    }
+}
+
+/// Lines below one another, the first with something before it.
+fn tell(text: &mut String, before: &str, lines: &[String]) {
+    for (at, line) in lines.iter().enumerate() {
+        let _ = writeln!(text, "{}{line}", if at == 0 { before } else { INDENT });
+    }
 }
 
 /// What a baseline holds, for people; at most `limit` behaviours of a kind.

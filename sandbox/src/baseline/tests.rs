@@ -169,6 +169,34 @@ fn agents_are_held_to_their_own_runs() {
 }
 
 #[test]
+fn a_page_says_the_same_reason_once_and_fits_the_terminal() {
+    let mut deeds = job(8);
+    for name in ["/etc/group", "/etc/passwd"] {
+        deeds.did(Deed::File(Access::Read, name.into()), b"/usr/bin/id", 2);
+    }
+    let long = format!("/opt/{}/tool", "deep/".repeat(12));
+    deeds.did(Deed::Run(long.clone().into_bytes()), b"/usr/bin/make", 1);
+    let checked = checked(&run(8, "make", deeds), &five());
+    let page = page::checked("r", &checked, usize::MAX, 80);
+    let lines: Vec<&str> = page.lines().collect();
+    assert_eq!(lines[0], format!("run r against 5 runs of make: {} new", checked.findings.len()));
+    assert!(lines[1].starts_with("score  what none of 5 runs of make did"), "{page}");
+    // Only what has a name in it may be longer.
+    let too_long: Vec<_> =
+        lines.iter().filter(|line| line.chars().count() > 80 && !line.contains("/opt/")).collect();
+    assert!(too_long.is_empty(), "{too_long:?}");
+    assert!(page.contains(&long) && page.contains("         by /usr/bin/make"), "{page}");
+    let places = page.matches("new place read").count();
+    assert!(places >= 2, "{page}");
+    let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(flat.matches("the baseline has").count(), 2, "once for programs, once for places: {page}");
+    assert!(!page.contains("in none of"), "{page}");
+    // Where there is no terminal each is a line.
+    let whole = page::checked("r", &checked, usize::MAX, usize::MAX);
+    assert!(whole.lines().any(|line| line.contains(&long) && line.ends_with("by /usr/bin/make")), "{whole}");
+}
+
+#[test]
 fn files_that_are_no_baseline_are_refused() {
     let text = five().text().unwrap_or_else(|error| panic!("{error}"));
     let parse = |text: &str| Baseline::parse(text.as_bytes());
@@ -357,7 +385,7 @@ proptest! {
     #[test]
     fn what_is_said_is_clean(other in any_run(9)) {
         let checked = checked(&other, &five());
-        prop_assert!(is_clean(&page::checked("run\x1b", &checked, usize::MAX)));
+        prop_assert!(is_clean(&page::checked("run\x1b", &checked, usize::MAX, 80)));
     }
 
     /// Files with wrong bytes are refused or read, and what is read can be used.
@@ -370,7 +398,7 @@ proptest! {
         }
         if let Ok(baseline) = Baseline::parse(&bytes) {
             let checked = checked(&run(8, "make", job(8)), &baseline);
-            prop_assert!(is_clean(&page::checked("run", &checked, usize::MAX)));
+            prop_assert!(is_clean(&page::checked("run", &checked, usize::MAX, 80)));
             prop_assert!(is_clean(&page::shown_baseline(&baseline, usize::MAX)));
         }
     }

@@ -308,8 +308,8 @@ Examples:
   sandbox policy convert agent.yaml --to oci-seccomp > seccomp.json
 
 What cannot be carried over is said on stderr, line by line; with --strict
-nothing is written then, and the exit status is 1. Nothing is made wider in
-silence.";
+nothing is written then, and the exit status is 1. A `note` is no loss. Nothing
+is made wider in silence.";
 
 /// `sandbox policy convert`.
 #[derive(Debug, Args)]

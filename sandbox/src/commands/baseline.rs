@@ -1,6 +1,6 @@
 //! `sandbox baseline`: what runs usually do, and what of another run is new.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,10 +22,12 @@ use crate::record::meta::Meta;
 use crate::record::store::{Found, open_regular};
 use crate::review::list::{Status, status};
 use crate::review::replay::Doubt;
-use crate::review::stores;
+use crate::review::{stores, terminal_width};
 
 /// `sandbox baseline check` could not check.
 const NOT_CHECKED: Exit = Exit::from_code(3);
+/// Fewer runs than this are told as too few for a baseline.
+const FEW: usize = 3;
 /// Notes on the runs of a baseline that are told one by one.
 const NOTES: usize = 10;
 
@@ -48,7 +50,14 @@ fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
     let output = &args.output;
     output::must_be_absent(output)?;
     let mut runs = Vec::new();
-    for run in &stores().find_all(&args.runs)? {
+    let found = stores().find_all(&args.runs)?;
+    if found.len() < args.runs.len() {
+        let (named, different) = (args.runs.len(), found.len());
+        say(&format!(
+            "note: of the {named} runs that were named {different} are different; each counts once"
+        ));
+    }
+    for run in &found {
         let gathered = Gathered::of(run)?;
         if let Some(doubt) = &gathered.read.doubt {
             bail!("{}\nleave it out: a baseline is made of whole records", doubtful(run, doubt));
@@ -61,6 +70,11 @@ fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
     notes.iter().take(NOTES).for_each(|note| say(&format!("note: {note}")));
     if notes.len() > NOTES {
         say(&format!("and {} more such notes", notes.len() - NOTES));
+    }
+    if runs.len() < FEW {
+        say(&format!(
+            "note: fewer than {FEW} runs hardly tell what is usual: much of what an honest run does will be new; record more"
+        ));
     }
     output::create(output, &text)?;
     let noun = if runs.len() == 1 { "run" } else { "runs" };
@@ -138,7 +152,9 @@ fn tell(args: &BaselineCheckArgs, run: &Gathered, checked: &Checked, notes: &[St
         text::json(&serde_json::to_string_pretty(&answer)?) + "\n"
     } else {
         notes.iter().for_each(|note| say(&format!("note: {note}")));
-        page::checked(&run.id, checked, most(args.limit))
+        let stdout = std::io::stdout();
+        let width = stdout.is_terminal().then(|| terminal_width(&stdout)).flatten();
+        page::checked(&run.id, checked, most(args.limit), width.unwrap_or(usize::MAX))
     };
     print(&text).map(|_| ())
 }

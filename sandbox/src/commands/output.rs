@@ -1,18 +1,32 @@
 //! Files that commands make where nothing is yet.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// Fails where something is already, before any work is done for it.
+/// Fails where something is already, or no directory to make the file in, before any work is done for it.
 pub(super) fn must_be_absent(path: &Path) -> anyhow::Result<()> {
-    if path.symlink_metadata().is_ok() {
-        bail!("{} is there already; name another file, or remove it first", path.display());
+    let name = path.display();
+    if path.is_dir() {
+        bail!("{name} is a directory; name a file in it");
     }
-    Ok(())
+    if path.symlink_metadata().is_ok() {
+        bail!("{name} is there already; name another file, or remove it first");
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match directory.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("cannot write {name}: the directory {} is not there; make it first", directory.display())
+        }
+        Ok(about) if !about.is_dir() => {
+            bail!("cannot write {name}: {} is no directory", directory.display())
+        }
+        // What else is wrong shows when the file is made.
+        _ => Ok(()),
+    }
 }
 
 /// Makes a file with this text.

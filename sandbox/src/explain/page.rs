@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use super::by_rule::{arrange, totals};
 use super::group::{Effect, Group};
-use super::{printable, wrap};
+use super::printable;
 use crate::record::time;
-use crate::review::text::{grouped, safe};
+use crate::review::text::{grouped, safe, wrap};
 
 /// Where long lines are broken, in characters. Names are never cut.
 const WIDTH: usize = 80;

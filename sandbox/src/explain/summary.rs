@@ -5,8 +5,8 @@
 
 use super::by_rule::{Ruled, arrange};
 use super::group::{Effect, Group};
-use super::{Denials, printable, wrap};
-use crate::review::text::{self, cut, grouped};
+use super::{Denials, printable};
+use crate::review::text::{self, cut, grouped, wrap};
 
 /// The most lines, the caller's heading not among them.
 pub const LINES: usize = 19;

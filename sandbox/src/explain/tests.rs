@@ -3,7 +3,7 @@ use policy::{Policies, Policy, Variables};
 
 use super::*;
 use crate::event::{EventType, ProcId, Value};
-use crate::review::text;
+use crate::review::text::{self, wrap};
 
 const POLICY: &str = r#"
 version: 1

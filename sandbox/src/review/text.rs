@@ -1,4 +1,4 @@
-//! Text for people: safe to print on a terminal ([`audit_verify::text`]), short, and in columns.
+//! Text for people: safe to print on a terminal ([`audit_verify::text`]), short, broken where a line ends, and in columns.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -31,6 +31,47 @@ pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
     let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
     short.push('…');
     Cow::Owned(short)
+}
+
+/// Breaks a text at blanks into lines of at most `width` characters, all but the first indented by two. What
+/// stands in double quotes is not broken and neither is a comment, so that a line of YAML stays one entry; what is
+/// longer by itself stays whole.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in words(text) {
+        if !line.trim_start().is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, " ".to_owned()));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// The words between blanks that stand in no quotes; a comment is one.
+fn words(text: &str) -> Vec<&str> {
+    let (mut words, mut from) = (Vec::new(), 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '#' if !quoted && from == at => break,
+            ' ' if !quoted => {
+                words.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(&text[from..]);
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// A number with its thousands set apart.

@@ -51,8 +51,8 @@ pub fn execute(args: &PolicyConvertArgs) -> anyhow::Result<Exit> {
     };
     let name = safe(args.file.as_os_str().as_encoded_bytes());
     converted.remarks.iter().for_each(|remark| eprintln!("{name}: {}", safe(remark.to_string().as_bytes())));
-    let lossy = converted.remarks.iter().any(|remark| remark.effect != Effect::Aside);
-    if args.strict && lossy {
+    let loss = converted.remarks.iter().any(|remark| remark.effect.is_loss());
+    if args.strict && loss {
         eprintln!("{name}: not all of it can be carried over, so nothing is written (--strict)");
         return Ok(Exit::FAILURE);
     }
