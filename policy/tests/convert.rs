@@ -202,6 +202,28 @@ fn a_gateways_rules_keep_their_meaning() {
     }
 }
 
+/// What could be two rules, or one that holds for both together, opens neither.
+#[test]
+fn a_path_and_a_host_in_one_rule_open_neither_alone() {
+    let rule = |action: &str| {
+        format!(
+            "default_action: BLOCK\nrules:\n  - {{ action: {action}, match: {{ path_prefix: /srv/x/ }}, \
+             conditions: {{ destination_domain: 10.0.0.0/8 }} }}\n"
+        )
+    };
+    for action in ["ALLOW", "HUMAN_APPROVAL"] {
+        let (policy, remarks) = converted(Source::Gateway, &rule(action));
+        assert_eq!(file(&policy, Access::Read, "/srv/x/a", "/bin/sh"), Decision::Deny, "{action}");
+        assert!(policy.network().rules().is_empty(), "{action}");
+        let told = "line 3: stricter: a path together with a host cannot be told here: the rule is left out";
+        assert!(remarks.iter().any(|remark| remark == told), "{remarks:?}");
+    }
+    // What is blocked is blocked at both.
+    let (policy, _) = converted(Source::Gateway, &rule("BLOCK").replacen("BLOCK", "ALLOW", 1));
+    assert_eq!(file(&policy, Access::Read, "/srv/x/a", "/bin/sh"), Decision::Deny);
+    assert_eq!(policy.network().rules().len(), 1);
+}
+
 #[test]
 fn what_a_person_approves_asks_however_it_is_mixed() {
     use Decision::{Allow, Ask, Deny};
@@ -442,6 +464,16 @@ fn what_is_not_of_the_language_is_an_error_with_its_place() {
         (Source::Gateway, "rules: [{ path_prefix: /x }]\n", "`action` is missing"),
         (Source::Gateway, "rules: [{ action: MAYBE }]\n", "ALLOW, HUMAN_APPROVAL or BLOCK"),
         (Source::Gateway, "rules: {}\n", "must be a list"),
+        (
+            Source::Gateway,
+            "rules: []\npolicies: [{ action: BLOCK, path_prefix: /x }]\n",
+            "f.yaml:2:1: `rules` or",
+        ),
+        (
+            Source::Gateway,
+            "rules: [{ action: ALLOW, destination_domain: a.example, destination_port: 1, match: { destination_port: 2 } }]\n",
+            "one `destination_port`",
+        ),
         (Source::Gateway, "a: &x 1\nrules: []\n", "f.yaml:1:4"),
     ] {
         let error = from(source, "f.yaml", text.as_bytes()).expect_err(text).to_string();

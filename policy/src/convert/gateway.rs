@@ -37,8 +37,15 @@ const DESCRIPTIONS: [&str; 4] = ["id", "description", "severity", "tags"];
 
 pub(super) fn read(document: &Node, to: &mut Reading<'_>) -> Result<(), ConvertError> {
     let top = to.entries(document, "the file")?;
-    let Some(rules) = get(top, "rules").or_else(|| get(top, "policies")) else {
-        return to.form(document.place, "`rules` is missing: a list of entries with `action`");
+    let rules = match (get(top, "rules"), get(top, "policies")) {
+        (Some(rules), None) | (None, Some(rules)) => rules,
+        (Some(_), Some(policies)) => {
+            return to
+                .form(policies.place, "`rules` or `policies`, not both: which of them holds is not known");
+        }
+        (None, None) => {
+            return to.form(document.place, "`rules` is missing: a list of entries with `action`");
+        }
     };
     let default = match get(top, "default_action") {
         Some(entry) => action(&entry.value, to)?,
@@ -128,6 +135,13 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<Option<Seen>
         }
         to.remark(place, Effect::Stricter, format!("{keys} cannot be told here: the rule holds without it"));
     }
+    let opens = action == Action::Allow || (action == Action::Ask && default == "deny");
+    if opens && !parts.prefixes.is_empty() && !parts.domains.is_empty() {
+        // Two rules would open each by itself.
+        let text = "a path together with a host cannot be told here: the rule is left out";
+        to.remark(item.place, Effect::Stricter, text);
+        return Ok(None);
+    }
     if parts.prefixes.is_empty() && parts.domains.is_empty() {
         let effect = match (action, default) {
             (Action::Allow, "deny") => Effect::Stricter,
@@ -161,7 +175,8 @@ fn rule(item: &Node, default: &str, to: &mut Reading<'_>) -> Result<Option<Seen>
     for (domain, place) in &parts.domains {
         let target = target(domain, parts.port);
         // Words of ours that are no names of hosts.
-        let word = ["any", "own"].contains(&domain.to_ascii_lowercase().as_str());
+        let host = domain.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let word = ["any", "own"].contains(&host.as_str());
         match Target::parse(&target) {
             Ok(read) if !word => {
                 targets.push(target);
@@ -201,6 +216,9 @@ fn collect<'n>(
             "match" | "conditions" => collect(to.entries(value, &what)?, parts, to)?,
             "path_prefix" => parts.prefixes.extend(texts(value, &what, to)?),
             "destination_domain" => parts.domains.extend(texts(value, &what, to)?),
+            "destination_port" if parts.port.is_some() => {
+                return to.form(value.place, "one `destination_port` for a rule");
+            }
             "destination_port" => parts.port = Some(to.text(value, &what)?),
             "timeout_seconds" => {
                 let seconds: Option<u32> = to.text(value, &what)?.parse().ok().filter(|seconds| *seconds > 0);

@@ -259,6 +259,10 @@ impl Writing {
                 Effect::Stricter,
                 "section `network` denies by default: all of TCP, UDP and ICMP is blocked",
             );
+            self.remark(
+                Effect::Wider,
+                "section `network` denies by default: unix and raw sockets and other families stay open",
+            );
         }
     }
 }
