@@ -459,6 +459,14 @@ fn one_file_opens_itself_and_not_what_lies_around_it() {
     });
     assert!(opens(&policy, Access::Write, "/home/u/.agent/projects/three"));
     assert!(!opens(&policy, Access::Write, "/home/u/.agent/settings.json"));
+    // A log of each run is one of several, of which a later run removes the oldest.
+    let (policy, learned) = with(&|index, seen| {
+        let path = format!("/home/u/.tool/logs/2026-11-28T16_0{index}_32Z-debug.log");
+        seen.file(set("write create"), path.as_bytes(), b"/usr/bin/cc", 1);
+    });
+    let next = "/home/u/.tool/logs/2026-12-01T10_00_00Z-debug.log";
+    assert!(opens(&policy, Access::Delete, next), "{}", learned.text);
+    assert!(!opens(&policy, Access::Write, "/home/u/.tool/settings"), "{}", learned.text);
 }
 
 #[test]

@@ -174,7 +174,9 @@ impl Tree {
     fn add(&mut self, spot: &Spot<'_>, tally: &Tally, usage: Use, strictness: Strictness) {
         self.tally.add(tally);
         let depth = spot.parts.len() - self.place.parts.len();
-        self.below += usize::from(depth > 0);
+        // A name that another run had otherwise stands for several.
+        let differs = spot.parts.iter().any(|part| part.contains('*')) && tally.runs.len() > 1;
+        self.below += usize::from(depth > 0) * if differs { 2 } else { 1 };
         self.is_one |= usage.is_own(spot.root)
             || match strictness {
                 Strictness::Loose => depth > 0,
