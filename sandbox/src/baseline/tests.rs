@@ -174,7 +174,7 @@ fn a_page_says_the_same_reason_once_and_fits_the_terminal() {
     for name in ["/etc/group", "/etc/passwd"] {
         deeds.did(Deed::File(Access::Read, name.into()), b"/usr/bin/id", 2);
     }
-    let long = format!("/opt/{}/tool", "deep/".repeat(12));
+    let long = format!("/opt/{}tool", "deep/".repeat(12));
     deeds.did(Deed::Run(long.clone().into_bytes()), b"/usr/bin/make", 1);
     let checked = checked(&run(8, "make", deeds), &five());
     let page = page::checked("r", &checked, usize::MAX, 80);
