@@ -62,6 +62,9 @@ pub enum Access {
 }
 
 impl Access {
+    /// Accesses to an object itself, whatever it is called: what another name of it must not open.
+    pub const OBJECT: [Self; 5] = [Self::Read, Self::Write, Self::Attributes, Self::Load, Self::Run];
+
     /// Every one, in the order in which they are written.
     pub const ALL: [Self; 11] = [
         Self::Read,

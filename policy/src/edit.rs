@@ -9,7 +9,7 @@ use crate::access::SectionKind;
 use crate::document::{Entry, Kind, Node, read};
 use crate::error::{Error, Place};
 use crate::model::{Policy, Section};
-use crate::print::quoted;
+pub use crate::print::quoted;
 
 /// Why nothing was added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,9 +12,6 @@ use crate::evaluate;
 use crate::model::{Decision, Mode, Policy, Rule, RuleName, Section};
 use crate::pattern::{Element, Pattern};
 
-/// Accesses to an object itself: what a second name could open.
-const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Load, Access::Run];
-
 /// Where files lie that a rule denies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -99,7 +96,7 @@ impl Links {
             };
             verdict.decision != Decision::Allow && verdict.rule != default
         };
-        OBJECT.into_iter().filter(by_rule).collect()
+        Access::OBJECT.into_iter().filter(by_rule).collect()
     }
 }
 
@@ -109,7 +106,7 @@ fn denying<'a>(
     section: &'a Section<Pattern>,
 ) -> impl Iterator<Item = (&'a Rule<Pattern>, &'a Pattern)> {
     let enforced = policy.mode == Mode::Enforce;
-    let objects: AccessSet = OBJECT.into_iter().collect();
+    let objects: AccessSet = Access::OBJECT.into_iter().collect();
     let denies = move |rule: &&Rule<Pattern>| {
         enforced
             && rule.mode == Mode::Enforce

@@ -195,7 +195,7 @@ fn line(out: &mut String, key: &str, value: &str) {
 }
 
 /// A double-quoted scalar, on one line, of characters that every reader shows.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -3,7 +3,7 @@
 //! A [`Refusal`] is an expected end: it says what, where, why and what to do, and carries the exit status.
 //! Anything else travels as an `anyhow::Error` with its context. Both are printed here, and only here, once.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use crate::exit::Exit;
 use crate::review::terminal_width;
@@ -49,7 +49,7 @@ const PASTED: &str = "sudo ";
 /// reason to end anything. What others chose in it, and a terminal would act on, is escaped.
 pub fn say(message: &str) {
     let stderr = std::io::stderr();
-    let width = stderr.is_terminal().then(|| terminal_width(&stderr)).flatten();
+    let width = terminal_width(&stderr);
     // One write, so that lines of several processes do not mix.
     let _ = stderr.lock().write_all(lines(message, width).as_bytes());
 }

@@ -131,7 +131,7 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
     };
     let ends = || {
         seen.ends.iter().any(|(end, count)| match end {
-            Reach::Question(name) => matches!(question(policy, name), Base::Silent),
+            Reach::Question(name) => matches!(question(policy, name), Some(Base::Silent)),
             Reach::Other => false,
             _ => end.with(|end| {
                 let act = Act::Network { accesses: count.accesses, end };

@@ -203,8 +203,8 @@ fn left_out<'n>(
     let mut all: Vec<LeftOut> = denied.into_values().chain(unnamed).collect();
     // What a rule denies first, and rule by rule.
     all.sort_by(|one, other| {
-        let key = |left: &LeftOut| (left.rule.is_none(), left.rule.clone(), left.object.clone());
-        key(one).cmp(&key(other))
+        let [one, other] = [one, other].map(|left| (left.rule.is_none(), &left.rule, &left.object));
+        one.cmp(&other)
     });
     all
 }

@@ -268,23 +268,18 @@ fn at(policy: &Policy, access: Access, path: &[u8]) -> Base {
     }
 }
 
-/// Whether no host can have the name: no question for it leaves an enforced run.
-fn is_no_host(policy: &Policy, name: &str) -> bool {
+/// What a policy says of a question for a name, whichever resolver is asked; `None` where no host can have the name, so that
+/// no question for it leaves an enforced run.
+fn question(policy: &Policy, name: &str) -> Option<Base> {
     let resolver = (IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT);
-    let asked = questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp);
-    matches!(asked, questions::Asked::Malformed)
-}
-
-/// What a policy says of a question for a name, whichever resolver is asked.
-fn question(policy: &Policy, name: &str) -> Base {
-    let resolver = (IpAddr::from([0, 0, 0, 0]), sandbox_ebpf::abi::resolver::PORT);
-    match questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp) {
-        questions::Asked::Allowed { .. } | questions::Asked::Malformed => Base::Allows,
+    Some(match questions::ask(std::iter::once(policy), name, resolver, Protocol::Udp) {
+        questions::Asked::Malformed => return None,
+        questions::Asked::Allowed { .. } => Base::Allows,
         questions::Asked::Refused { rule, .. } if rule.is_default() => Base::Silent,
         questions::Asked::Refused { rule, because } => {
             Base::Denies(rule.as_str().to_owned(), because.map(str::to_owned))
         }
-    }
+    })
 }
 
 impl Reach {

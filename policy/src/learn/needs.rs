@@ -6,9 +6,8 @@ use super::paths::{Paths, Whose};
 use super::place::{Root, Roots};
 use super::seen::{Count, Seen};
 use super::tree::Use;
-use super::{Base, LeftOut, Reach, Run, Tally, at, base, base_of, is_no_host, question};
+use super::{Base, LeftOut, Reach, Run, Tally, at, base_of, question};
 use crate::access::{Access, AccessSet};
-use crate::digest::Digest;
 use crate::evaluate::Act;
 use crate::model::Policy;
 
@@ -142,13 +141,8 @@ impl<'s> Needs<'s> {
             all.sort_unstable_by_key(|(path, _)| *path);
             all
         };
-        for (path, count) in sorted(&run.seen.files) {
-            let act = |access: Access| Act::File { accesses: access.into(), path };
-            needs.path(&roots, path, count, |access| base(run.base, &act(access)));
-        }
-        for (path, count) in sorted(&run.seen.executed) {
-            let act = Act::Exec { path, sha256: Some(&Digest::UNNAMED) };
-            needs.path(&roots, path, count, |_| base(run.base, &act));
+        for (path, count) in sorted(&run.seen.files).into_iter().chain(sorted(&run.seen.executed)) {
+            needs.path(run.base, &roots, path, count);
         }
         needs.new_names(run, &roots);
         for (end, count) in &run.seen.ends {
@@ -174,11 +168,11 @@ impl<'s> Needs<'s> {
         needs
     }
 
-    fn path(&mut self, roots: &Roots, path: &[u8], count: &'s Count, says: impl Fn(Access) -> Base) {
+    fn path(&mut self, policy: &Policy, roots: &Roots, path: &[u8], count: &'s Count) {
         let Some(written) = Written::of(roots, path) else { return };
         let mut silent: BTreeMap<Purpose, (AccessSet, AccessSet)> = BTreeMap::new();
         for access in count.accesses.iter() {
-            match says(access) {
+            match at(policy, access, path) {
                 Base::Allows => {}
                 Base::Silent => {
                     for (purpose, needed) in purposes(access, &written) {
@@ -208,8 +202,8 @@ impl<'s> Needs<'s> {
     /// What a new name would have opened that the base denies by a rule at the old one.
     fn new_names(&mut self, run: &Run<'s>, roots: &Roots) {
         for (access, old, new) in opened(run.seen) {
-            if let (Base::Denies(rule, because), false) =
-                (at(run.base, access, old), matches!(at(run.base, access, new), Base::Denies(..)))
+            if let Base::Denies(rule, because) = at(run.base, access, old)
+                && !matches!(at(run.base, access, new), Base::Denies(..))
                 && let Some(written) = Written::of(roots, old)
             {
                 let because = because.map_or(String::new(), |because| format!("; {because}"));
@@ -226,17 +220,17 @@ impl<'s> Needs<'s> {
     }
 
     fn end(&mut self, policy: &Policy, end: &'s Reach, tally: Tally) {
-        let silent = match end {
-            Reach::Question(name) if is_no_host(policy, name) => {
-                let because = "no host has such a name, and none is asked for it when this is enforced";
-                return self.leave(end.to_string(), None, Some(because.to_owned()), &tally);
-            }
+        let said = match end {
             Reach::Question(name) => question(policy, name),
-            _ => end.with(|end| {
+            _ => Some(end.with(|end| {
                 base_of(policy, &Act::Network { accesses: tally.accesses, end }, &tally.programs)
-            }),
+            })),
         };
-        match silent {
+        let Some(said) = said else {
+            let because = "no host has such a name, and none is asked for it when this is enforced";
+            return self.leave(end.to_string(), None, Some(because.to_owned()), &tally);
+        };
+        match said {
             Base::Allows => {}
             Base::Silent => _ = self.ends.insert(end, tally),
             Base::Denies(rule, because) => self.leave(end.to_string(), Some(rule), because, &tally),
@@ -263,13 +257,11 @@ impl<'s> Needs<'s> {
 
 /// What new names of a run may open: an access, the old name and the new one.
 pub(super) fn opened(seen: &Seen) -> impl Iterator<Item = (Access, &[u8], &[u8])> {
-    /// Accesses to an object itself.
-    const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
     let pairs = seen.renamed.iter().flat_map(|(old, new, swap)| {
         let turned = swap.then_some((new.as_slice(), old.as_slice()));
         std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
     });
-    pairs.flat_map(|(old, new)| OBJECT.map(|access| (access, old, new)))
+    pairs.flat_map(|(old, new)| Access::OBJECT.map(|access| (access, old, new)))
 }
 
 /// What an access to a path is needed for.

@@ -189,7 +189,8 @@ fn who_alone_reaches_a_host_is_named() {
         };
         let act = Act::Network { accesses: Access::Connect.into(), end };
         let verdict = judge(&policy, &Subject { exe, ancestors: &[] }, &act);
-        verdict.decision == Decision::Allow && matches!(question(&policy, "registry.example"), Base::Allows)
+        verdict.decision == Decision::Allow
+            && matches!(question(&policy, "registry.example"), Some(Base::Allows))
     };
     for (strictness, alone) in
         [(Strictness::Exact, true), (Strictness::Balanced, true), (Strictness::Loose, false)]
@@ -237,7 +238,7 @@ fn hosts_of_one_operator_become_its_group() {
         let learned = learned(&made, strictness);
         assert!(made.iter().all(|made| !blocks(&learned, made)), "{}", learned.text);
         let policy = Policy::parse("p", &learned.text, &made[0].variables).unwrap_or_else(|e| panic!("{e}"));
-        let opens = |host: &str| matches!(question(&policy, host), Base::Allows);
+        let opens = |host: &str| matches!(question(&policy, host), Some(Base::Allows));
         let others = ["ssh.github.com", "api.openai.com"].map(opens);
         (learned.text, others)
     };

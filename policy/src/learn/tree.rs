@@ -31,6 +31,11 @@ const PROGRAMS: [&[&str]; 7] = [
     &["usr", "local", "sbin"],
 ];
 
+/// Whether what is installed as the system lies there, by the first component.
+fn is_system(first: &str) -> bool {
+    matches!(first, "usr" | "bin" | "sbin" | "nix") || first.starts_with("lib")
+}
+
 impl Use {
     /// How many components of a path a tree above it must keep at least; `None` where there is no tree above it.
     fn depth(self, spot: &Spot<'_>) -> Option<usize> {
@@ -55,7 +60,7 @@ impl Use {
     }
 
     fn on_machine(self, first: &str, second: &str) -> Option<usize> {
-        let system = matches!(first, "usr" | "bin" | "sbin" | "opt" | "nix") || first.starts_with("lib");
+        let system = is_system(first) || first == "opt";
         match (self, first) {
             // A tree of /proc would show every process, what it was told and where its memory lies.
             (_, "proc") => None,
@@ -75,8 +80,7 @@ impl Use {
     /// Whether one path stands for all of a directory: whoever reads something of the system's may read the rest of it.
     fn is_of_the_system(self, spot: &Spot<'_>) -> bool {
         let first = spot.parts.first().copied().unwrap_or_default();
-        let system = matches!(first, "usr" | "bin" | "sbin" | "nix") || first.starts_with("lib");
-        self == Self::Read && spot.root == Root::Machine && system
+        self == Self::Read && spot.root == Root::Machine && is_system(first)
     }
 
     /// Whether the places of this root are the run's own, so that one path in it stands for all.
@@ -176,7 +180,9 @@ impl Tree {
         let depth = spot.parts.len() - self.place.parts.len();
         // A name that another run had otherwise stands for several.
         let differs = spot.parts.iter().any(|part| part.contains('*')) && tally.runs.len() > 1;
-        self.below += usize::from(depth > 0) * if differs { 2 } else { 1 };
+        if depth > 0 {
+            self.below += if differs { 2 } else { 1 };
+        }
         self.is_one |= usage.is_own(spot.root)
             || match strictness {
                 Strictness::Loose => depth > 0,

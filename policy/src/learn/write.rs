@@ -10,6 +10,7 @@ use super::{LearnedRule, LeftOut, Options, Tally};
 use crate::access::{Access, AccessSet, SectionKind};
 use crate::document::is_invisible;
 use crate::edit::free_name;
+use crate::print::quoted;
 
 /// Longest line before a list is broken into several.
 const WIDTH: usize = 110;
@@ -175,19 +176,6 @@ fn items(out: &mut String, quoted: &[String]) {
         out.push_str(object);
         out.push_str(if last { "]\n" } else { "," });
     }
-}
-
-/// As YAML has it between double quotes.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// How often, in how many runs, by which programs.

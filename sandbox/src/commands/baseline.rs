@@ -1,6 +1,6 @@
 //! `sandbox baseline`: what runs usually do, and what of another run is new.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use audit_verify::text;
 use serde::Serialize;
 
-use super::output;
+use super::{different, doubtful, output};
 use crate::baseline::check::{Checked, check};
 use crate::baseline::deeds::Gathered;
 use crate::baseline::file::Baseline;
@@ -18,10 +18,7 @@ use crate::baseline::{BASE, classes};
 use crate::cli::{BaselineArgs, BaselineCheckArgs, BaselineCommand, BaselineCreateArgs, BaselineShowArgs};
 use crate::error::{self, say};
 use crate::exit::Exit;
-use crate::record::meta::Meta;
-use crate::record::store::{Found, open_regular};
-use crate::review::list::{Status, status};
-use crate::review::replay::Doubt;
+use crate::record::store::open_regular;
 use crate::review::{stores, terminal_width};
 
 /// `sandbox baseline check` could not check.
@@ -50,14 +47,7 @@ fn create(args: &BaselineCreateArgs) -> anyhow::Result<Exit> {
     let output = &args.output;
     output::must_be_absent(output)?;
     let mut runs = Vec::new();
-    let found = stores().find_all(&args.runs)?;
-    if found.len() < args.runs.len() {
-        let (named, different) = (args.runs.len(), found.len());
-        say(&format!(
-            "note: of the {named} runs that were named {different} are different; each counts once"
-        ));
-    }
-    for run in &found {
+    for run in &different(&args.runs)? {
         let gathered = Gathered::of(run)?;
         if let Some(doubt) = &gathered.read.doubt {
             bail!("{}\nleave it out: a baseline is made of whole records", doubtful(run, doubt));
@@ -152,32 +142,10 @@ fn tell(args: &BaselineCheckArgs, run: &Gathered, checked: &Checked, notes: &[St
         text::json(&serde_json::to_string_pretty(&answer)?) + "\n"
     } else {
         notes.iter().for_each(|note| say(&format!("note: {note}")));
-        let stdout = std::io::stdout();
-        let width = stdout.is_terminal().then(|| terminal_width(&stdout)).flatten();
-        page::checked(&run.id, checked, most(args.limit), width.unwrap_or(usize::MAX))
+        let width = terminal_width(std::io::stdout()).unwrap_or(usize::MAX);
+        page::checked(&run.id, checked, most(args.limit), width)
     };
     print(&text).map(|_| ())
-}
-
-/// Why a record is not the whole truth, and what to do.
-fn doubtful(run: &Found, doubt: &Doubt) -> String {
-    let id = &run.id;
-    match doubt {
-        Doubt::Edited(why) => format!(
-            "the record of the run {id} cannot be trusted: {why}\n`audit-verify {}` says more; record the work again",
-            run.path.display()
-        ),
-        Doubt::Incomplete(why) => match status(&run.path, Meta::read(&run.path).ok().as_ref()) {
-            Status::Running => {
-                format!("the run {id} goes on: what it will do is not known\nask again when it has ended")
-            }
-            _ => format!(
-                "the run {id} has no end: {why}\nit crashed, or its tail was cut off: `audit-verify {}` says more; \
-                 record the work again",
-                run.path.display()
-            ),
-        },
-    }
 }
 
 /// Reads a baseline.

@@ -13,12 +13,11 @@ use anyhow::{Context, bail};
 use policy::learn::{Learned, Options, Run, Strictness, learn};
 use policy::{Decision, Policy};
 
-use super::output;
+use super::{different, doubtful, output};
 use crate::cli::{LearnArgs, StrictnessArg};
 use crate::exit::Exit;
 use crate::launch::policy::{PolicyError, Surroundings, load, read_text, reference};
 use crate::review::learn::{Gathered, gather_all};
-use crate::review::stores;
 use crate::review::text::{grouped, safe};
 
 /// What is left out for one rule that is told one by one; a new policy has the others in its head.
@@ -93,9 +92,9 @@ pub fn can_propose(file: &Path, surroundings: Surroundings<'_>) -> anyhow::Resul
             load(file, surroundings).context("--learn: what it would add to is no policy")?;
         }
         Err(_) => {
-            let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-            if let Some(missing) = directory.filter(|directory| !directory.is_dir()) {
-                bail!("--learn: there is no directory {}; make it first", missing.display());
+            let directory = output::directory_of(file);
+            if !directory.is_dir() {
+                bail!("--learn: there is no directory {}; make it first", directory.display());
             }
         }
     }
@@ -122,7 +121,7 @@ pub(super) fn quoted(path: &Path) -> anyhow::Result<String> {
     let Some(text) = path.to_str().filter(|text| !text.chars().any(char::is_control)) else {
         bail!("{} cannot stand in a policy: give it a name of plain characters", path.display());
     };
-    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+    Ok(policy::edit::quoted(text))
 }
 
 /// What the runs of these names did.
@@ -130,22 +129,12 @@ pub(super) fn quoted(path: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// One cannot be read, or its record is not whole: who could cut it or write it could choose what is learned.
 fn gathered(runs: &[String]) -> anyhow::Result<Vec<Gathered>> {
-    let found = stores().find_all(runs)?;
+    let found = different(runs)?;
     let gathered = gather_all(&found)?;
     for (run, gathered) in found.iter().zip(&gathered) {
         if let Some(doubt) = &gathered.read.doubt {
-            bail!(
-                "{}: {}; nothing is learned from it (`sandbox recover` ends the record of a run that was cut off)",
-                safe(run.id.as_bytes()),
-                safe(doubt.text().as_bytes())
-            );
+            bail!("{}\nnothing is learned from it", doubtful(run, doubt));
         }
-    }
-    if found.len() < runs.len() {
-        eprintln!(
-            "note: {} of these runs were named more than once, and count once",
-            runs.len() - found.len()
-        );
     }
     Ok(gathered)
 }
@@ -199,9 +188,9 @@ fn tell(gathered: &[Gathered], learned: &Learned) {
             for left in same.iter().take(LISTED) {
                 eprintln!("  {}", safe(left.line(gathered.len()).as_bytes()));
             }
-            if let (Some(more), Some(left)) = (same.len().checked_sub(LISTED + 1), same.first()) {
+            if let Some(left) = same.get(LISTED) {
                 let by = left.rule.as_deref().map_or(String::new(), |rule| format!(": {rule}"));
-                eprintln!("  and {} more{by}", more + 1);
+                eprintln!("  and {} more{by}", same.len() - LISTED);
             }
         }
     }

@@ -28,6 +28,11 @@ use clap::error::ErrorKind;
 use crate::cli::{Cli, Command};
 use crate::error;
 use crate::exit::Exit;
+use crate::record::meta::Meta;
+use crate::record::store::Found;
+use crate::review::list::{Status, status};
+use crate::review::replay::Doubt;
+use crate::review::stores;
 
 /// Runs `sandbox` with these arguments; `arguments[0]` is the program.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
@@ -89,5 +94,41 @@ fn execute(command: Command) -> Exit {
         Command::Why(args) => {
             why::execute(&args).unwrap_or_else(|error| error::report(&error, Exit::FAILURE))
         }
+    }
+}
+
+/// The recorded runs of these names, each once; names of the same run are told.
+///
+/// # Errors
+/// There is no such run.
+fn different(names: &[String]) -> anyhow::Result<Vec<Found>> {
+    let found = stores().find_all(names)?;
+    if found.len() < names.len() {
+        let (named, different) = (names.len(), found.len());
+        error::say(&format!(
+            "note: of the {named} runs that were named {different} are different; each counts once"
+        ));
+    }
+    Ok(found)
+}
+
+/// Why a record is not the whole truth, and what to do.
+fn doubtful(run: &Found, doubt: &Doubt) -> String {
+    let id = &run.id;
+    match doubt {
+        Doubt::Edited(why) => format!(
+            "the record of the run {id} cannot be trusted: {why}\n`audit-verify {}` says more; record the work again",
+            run.path.display()
+        ),
+        Doubt::Incomplete(why) => match status(&run.path, Meta::read(&run.path).ok().as_ref()) {
+            Status::Running => {
+                format!("the run {id} goes on: what it will do is not known\nask again when it has ended")
+            }
+            _ => format!(
+                "the run {id} has no end: {why}\nit crashed, or its tail was cut off: `audit-verify {}` says more; \
+                 record the work again",
+                run.path.display()
+            ),
+        },
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn must_be_absent(path: &Path) -> anyhow::Result<()> {
     if path.symlink_metadata().is_ok() {
         bail!("{name} is there already; name another file, or remove it first");
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     match directory.metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("cannot write {name}: the directory {} is not there; make it first", directory.display())
@@ -27,6 +27,11 @@ pub(super) fn must_be_absent(path: &Path) -> anyhow::Result<()> {
         // What else is wrong shows when the file is made.
         _ => Ok(()),
     }
+}
+
+/// Where a file of this name lies.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a file with this text.

@@ -1,6 +1,6 @@
 //! `sandbox query`: which events of a run meet some conditions.
 
-use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::review::{stores, terminal_width, text};
 /// A condition means nothing, there is no such run, or its log cannot be read.
 pub fn execute(args: &QueryArgs) -> anyhow::Result<Exit> {
     let stdout = std::io::stdout();
-    let width = stdout.is_terminal().then(|| terminal_width(&stdout)).flatten();
+    let width = terminal_width(&stdout);
     let form = match (args.count, args.json) {
         (true, _) => Form::Count,
         (false, true) => Form::Json,

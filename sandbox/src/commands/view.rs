@@ -12,7 +12,7 @@ use crate::review::{stores, terminal_width};
 pub fn execute(args: &ViewArgs) -> anyhow::Result<Exit> {
     let run = stores().find(&args.run)?;
     let stdout = std::io::stdout();
-    let width = stdout.is_terminal().then(|| terminal_width(&stdout)).flatten();
+    let width = terminal_width(&stdout);
     let mut out = BufWriter::new(stdout.lock());
     let shown = if args.json {
         // The whole log unless less is asked for: a program counts for itself.

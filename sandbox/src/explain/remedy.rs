@@ -17,9 +17,6 @@ use super::{Effect, Group, Matter};
 use crate::event::decode::rule_protocol;
 use crate::launch::guard;
 
-/// Accesses to an object itself, which a new name for it must not open.
-const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
-
 /// Finds remedies that can all be put into the same files: no two name different rules alike.
 #[derive(Debug)]
 pub struct Remedies<'p> {
@@ -189,8 +186,8 @@ fn with_acts<T>(matter: &Matter, take: impl FnOnce(Acts<'_>) -> T) -> T {
             // A link removes nothing; an exchange does both at both ends.
             let ends = ends.into_iter().filter(|(access, _)| asked.contains(*access));
             acts.direct.extend(ends.map(|(access, path)| at(access, path)));
-            acts.gained.extend(OBJECT.map(|access| (at(access, old), at(access, new))));
-            acts.gained.extend(OBJECT.map(|access| (at(access, new), at(access, old))));
+            acts.gained.extend(Access::OBJECT.map(|access| (at(access, old), at(access, new))));
+            acts.gained.extend(Access::OBJECT.map(|access| (at(access, new), at(access, old))));
         }
         (Some(path), None) => {
             let files = asked.intersection(SectionKind::Files.accesses());

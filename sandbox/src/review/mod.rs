@@ -61,7 +61,7 @@ pub(crate) fn tell_wait(log: &Path, what: &str) {
     }
 }
 
-/// The width of a terminal in characters, if it tells one.
+/// The width of a terminal in characters, if it tells one; `None` for everything else (TIOCGWINSZ is ENOTTY there).
 pub fn terminal_width(terminal: impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     Some(usize::from(size.ws_col)).filter(|width| *width > 0)

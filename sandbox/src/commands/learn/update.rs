@@ -87,7 +87,7 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
         eprintln!("wrote {}: {added} more {}", policy.display(), if added == 1 { "rule" } else { "rules" });
     }
     // What a rule denies stays denied.
-    let denied = learned.left_out.iter().any(|left| left.rule.is_some());
+    let denied = learned.confidence.denied > 0;
     match (added, left) {
         (0, 0) if denied => eprintln!("nothing to add: what is left out above stays denied"),
         (0, 0) => eprintln!("nothing to add: the policy allows what these runs needed"),

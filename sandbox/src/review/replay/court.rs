@@ -215,7 +215,7 @@ impl<'p> Court<'p> {
     ) -> (Arc<Ruling>, AccessSet) {
         let mut gained = AccessSet::EMPTY;
         let mut found: Option<Arc<Ruling>> = None;
-        for access in OBJECT {
+        for access in Access::OBJECT {
             let [at_old, at_new] = [old, new].map(|path| self.at(access.into(), path, who));
             let closed = match (at_old.outcome, at_new.outcome) {
                 (Outcome::Blocked, open) if open != Outcome::Blocked => at_old,
@@ -298,9 +298,6 @@ fn is_personal(policy: &Policy, accesses: AccessSet, path: &[u8]) -> bool {
             && (rule.objects().iter().any(|pattern| pattern.matches(path)) || !rule.sha256().is_empty())
     })
 }
-
-/// Accesses to an object itself, which a new name must not open.
-const OBJECT: [Access; 5] = [Access::Read, Access::Write, Access::Attributes, Access::Run, Access::Load];
 
 /// What a replay cannot tell of a policy, because records do not have it; each in one line.
 pub fn blind_spots(policy: &Policy) -> Vec<String> {

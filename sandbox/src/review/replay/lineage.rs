@@ -37,16 +37,16 @@ impl Lineage {
     pub fn actor(&mut self, record: &Record<'_>) -> Arc<Line> {
         let Some(process) = process(record, "proc_id") else { return Arc::clone(self.lines.unknown()) };
         let line = Arc::clone(self.lines.of(process));
-        if !Arc::ptr_eq(&line, self.lines.unknown()) {
-            self.going.insert(process);
+        if self.going.contains(&process) {
             return line;
         }
-        if let Some((_, line)) = self.ended.iter().rev().find(|(ended, _)| *ended == process) {
-            return Arc::clone(line);
-        }
-        if self.going.insert(process) {
+        if Arc::ptr_eq(&line, self.lines.unknown()) {
+            if let Some((_, line)) = self.ended.iter().rev().find(|(ended, _)| *ended == process) {
+                return Arc::clone(line);
+            }
             self.strangers.insert(process);
         }
+        self.going.insert(process);
         line
     }
 
