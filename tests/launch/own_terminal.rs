@@ -91,11 +91,9 @@ fn ctrl_c_and_ctrl_z_are_the_commands() {
     terminal.type_in("one\n");
     terminal.expect("one\r\none\r\n");
     for word in ["two", "three"] {
-        terminal.type_in("\x1a");
-        terminal.expect("Stopped");
-        terminal.expect("$ ");
+        terminal.stop_job();
         assert_eq!(terminal.ask("stty -a | grep -c -w -e -icanon -e -echo"), "0");
-        terminal.type_in("fg\n");
+        terminal.fetch_job();
         terminal.expect("exec cat'\r\n");
         terminal.type_in(&format!("{word}\n"));
         terminal.expect(&format!("{word}\r\n{word}\r\n"));
@@ -137,10 +135,8 @@ fn without_a_terminal_ctrl_c_and_ctrl_z_reach_it_too() {
     let begun = scene.work().join("begun");
     terminal.type_in("run sh -c 'sleep 1000 & echo > begun; wait' < /dev/null > all 2>&1\n");
     ready(&begun);
-    terminal.type_in("\x1a");
-    terminal.expect("Stopped");
-    terminal.expect("$ ");
-    terminal.type_in("fg\n");
+    terminal.stop_job();
+    terminal.fetch_job();
     terminal.expect("begun");
     terminal.type_in("\x03");
     terminal.expect("$ ");
@@ -208,8 +204,7 @@ fn a_background_job_prints_and_can_be_fetched() {
     terminal.expect("going");
     // What is typed is the shell's.
     assert_eq!(terminal.ask("echo 1"), "1");
-    terminal.type_in("fg\n");
-    terminal.expect("fg\r\n");
+    terminal.fetch_job();
     terminal.expect("-- sh");
     // The holder looks now and then whether the terminal is its own.
     until("the terminal is passed on", || {

@@ -62,10 +62,8 @@ fn ctrl_z_stops_the_job_and_fg_goes_on() {
     terminal.expect("one\r\none\r\n");
     // More than once: each stop is followed by exactly one going on.
     for word in ["two", "three"] {
-        terminal.type_in("\x1a");
-        terminal.expect("Stopped");
-        terminal.expect("$ ");
-        terminal.type_in("fg\n");
+        terminal.stop_job();
+        terminal.fetch_job();
         terminal.expect("-- cat\r\n");
         terminal.type_in(&format!("{word}\n"));
         terminal.expect(&format!("{word}\r\n{word}\r\n"));
@@ -102,7 +100,7 @@ fn a_background_job_stops_at_the_terminal_and_can_be_fetched() {
     terminal.expect("$ ");
     // It reads from the terminal, which is not its own now: SIGTTIN.
     until("the job is stopped", || terminal.ask("jobs -s | grep -c run") == "1");
-    terminal.type_in("fg\n");
+    terminal.fetch_job();
     terminal.type_in("word\n");
     terminal.expect("<word>");
     assert_eq!(terminal.ask("echo $?"), "5");

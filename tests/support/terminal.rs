@@ -64,6 +64,33 @@ impl Terminal {
         self.master.write_all(text.as_bytes()).expect("typing");
     }
 
+    /// Types Ctrl-Z at the job in the foreground, and waits for the shell's prompt.
+    #[track_caller]
+    pub fn stop_job(&mut self) {
+        self.type_in("\x1a");
+        self.expect("Stopped");
+        self.expect("$ ");
+    }
+
+    /// Has the shell's last job go on in the foreground, and waits until what is typed is the job's: the shell names a job
+    /// before it passes the terminal on.
+    #[track_caller]
+    pub fn fetch_job(&mut self) {
+        self.type_in("fg\n");
+        self.expect("fg\r\n");
+        let end = Instant::now() + PATIENCE;
+        while self.foreground() == self.shell.id() {
+            assert!(Instant::now() < end, "the terminal was not passed on:\n{}", self.processes());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The terminal's foreground group (tcgetpgrp(3)).
+    fn foreground(&self) -> u32 {
+        let group = nix::unistd::tcgetpgrp(&self.master).expect("a terminal has a foreground group");
+        u32::try_from(group.as_raw()).expect("a group")
+    }
+
     /// Waits until `text` has appeared after what was expected last; gives what stood before it.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {

@@ -32,10 +32,8 @@ fn ctrl_z_stops_the_job_and_fg_goes_on() {
     terminal.type_in("one\n");
     terminal.expect("one\r\none\r\n");
     for word in ["two", "three"] {
-        terminal.type_in("\x1a");
-        terminal.expect("Stopped");
-        terminal.expect("$ ");
-        terminal.type_in("fg\n");
+        terminal.stop_job();
+        terminal.fetch_job();
         terminal.expect("-- cat\r\n");
         terminal.type_in(&format!("{word}\n"));
         terminal.expect(&format!("{word}\r\n{word}\r\n"));
