@@ -64,14 +64,20 @@ pub fn of_detached(part: &[u8], magic: u64, ino: u64) -> Option<Vec<u8>> {
 ///
 /// Without a directory a relative name stays as it was given.
 pub fn join(base: Option<&[u8]>, name: &[u8]) -> Vec<u8> {
+    join_known(base, name).0
+}
+
+/// The same, and how many of its bytes are the directory's: no symbolic link is on the way there.
+pub fn join_known(base: Option<&[u8]>, name: &[u8]) -> (Vec<u8>, usize) {
     let absolute = name.first() == Some(&b'/');
     let mut path = Vec::with_capacity(base.map_or(0, <[u8]>::len) + name.len() + 1);
     match base {
         _ if absolute => {}
         Some(part) => push(&mut path, part),
-        None => return name.to_vec(),
+        None => return (name.to_vec(), 0),
     }
     let mut leading = true;
+    let mut known = None;
     for component in name.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
@@ -81,15 +87,17 @@ pub fn join(base: Option<&[u8]>, name: &[u8]) -> Vec<u8> {
             }
             _ => {
                 leading = false;
+                known.get_or_insert(path.len());
                 path.push(b'/');
                 path.extend_from_slice(component);
             }
         }
     }
+    let known = known.unwrap_or(path.len());
     if path.is_empty() {
         path.push(b'/');
     }
-    path
+    (path, known)
 }
 
 #[cfg(test)]
@@ -124,6 +132,14 @@ mod tests {
     fn names_without_a_directory_stay_as_given() {
         assert_eq!(join(None, b"../a//b/"), b"../a//b/");
         assert_eq!(join(None, b"//a//b/"), b"/a/b");
+    }
+
+    #[test]
+    fn what_the_kernel_said_is_known() {
+        let part = b"b\0a\0";
+        let known = |name: &str| join_known(Some(part), name.as_bytes()).1;
+        assert_eq!([known("x/y"), known("./../x"), known("..//."), known("../../../x")], [4, 2, 2, 0]);
+        assert_eq!([known("/x"), known("x/../y"), known(".")], [0, 4, 4]);
     }
 
     /// The same, told with lists of components.
