@@ -10,6 +10,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use super::decode::{Last, Way};
 use crate::observe::look::Seen;
@@ -52,9 +53,6 @@ impl Links {
     /// Where `path` leads that a call took in this `way`; `passed` says that it may have succeeded. `look` is asked about
     /// names that are not known.
     pub fn lead(&mut self, path: &[u8], way: Way, passed: bool, look: &mut dyn FnMut(&[u8]) -> Seen) -> Led {
-        if way.last == Last::Itself && self.is_free(path, way) {
-            return Led { path: path.to_vec(), sure: true };
-        }
         let unknown = || Led { path: path.to_vec(), sure: false };
         let (known, rest) = path.split_at(way.known.min(path.len()));
         let mut at = known.to_vec();
@@ -110,10 +108,10 @@ impl Links {
         Led { path: at, sure: true }
     }
 
-    /// Whether no link is on the way to what has this name.
-    fn is_free(&self, path: &[u8], way: Way) -> bool {
+    /// Whether it is known that `path`, taken in this `way`, leads to itself: mostly so, and at little cost.
+    pub fn is_free(&self, path: &[u8], way: Way) -> bool {
         let above = parent(path);
-        way.known >= above.len() || self.names.get(above) == Some(&What::Plain)
+        way.last == Last::Itself && (way.known >= above.len() || self.names.get(above) == Some(&What::Plain))
     }
 
     /// Whether no link is known to be on the way to what has this path.
@@ -190,9 +188,7 @@ impl Links {
     /// Removes a name and those below it; gives what stood there, by what comes behind the name.
     fn take(&mut self, path: &[u8]) -> Vec<(Vec<u8>, What)> {
         let mut taken = Vec::new();
-        let below = [path, b"/"].concat();
-        let names = self.names.range(below.clone()..).map(|(name, _)| name);
-        let mut gone: Vec<Vec<u8>> = names.take_while(|name| name.starts_with(&below)).cloned().collect();
+        let mut gone = self.below(path);
         let keep = gone.len() <= MOVED_MAX;
         gone.push(path.to_vec());
         for name in gone {
@@ -213,15 +209,22 @@ impl Links {
 
     /// Something stands at a name: what was known to lie below does so no more.
     fn put(&mut self, path: &[u8], what: What) {
-        if self.names.contains_key(path) || self.is_above(path) {
+        if !self.below(path).is_empty() {
             self.take(path);
         }
         self.insert(path.to_vec(), what);
     }
 
-    fn is_above(&self, path: &[u8]) -> bool {
+    /// The names below a name.
+    fn below(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let mut behind = self.names.range::<[u8], _>((Bound::Excluded(path), Bound::Unbounded));
+        // Mostly nothing begins alike.
+        if behind.next().is_none_or(|(name, _)| !name.starts_with(path)) {
+            return Vec::new();
+        }
         let below = [path, b"/"].concat();
-        self.names.range(below.clone()..).next().is_some_and(|(name, _)| name.starts_with(&below))
+        let names = self.names.range::<[u8], _>((Bound::Excluded(&below[..]), Bound::Unbounded));
+        names.map(|(name, _)| name).take_while(|name| name.starts_with(&below)).cloned().collect()
     }
 
     fn insert(&mut self, path: Vec<u8>, what: What) {

@@ -94,6 +94,9 @@ impl Resolver {
             let (Some(way), Some(Value::Bytes(path))) = (way, event.get(key)) else { continue };
             let passed = outcome(event) != Some(false);
             self.links.directory(&path[..way.known]);
+            if self.links.is_free(path, way) {
+                continue;
+            }
             let mut look = |name: &[u8]| {
                 let seen = world.look(name, event.wall_ns);
                 if world.more(waiting) { since(name, seen, waiting, world) } else { Seen::Unknown }

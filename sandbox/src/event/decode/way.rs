@@ -26,8 +26,12 @@ impl Record<'_> {
         if name.is_empty() {
             return None;
         }
-        let (path, known) = path::join_known(self.directory(part), name);
-        path.starts_with(b"/").then_some(Way { known, last: self.last(part, name) })
+        let base = self.directory(part);
+        if !name.starts_with(b"/") && base.is_none_or(path::is_cut) {
+            return None;
+        }
+        let known = path::known(base, name);
+        Some(Way { known, last: self.last(part, name) })
     }
 
     fn last(&self, part: usize, name: &[u8]) -> Last {
