@@ -1,10 +1,12 @@
 //! The one file that wires the stages of a run together.
 //!
 //! ```text
-//! sensor ──▶ observe ──▶ decode ──▶ enrich ──▶ judge ──▶ recorder
+//! sensor ──▶ observe ──▶ decode ──▶ resolve ──▶ enrich ──▶ judge ──▶ recorder
 //! ```
 //!
 //! It also keeps the account: every attempt of the run is an event, or counted as lost in a `gap`.
+
+mod paths;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +15,8 @@ use sandbox_ebpf::abi::{
     config::RunCounters,
     event::{Kind, flag},
 };
+
+use paths::Paths;
 
 use crate::{
     asking::Acted,
@@ -31,9 +35,10 @@ use crate::{
     explain::live::Live,
     kernel::object::ObjectError,
     launch::{cgroup::Cgroup, handshake::Fenced, plan::Mode},
-    names::{Askers, Known, Law, Names},
+    names::{Answer, Askers, Known, Law, Names},
     record::{LogError, Recorder, runner_event, time},
     sensor::{FIRST_POLICY, Sensor},
+    settings::Layer,
 };
 
 /// Records taken from the ring before the recorder gets what they became.
@@ -60,6 +65,8 @@ pub enum PipelineError {
 pub struct Pipeline {
     sensor: Sensor,
     decoder: Decoder,
+    /// Resolves names, where the kernel does not.
+    paths: Option<Paths>,
     enricher: Enricher,
     judge: Judge,
     denials: Arc<Live>,
@@ -125,9 +132,11 @@ impl Pipeline {
         if let Some(names) = &names {
             judge = judge.with_names(Box::new(Known(Arc::clone(&names.directory))));
         }
+        let alone = sensor.observer() == Layer::Trace && !sensor.has_hooks();
         Pipeline {
             sensor,
             decoder: Decoder::new(),
+            paths: alone.then(|| Paths::of(process.pid)),
             enricher: Enricher::new(),
             judge,
             denials: Arc::new(Live::new(mode.policies().cloned())),
@@ -273,28 +282,22 @@ impl Pipeline {
         // Before the ring: who asked is there when the answer is.
         let mut answers = self.names.as_mut().map(Names::take).unwrap_or_default();
         let relayed = self.relay.as_mut().map(Relay::take).unwrap_or_default();
-        let (decoder, account, decoded) = (&mut self.decoder, &mut self.account, &mut self.decoded);
-        let names = &self.names;
-        let count = self.sensor.drain(BATCH, |raw| {
-            // What cannot even be cut has no place in the account but its own.
-            let Ok(raw) = raw else {
-                account.received += 1;
-                account.malformed += 1;
-                return;
-            };
-            let new = raw.header.flags & flag::FOLLOWS_CHECK == 0;
-            account.received += u64::from(new);
-            if raw.header.kind == Kind::Answer as u8 {
-                let heard = names.as_ref().and_then(|names| names.hear(&raw, offset));
-                // Something else may come from that port.
-                return answers.extend(heard);
-            }
-            if decoder.decode(raw, offset, decoded).is_err() {
-                account.malformed += 1;
-            }
-        });
+        let mut intake = Intake {
+            sensor: &mut self.sensor,
+            decoder: &mut self.decoder,
+            account: &mut self.account,
+            names: self.names.as_ref(),
+            answers: &mut answers,
+            offset,
+        };
+        let mut count = intake.take(&mut self.decoded);
         if count < BATCH {
-            self.decoder.expire(time::mono_now_ns(), offset, &mut self.decoded);
+            intake.decoder.expire(time::mono_now_ns(), offset, &mut self.decoded);
+        }
+        if let Some(paths) = &mut self.paths {
+            let before = intake.account.received;
+            paths.resolve(&mut self.decoded, &mut intake);
+            count += usize::try_from(intake.account.received - before).unwrap_or(usize::MAX);
         }
         self.askers.learn(&self.decoded);
         self.askers.wait(answers);
@@ -328,6 +331,10 @@ impl Pipeline {
         ];
         self.account.told_relayed = relayed;
         self.account.told_answers = answers;
+        let unseen = now.lost > told.lost || now.untracked > told.untracked;
+        if let Some(paths) = self.paths.as_mut().filter(|_| unseen) {
+            paths.lost();
+        }
         *told = now;
         self.account.told_malformed = self.account.malformed;
         self.gaps(recorder, &lost)
@@ -347,6 +354,19 @@ impl Pipeline {
         let attempts = self.settle(recorder)?;
         let offset = wall_offset_ns();
         self.decoder.finish(offset, &mut self.decoded);
+        let mut answers = Vec::new();
+        if let Some(paths) = &mut self.paths {
+            let mut intake = Intake {
+                sensor: &mut self.sensor,
+                decoder: &mut self.decoder,
+                account: &mut self.account,
+                names: self.names.as_ref(),
+                answers: &mut answers,
+                offset,
+            };
+            paths.resolve(&mut self.decoded, &mut intake);
+        }
+        self.askers.wait(answers);
         // What has not waited yet waits once here; then nobody is left to learn from.
         self.askers.tell(true, self.process, &mut self.decoded);
         self.askers.tell(true, self.process, &mut self.decoded);
@@ -415,6 +435,42 @@ impl Pipeline {
             ],
         });
         Ok(recorder.append(&events.collect::<Vec<_>>())?)
+    }
+}
+
+/// What records go through until they are events.
+struct Intake<'a> {
+    sensor: &'a mut Sensor,
+    decoder: &'a mut Decoder,
+    account: &'a mut Account,
+    names: Option<&'a Names>,
+    /// Answers about names that were heard.
+    answers: &'a mut Vec<Answer>,
+    offset: i64,
+}
+
+impl Intake<'_> {
+    /// Moves what waits in the ring to `decoded`, at most one batch; returns how many records there were.
+    fn take(&mut self, decoded: &mut Vec<Decoded>) -> usize {
+        let Intake { sensor, decoder, account, names, answers, offset } = self;
+        sensor.drain(BATCH, |raw| {
+            // What cannot even be cut has no place in the account but its own.
+            let Ok(raw) = raw else {
+                account.received += 1;
+                account.malformed += 1;
+                return;
+            };
+            let new = raw.header.flags & flag::FOLLOWS_CHECK == 0;
+            account.received += u64::from(new);
+            if raw.header.kind == Kind::Answer as u8 {
+                let heard = names.and_then(|names| names.hear(&raw, *offset));
+                // Something else may come from that port.
+                return answers.extend(heard);
+            }
+            if decoder.decode(raw, *offset, decoded).is_err() {
+                account.malformed += 1;
+            }
+        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! Two witnesses of one execution, side by side.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::attempt::{Attempt, Kind, Made};
 use crate::log::Logged;
@@ -41,8 +44,9 @@ impl Comparison {
             extra.extend(&logged[both..]);
             comparison.check_made(attempt, &seen, &logged);
         }
-        comparison.accept(&mut missing, &mut extra, begins);
-        comparison.accept(&mut missing, &mut extra, interpreted);
+        for alike in [begins as fn(&Seen, &Logged) -> bool, interpreted, led] {
+            comparison.accept(&mut missing, &mut extra, alike);
+        }
         comparison.report(&missing, &extra);
         comparison
     }
@@ -71,10 +75,10 @@ impl Comparison {
         &mut self,
         missing: &mut Vec<&Seen>,
         extra: &mut Vec<&Logged>,
-        alike: impl Fn(&Seen, &Logged) -> bool,
+        alike: fn(&Seen, &Logged) -> bool,
     ) {
         extra.retain(|logged| {
-            let fits = missing.iter().position(|seen| same_but_argv(seen, logged) && alike(seen, logged));
+            let fits = missing.iter().position(|seen| alike(seen, logged));
             if let Some(index) = fits {
                 let seen = missing.swap_remove(index);
                 self.agree(&seen.attempt, 1);
@@ -130,7 +134,11 @@ fn begins(seen: &Seen, logged: &Logged) -> bool {
     let (Some(real), Some(told)) = (&seen.attempt.argv, &logged.attempt.argv) else { return false };
     let whole = told.len().saturating_sub(1);
     let last = told.last().zip(real.get(whole)).is_none_or(|(told, real)| real.starts_with(told));
-    logged.argv_truncated && told.len() <= real.len() && real[..whole] == told[..whole] && last
+    same_but_argv(seen, logged)
+        && logged.argv_truncated
+        && told.len() <= real.len()
+        && real[..whole] == told[..whole]
+        && last
 }
 
 /// Whether a script was executed and the log tells the argv that its interpreter got (execve(2)): the
@@ -139,10 +147,36 @@ fn interpreted(seen: &Seen, logged: &Logged) -> bool {
     let (Some(real), Some(told)) = (&seen.attempt.argv, &logged.attempt.argv) else { return false };
     let Some(name) = &seen.name else { return false };
     let tail: Vec<&Vec<u8>> = std::iter::once(name).chain(real.iter().skip(1)).collect();
-    seen.attempt.ret == 0
+    same_but_argv(seen, logged)
+        && seen.attempt.ret == 0
         && logged.exe != logged.attempt.path
         && told.len() > tail.len()
         && told[told.len() - tail.len()..].iter().eq(tail)
+}
+
+/// Whether the log tells where the names of the call led over links and `..`, which strace shows as they were given. It is
+/// looked at when the workload is over.
+fn led(seen: &Seen, logged: &Logged) -> bool {
+    let (real, told) = (&seen.attempt, &logged.attempt);
+    if matches!(real.kind, Kind::Exec | Kind::Open | Kind::Connect | Kind::Symlink) {
+        return false;
+    }
+    let same = |real: &Option<Vec<u8>>, told: &Option<Vec<u8>>, followed: bool| match (real, told) {
+        (Some(real), Some(told)) => real == told || leads(real, told, followed),
+        (real, told) => real == told,
+    };
+    (real.pid, real.kind, real.ret) == (told.pid, told.kind, told.ret)
+        && same(&real.path, &told.path, real.kind == Kind::Link)
+        && same(&real.path2, &told.path2, false)
+}
+
+/// Whether a name leads to this path; `followed` says that a link in the last place may be, too.
+fn leads(name: &[u8], path: &[u8], followed: bool) -> bool {
+    let name = Path::new(OsStr::from_bytes(name));
+    let path = Path::new(OsStr::from_bytes(path));
+    let entry = || Some(name.parent()?.canonicalize().ok()?.join(name.file_name()?));
+    entry().is_some_and(|entry| entry == path)
+        || (followed && name.canonicalize().is_ok_and(|object| object == path))
 }
 
 #[cfg(test)]

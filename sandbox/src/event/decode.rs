@@ -17,6 +17,7 @@ mod attempt;
 mod path;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,6 +32,7 @@ pub use address::rule_protocol;
 use attempt::Builder;
 pub(crate) use attempt::reason;
 pub use attempt::{FAILED, MISSED, UNKNOWN};
+pub(super) use way::leaf;
 
 /// How long a record waits for its result: longer than connect(2) tries (tcp_syn_retries, some 130 s).
 pub const HOLD_NS: u64 = 180_000_000_000;
@@ -103,6 +105,29 @@ pub struct Facts {
     pub digest: Option<[u8; 32]>,
     /// The number of the policy that a judgement rests on; 0 where there is none.
     pub policy: u32,
+    /// How the call took `path` and `path2`, where they are names as it gave them: symbolic links may be on their way. None
+    /// where the kernel says what the object is.
+    pub ways: [Option<Way>; 2],
+}
+
+/// How a call takes a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// So many bytes of the path are the kernel's own: no symbolic link is on the way there.
+    pub known: usize,
+    /// What it does with a link in the last place.
+    pub last: Last,
+}
+
+/// What a call does with a symbolic link in the last place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// It is about the link itself.
+    Itself,
+    /// It is about what the link leads to.
+    Followed,
+    /// The record does not tell: fchownat(2), whose flags it has not.
+    Untold,
 }
 
 /// What names a unix socket; the event's path has it.
@@ -139,6 +164,7 @@ impl Default for Facts {
             failed: false,
             digest: None,
             policy: 0,
+            ways: [None; 2],
         }
     }
 }
@@ -241,6 +267,14 @@ impl Decoder {
         }
         stage.let_go(&held);
         None
+    }
+
+    /// Whether a call that has begun, and whose end was not seen yet, may give or take away a name with this last component.
+    pub fn in_flight(&self, is: impl Fn(&[u8]) -> bool) -> bool {
+        let moves = |held: &&Held| Kind::from_raw(held.raw.header.kind) == Kind::Entry;
+        self.held.values().filter(moves).any(|Held { raw, .. }| {
+            [&raw.parts[1], &raw.parts[3]].iter().any(|name| leaf(name).is_some_and(&is))
+        })
     }
 
     /// Lets go of the records whose calls have taken longer than [`HOLD_NS`] at the time `now_mono_ns`.

@@ -7,9 +7,9 @@
 //! # Judging what was observed
 //!
 //! Attempts that succeeded are judged at the path that the record names. For opens and execs that is the
-//! object itself; calls that name a path (unlink, rename, …) may lead through symbolic links to another, so
-//! this says what a policy would deny, and enforces nothing. What a hook holds in this run is never judged
-//! this way.
+//! object itself; of calls that name a path (unlink, rename, …) the name was resolved before, by
+//! [`super::resolve`]. Where that could not be done nothing is claimed to be allowed. This says what a policy would
+//! deny, and enforces nothing. What a hook holds in this run is never judged this way.
 
 mod law;
 mod network;
@@ -33,6 +33,9 @@ pub use network::{Apart, Names, QUESTION};
 
 /// Laws that are remembered at most: records of one are in the ring for a moment after the next holds.
 const LAWS: usize = 64;
+
+/// Why nothing is said of what a policy allows, as the log has it.
+pub const UNRESOLVED: &str = "where its name led is not known";
 
 /// Who judges in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,6 +364,10 @@ impl Court<'_> {
         let cut = event.get(Key::PathTruncated).is_some();
         let said = if cut { None } else { self.decide(event, facts) };
         match said {
+            // What is allowed at the name as it was called may be denied where that led.
+            Some(said) if said.decision == Decision::Allow && event.get(Key::PathUnresolved).is_some() => {
+                return event.set(Key::Reason, Value::Bytes(UNRESOLVED.into()));
+            }
             Some(said) => {
                 event.action = match said.decision {
                     Decision::Allow if !said.on_trial => Action::Allowed,

@@ -254,6 +254,18 @@ fn what_cannot_be_judged_by_its_path() {
     assert_eq!(outcome(&mut judge, nameless), "OBSERVED - - -");
 }
 
+#[test]
+fn a_name_that_may_have_led_elsewhere_is_not_said_to_be_allowed() {
+    let mut judge = judge(Judging::Observed);
+    let delete = |path: &str| {
+        let mut event = event(EventType::FileDelete, Some(0), &[(Key::Path, path)], asks(access::READ));
+        event.event.set(Key::PathUnresolved, Value::Flag(true));
+        event
+    };
+    assert_eq!(outcome(&mut judge, delete("/home/x")), format!("OBSERVED - - {UNRESOLVED}"));
+    assert_eq!(outcome(&mut judge, delete("/home/.ssh/id")), "WOULD_BLOCK p/keys trace -");
+}
+
 fn by_hook(judgement: Judgement, cause: Cause, path: &str) -> Decoded {
     let facts = Facts { judgement, cause, ..asks(access::READ) };
     event(EventType::FileOpen, Some(-13), &[(Key::Path, path), (Key::Layer, "lsm")], facts)

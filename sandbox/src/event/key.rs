@@ -127,6 +127,8 @@ pub enum Key {
     Path2,
     /// A path is longer than what stands here.
     PathTruncated,
+    /// Where the name led is not known: it is told as it was called.
+    PathUnresolved,
     /// Name of the policy.
     PolicyName,
     /// The rule behind a verdict, `policy/rule`.
@@ -270,6 +272,7 @@ impl Key {
         Key::Path,
         Key::Path2,
         Key::PathTruncated,
+        Key::PathUnresolved,
         Key::PolicyName,
         Key::PolicyRule,
         Key::PolicySha256,
@@ -375,6 +378,7 @@ impl Key {
             Key::Path => "path",
             Key::Path2 => "path2",
             Key::PathTruncated => "path_truncated",
+            Key::PathUnresolved => "path_unresolved",
             Key::PolicyName => "policy_name",
             Key::PolicyRule => "policy_rule",
             Key::PolicySha256 => "policy_sha256",

@@ -8,8 +8,10 @@ pub mod enrich;
 pub mod judge;
 pub mod key;
 pub mod lines;
+pub mod links;
 pub mod living;
 pub mod redact;
+pub mod resolve;
 
 pub use key::Key;
 

@@ -86,22 +86,23 @@ fn specification(name: &str) -> SyscallSpec {
         "chmod" => SyscallSpec { value: 2, ..path(Kind::Chmod, 1) },
         "fchmod" => SyscallSpec { value: 2, ..on(Kind::Chmod, 1) },
         "fchmodat" => SyscallSpec { value: 3, ..at(Kind::Chmod, 1, 2) },
-        "fchmodat2" => SyscallSpec { value: 3, behaviour: EMPTY_PATH, ..at(Kind::Chmod, 1, 2) },
+        "fchmodat2" => SyscallSpec { value: 3, value2: 4, behaviour: EMPTY_PATH, ..at(Kind::Chmod, 1, 2) },
         "chown" | "lchown" | "chown32" | "lchown32" => {
             SyscallSpec { value: 2, value2: 3, ..path(Kind::Chown, 1) }
         }
         "fchown" | "fchown32" => SyscallSpec { value: 2, value2: 3, ..on(Kind::Chown, 1) },
         "fchownat" => SyscallSpec { value: 3, value2: 4, behaviour: EMPTY_PATH, ..at(Kind::Chown, 1, 2) },
         "utime" | "utimes" => path(Kind::Utimes, 1),
-        "futimesat" | "utimensat" | "utimensat_time64" => {
-            SyscallSpec { behaviour: EMPTY_PATH, ..at(Kind::Utimes, 1, 2) }
+        "futimesat" => SyscallSpec { behaviour: EMPTY_PATH, ..at(Kind::Utimes, 1, 2) },
+        "utimensat" | "utimensat_time64" => {
+            SyscallSpec { value: 4, behaviour: EMPTY_PATH, ..at(Kind::Utimes, 1, 2) }
         }
         "setxattr" | "lsetxattr" | "removexattr" | "lremovexattr" => {
             SyscallSpec { path2: 2, behaviour: TEXT, ..path(Kind::Xattr, 1) }
         }
         "fsetxattr" | "fremovexattr" => SyscallSpec { path2: 2, behaviour: TEXT, ..on(Kind::Xattr, 1) },
         "setxattrat" | "removexattrat" => {
-            SyscallSpec { path2: 4, behaviour: TEXT | EMPTY_PATH, ..at(Kind::Xattr, 1, 2) }
+            SyscallSpec { path2: 4, value: 3, behaviour: TEXT | EMPTY_PATH, ..at(Kind::Xattr, 1, 2) }
         }
         "execve" => SyscallSpec { value: 2, ..path(Kind::Exec, 1) },
         "execveat" => SyscallSpec { value: 3, ..at(Kind::Exec, 1, 2) },

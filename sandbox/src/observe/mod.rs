@@ -4,6 +4,7 @@
 //! records and checks their sizes. Where no program can be loaded, [`notify`] makes the same records out of calls that
 //! wait for it. What they mean is `event::decode`'s.
 
+pub mod look;
 pub mod notify;
 pub mod trace;
 

@@ -268,18 +268,18 @@ pub fn add_verdict(decoded: &mut Decoded, verdict: Decoded) {
 }
 
 /// A record and what its parts mean.
-struct Record<'a> {
-    header: &'a Header,
-    parts: &'a [Vec<u8>; 4],
+pub(super) struct Record<'a> {
+    pub(super) header: &'a Header,
+    pub(super) parts: &'a [Vec<u8>; 4],
     /// Where the name of an execution led.
     target: Option<&'a [u8]>,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Taken on entry: there is no result.
     entry: bool,
 }
 
 impl Record<'_> {
-    fn has(&self, bits: u16) -> bool {
+    pub(super) fn has(&self, bits: u16) -> bool {
         self.header.flags & bits != 0
     }
 
@@ -434,6 +434,7 @@ impl Record<'_> {
             to.facts.detached = self.has(flag::BY_DESCRIPTOR) && self.has(flag::DETACHED);
             to.some(Key::Path, self.name(0));
             self.second_name(to);
+            to.facts.ways = [self.way(0), self.way(2)];
         }
         self.numbers(to);
         (to.facts.access, to.facts.access2) = match self.kind {
@@ -516,7 +517,7 @@ impl Record<'_> {
     }
 
     /// The directory that a name starts from, if it is one with a path.
-    fn directory(&self, part: usize) -> Option<&[u8]> {
+    pub(super) fn directory(&self, part: usize) -> Option<&[u8]> {
         let base = &self.parts[part];
         let detached = self.has(flag::DETACHED) && !self.runs_detached();
         let nowhere = detached || (base.is_empty() && self.has(flag::NO_BASE));

@@ -64,14 +64,29 @@ pub fn of_detached(part: &[u8], magic: u64, ino: u64) -> Option<Vec<u8>> {
 ///
 /// Without a directory a relative name stays as it was given.
 pub fn join(base: Option<&[u8]>, name: &[u8]) -> Vec<u8> {
+    join_known(base, name).0
+}
+
+/// How many bytes of the two joined are the directory's: no symbolic link is on the way there.
+pub fn known(base: Option<&[u8]>, name: &[u8]) -> usize {
+    match base {
+        _ if name.starts_with(b"/") => 0,
+        // Each component has a byte behind it here, and one before it in a path.
+        Some(part) if !name.starts_with(b".") => part.len(),
+        base => join_known(base, name).1,
+    }
+}
+
+fn join_known(base: Option<&[u8]>, name: &[u8]) -> (Vec<u8>, usize) {
     let absolute = name.first() == Some(&b'/');
     let mut path = Vec::with_capacity(base.map_or(0, <[u8]>::len) + name.len() + 1);
     match base {
         _ if absolute => {}
         Some(part) => push(&mut path, part),
-        None => return name.to_vec(),
+        None => return (name.to_vec(), 0),
     }
     let mut leading = true;
+    let mut known = None;
     for component in name.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
@@ -81,15 +96,17 @@ pub fn join(base: Option<&[u8]>, name: &[u8]) -> Vec<u8> {
             }
             _ => {
                 leading = false;
+                known.get_or_insert(path.len());
                 path.push(b'/');
                 path.extend_from_slice(component);
             }
         }
     }
+    let known = known.unwrap_or(path.len());
     if path.is_empty() {
         path.push(b'/');
     }
-    path
+    (path, known)
 }
 
 #[cfg(test)]
@@ -126,6 +143,14 @@ mod tests {
         assert_eq!(join(None, b"//a//b/"), b"/a/b");
     }
 
+    #[test]
+    fn what_the_kernel_said_is_known() {
+        let part = b"b\0a\0";
+        let known = |name: &str| known(Some(part), name.as_bytes());
+        assert_eq!([known("x/y"), known("./../x"), known("..//."), known("../../../x")], [4, 2, 2, 0]);
+        assert_eq!([known("/x"), known("x/../y"), known(".")], [0, 4, 4]);
+    }
+
     /// The same, told with lists of components.
     fn oracle(base: &[String], name: &str) -> String {
         let mut parts: Vec<&str> =
@@ -148,6 +173,7 @@ mod tests {
             let name = format!("{slash}{}", name.join("/"));
             let expected = oracle(&base, &name);
             prop_assert_eq!(String::from_utf8(join(Some(&part), name.as_bytes())).unwrap(), expected);
+            prop_assert_eq!(known(Some(&part), name.as_bytes()), join_known(Some(&part), name.as_bytes()).1);
         }
     }
 }

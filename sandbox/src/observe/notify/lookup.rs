@@ -24,7 +24,7 @@ use super::task::{self, Target};
 /// Links that are followed at most, as by the kernel (MAXSYMLINKS).
 const LINKS: usize = 40;
 /// `PROC_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
-const PROC: u32 = 0x9fa0;
+pub const PROC: u32 = 0x9fa0;
 /// The inode of a /proc itself (`PROC_ROOT_INO`, `include/linux/proc_ns.h`).
 const PROC_ROOT: u64 = 1;
 
@@ -382,7 +382,7 @@ pub fn look_up(
 }
 
 /// One component: as the kernel has it at hand, and else as long as a file system answers that no process serves.
-fn enter(at: &OwnedFd, leaf: &[u8]) -> Result<OwnedFd, Errno> {
+pub fn enter(at: &OwnedFd, leaf: &[u8]) -> Result<OwnedFd, Errno> {
     match look_up(at.as_fd(), leaf, Last::Itself, ResolveFlags::CACHED) {
         // Before Linux 5.12 the flag is not known.
         Err(Errno::AGAIN | Errno::INVAL) if kind(at).is_some() => {
@@ -399,7 +399,7 @@ fn open_link(path: &str) -> Result<OwnedFd, Errno> {
 }
 
 /// The magic number of a file system that the kernel serves from memory or a disk; none for others.
-fn kind(file: &OwnedFd) -> Option<u32> {
+pub fn kind(file: &OwnedFd) -> Option<u32> {
     /// `include/uapi/linux/magic.h`: ext4, xfs, btrfs, tmpfs, overlay, proc, sysfs, squashfs, erofs, f2fs, ramfs.
     const LOCAL: [u32; 11] = [
         0xEF53,

@@ -16,7 +16,7 @@ pub mod filter;
 mod flight;
 mod image;
 pub(crate) mod listener;
-mod lookup;
+pub(crate) mod lookup;
 pub(crate) mod memory;
 mod pass;
 pub(crate) mod place;
