@@ -410,3 +410,28 @@ fn a_place_to_read_and_not_to_run_is_refused() {
         unheld.iter().any(|line| String::from_utf8_lossy(line).contains("`p/exec.default` denies `run`"))
     );
 }
+
+/// A policy that names programs, as a learned one does: their loader is not among them, and they start.
+#[test]
+fn programs_start_that_are_allowed_by_name() {
+    if !met("programs by name", &[Need::Trace, Need::Program("dash"), Need::Program("id")]) {
+        return;
+    }
+    let scene = scene();
+    let exec = "exec:\n  default: deny\n  rules:\n    - { name: programs, allow: [run], path: [\"/usr/bin/{cat,dash}\"] }";
+    fs::write(scene.path("policy.yaml"), policy(&scene, "", "").replace("exec: { default: allow }", exec))
+        .expect("a policy");
+    let script = "cat ../other/file; id; echo $?; echo text > new; cat new";
+    for user in ["nobody", "root"] {
+        let options =
+            ["run", "-q", "--best-effort", "--layers", "trace,landlock", "--user", user, "--enforce"];
+        let mut command = scene.sandbox(options);
+        command.arg(scene.path("policy.yaml")).args(["--", "/usr/bin/dash", "-c", script]);
+        let done = finish(command).expect(0);
+        assert_eq!(done.stdout, "126\ntext\n", "{user}: {}", done.stderr);
+        assert!(done.stderr.contains("id: Permission denied"), "{user}: {}", done.stderr);
+        let line = "not held: rule `p/exec.default` denies `run`";
+        assert!(done.stderr.contains(line), "the loader reads any program: {}", done.stderr);
+        fs::remove_file(scene.work().join("new")).expect("what was made");
+    }
+}

@@ -2,7 +2,11 @@
 //! identity, and it restricts itself before it executes the command.
 //!
 //! Each policy that is law is a ruleset of its own: what one of them denies is denied. What a plan holds is its own to
-//! say ([`policy::compile::landlock`]); this module grants exactly what it lists, or fails.
+//! say ([`policy::compile::landlock`]); this module grants exactly what it lists, or fails. One thing it adds: where a program
+//! may be executed, the loaders of the system may be too. The kernel asks for the loader of each dynamically linked program
+//! as for the program, so that without it none would start, and policies do not name loaders: hooks tell the two apart. It opens
+//! nothing that the plan holds: `run` is held only where what may not be run cannot be read either, and a loader that cannot be
+//! read is not executed.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -15,13 +19,39 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use policy::Policies;
-use policy::compile::landlock::{LandlockPlan, PathRule, Place, PortRule, compile};
+use policy::compile::landlock::{LandlockPlan, PathRule, Place, PortRule, compile, right};
 
 /// `LANDLOCK_CREATE_RULESET_VERSION` (include/uapi/linux/landlock.h).
 const VERSION: u32 = 1;
 
 /// The rights on a place that only directories have.
-const OF_FILES: u64 = policy::compile::landlock::right::OF_FILES;
+const OF_FILES: u64 = right::OF_FILES;
+
+/// The loaders of dynamically linked programs as programs name them (PT_INTERP of elf(5)): glibc's and musl's for this machine
+/// and its 32-bit programs.
+const LOADERS: [&str; 8] = if cfg!(target_arch = "aarch64") {
+    [
+        "/lib/ld-linux-aarch64.so.1",
+        "/lib64/ld-linux-aarch64.so.1",
+        "/lib/ld-linux-armhf.so.3",
+        "/lib/ld-linux.so.3",
+        "/lib/ld-musl-aarch64.so.1",
+        "/lib/ld-musl-armhf.so.1",
+        "/lib/ld-musl-arm.so.1",
+        "/usr/lib/ld-linux-aarch64.so.1",
+    ]
+} else {
+    [
+        "/lib64/ld-linux-x86-64.so.2",
+        "/lib/ld-linux-x86-64.so.2",
+        "/usr/lib64/ld-linux-x86-64.so.2",
+        "/libx32/ld-linux-x32.so.2",
+        "/lib/ld-linux.so.2",
+        "/lib/ld-musl-x86_64.so.1",
+        "/lib/ld-musl-i386.so.1",
+        "/usr/lib/ld-musl-x86_64.so.1",
+    ]
+};
 
 /// The newest ABI that plans are made for.
 const NEWEST: u32 = 7;
@@ -101,12 +131,15 @@ impl Fence {
             for rule in &plan.paths {
                 match open(rule)? {
                     Opened::Place(fd, rights) => places.push((ManuallyDrop::new(fd), rights)),
-                    Opened::Absent if rule.rights & policy::compile::landlock::right::MAKE != 0 => {
+                    Opened::Absent if rule.rights & right::MAKE != 0 => {
                         absent.push(String::from_utf8_lossy(&rule.path).into_owned());
                     }
                     Opened::Absent | Opened::Other => {}
                 }
             }
+            let runs = plan.paths.iter().any(|rule| rule.rights & plan.handled_files & right::EXECUTE != 0);
+            let loaders = LOADERS.iter().filter(|_| runs).filter_map(|name| loader(name));
+            places.extend(loaders.map(|fd| (ManuallyDrop::new(fd), right::EXECUTE)));
             let LandlockPlan { handled_files, handled_ports, scopes, ref ports, .. } = *plan;
             rulesets.push(Granted { handled_files, handled_ports, scopes, places, ports: ports.clone() });
         }
@@ -263,6 +296,13 @@ fn open(rule: &PathRule) -> Result<Opened, LandlockError> {
     }
 }
 
+/// A loader behind the links to it, if it is there: the file that the kernel executes.
+fn loader(name: &str) -> Option<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(name).ok()?;
+    file.metadata().is_ok_and(|found| found.is_file()).then(|| file.into())
+}
+
 /// Most places that a note names.
 const NAMED: usize = 3;
 
@@ -288,7 +328,6 @@ fn not_there(mut absent: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::compile::landlock::right;
 
     #[test]
     fn every_right_of_a_plan_is_known() {
