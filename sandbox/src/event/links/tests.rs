@@ -61,6 +61,7 @@ fn what_lies_below_moves_along_and_loops_end() {
 #[test]
 fn what_was_at_a_name_is_gone_when_something_unknown_takes_it() {
     let mut links = Links::default();
+    links.directory(b"/w");
     for name in ["/w/link", "/w/plain"] {
         links.linked(name.as_bytes(), b"/t");
         assert_eq!(lead(&mut links, name, Last::Itself), sure(name));
