@@ -10,14 +10,15 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use super::hosts;
-use super::needs::{Detail, Gained, Needs, Purpose, Written, opened};
+use super::needs::{Detail, Gained, Needs, Purpose, Written, renamed};
 use super::network;
 use super::paths::Paths;
 use super::place::Roots;
 use super::tree::{Grant, put_together};
 use super::{Base, LearnedRule, LeftOut, Options, Reach, Reader, Run, Strictness, Tally, Target, at, write};
-use crate::access::Access;
-use crate::model::Policy;
+use crate::access::{Access, AccessSet};
+use crate::model::{Policy, Rule, RuleName};
+use crate::pattern::Pattern;
 
 /// Most rounds in which new names ask for more at the old ones.
 const ROUNDS: usize = 4;
@@ -42,8 +43,15 @@ pub(super) struct Drafted {
     pub text: String,
 }
 
-/// An access, an old name and a new one.
-type NewName<'a> = (Access, &'a [u8], &'a [u8]);
+/// A new name of something, and what may come of it.
+struct NewName<'a> {
+    old: &'a [u8],
+    new: &'a [u8],
+    /// What the base leaves to its defaults at the old name, and does not deny at the new one.
+    accesses: AccessSet,
+    /// Those of them that the base allows at the new one.
+    open: AccessSet,
+}
 
 /// An access that a new name opens, and the old name.
 type Opened<'a> = (Access, &'a [u8]);
@@ -133,14 +141,26 @@ impl<'a, E> Lessons<'a, E> {
             return Ok(known);
         }
         let policy = (self.read)(index, text)?;
+        let added = Added::of(&policy, self.runs[index].base);
         let opens = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Allows);
         let silent = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Silent);
-        let found = self.names[index].par_iter().filter(|(access, old, new)| match access {
-            // Whichever is the rarer is asked first.
-            Access::Read | Access::Write => silent(*access, old) && opens(*access, new),
-            _ => opens(*access, new) && silent(*access, old),
+        let found = self.names[index].par_iter().flat_map_iter(|name| {
+            let NewName { old, new, .. } = *name;
+            // Mostly what was added says nothing of either name, or the same of both.
+            let maybe = added.may_allow(new).union(name.open).intersection(name.accesses);
+            let left = if maybe.is_empty() { maybe } else { maybe.without(added.names(old)) };
+            let found = left.iter().filter(move |access| opens(*access, new) && silent(*access, old));
+            found.map(move |access| (access, old)).collect::<Vec<_>>()
         });
-        let found: Vec<Opened<'a>> = found.map(|(access, old, _)| (*access, *old)).collect();
+        let found: Vec<Opened<'a>> = found.collect();
+        debug_assert!(
+            found.iter().copied().eq(self.names[index].iter().flat_map(|name| {
+                let NewName { old, new, accesses, .. } = *name;
+                let found = accesses.iter().filter(move |access| opens(*access, new) && silent(*access, old));
+                found.map(move |access| (access, old)).collect::<Vec<_>>()
+            })),
+            "what the policy adds says no less than the policy"
+        );
         let found: Rc<[Opened<'a>]> = found.into();
         self.answered(text, |answers| _ = answers.gained.insert(index, Rc::clone(&found)));
         Ok(found)
@@ -166,21 +186,58 @@ impl<'a, E> Lessons<'a, E> {
     }
 }
 
+/// The rules about files and programs that a policy has and its base has not.
+struct Added<'p>(Vec<&'p Rule<Pattern>>);
+
+impl<'p> Added<'p> {
+    fn of(policy: &'p Policy, base: &Policy) -> Self {
+        let of_base = base.files.rules.iter().chain(&base.exec.rules);
+        let of_base: HashMap<&RuleName, &Rule<Pattern>> = of_base.map(|rule| (rule.name(), rule)).collect();
+        let rules = policy.files.rules.iter().chain(&policy.exec.rules);
+        Self(rules.filter(|rule| of_base.get(rule.name()) != Some(rule)).collect())
+    }
+
+    /// The accesses that rules name at a path, whoever asks and whatever the file holds.
+    fn may_allow(&self, path: &[u8]) -> AccessSet {
+        self.at(path, |_| true)
+    }
+
+    /// The accesses that rules without conditions name at a path: it is not left to the defaults there.
+    fn names(&self, path: &[u8]) -> AccessSet {
+        self.at(path, |rule| rule.who.is_anyone() && rule.sha256.is_empty() && rule.except.is_empty())
+    }
+
+    fn at(&self, path: &[u8], is_meant: impl Fn(&Rule<Pattern>) -> bool) -> AccessSet {
+        self.0.iter().filter(|rule| is_meant(rule)).fold(AccessSet::EMPTY, |named, rule| {
+            let new = !rule.accesses.without(named).is_empty();
+            let hit = new && rule.objects.iter().any(|pattern| pattern.matches(path));
+            if hit { named.union(rule.accesses) } else { named }
+        })
+    }
+}
+
 /// What new names of a run may open that a policy closes at the old ones, as far as the base leaves that open: what its
 /// rules say holds in each policy that extends it and only allows more.
 fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
+    let says = |access: Access, path: &[u8]| at(run.base, access, path);
     // What may not be read or written is not opened in any other way either.
     let kept = |old: &[u8]| {
-        [Access::Read, Access::Write]
-            .iter()
-            .any(|access| matches!(at(run.base, *access, old), Base::Denies(..)))
+        [Access::Read, Access::Write].iter().any(|access| matches!(says(*access, old), Base::Denies(..)))
     };
-    let open = opened(run.seen).filter(|(access, old, new)| {
-        matches!(at(run.base, *access, old), Base::Silent)
-            && !matches!(at(run.base, *access, new), Base::Denies(..))
-            && !kept(old)
-    });
-    open.collect()
+    let name = |(old, new): (&'a [u8], &'a [u8])| {
+        let silent = Access::OBJECT.into_iter().filter(|access| matches!(says(*access, old), Base::Silent));
+        let (mut accesses, mut open) = (AccessSet::EMPTY, AccessSet::EMPTY);
+        for access in silent {
+            match says(access, new) {
+                Base::Denies(..) => continue,
+                Base::Allows => open.insert(access),
+                Base::Silent => {}
+            }
+            accesses.insert(access);
+        }
+        (!accesses.is_empty() && !kept(old)).then_some(NewName { old, new, accesses, open })
+    };
+    renamed(run.seen).filter_map(name).collect()
 }
 
 /// What runs asked for and does not become a rule.

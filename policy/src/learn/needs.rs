@@ -201,7 +201,8 @@ impl<'s> Needs<'s> {
 
     /// What a new name would have opened that the base denies by a rule at the old one.
     fn new_names(&mut self, run: &Run<'s>, roots: &Roots) {
-        for (access, old, new) in opened(run.seen) {
+        let names = renamed(run.seen);
+        for (access, (old, new)) in names.flat_map(|names| Access::OBJECT.map(|access| (access, names))) {
             if let Base::Denies(rule, because) = at(run.base, access, old)
                 && !matches!(at(run.base, access, new), Base::Denies(..))
                 && let Some(written) = Written::of(roots, old)
@@ -255,13 +256,13 @@ impl<'s> Needs<'s> {
     }
 }
 
-/// What new names of a run may open: an access, the old name and the new one.
-pub(super) fn opened(seen: &Seen) -> impl Iterator<Item = (Access, &[u8], &[u8])> {
-    let pairs = seen.renamed.iter().flat_map(|(old, new, swap)| {
+/// New names of a run, each behind the old one: what they open may be anything that is about an object
+/// ([`Access::OBJECT`]).
+pub(super) fn renamed(seen: &Seen) -> impl Iterator<Item = (&[u8], &[u8])> {
+    seen.renamed.iter().flat_map(|(old, new, swap)| {
         let turned = swap.then_some((new.as_slice(), old.as_slice()));
         std::iter::once((old.as_slice(), new.as_slice())).chain(turned)
-    });
-    pairs.flat_map(|(old, new)| Access::OBJECT.map(|access| (access, old, new)))
+    })
 }
 
 /// What an access to a path is needed for.

@@ -170,6 +170,9 @@ impl Story {
         if let Some("checkpoint" | "file_hash" | "file_change") = record.text("event_type") {
             return;
         }
+        if record.flag("path_unresolved") == Some(true) {
+            self.missed.unresolved = self.missed.unresolved.saturating_add(count);
+        }
         let who = self.lineage.actor(&record);
         let mut asked = match attempt::read(&record, |pid| self.lineage.has_pid(pid)) {
             Reading::Nothing => Vec::new(),
@@ -205,12 +208,13 @@ impl Story {
     }
 }
 
-/// What became of attempts that are not put to the policy.
+/// What became of attempts that are not put to the policy, or not as they were made.
 #[derive(Debug, Default)]
 struct Missed {
     unread: u64,
     lost: u64,
     unknown: u64,
+    unresolved: u64,
     rings: u64,
     strangers: u64,
 }
@@ -221,6 +225,10 @@ impl Missed {
             (self.unread, "lines could not be read"),
             (self.lost, "events were lost, and are not judged"),
             (self.unknown, "attempts do not name their object, and are not judged"),
+            (
+                self.unresolved,
+                "attempts may have led elsewhere over symbolic links: they are judged by the name that they called",
+            ),
             (self.strangers, "processes began unrecorded: rules that ask who acts take them for unknown"),
             (
                 self.rings,

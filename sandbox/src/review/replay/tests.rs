@@ -251,11 +251,13 @@ fn conditions_follow_forks_and_execs() {
 #[test]
 fn what_a_record_lacks_is_said() {
     let policy = parse("version: 1\nname: p\nfiles: { default: allow }\n");
-    let lines = [exec(1, "/bin/sh"), line(EventType::Gap, 1, &[(Key::Lost, "7")], 0), open(1, "/x")];
+    let mut gone = line(EventType::FileDelete, 1, &[(Key::Path, "/w/link/x")], 0);
+    gone.details.push((Key::PathUnresolved, Value::Flag(true)));
+    let lines = [exec(1, "/bin/sh"), line(EventType::Gap, 1, &[(Key::Lost, "7")], 0), open(1, "/x"), gone];
     let (found, read) = outcomes(&policy, &lines);
-    assert_eq!((found.len(), read.attempts, read.events), (2, 2, 2));
+    assert_eq!((found.len(), read.attempts, read.events), (3, 3, 3));
     let told = read.notes.join("\n");
-    for says in ["the record is incomplete", "7 events were lost"] {
+    for says in ["the record is incomplete", "7 events were lost", "1 attempts may have led elsewhere"] {
         assert!(told.contains(says), "{says} in {told}");
     }
 }
