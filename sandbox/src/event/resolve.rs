@@ -5,7 +5,8 @@
 //! later than the call was made. A look counts only if nothing that the run did in between can have changed the answer: what
 //! has come since, in the ring or begun and not over, is searched for the names on the way.
 //!
-//! Where that leaves a doubt the event keeps the name as it was called, with `path_unresolved`.
+//! Where that leaves a doubt the event keeps the name as it was called, with `path_unresolved`; but where the call found
+//! nothing, which led nowhere.
 
 #[cfg(test)]
 mod tests;
@@ -107,7 +108,7 @@ impl Resolver {
                 event.set(key, Value::Bytes(led.path));
             }
         }
-        if !sure {
+        if !sure && !found_nothing(event) {
             event.set(Key::PathUnresolved, Value::Flag(true));
         }
         match outcome(event) {
@@ -275,6 +276,13 @@ fn outcome(event: &Event) -> Option<bool> {
         Some(Value::Int(ret)) => Some(*ret >= 0),
         _ => None,
     }
+}
+
+/// Whether the call led nowhere, as most calls do that look whether something is there, or make directories from the last to
+/// the first.
+fn found_nothing(event: &Event) -> bool {
+    let nowhere = [libc::ENOENT, libc::ENOTDIR].map(|errno| Value::Int(-i64::from(errno)));
+    event.get(Key::Ret).is_some_and(|ret| nowhere.contains(ret))
 }
 
 /// Whether a name stands in the directory that its call started from, and is meant itself.

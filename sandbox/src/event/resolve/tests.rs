@@ -128,6 +128,16 @@ fn a_link_that_was_there_before_is_looked_at_and_remembered() {
 }
 
 #[test]
+fn a_call_that_found_nothing_leaves_no_doubt() {
+    // As mkdir -p does it: the last directory first, then those above it.
+    for (errno, told) in [(libc::ENOENT, "/w/a/b"), (libc::ENOTDIR, "/w/a/b"), (libc::EACCES, "/w/a/b ?")] {
+        let tried = call(EventType::DirCreate, &["/w/a/b"], -i64::from(errno));
+        let made = call(EventType::DirCreate, &["/w/a"], 0);
+        assert_eq!(once(&mut Machine::default(), vec![tried, made])[0], told, "{errno}");
+    }
+}
+
+#[test]
 fn what_the_run_did_since_makes_a_look_worthless() {
     // The directory that is there now was put in the place of a link.
     let mut swap = rename("/w/l", "/w/d");

@@ -170,9 +170,6 @@ impl Story {
         if let Some("checkpoint" | "file_hash" | "file_change") = record.text("event_type") {
             return;
         }
-        if record.flag("path_unresolved") == Some(true) {
-            self.missed.unresolved = self.missed.unresolved.saturating_add(count);
-        }
         let who = self.lineage.actor(&record);
         let mut asked = match attempt::read(&record, |pid| self.lineage.has_pid(pid)) {
             Reading::Nothing => Vec::new(),
@@ -182,6 +179,9 @@ impl Story {
                 Vec::new()
             }
             Reading::Asked(asked) => {
+                if record.flag("path_unresolved") == Some(true) {
+                    self.missed.unresolved = self.missed.unresolved.saturating_add(count);
+                }
                 self.read.attempts = self.read.attempts.saturating_add(count);
                 asked
             }
