@@ -144,21 +144,22 @@ impl<'a, E> Lessons<'a, E> {
         let added = Added::of(&policy, self.runs[index].base);
         let opens = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Allows);
         let silent = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Silent);
-        let found = self.names[index].par_iter().flat_map_iter(|name| {
+        let of_name = |name: &NewName<'a>, among: AccessSet| -> Vec<Opened<'a>> {
             let NewName { old, new, .. } = *name;
+            let found = among.iter().filter(|access| opens(*access, new) && silent(*access, old));
+            found.map(|access| (access, old)).collect()
+        };
+        let names = &self.names[index];
+        let found = names.par_iter().flat_map_iter(|name| {
             // Mostly what was added says nothing of either name, or the same of both.
-            let maybe = added.may_allow(new).union(name.open).intersection(name.accesses);
-            let left = if maybe.is_empty() { maybe } else { maybe.without(added.names(old)) };
-            let found = left.iter().filter(move |access| opens(*access, new) && silent(*access, old));
-            found.map(move |access| (access, old)).collect::<Vec<_>>()
+            let maybe = added.may_allow(name.new).union(name.open).intersection(name.accesses);
+            let left = if maybe.is_empty() { maybe } else { maybe.without(added.names(name.old)) };
+            of_name(name, left)
         });
         let found: Vec<Opened<'a>> = found.collect();
-        debug_assert!(
-            found.iter().copied().eq(self.names[index].iter().flat_map(|name| {
-                let NewName { old, new, accesses, .. } = *name;
-                let found = accesses.iter().filter(move |access| opens(*access, new) && silent(*access, old));
-                found.map(move |access| (access, old)).collect::<Vec<_>>()
-            })),
+        debug_assert_eq!(
+            found,
+            names.iter().flat_map(|name| of_name(name, name.accesses)).collect::<Vec<_>>(),
             "what the policy adds says no less than the policy"
         );
         let found: Rc<[Opened<'a>]> = found.into();
@@ -220,14 +221,15 @@ impl<'p> Added<'p> {
 /// rules say holds in each policy that extends it and only allows more.
 fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
     let says = |access: Access, path: &[u8]| at(run.base, access, path);
-    // What may not be read or written is not opened in any other way either.
-    let kept = |old: &[u8]| {
-        [Access::Read, Access::Write].iter().any(|access| matches!(says(*access, old), Base::Denies(..)))
-    };
     let name = |(old, new): (&'a [u8], &'a [u8])| {
-        let silent = Access::OBJECT.into_iter().filter(|access| matches!(says(*access, old), Base::Silent));
         let (mut accesses, mut open) = (AccessSet::EMPTY, AccessSet::EMPTY);
-        for access in silent {
+        for access in Access::OBJECT {
+            match says(access, old) {
+                // What may not be read or written is not opened in any other way either.
+                Base::Denies(..) if matches!(access, Access::Read | Access::Write) => return None,
+                Base::Allows | Base::Denies(..) => continue,
+                Base::Silent => {}
+            }
             match says(access, new) {
                 Base::Denies(..) => continue,
                 Base::Allows => open.insert(access),
@@ -235,7 +237,7 @@ fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
             }
             accesses.insert(access);
         }
-        (!accesses.is_empty() && !kept(old)).then_some(NewName { old, new, accesses, open })
+        (!accesses.is_empty()).then_some(NewName { old, new, accesses, open })
     };
     renamed(run.seen).filter_map(name).collect()
 }

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
@@ -298,7 +299,6 @@ fn open(rule: &PathRule) -> Result<Opened, LandlockError> {
 
 /// A loader behind the links to it, if it is there: the file that the kernel executes.
 fn loader(name: &str) -> Option<OwnedFd> {
-    use std::os::unix::fs::OpenOptionsExt;
     let file = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(name).ok()?;
     file.metadata().is_ok_and(|found| found.is_file()).then(|| file.into())
 }
