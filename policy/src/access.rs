@@ -179,6 +179,11 @@ impl AccessSet {
         Self(self.0 & other.0)
     }
 
+    /// Whether there are any in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Those in either.
     #[must_use]
     pub fn union(self, other: Self) -> Self {

@@ -26,6 +26,7 @@ pub mod examples;
 pub mod existing;
 pub mod extend;
 pub mod groups;
+mod index;
 mod intersect;
 pub mod learn;
 pub mod links;

@@ -140,14 +140,12 @@ impl Pattern {
 
     /// True when an absolute path, resolved and without slash at its end, is matched.
     pub fn matches(&self, path: &[u8]) -> bool {
-        // Most patterns begin with a literal directory, and most paths are elsewhere.
-        // Where they differ they mostly do in the last byte as well, which is looked at without a call.
-        let begins = |begins: &[u8]| match begins.last() {
-            Some(last) => path.get(begins.len() - 1) == Some(last) && path.starts_with(begins),
-            None => true,
-        };
-        let mut near = self.globs.iter().zip(&self.begins).filter(|(_, literal)| begins(literal));
-        near.any(|(glob, begins)| matches(glob, begins.len(), path))
+        self.starts().any(|start| start.matches(path))
+    }
+
+    /// Its globs, each with what it begins with.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = Start<'_>> {
+        self.globs.iter().zip(&self.begins).map(|(glob, literal)| Start { glob, literal })
     }
 
     /// True for a pattern that every absolute path matches.
@@ -199,6 +197,37 @@ impl Pattern {
     }
 }
 
+/// One of a pattern's globs, and what it begins with literally.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start<'p> {
+    glob: &'p [Element],
+    literal: &'p [u8],
+}
+
+impl<'p> Start<'p> {
+    /// As [`Pattern::matches`] of this glob alone.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        // Most patterns begin with a literal directory, and most paths are elsewhere.
+        // Where they differ they mostly do in the last byte as well, which is looked at without a call.
+        let begins = match self.literal.last() {
+            Some(last) => path.get(self.literal.len() - 1) == Some(last) && path.starts_with(self.literal),
+            None => true,
+        };
+        begins && matches(self.glob, self.literal.len(), path)
+    }
+
+    /// The names of the directories from the root on that every path passes which it matches.
+    pub fn directory(&self) -> impl Iterator<Item = &'p [u8]> + use<'p> {
+        let whole = matches!(self.glob.get(self.literal.len()), None | Some(Element::Below));
+        let literal = match self.literal.iter().rposition(|byte| *byte == b'/') {
+            _ if whole => self.literal,
+            Some(slash) => &self.literal[..slash],
+            None => &[],
+        };
+        literal.strip_prefix(b"/").into_iter().flat_map(|names| names.split(|byte| *byte == b'/'))
+    }
+}
+
 /// What reading a pattern gives.
 pub(crate) enum Parsed<T = Pattern> {
     Read(T),
@@ -210,7 +239,18 @@ pub(crate) enum Parsed<T = Pattern> {
 
 /// `bytes` written so that a pattern takes them literally.
 pub fn escape(bytes: &[u8]) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(bytes.len());
+    escape_into(&mut text, bytes);
+    text
+}
+
+/// The same behind what is in `text`.
+pub(crate) fn escape_into(text: &mut String, bytes: &[u8]) {
+    // Most names are such.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/' | b'+');
+    if let (true, Ok(bytes)) = (bytes.iter().all(plain), std::str::from_utf8(bytes)) {
+        return text.push_str(bytes);
+    }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() || crate::document::is_invisible(c) {
@@ -229,7 +269,6 @@ pub fn escape(bytes: &[u8]) -> String {
             text.push_str(&format!("\\x{byte:02x}"));
         }
     }
-    text
 }
 
 /// A glob as the language writes it.

@@ -8,7 +8,10 @@ use generate::{
     FILES, executed, host_name, network_rule, parse, path, path_rule, section, sets, subject, tried,
 };
 use policy::compile::lsm::{self, LsmPlan, NetEnd, SetTable, Sets};
-use policy::{Access, AccessSet, Act, Decision, End, Owner, Policy, Protocol, SectionKind, evaluate};
+use policy::evaluate::Indexed;
+use policy::{
+    Access, AccessSet, Act, Decision, Digest, End, Owner, Policy, Protocol, SectionKind, Subject, evaluate,
+};
 use proptest::prelude::*;
 use sandbox_ebpf::abi::policy::PortRange;
 
@@ -104,7 +107,20 @@ proptest! {
         let policy = parse(&text);
         let plan = compile(&policy, 3);
         let sets = sets(&plan, &executed);
+        let indexed = Indexed::new(&policy);
         for path in &paths {
+            let all = SectionKind::Files.accesses();
+            let each = all.iter().map(|access| {
+                let act = Act::File { accesses: access.into(), path };
+                (access, evaluate::judge(&policy, &subject(&executed), &act))
+            });
+            let subject = subject(&executed);
+            let by_index: Vec<_> = indexed.each_access(&subject, all, path).collect();
+            prop_assert_eq!(by_index, each.collect::<Vec<_>>());
+            for act in [Act::File { accesses: all, path }, Act::Exec { path, sha256: None }] {
+                let said = evaluate::judge(&policy, &subject, &act);
+                prop_assert_eq!(indexed.judge(&subject, &act), said, "{:?}\n{}", act, text);
+            }
             for access in Access::ALL.into_iter().filter(|a| a.section() != SectionKind::Network) {
                 let act = match access {
                     Access::Run => Act::Exec { path, sha256: None },
@@ -114,7 +130,7 @@ proptest! {
                 prop_assert_eq!(denied.accesses.contains(access), decides(&policy, &executed, &act), "{} at {:?}\n{}",
                     access, path.escape_ascii().to_string(), text);
                 if access == Access::Run {
-                    let rule = evaluate::judge(&policy, &subject(&executed), &act).rule.as_str();
+                    let rule = evaluate::judge(&policy, &subject, &act).rule.as_str();
                     let by_rule = denied.accesses.contains(access) && !rule.ends_with(".default");
                     prop_assert_eq!(denied.by_rule.contains(access), by_rule);
                 }
@@ -155,6 +171,28 @@ proptest! {
                         path.escape_ascii().to_string(), pair, text);
                 }
             }
+        }
+    }
+}
+
+/// A rule on contents is about every path, so that no directory leads to it.
+#[test]
+fn an_index_finds_rules_on_contents() {
+    let (known, other) = (Digest([0xab; 32]), Digest([0xcd; 32]));
+    let policy = parse(&format!(
+        "version: 1\nname: p\nexec:\n  default: deny\n  rules:\n    - {{ name: a, allow: [run], sha256: [{known}], \
+         except: ['/tmp/**'] }}\n    - {{ name: b, deny: [run], path: ['/opt/**'] }}\n"
+    ));
+    let indexed = Indexed::new(&policy);
+    for path in ["/opt/x", "/tmp/x", "/usr/x", "/"].map(str::as_bytes) {
+        for sha256 in [None, Some(&known), Some(&other)] {
+            let act = Act::Exec { path, sha256 };
+            let said = evaluate::judge(&policy, &Subject::UNKNOWN, &act);
+            assert_eq!(
+                said.decision == Decision::Allow,
+                matches!(path, b"/usr/x" | b"/") && sha256 == Some(&known)
+            );
+            assert_eq!(indexed.judge(&Subject::UNKNOWN, &act), said);
         }
     }
 }

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
-use super::lessons::{Draft, Lessons};
+use super::lessons::{Draft, Drafted, Lessons};
 use super::needs::Detail;
 use super::{Base, Run, Strictness, Tally, anyone, base, base_of, question};
 use crate::compile::lsm::{SetTable, compile};
 use crate::digest::Digest;
-use crate::evaluate::Act;
+use crate::evaluate::{Act, Indexed};
 use crate::learn::Reach;
 use crate::model::{Decision, Policy};
 
@@ -48,16 +48,20 @@ impl Confidence {
         let last_added = tallies.iter().filter(|tally| tally.runs.iter().eq([&last])).count();
         let mut blocked = Vec::new();
         if runs.len() > 1 {
-            for left in 0..runs.len() {
-                let others: Vec<usize> = (0..runs.len()).filter(|index| *index != left).collect();
-                // Where no trees are made every name counts.
-                let detail = match lessons.options.strictness {
-                    Strictness::Exact => Detail::Whole,
-                    Strictness::Balanced | Strictness::Loose => Detail::Bounds,
-                };
-                let text = lessons.draft(&others, detail)?.text;
-                if lessons.blocks(left, &text, |policy| blocks(policy, &runs[left]))? {
-                    blocked.push(left);
+            // Where no trees are made every name counts.
+            let detail = match lessons.options.strictness {
+                Strictness::Exact => Detail::Whole,
+                Strictness::Balanced | Strictness::Loose => Detail::Bounds,
+            };
+            let all: Vec<usize> = (0..runs.len()).collect();
+            // As many at once as can be made at once: each may be large.
+            for left_out in all.chunks(rayon::current_num_threads()) {
+                let others = |left: &usize| all.iter().copied().filter(|index| index != left).collect();
+                let choices: Vec<Vec<usize>> = left_out.iter().map(others).collect();
+                for (left, Drafted { text, .. }) in left_out.iter().zip(lessons.drafts(&choices, detail)?) {
+                    if lessons.blocks(*left, &text, |policy| blocks(policy, &runs[*left]))? {
+                        blocked.push(*left);
+                    }
                 }
             }
         }
@@ -116,6 +120,7 @@ impl Draft {
 
 /// Whether a policy blocks something of a run that its base does not deny by a rule; of new names it is not asked.
 pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
+    let policy = &Indexed::new(policy);
     let closed = |act: &Act<'_>| {
         anyone(policy, act).decision != Decision::Allow && !matches!(base(run.base, act), Base::Denies(..))
     };
@@ -131,7 +136,7 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
     };
     let ends = || {
         seen.ends.iter().any(|(end, count)| match end {
-            Reach::Question(name) => matches!(question(policy, name), Some(Base::Silent)),
+            Reach::Question(name) => matches!(question(policy.policy(), name), Some(Base::Silent)),
             Reach::Other => false,
             _ => end.with(|end| {
                 let act = Act::Network { accesses: count.accesses, end };
@@ -141,14 +146,14 @@ pub(super) fn blocks(policy: &Policy, run: &Run<'_>) -> bool {
             }),
         })
     };
-    files || executed() || ends() || keeps_a_directory(policy, run)
+    files || executed() || ends() || keeps_a_directory(policy.policy(), run)
 }
 
 /// Whether the hooks would let a directory not move that the base alone lets move.
 fn keeps_a_directory(policy: &Policy, run: &Run<'_>) -> bool {
     let mut moved: Vec<_> = run.seen.moved.iter().collect();
     // The base is asked of what is left: mostly nothing is.
-    for (policy, lets) in [(policy, false), (run.base, true)] {
+    for (policy, lets) in [(policy, false), (run.base.policy(), true)] {
         if moved.is_empty() {
             return false;
         }

@@ -14,9 +14,13 @@ use super::needs::{Detail, Gained, Needs, Purpose, Written, renamed};
 use super::network;
 use super::paths::Paths;
 use super::place::Roots;
-use super::tree::{Grant, put_together};
-use super::{Base, LearnedRule, LeftOut, Options, Reach, Reader, Run, Strictness, Tally, Target, at, write};
+use super::tree::{self, Grant};
+use super::{
+    Base, LearnedRule, LeftOut, Options, Reach, Reader, Run, Strictness, Tally, Target, at, each_at, write,
+};
 use crate::access::{Access, AccessSet};
+use crate::evaluate::Indexed;
+use crate::index::Index;
 use crate::model::{Policy, Rule, RuleName};
 use crate::pattern::Pattern;
 
@@ -83,10 +87,33 @@ impl<'a, E> Lessons<'a, E> {
 
     /// The draft of these runs.
     pub fn draft(&self, which: &[usize], detail: Detail) -> Result<Drafted, E> {
+        let first = self.put_together(which, &[], detail);
+        self.finish(first, which, detail)
+    }
+
+    /// The drafts of several choices of runs.
+    pub fn drafts(&self, choices: &[Vec<usize>], detail: Detail) -> Result<Vec<Drafted>, E> {
+        // Only what threads may share.
+        let (all, strictness) = (&self.needs, self.options.strictness);
+        let first = |which: &Vec<usize>| {
+            let needs: Vec<&Needs<'_>> = which.iter().map(|index| &all[*index]).collect();
+            put_together(&needs, &[], strictness, detail)
+        };
+        let firsts: Vec<Draft> = choices.par_iter().map(first).collect();
+        firsts.into_iter().zip(choices).map(|(first, which)| self.finish(first, which, detail)).collect()
+    }
+
+    fn put_together(&self, which: &[usize], gained: &[Gained], detail: Detail) -> Draft {
+        let needs: Vec<&Needs<'_>> = which.iter().map(|index| &self.needs[*index]).collect();
+        put_together(&needs, gained, self.options.strictness, detail)
+    }
+
+    /// Adds to a draft what new names open in it, until there is nothing more of it: what a policy opens at a new name
+    /// is needed at the old one too.
+    fn finish(&self, mut draft: Draft, which: &[usize], detail: Detail) -> Result<Drafted, E> {
         let mut gained: Vec<Gained> = Vec::new();
         let mut round = 0;
         loop {
-            let draft = self.put_together(which, &gained, detail);
             let rules = write::rules(&draft, which.len());
             let text = write::policy(&rules, &draft.words, self.options, LearnedRule::bare);
             round += 1;
@@ -100,38 +127,10 @@ impl<'a, E> Lessons<'a, E> {
                     }
                 }
             }
-            // What a policy opens at a new name is needed at the old one too, until there is nothing more of it.
             if gained.len() == before {
                 return Ok(Drafted { draft, rules, text });
             }
-        }
-    }
-
-    fn put_together(&self, which: &[usize], gained: &[Gained], detail: Detail) -> Draft {
-        let strictness = self.options.strictness;
-        let needs = || which.iter().map(|index| &self.needs[*index]);
-        let grants = |purpose: Purpose| {
-            let mut paths = Paths::default();
-            needs().for_each(|needs| needs.add_to(&mut paths, purpose, detail));
-            gained.iter().for_each(|gained| gained.add_to(&mut paths, purpose, detail));
-            put_together(paths, purpose.usage(), strictness)
-        };
-        let mut ends: BTreeMap<Reach, Tally> = BTreeMap::new();
-        for (end, tally) in needs().flat_map(|needs| &needs.ends) {
-            ends.entry((*end).clone()).or_default().add(tally);
-        }
-        let (targets, unnamed) = network::generalise(ends.clone(), strictness);
-        let left_out = match detail {
-            Detail::Whole => left_out(needs(), unnamed, &ends),
-            Detail::Bounds => Vec::new(),
-        };
-        Draft {
-            files: together(grants(Purpose::Read), grants(Purpose::Change), strictness),
-            code: grants(Purpose::Code),
-            programs: grants(Purpose::Run),
-            targets: hosts::grouped(targets, strictness),
-            words: needs().flat_map(|needs| needs.words.iter().copied()).collect(),
-            left_out,
+            draft = self.put_together(which, &gained, detail);
         }
     }
 
@@ -141,7 +140,8 @@ impl<'a, E> Lessons<'a, E> {
             return Ok(known);
         }
         let policy = (self.read)(index, text)?;
-        let added = Added::of(&policy, self.runs[index].base);
+        let added = Added::of(&policy, self.runs[index].base.policy());
+        let policy = Indexed::new(&policy);
         let opens = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Allows);
         let silent = |access: Access, path: &[u8]| matches!(at(&policy, access, path), Base::Silent);
         let of_name = |name: &NewName<'a>, among: AccessSet| -> Vec<Opened<'a>> {
@@ -188,14 +188,14 @@ impl<'a, E> Lessons<'a, E> {
 }
 
 /// The rules about files and programs that a policy has and its base has not.
-struct Added<'p>(Vec<&'p Rule<Pattern>>);
+struct Added<'p>(Index<'p>);
 
 impl<'p> Added<'p> {
     fn of(policy: &'p Policy, base: &Policy) -> Self {
         let of_base = base.files.rules.iter().chain(&base.exec.rules);
         let of_base: HashMap<&RuleName, &Rule<Pattern>> = of_base.map(|rule| (rule.name(), rule)).collect();
         let rules = policy.files.rules.iter().chain(&policy.exec.rules);
-        Self(rules.filter(|rule| of_base.get(rule.name()) != Some(rule)).collect())
+        Self(Index::of_rules(rules.filter(|rule| of_base.get(rule.name()) != Some(rule)).collect()))
     }
 
     /// The accesses that rules name at a path, whoever asks and whatever the file holds.
@@ -205,32 +205,67 @@ impl<'p> Added<'p> {
 
     /// The accesses that rules without conditions name at a path: it is not left to the defaults there.
     fn names(&self, path: &[u8]) -> AccessSet {
-        self.at(path, |rule| rule.who.is_anyone() && rule.sha256.is_empty() && rule.except.is_empty())
+        self.at(path, |rule| rule.who.is_anyone() && rule.sha256.is_empty())
     }
 
     fn at(&self, path: &[u8], is_meant: impl Fn(&Rule<Pattern>) -> bool) -> AccessSet {
-        self.0.iter().filter(|rule| is_meant(rule)).fold(AccessSet::EMPTY, |named, rule| {
-            let new = !rule.accesses.without(named).is_empty();
-            let hit = new && rule.objects.iter().any(|pattern| pattern.matches(path));
-            if hit { named.union(rule.accesses) } else { named }
-        })
+        let rules = self.0.at(Access::ALL.into_iter().collect(), path);
+        let meant = rules.into_iter().filter(|rule| is_meant(rule));
+        meant.fold(AccessSet::EMPTY, |named, rule| named.union(rule.accesses))
+    }
+}
+
+/// What these runs need, as rules. What is needed for one purpose and for another is put together side by side.
+fn put_together(needs: &[&Needs<'_>], gained: &[Gained], strictness: Strictness, detail: Detail) -> Draft {
+    let grants = |purpose: Purpose| {
+        let mut paths = Paths::default();
+        needs.iter().for_each(|needs| needs.add_to(&mut paths, purpose, detail));
+        gained.iter().for_each(|gained| gained.add_to(&mut paths, purpose, detail));
+        tree::put_together(paths, purpose.usage(), strictness)
+    };
+    let ((read, change), (code, programs)) = rayon::join(
+        || rayon::join(|| grants(Purpose::Read), || grants(Purpose::Change)),
+        || (grants(Purpose::Code), grants(Purpose::Run)),
+    );
+    let mut ends: BTreeMap<Reach, Tally> = BTreeMap::new();
+    for (end, tally) in needs.iter().flat_map(|needs| &needs.ends) {
+        ends.entry((*end).clone()).or_default().add(tally);
+    }
+    let (targets, unnamed) = network::generalise(ends.clone(), strictness);
+    let left_out = match detail {
+        Detail::Whole => left_out(needs, unnamed, &ends),
+        Detail::Bounds => Vec::new(),
+    };
+    Draft {
+        files: together(read, change, strictness),
+        code,
+        programs,
+        targets: hosts::grouped(targets, strictness),
+        words: needs.iter().flat_map(|needs| needs.words.iter().copied()).collect(),
+        left_out,
     }
 }
 
 /// What new names of a run may open that a policy closes at the old ones, as far as the base leaves that open: what its
 /// rules say holds in each policy that extends it and only allows more.
 fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
-    let says = |access: Access, path: &[u8]| at(run.base, access, path);
+    let object: AccessSet = Access::OBJECT.into_iter().collect();
     let name = |(old, new): (&'a [u8], &'a [u8])| {
-        let (mut accesses, mut open) = (AccessSet::EMPTY, AccessSet::EMPTY);
-        for access in Access::OBJECT {
-            match says(access, old) {
+        let mut silent = AccessSet::EMPTY;
+        for (access, said) in each_at(run.base, object, old) {
+            match said {
                 // What may not be read or written is not opened in any other way either.
                 Base::Denies(..) if matches!(access, Access::Read | Access::Write) => return None,
-                Base::Allows | Base::Denies(..) => continue,
-                Base::Silent => {}
+                Base::Allows | Base::Denies(..) => {}
+                Base::Silent => silent.insert(access),
             }
-            match says(access, new) {
+        }
+        if silent.is_empty() {
+            return None;
+        }
+        let (mut accesses, mut open) = (AccessSet::EMPTY, AccessSet::EMPTY);
+        for (access, said) in each_at(run.base, silent, new) {
+            match said {
                 Base::Denies(..) => continue,
                 Base::Allows => open.insert(access),
                 Base::Silent => {}
@@ -243,13 +278,9 @@ fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
 }
 
 /// What runs asked for and does not become a rule.
-fn left_out<'n>(
-    needs: impl Iterator<Item = &'n Needs<'n>>,
-    unnamed: Vec<Reach>,
-    ends: &BTreeMap<Reach, Tally>,
-) -> Vec<LeftOut> {
+fn left_out(needs: &[&Needs<'_>], unnamed: Vec<Reach>, ends: &BTreeMap<Reach, Tally>) -> Vec<LeftOut> {
     let mut denied: BTreeMap<&(String, Option<String>), LeftOut> = BTreeMap::new();
-    for (key, left) in needs.flat_map(|needs| &needs.left_out) {
+    for (key, left) in needs.iter().flat_map(|needs| &needs.left_out) {
         let new = || LeftOut { tally: Tally::default(), ..left.clone() };
         denied.entry(key).or_insert_with(new).tally.add(&left.tally);
     }

@@ -32,7 +32,7 @@ use crate::access::{Access, AccessSet, SectionKind};
 use crate::address::Protocol;
 use crate::digest::Digest;
 use crate::ends::{End, Owner};
-use crate::evaluate::{Act, Verdict, judge};
+use crate::evaluate::{Act, Indexed, Verdict};
 use crate::model::{Decision, Policy};
 use crate::questions;
 use crate::subject::Subject;
@@ -137,7 +137,7 @@ pub struct Run<'a> {
     /// What the run's variables were.
     pub variables: &'a Variables,
     /// A policy that extends the base and closes all sections, with these variables.
-    pub base: &'a Policy,
+    pub base: &'a Indexed<'a>,
     /// What it asked.
     pub seen: &'a Seen,
 }
@@ -218,8 +218,8 @@ pub fn learn<E>(runs: &[Run<'_>], options: &Options<'_>, read: Reader<'_, E>) ->
 }
 
 /// A process of which nothing is known: what is learned holds for everyone.
-fn anyone<'p>(policy: &'p Policy, act: &Act<'_>) -> Verdict<'p> {
-    judge(policy, &Subject::UNKNOWN, act)
+fn anyone<'p>(policy: &Indexed<'p>, act: &Act<'_>) -> Verdict<'p> {
+    policy.judge(&Subject::UNKNOWN, act)
 }
 
 /// What a base says of something that was seen.
@@ -241,13 +241,13 @@ impl Base {
     }
 }
 
-fn base(policy: &Policy, act: &Act<'_>) -> Base {
+fn base(policy: &Indexed<'_>, act: &Act<'_>) -> Base {
     said(&anyone(policy, act))
 }
 
 /// The same of programs, which are known: the strictest of what it says of each.
-fn base_of(policy: &Policy, act: &Act<'_>, programs: &BTreeSet<Vec<u8>>) -> Base {
-    let each = programs.iter().map(|exe| said(&judge(policy, &Subject { exe, ancestors: &[] }, act)));
+fn base_of(policy: &Indexed<'_>, act: &Act<'_>, programs: &BTreeSet<Vec<u8>>) -> Base {
+    let each = programs.iter().map(|exe| said(&policy.judge(&Subject { exe, ancestors: &[] }, act)));
     each.reduce(|one, other| if other.strictness() > one.strictness() { other } else { one })
         .unwrap_or_else(|| base(policy, act))
 }
@@ -261,11 +261,20 @@ fn said(verdict: &Verdict<'_>) -> Base {
 }
 
 /// What a policy says of an access to a path.
-fn at(policy: &Policy, access: Access, path: &[u8]) -> Base {
+fn at(policy: &Indexed<'_>, access: Access, path: &[u8]) -> Base {
     match access {
         Access::Run => base(policy, &Act::Exec { path, sha256: Some(&Digest::UNNAMED) }),
         _ => base(policy, &Act::File { accesses: access.into(), path }),
     }
+}
+
+/// The same of each of several accesses.
+fn each_at(policy: &Indexed<'_>, accesses: AccessSet, path: &[u8]) -> impl Iterator<Item = (Access, Base)> {
+    let run = accesses.contains(Access::Run).then(|| (Access::Run, at(policy, Access::Run, path)));
+    policy
+        .each_access(&Subject::UNKNOWN, accesses, path)
+        .map(|(access, verdict)| (access, said(&verdict)))
+        .chain(run)
 }
 
 /// What a policy says of a question for a name, whichever resolver is asked; `None` where no host can have the name, so that

@@ -1,15 +1,16 @@
 //! What a run needs that its base does not give: asked of the base once, whatever is then made of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::HashMap;
 
 use super::paths::{Paths, Whose};
 use super::place::{Root, Roots};
 use super::seen::{Count, Seen};
 use super::tree::Use;
-use super::{Base, LeftOut, Reach, Run, Tally, at, base_of, question};
+use super::{Base, LeftOut, Reach, Run, Tally, base_of, each_at, question};
 use crate::access::{Access, AccessSet};
-use crate::evaluate::Act;
-use crate::model::Policy;
+use crate::evaluate::{Act, Indexed};
 
 /// What a path is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,8 +52,8 @@ pub(super) struct Written {
 impl Written {
     /// `None` for what is no absolute path.
     pub fn of(roots: &Roots, path: &[u8]) -> Option<Self> {
-        let place = roots.place(path)?;
-        Some(Self { root: place.root, parts: place.parts.join("/").into() })
+        let (root, parts) = roots.written(path)?;
+        Some(Self { root, parts: parts.into() })
     }
 
     fn pattern(&self) -> String {
@@ -149,7 +150,7 @@ impl<'s> Needs<'s> {
             needs.end(run.base, end, run.seen.tally(count, index));
         }
         for (words, count) in &run.seen.words {
-            let allowed = run.base.settings().kernel_allowed();
+            let allowed = run.base.policy().settings().kernel_allowed();
             if words.iter().any(|word| allowed.contains(word)) {
                 continue;
             }
@@ -168,11 +169,11 @@ impl<'s> Needs<'s> {
         needs
     }
 
-    fn path(&mut self, policy: &Policy, roots: &Roots, path: &[u8], count: &'s Count) {
+    fn path(&mut self, policy: &Indexed<'_>, roots: &Roots, path: &[u8], count: &'s Count) {
         let Some(written) = Written::of(roots, path) else { return };
         let mut silent: BTreeMap<Purpose, (AccessSet, AccessSet)> = BTreeMap::new();
-        for access in count.accesses.iter() {
-            match at(policy, access, path) {
+        for (access, said) in each_at(policy, count.accesses, path) {
+            match said {
                 Base::Allows => {}
                 Base::Silent => {
                     for (purpose, needed) in purposes(access, &written) {
@@ -201,12 +202,19 @@ impl<'s> Needs<'s> {
 
     /// What a new name would have opened that the base denies by a rule at the old one.
     fn new_names(&mut self, run: &Run<'s>, roots: &Roots) {
-        let names = renamed(run.seen);
-        for (access, (old, new)) in names.flat_map(|names| Access::OBJECT.map(|access| (access, names))) {
-            if let Base::Denies(rule, because) = at(run.base, access, old)
-                && !matches!(at(run.base, access, new), Base::Denies(..))
-                && let Some(written) = Written::of(roots, old)
-            {
+        let object: AccessSet = Access::OBJECT.into_iter().collect();
+        let denied =
+            |path| each_at(run.base, object, path).filter(|(_, said)| matches!(said, Base::Denies(..)));
+        for (old, new) in renamed(run.seen) {
+            let mut at_old = denied(old).peekable();
+            if at_old.peek().is_none() {
+                continue;
+            }
+            let at_new: AccessSet = denied(new).map(|(access, _)| access).collect();
+            for (access, said) in at_old.filter(|(access, _)| !at_new.contains(*access)) {
+                let (Base::Denies(rule, because), Some(written)) = (said, Written::of(roots, old)) else {
+                    continue;
+                };
                 let because = because.map_or(String::new(), |because| format!("; {because}"));
                 let because = format!("it got another name, at which no rule denies it{because}");
                 let tally = Tally {
@@ -220,9 +228,9 @@ impl<'s> Needs<'s> {
         }
     }
 
-    fn end(&mut self, policy: &Policy, end: &'s Reach, tally: Tally) {
+    fn end(&mut self, policy: &Indexed<'_>, end: &'s Reach, tally: Tally) {
         let said = match end {
-            Reach::Question(name) => question(policy, name),
+            Reach::Question(name) => question(policy.policy(), name),
             _ => Some(end.with(|end| {
                 base_of(policy, &Act::Network { accesses: tally.accesses, end }, &tally.programs)
             })),
@@ -245,13 +253,26 @@ impl<'s> Needs<'s> {
 
     /// Adds the paths that are needed for a purpose.
     pub fn add_to<'p>(&'p self, paths: &mut Paths<'p>, purpose: Purpose, detail: Detail) {
+        let usage = purpose.usage();
+        let mut own: BTreeMap<Root, (&Written, AccessSet)> = BTreeMap::new();
         for need in self.of.get(&purpose).into_iter().flatten() {
-            let tally = self.paths[need.path].within(paths, detail, purpose.usage(), self.run);
+            let path = &self.paths[need.path];
+            if detail == Detail::Bounds && usage.is_own(path.root) {
+                let (_, accesses) = own.entry(path.root).or_insert((path, AccessSet::EMPTY));
+                *accesses = accesses.union(need.accesses);
+                continue;
+            }
+            let tally = path.within(paths, detail, usage, self.run);
             tally.accesses = tally.accesses.union(need.accesses);
             if detail == Detail::Whole {
                 tally.count = tally.count.saturating_add(need.count.times(need.asked));
                 self.seen.tell_programs(need.count, need.asked, tally);
             }
+        }
+        // These are all one path, so that they need not be put there one by one.
+        for (path, accesses) in own.into_values() {
+            let tally = path.within(paths, detail, usage, self.run);
+            tally.accesses = tally.accesses.union(accesses);
         }
     }
 }

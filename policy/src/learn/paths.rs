@@ -3,7 +3,9 @@
 //!
 //! A path's components are borrowed from whoever has them. What becomes of the paths is [`super::tree`]'s.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::HashMap;
 
 use super::names::{alike, shape};
 use super::place::{Part, Place, Root};
@@ -61,6 +63,8 @@ pub(super) struct Paths<'p> {
     roots: BTreeMap<Root, usize>,
     /// By the node above and the name.
     known: HashMap<(usize, &'p str), usize>,
+    /// The nodes of the last path, from its root on: the next one mostly lies beside it.
+    last: Vec<usize>,
 }
 
 /// A path in the tree.
@@ -126,21 +130,33 @@ impl<'p> Paths<'p> {
                 new
             }
         };
+        let mut depth = 0;
         for part in parts {
             self.nodes[at].whose = self.nodes[at].whose.and(whose);
-            at = match self.known.get(&(at, part)) {
-                Some(known) => *known,
-                None => {
-                    let new = self.add(part);
-                    self.known.insert((at, part), new);
-                    self.nodes[at].below.push(new);
-                    new
-                }
+            if self.last.get(depth) != Some(&at) {
+                self.last.truncate(depth);
+                self.last.push(at);
+            }
+            depth += 1;
+            at = match self.last.get(depth) {
+                Some(same) if self.nodes[*same].name == part => *same,
+                _ => self.below(at, part),
             };
         }
         let node = &mut self.nodes[at];
         node.whose = node.whose.and(whose);
         node.here.get_or_insert_default()
+    }
+
+    /// What has this name in a directory.
+    fn below(&mut self, at: usize, part: &'p str) -> usize {
+        if let Some(known) = self.known.get(&(at, part)) {
+            return *known;
+        }
+        let new = self.add(part);
+        self.known.insert((at, part), new);
+        self.nodes[at].below.push(new);
+        new
     }
 
     fn add(&mut self, name: &'p str) -> usize {
@@ -165,7 +181,7 @@ impl<'p> Paths<'p> {
         below.sort_unstable_by_key(|child| self.nodes[*child].name);
         let mut globs = self.globs(&below, names, strictness);
         if !globs.is_empty() {
-            let mut firsts: HashMap<Part, usize> = HashMap::new();
+            let mut firsts: HashMap<Part, usize> = HashMap::default();
             below.retain(|child| {
                 let Some(glob) = globs.remove(self.nodes[*child].name) else { return true };
                 if let Some(first) = firsts.get(&glob) {

@@ -2,7 +2,7 @@
 //!
 //! Two runs of one command differ in their directories; what they have in common shows only below these.
 
-use crate::pattern::escape;
+use crate::pattern::{escape, escape_into};
 use crate::variables::Variables;
 
 /// What a path lies below.
@@ -90,20 +90,36 @@ impl Roots {
 
     /// Where a path lies; `None` for what is no absolute path.
     pub fn place(&self, path: &[u8]) -> Option<Place> {
-        let below = path.strip_prefix(b"/")?;
-        for (prefix, root) in &self.0 {
-            if let Some(rest) = path.strip_prefix(prefix.as_slice())
-                && (rest.is_empty() || rest.starts_with(b"/"))
-            {
-                return Some(Place { root: *root, parts: parts(rest) });
+        let (root, rest) = self.below(path)?;
+        Some(Place { root, parts: names(rest).map(escape).collect() })
+    }
+
+    /// The same with the components in one text, slashes between them.
+    pub(super) fn written(&self, path: &[u8]) -> Option<(Root, String)> {
+        let (root, rest) = self.below(path)?;
+        let mut text = String::with_capacity(rest.len());
+        for name in names(rest) {
+            if !text.is_empty() {
+                text.push('/');
             }
+            escape_into(&mut text, name);
         }
-        Some(Place { root: Root::Machine, parts: parts(below) })
+        Some((root, text))
+    }
+
+    /// The root, and what is left of the path below it.
+    fn below<'b>(&self, path: &'b [u8]) -> Option<(Root, &'b [u8])> {
+        let on_machine = path.strip_prefix(b"/")?;
+        let mut roots = self.0.iter().filter_map(|(prefix, root)| {
+            let rest = path.strip_prefix(prefix.as_slice())?;
+            (rest.is_empty() || rest.starts_with(b"/")).then_some((*root, rest))
+        });
+        Some(roots.next().unwrap_or((Root::Machine, on_machine)))
     }
 }
 
-fn parts(path: &[u8]) -> Vec<Part> {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(escape).collect()
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

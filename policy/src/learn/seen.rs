@@ -1,6 +1,8 @@
 //! What one run asked of a policy, counted while its record is read: each path and each program is kept once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::HashMap;
 
 use super::{PROGRAMS, Reach, Tally};
 use crate::access::{Access, AccessSet};

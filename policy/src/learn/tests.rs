@@ -73,6 +73,7 @@ fn learned(made: &[Made], strictness: Strictness) -> Learned {
     let frame = |made: &Made| Policy::parse("p", FRAME, &made.variables);
     let bases: Vec<Policy> =
         made.iter().map(frame).collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{e}"));
+    let bases: Vec<Indexed<'_>> = bases.iter().map(Indexed::new).collect();
     let runs: Vec<Run<'_>> = made
         .iter()
         .zip(&bases)
@@ -89,7 +90,10 @@ fn blocks(learned: &Learned, made: &Made) -> bool {
     let policy = Policy::parse("p", &learned.text, &made.variables)
         .unwrap_or_else(|e| panic!("{e}\n{}", learned.text));
     let base = Policy::parse("p", FRAME, &made.variables).unwrap_or_else(|e| panic!("{e}"));
-    confidence::blocks(&policy, &Run { variables: &made.variables, base: &base, seen: &made.seen })
+    confidence::blocks(
+        &policy,
+        &Run { variables: &made.variables, base: &Indexed::new(&base), seen: &made.seen },
+    )
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn who_alone_reaches_a_host_is_named() {
             owner: Owner::Elsewhere,
         };
         let act = Act::Network { accesses: Access::Connect.into(), end };
-        let verdict = judge(&policy, &Subject { exe, ancestors: &[] }, &act);
+        let verdict = evaluate::judge(&policy, &Subject { exe, ancestors: &[] }, &act);
         verdict.decision == Decision::Allow
             && matches!(question(&policy, "registry.example"), Some(Base::Allows))
     };
@@ -490,7 +494,8 @@ fn a_host_that_is_called_like_a_word_of_targets_opens_nothing_else() {
             names: &[],
             owner: Owner::Elsewhere,
         };
-        anyone(policy, &Act::Network { accesses: Access::Connect.into(), end }).decision
+        evaluate::judge(policy, &Subject::UNKNOWN, &Act::Network { accesses: Access::Connect.into(), end })
+            .decision
     };
     for name in ["any", "ANY", "own", "localhost", "*.example", "any:443"] {
         let (policy, learned) = with(&|_, seen| {

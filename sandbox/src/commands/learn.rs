@@ -5,11 +5,13 @@ mod update;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use policy::evaluate::Indexed;
 use policy::learn::{Learned, Options, Run, Strictness, learn};
 use policy::{Decision, Policy};
 
@@ -36,7 +38,8 @@ pub fn execute(args: &LearnArgs) -> anyhow::Result<Exit> {
     // Where it will lie, for a base beside it.
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from("learned.yaml"));
     let base = base_of(&args.base, &file)?;
-    let gathered = gathered(&args.runs)?;
+    // What long runs asked is not taken apart piece by piece when the process ends anyway.
+    let gathered = ManuallyDrop::new(gathered(&args.runs)?);
     let frame = Frame { name: &name, base: &base, file: &file, defaults: [Decision::Deny; 3] };
     let learned = learned(&gathered, &frame, strictness(args.strictness))?;
     tell(&gathered, &learned);
@@ -161,6 +164,7 @@ fn learned(gathered: &[Gathered], frame: &Frame<'_>, strictness: Strictness) -> 
     );
     let bases: Vec<Policy> =
         gathered.iter().map(|run| read_text(file, &frame, &run.variables)).collect::<Result<_, _>>()?;
+    let bases: Vec<Indexed<'_>> = bases.iter().map(Indexed::new).collect();
     let runs: Vec<Run<'_>> = gathered
         .iter()
         .zip(&bases)
