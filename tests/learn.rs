@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
+use sandbox_tests::terminal::Terminal;
 
 /// Builds and runs a program, with files and names of its own each time; what a second word asks for comes at the end.
 const JOB: &str = r#"
@@ -54,6 +55,7 @@ acts = {
     "dropper": dropper,
     "connect": connect,
     "link": link,
+    "two": lambda: [lateral("/usr/bin/false"), lateral("/usr/bin/true")],
 }
 acts[act]()
 "#;
@@ -344,6 +346,47 @@ fn more_runs_add_rules_to_a_policy_and_change_nothing_else() {
     // One that ships is nobody's to change.
     let ships = jobs.learn(&runs, &["--update", "base", "--yes"]);
     assert!(ships.code() == 2 && ships.stderr.contains("ships with this program"), "{}", ships.stderr);
+}
+
+#[test]
+fn who_is_asked_about_a_rule_may_take_a_part_of_it() {
+    if !met("learn", &[Need::Root, Need::Program("cc"), Need::Program("python3")]) {
+        return;
+    }
+    let jobs = Jobs::new();
+    let runs: Vec<String> = (1..4).map(|number| jobs.record(number, "work")).collect();
+    let policy = jobs.path("job.yaml").display().to_string();
+    jobs.learn(&runs, &["-o", &policy]);
+    let two = jobs.record(4, "two");
+    let mut sandbox = jobs.0.sandbox(["learn", &two, "--update", &policy]);
+    sandbox.current_dir(jobs.0.work()).env("HOME", jobs.path("home"));
+    let words: Vec<_> = std::iter::once(sandbox.get_program())
+        .chain(sandbox.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let mut terminal = Terminal::open(&sandbox);
+    terminal.type_in(&format!("{}; echo status $((0 + $?))\n", words.join(" ")));
+    let mut asked = terminal.expect("add it? ");
+    while !asked.contains("exec:") {
+        terminal.type_in("y\n");
+        asked = terminal.expect("add it? ");
+    }
+    assert!(asked.contains("path: [\"/usr/bin/{false,true}\"]"), "{asked}");
+    assert!(terminal.expect("[q]uit: ").contains("[s]plit"));
+    terminal.type_in("s\n");
+    for (program, answer) in [("false", "n\n"), ("true", "y\n")] {
+        let asked = terminal.expect("add it? ");
+        assert!(asked.contains(&format!("path: [\"/usr/bin/{program}\"]")), "{asked}");
+        // What is one already is not to be split.
+        assert!(!terminal.expect("[q]uit: ").contains("[s]plit"));
+        terminal.type_in(answer);
+    }
+    terminal.expect("1 not added");
+    terminal.expect("status 1");
+    let replayed = jobs.replay(&policy, 4, &two);
+    assert_eq!(replayed.code(), 1, "{}", replayed.stdout);
+    assert!(replayed.stdout.contains("run /usr/bin/false"), "{}", replayed.stdout);
+    assert!(!replayed.stdout.contains("/usr/bin/true"), "{}", replayed.stdout);
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl<'a, E> Lessons<'a, E> {
         let mut gained: Vec<Gained> = Vec::new();
         let mut round = 0;
         loop {
-            let rules = write::rules(&draft, which.len());
+            let rules = write::rules(&draft, which.len(), detail);
             let text = write::policy(&rules, &draft.words, self.options, LearnedRule::bare);
             round += 1;
             let before = gained.len();

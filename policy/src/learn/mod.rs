@@ -179,6 +179,8 @@ pub struct LearnedRule {
     pub name: String,
     /// How often it was needed, and by whom.
     pub comment: String,
+    /// The same as rules about one object each, for whoever wants some of it; none where it has one object.
+    pub parts: Vec<LearnedRule>,
     /// What follows the name, in one line or several.
     body: String,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::lessons::Draft;
+use super::needs::Detail;
 use super::place::Root;
 use super::tree::Grant;
 use super::{LearnedRule, LeftOut, Options, Tally};
@@ -88,11 +89,13 @@ impl LeftOut {
 }
 
 /// A rule, before it is text.
-struct Line {
+struct Line<'d> {
     name: String,
     accesses: AccessSet,
     key: &'static str,
     objects: Vec<String>,
+    /// The same one by one; without a tally of its own it is needed as often as all.
+    parts: Vec<(String, Option<&'d Tally>)>,
     /// Who alone does it.
     by: Option<String>,
     tally: Tally,
@@ -101,7 +104,7 @@ struct Line {
 }
 
 /// The rules of all sections, in the order in which they stand in the policy.
-pub(super) fn rules(draft: &Draft, runs: usize) -> Vec<LearnedRule> {
+pub(super) fn rules(draft: &Draft, runs: usize, detail: Detail) -> Vec<LearnedRule> {
     let mut all = Vec::new();
     let mut of_files = files(draft);
     of_files.extend(code(draft));
@@ -114,13 +117,34 @@ pub(super) fn rules(draft: &Draft, runs: usize) -> Vec<LearnedRule> {
         let mut names = BTreeSet::new();
         for line in lines {
             let name = free_name(&line.name, &mut names);
-            all.push(line.rule(section, name, runs));
+            let rule = line.rule(section, name, runs);
+            let parts = if detail == Detail::Whole { line.split(section, runs) } else { Vec::new() };
+            all.push(LearnedRule { parts, ..rule });
         }
     }
     all
 }
 
-impl Line {
+impl Line<'_> {
+    /// Rules about one object each.
+    fn split(&self, section: SectionKind, runs: usize) -> Vec<LearnedRule> {
+        if self.parts.len() < 2 {
+            return Vec::new();
+        }
+        let part = |(object, tally): &(String, Option<&Tally>)| {
+            let tally = tally.unwrap_or(&self.tally).clone();
+            let (name, by, wide) = (self.name.clone(), self.by.clone(), self.wide.clone());
+            let objects = vec![object.clone()];
+            let (accesses, key, parts) = (self.accesses, self.key, Vec::new());
+            Line { name, accesses, key, objects, parts, by, tally, wide }.rule(
+                section,
+                self.name.clone(),
+                runs,
+            )
+        };
+        self.parts.iter().map(part).collect()
+    }
+
     fn rule(&self, section: SectionKind, name: String, runs: usize) -> LearnedRule {
         let accesses: Vec<&str> = self.accesses.iter().map(Access::name).collect();
         let accesses = accesses.join(", ");
@@ -140,7 +164,7 @@ impl Line {
             by.into_iter().for_each(|by| _ = writeln!(lines, "  by: [{by}]"));
             lines
         };
-        LearnedRule { section, name, comment, body }
+        LearnedRule { section, name, comment, parts: Vec::new(), body }
     }
 }
 
@@ -215,7 +239,7 @@ fn area(root: Root) -> &'static str {
     }
 }
 
-fn files(draft: &Draft) -> Vec<Line> {
+fn files(draft: &Draft) -> Vec<Line<'_>> {
     // What is asked for of the same kind of place stands together.
     let mut groups: BTreeMap<(Root, AccessSet), Vec<&Grant>> = BTreeMap::new();
     for grant in &draft.files {
@@ -230,7 +254,7 @@ fn files(draft: &Draft) -> Vec<Line> {
 }
 
 /// What may be mapped as code: programs, libraries, and what is named like one.
-fn code(draft: &Draft) -> Option<Line> {
+fn code(draft: &Draft) -> Option<Line<'_>> {
     if draft.programs.is_empty() && draft.code.is_empty() {
         return None;
     }
@@ -239,10 +263,13 @@ fn code(draft: &Draft) -> Option<Line> {
     rule.objects.insert(0, "@libraries".to_owned());
     let mut seen = BTreeSet::new();
     rule.objects.retain(|object| seen.insert(object.clone()));
+    rule.parts.insert(0, ("@libraries".to_owned(), None));
+    seen.clear();
+    rule.parts.retain(|(object, _)| seen.insert(object.clone()));
     Some(rule)
 }
 
-fn programs(draft: &Draft) -> Vec<Line> {
+fn programs(draft: &Draft) -> Vec<Line<'_>> {
     let mut groups: BTreeMap<Root, Vec<&Grant>> = BTreeMap::new();
     draft.programs.iter().for_each(|grant| groups.entry(grant.place.root).or_default().push(grant));
     let name = |root| match root {
@@ -252,7 +279,7 @@ fn programs(draft: &Draft) -> Vec<Line> {
     groups.into_iter().map(|(root, grants)| line(name(root), Access::Run.into(), &grants)).collect()
 }
 
-fn network(draft: &Draft) -> Vec<Line> {
+fn network(draft: &Draft) -> Vec<Line<'_>> {
     let mut groups: BTreeMap<(String, AccessSet, Option<&str>), Line> = BTreeMap::new();
     for target in &draft.targets {
         let text = &target.text;
@@ -270,21 +297,33 @@ fn network(draft: &Draft) -> Vec<Line> {
             accesses: target.accesses,
             key: "to",
             objects: Vec::new(),
+            parts: Vec::new(),
             tally: Tally::default(),
             wide: BTreeSet::new(),
         };
         let rule = groups.entry((name.clone(), target.accesses, target.by.as_deref())).or_insert_with(new);
         rule.objects.push(text.clone());
+        rule.parts.push((text.clone(), Some(&target.tally)));
         rule.tally.add(&target.tally);
         rule.wide.extend(target.wide);
     }
     groups.into_values().collect()
 }
 
-fn line(name: String, accesses: AccessSet, grants: &[&Grant]) -> Line {
+fn line<'d>(name: String, accesses: AccessSet, grants: &[&'d Grant]) -> Line<'d> {
     let mut tally = Tally::default();
     grants.iter().for_each(|grant| tally.add(&grant.tally));
-    Line { name, accesses, key: "path", objects: braced(grants), by: None, tally, wide: BTreeSet::new() }
+    let outermost = outermost(grants);
+    let parts = outermost.iter().map(|grant| (grant.pattern(), Some(&grant.tally))).collect();
+    let (objects, wide) = (braced(&outermost), BTreeSet::new());
+    Line { name, accesses, key: "path", objects, parts, by: None, tally, wide }
+}
+
+/// Without what lies within another one.
+fn outermost<'d>(grants: &[&'d Grant]) -> Vec<&'d Grant> {
+    let trees: Vec<&Grant> = grants.iter().copied().filter(|grant| grant.below).collect();
+    let is_within = |grant: &Grant| trees.iter().any(|tree| grant.is_within(tree));
+    grants.iter().copied().filter(|grant| !is_within(grant)).collect()
 }
 
 /// A program's own name as part of a rule's.
@@ -293,15 +332,11 @@ fn rule_word(program: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
-/// Patterns, those that differ in their last component alone as one; what lies within another one is left out.
+/// Patterns, those that differ in their last component alone as one.
 fn braced(grants: &[&Grant]) -> Vec<String> {
     let mut directories: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut patterns = Vec::new();
-    let trees: Vec<&&Grant> = grants.iter().filter(|grant| grant.below).collect();
     for grant in grants {
-        if trees.iter().any(|tree| grant.is_within(tree)) {
-            continue;
-        }
         match (grant.place.directory(), grant.place.parts.last()) {
             (Some(directory), Some(name)) => {
                 let below = if grant.below { "/**" } else { "" };

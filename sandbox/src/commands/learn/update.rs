@@ -50,15 +50,25 @@ pub fn execute(args: &LearnArgs, policy: &Path) -> anyhow::Result<Exit> {
     let mut names = taken_names(&own);
     let mut ask = Asking::new(args.yes);
     let (mut added, mut left) = (0usize, 0usize);
-    for rule in &learned.rules {
-        let name = free_name(&rule.name, &mut names);
+    let mut shown: Vec<&LearnedRule> = learned.rules.iter().rev().collect();
+    while let Some(rule) = shown.pop() {
+        let mut taken = names.clone();
+        let name = free_name(&rule.name, &mut taken);
         show(rule, &name);
-        if !ask.wants()? {
-            left += 1;
-            continue;
+        match ask.wants(!rule.parts.is_empty())? {
+            Wanted::All => {}
+            Wanted::Some => {
+                shown.extend(rule.parts.iter().rev());
+                continue;
+            }
+            Wanted::None => {
+                left += 1;
+                continue;
+            }
         }
         match add_rule(&text, rule.section, &rule.text(&name)) {
             Ok(more) => {
+                names = taken;
                 text = more;
                 added += 1;
             }
@@ -110,6 +120,14 @@ fn show(rule: &LearnedRule, name: &str) {
     rule.text(name).lines().for_each(|line| eprintln!("+ {line}"));
 }
 
+/// What of a rule is to be added.
+enum Wanted {
+    All,
+    /// Each of its objects is asked about.
+    Some,
+    None,
+}
+
 /// Who decides.
 struct Asking {
     /// What is decided for all that follow.
@@ -128,19 +146,23 @@ impl Asking {
         }
     }
 
-    /// Whether a rule that was shown is to be added. The end of the input means no.
-    fn wants(&mut self) -> anyhow::Result<bool> {
+    /// Whether a rule that was shown, and `has_parts` or not, is to be added. The end of the input means no.
+    fn wants(&mut self, has_parts: bool) -> anyhow::Result<Wanted> {
+        let split = if has_parts { ", [s]plit" } else { "" };
         loop {
-            if let Some(all) = self.all {
-                return Ok(all);
+            match self.all {
+                Some(true) => return Ok(Wanted::All),
+                Some(false) => return Ok(Wanted::None),
+                None => {}
             }
-            eprint!("  add it? [y]es, [n]o, [a]ll that follow, [q]uit: ");
+            eprint!("  add it? [y]es, [n]o{split}, [a]ll that follow, [q]uit: ");
             std::io::stderr().flush().context("cannot ask")?;
             let mut answer = String::new();
             std::io::stdin().lock().read_line(&mut answer).context("cannot hear an answer")?;
             match answer.trim() {
-                "y" | "yes" => return Ok(true),
-                "n" | "no" => return Ok(false),
+                "y" | "yes" => return Ok(Wanted::All),
+                "n" | "no" => return Ok(Wanted::None),
+                "s" | "split" if has_parts => return Ok(Wanted::Some),
                 "a" | "all" => self.all = Some(true),
                 "q" | "quit" => self.all = Some(false),
                 "" if answer.is_empty() => self.all = Some(false),
