@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sandbox_tests::requirement::{Need, met};
 use sandbox_tests::scene::{Done, Scene, finish};
@@ -97,10 +98,14 @@ impl Jobs {
         place
     }
 
-    fn sandbox(&self, at: &Path, words: &[&str]) -> Done {
+    fn command(&self, at: &Path, words: &[&str]) -> Command {
         let mut command = self.0.sandbox(words);
         command.current_dir(at).env("HOME", self.path("home"));
-        finish(command)
+        command
+    }
+
+    fn sandbox(&self, at: &Path, words: &[&str]) -> Done {
+        finish(self.command(at, words))
     }
 
     /// Records a job; the run's directory.
@@ -120,6 +125,14 @@ impl Jobs {
             .chain(more.iter().copied())
             .collect();
         self.sandbox(&self.0.work(), &words)
+    }
+
+    /// Records three jobs, and learns a policy of them: their directories, and its file.
+    fn three(&self) -> (Vec<String>, String) {
+        let runs: Vec<String> = (1..4).map(|number| self.record(number, "work")).collect();
+        let policy = self.path("job.yaml").display().to_string();
+        assert!(self.learn(&runs, &["-o", &policy]).stderr.contains("wrote "));
+        (runs, policy)
     }
 
     fn replay(&self, policy: &str, number: usize, run: &str) -> Done {
@@ -218,9 +231,7 @@ fn records_that_are_not_whole_teach_nothing() {
         return;
     }
     let jobs = Jobs::new();
-    let runs: Vec<String> = (1..4).map(|number| jobs.record(number, "work")).collect();
-    let policy = jobs.path("job.yaml").display().to_string();
-    assert!(jobs.learn(&runs, &["-o", &policy]).stderr.contains("wrote "));
+    let (runs, policy) = jobs.three();
     let before = fs::read_to_string(&policy).expect("it is there");
     let log = Path::new(&runs[1]).join("events.jsonl");
     let whole = fs::read_to_string(&log).expect("a log");
@@ -312,9 +323,7 @@ fn more_runs_add_rules_to_a_policy_and_change_nothing_else() {
         return;
     }
     let jobs = Jobs::new();
-    let runs: Vec<String> = (1..4).map(|number| jobs.record(number, "work")).collect();
-    let policy = jobs.path("job.yaml").display().to_string();
-    jobs.learn(&runs, &["-o", &policy]);
+    let (runs, policy) = jobs.three();
     let before = fs::read_to_string(&policy).expect("it is there") + "\n# my own words\n";
     fs::write(&policy, &before).expect("it can be written");
     let letters = jobs.record(4, "letters");
@@ -354,12 +363,9 @@ fn who_is_asked_about_a_rule_may_take_a_part_of_it() {
         return;
     }
     let jobs = Jobs::new();
-    let runs: Vec<String> = (1..4).map(|number| jobs.record(number, "work")).collect();
-    let policy = jobs.path("job.yaml").display().to_string();
-    jobs.learn(&runs, &["-o", &policy]);
+    let (_, policy) = jobs.three();
     let two = jobs.record(4, "two");
-    let mut sandbox = jobs.0.sandbox(["learn", &two, "--update", &policy]);
-    sandbox.current_dir(jobs.0.work()).env("HOME", jobs.path("home"));
+    let sandbox = jobs.command(&jobs.0.work(), &["learn", &two, "--update", &policy]);
     let words: Vec<_> = std::iter::once(sandbox.get_program())
         .chain(sandbox.get_args())
         .map(|word| word.to_string_lossy())

@@ -109,7 +109,7 @@ impl Access {
     }
 
     /// The bit of the set: those of the kernel side, the network's shifted behind them.
-    fn bit(self) -> u16 {
+    const fn bit(self) -> u16 {
         match self {
             Self::Read => access::READ,
             Self::Write => access::WRITE,
@@ -118,10 +118,10 @@ impl Access {
             Self::Attributes => access::ATTRIBUTES,
             Self::Load => access::LOAD,
             Self::Run => access::RUN,
-            Self::Connect => u16::from(net_access::CONNECT) << NET_SHIFT,
-            Self::Send => u16::from(net_access::SEND) << NET_SHIFT,
-            Self::Bind => u16::from(net_access::BIND) << NET_SHIFT,
-            Self::Listen => u16::from(net_access::LISTEN) << NET_SHIFT,
+            Self::Connect => of_net(net_access::CONNECT),
+            Self::Send => of_net(net_access::SEND),
+            Self::Bind => of_net(net_access::BIND),
+            Self::Listen => of_net(net_access::LISTEN),
         }
     }
 }
@@ -134,6 +134,11 @@ impl fmt::Display for Access {
 
 const NET_SHIFT: u32 = 8;
 
+/// Bits of the network as those of a set.
+const fn of_net(bits: u8) -> u16 {
+    (bits as u16) << NET_SHIFT
+}
+
 /// Some accesses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccessSet(u16);
@@ -141,6 +146,19 @@ pub struct AccessSet(u16);
 impl AccessSet {
     /// None at all.
     pub const EMPTY: Self = Self(0);
+    /// Every one.
+    pub const ALL: Self = Self::of(&Access::ALL);
+    /// Accesses to an object itself ([`Access::OBJECT`]).
+    pub const OBJECT: Self = Self::of(&Access::OBJECT);
+
+    const fn of(mut accesses: &[Access]) -> Self {
+        let mut set = Self::EMPTY;
+        while let [access, rest @ ..] = accesses {
+            set.0 |= access.bit();
+            accesses = rest;
+        }
+        set
+    }
 
     /// Those whose bits ([`sandbox_ebpf::abi::policy::access`]) are set; unknown bits are left out.
     pub fn from_path_bits(bits: u16) -> Self {
@@ -150,7 +168,7 @@ impl AccessSet {
 
     /// Those whose bits ([`sandbox_ebpf::abi::policy::net_access`]) are set; unknown bits are left out.
     pub fn from_net_bits(bits: u8) -> Self {
-        Self((u16::from(bits) << NET_SHIFT) & SectionKind::Network.accesses().0)
+        Self(of_net(bits) & SectionKind::Network.accesses().0)
     }
 
     /// The file and exec accesses as bits of [`sandbox_ebpf::abi::policy::access`].

@@ -164,7 +164,7 @@ impl<'a> Lint<'a> {
             return true;
         }
         let weaker = section.rules.iter().filter(|other| other.effect < Decision::Deny);
-        let around = weaker.filter(|other| !other.accesses.intersection(rule.accesses).is_empty());
+        let around = weaker.filter(|other| other.accesses.overlaps(rule.accesses));
         for other in around {
             if other.objects.is_empty() || rule.objects.is_empty() || self.meet(&rule.objects, &other.objects)
             {

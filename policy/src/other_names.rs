@@ -106,12 +106,11 @@ fn denying<'a>(
     section: &'a Section<Pattern>,
 ) -> impl Iterator<Item = (&'a Rule<Pattern>, &'a Pattern)> {
     let enforced = policy.mode == Mode::Enforce;
-    let objects: AccessSet = Access::OBJECT.into_iter().collect();
     let denies = move |rule: &&Rule<Pattern>| {
         enforced
             && rule.mode == Mode::Enforce
             && rule.effect != Decision::Allow
-            && !rule.accesses.intersection(objects).is_empty()
+            && rule.accesses.overlaps(AccessSet::OBJECT)
     };
     section.rules.iter().filter(denies).flat_map(|rule| rule.objects.iter().map(move |object| (rule, object)))
 }

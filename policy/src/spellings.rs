@@ -40,7 +40,7 @@ fn in_section(section: &Section<Pattern>, directory: &[u8]) -> Vec<Spelled> {
     });
     let could_be_open = |accesses: AccessSet| match &opened {
         None => true,
-        Some(opened) => !accesses.intersection(*opened).is_empty(),
+        Some(opened) => accesses.overlaps(*opened),
     };
     let law = section.rules.iter().filter(|rule| rule.mode == Mode::Enforce && could_be_open(rule.accesses));
     law.flat_map(|rule| {

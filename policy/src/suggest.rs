@@ -271,7 +271,7 @@ impl<'a> Suggester<'a> {
         let rule = rule.clone();
         let judged = match act {
             Act::Network { end, .. } => evaluate::judged_at(end),
-            Act::File { .. } | Act::Exec { .. } => Access::ALL.into_iter().collect(),
+            Act::File { .. } | Act::Exec { .. } => AccessSet::ALL,
         };
         let case = |kind: SectionKind, accesses: AccessSet| {
             let judged = judged.intersection(kind.accesses());

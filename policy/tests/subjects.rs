@@ -132,7 +132,7 @@ fn deny_beats_ask_beats_allow() {
     assert!(
         plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.contains(Access::Read)
     );
-    let unheld = plan.unheld(&Held::of(Access::ALL.into_iter().collect()));
+    let unheld = plan.unheld(&Held::of(AccessSet::ALL));
     assert!(unheld.is_empty(), "a denial is held: {unheld:?}");
 }
 
@@ -149,7 +149,7 @@ fn what_is_on_trial_is_told_apart_and_blocks_nothing() {
     assert_eq!((verdict.decision, verdict.rule.as_str(), verdict.audited), (Deny, "p/law", None));
     let plan = compile(&policy);
     assert!(plan.denied_at(&Sets::UNKNOWN, Access::Read.into(), b"/x").unwrap().accesses.is_empty());
-    assert_eq!(plan.unheld(&Held::of(Access::ALL.into_iter().collect())), []);
+    assert_eq!(plan.unheld(&Held::of(AccessSet::ALL)), []);
 
     let policy = parse(
         "mode: audit\nfiles: { default: deny, rules: [{ name: a, allow: [read], path: [\"/x\"] }] }\nnetwork: { default: deny }\n",
@@ -186,7 +186,7 @@ fn conditions_and_contents_are_in_the_tables() {
         network: {{ default: allow, rules: [{{ name: e, deny: [connect], to: [any], unless_by: [\"**/curl\"] }}] }}\n"
     );
     let plan = compile(&parse(&text));
-    assert_eq!(plan.unheld(&Held::of(Access::ALL.into_iter().collect())), []);
+    assert_eq!(plan.unheld(&Held::of(AccessSet::ALL)), []);
     let held = SectionKind::Files.accesses().without(Access::Load.into());
     let unheld: Vec<String> =
         plan.unheld(&Held::of(held)).iter().map(|unheld| unheld.rule.to_string()).collect();

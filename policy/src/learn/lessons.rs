@@ -87,25 +87,17 @@ impl<'a, E> Lessons<'a, E> {
 
     /// The draft of these runs.
     pub fn draft(&self, which: &[usize], detail: Detail) -> Result<Drafted, E> {
-        let first = self.put_together(which, &[], detail);
+        let first = put_together(&self.needs, which, &[], self.options.strictness, detail);
         self.finish(first, which, detail)
     }
 
     /// The drafts of several choices of runs.
     pub fn drafts(&self, choices: &[Vec<usize>], detail: Detail) -> Result<Vec<Drafted>, E> {
         // Only what threads may share.
-        let (all, strictness) = (&self.needs, self.options.strictness);
-        let first = |which: &Vec<usize>| {
-            let needs: Vec<&Needs<'_>> = which.iter().map(|index| &all[*index]).collect();
-            put_together(&needs, &[], strictness, detail)
-        };
+        let (needs, strictness) = (&self.needs, self.options.strictness);
+        let first = |which: &Vec<usize>| put_together(needs, which, &[], strictness, detail);
         let firsts: Vec<Draft> = choices.par_iter().map(first).collect();
         firsts.into_iter().zip(choices).map(|(first, which)| self.finish(first, which, detail)).collect()
-    }
-
-    fn put_together(&self, which: &[usize], gained: &[Gained], detail: Detail) -> Draft {
-        let needs: Vec<&Needs<'_>> = which.iter().map(|index| &self.needs[*index]).collect();
-        put_together(&needs, gained, self.options.strictness, detail)
     }
 
     /// Adds to a draft what new names open in it, until there is nothing more of it: what a policy opens at a new name
@@ -130,7 +122,7 @@ impl<'a, E> Lessons<'a, E> {
             if gained.len() == before {
                 return Ok(Drafted { draft, rules, text });
             }
-            draft = self.put_together(which, &gained, detail);
+            draft = put_together(&self.needs, which, &gained, self.options.strictness, detail);
         }
     }
 
@@ -209,14 +201,21 @@ impl<'p> Added<'p> {
     }
 
     fn at(&self, path: &[u8], is_meant: impl Fn(&Rule<Pattern>) -> bool) -> AccessSet {
-        let rules = self.0.at(Access::ALL.into_iter().collect(), path);
+        let rules = self.0.at(AccessSet::ALL, path);
         let meant = rules.into_iter().filter(|rule| is_meant(rule));
         meant.fold(AccessSet::EMPTY, |named, rule| named.union(rule.accesses))
     }
 }
 
 /// What these runs need, as rules. What is needed for one purpose and for another is put together side by side.
-fn put_together(needs: &[&Needs<'_>], gained: &[Gained], strictness: Strictness, detail: Detail) -> Draft {
+fn put_together(
+    all: &[Needs<'_>],
+    which: &[usize],
+    gained: &[Gained],
+    strictness: Strictness,
+    detail: Detail,
+) -> Draft {
+    let needs: Vec<&Needs<'_>> = which.iter().map(|index| &all[*index]).collect();
     let grants = |purpose: Purpose| {
         let mut paths = Paths::default();
         needs.iter().for_each(|needs| needs.add_to(&mut paths, purpose, detail));
@@ -233,7 +232,7 @@ fn put_together(needs: &[&Needs<'_>], gained: &[Gained], strictness: Strictness,
     }
     let (targets, unnamed) = network::generalise(ends.clone(), strictness);
     let left_out = match detail {
-        Detail::Whole => left_out(needs, unnamed, &ends),
+        Detail::Whole => left_out(&needs, unnamed, &ends),
         Detail::Bounds => Vec::new(),
     };
     Draft {
@@ -249,10 +248,9 @@ fn put_together(needs: &[&Needs<'_>], gained: &[Gained], strictness: Strictness,
 /// What new names of a run may open that a policy closes at the old ones, as far as the base leaves that open: what its
 /// rules say holds in each policy that extends it and only allows more.
 fn new_names<'a>(run: &Run<'a>) -> Vec<NewName<'a>> {
-    let object: AccessSet = Access::OBJECT.into_iter().collect();
     let name = |(old, new): (&'a [u8], &'a [u8])| {
         let mut silent = AccessSet::EMPTY;
-        for (access, said) in each_at(run.base, object, old) {
+        for (access, said) in each_at(run.base, AccessSet::OBJECT, old) {
             match said {
                 // What may not be read or written is not opened in any other way either.
                 Base::Denies(..) if matches!(access, Access::Read | Access::Write) => return None,

@@ -202,9 +202,9 @@ impl<'s> Needs<'s> {
 
     /// What a new name would have opened that the base denies by a rule at the old one.
     fn new_names(&mut self, run: &Run<'s>, roots: &Roots) {
-        let object: AccessSet = Access::OBJECT.into_iter().collect();
-        let denied =
-            |path| each_at(run.base, object, path).filter(|(_, said)| matches!(said, Base::Denies(..)));
+        let denied = |path| {
+            each_at(run.base, AccessSet::OBJECT, path).filter(|(_, said)| matches!(said, Base::Denies(..)))
+        };
         for (old, new) in renamed(run.seen) {
             let mut at_old = denied(old).peekable();
             if at_old.peek().is_none() {

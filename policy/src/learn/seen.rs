@@ -78,8 +78,7 @@ impl Count {
 
     /// Those who asked for any of these accesses; an execution and a question have none.
     fn uses(&self, accesses: AccessSet) -> impl Iterator<Item = &Deed> {
-        let meant =
-            move |deed: &&Deed| accesses.is_empty() || !deed.accesses.intersection(accesses).is_empty();
+        let meant = move |deed: &&Deed| accesses.is_empty() || deed.accesses.overlaps(accesses);
         self.uses.iter().filter(meant)
     }
 

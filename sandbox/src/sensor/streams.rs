@@ -90,7 +90,7 @@ impl Behind<'_> {
         if closed.is_empty() && one.kind != Kind::Directory {
             return Course::Stays;
         }
-        let denied = closed.contains(Access::Read) || !closed.intersection(one.accesses).is_empty();
+        let denied = closed.contains(Access::Read) || closed.overlaps(one.accesses);
         if denied || !self.stays(&one.path) {
             return Course::Unheld(closed, ELSEWHERE);
         }

@@ -294,7 +294,7 @@ fn is_personal(policy: &Policy, accesses: AccessSet, path: &[u8]) -> bool {
     let section = if accesses.contains(Access::Run) { policy.exec() } else { policy.files() };
     section.rules().iter().any(|rule| {
         !rule.who().is_anyone()
-            && !rule.accesses().intersection(accesses).is_empty()
+            && rule.accesses().overlaps(accesses)
             && (rule.objects().iter().any(|pattern| pattern.matches(path)) || !rule.sha256().is_empty())
     })
 }
